@@ -1,0 +1,214 @@
+/*
+ * accel: the contract between a VM and what runs its vCPUs (xlate, KVM).
+ *
+ * A VM has one accel and 1..n vCPUs, each run by its own thread. Device accesses are dispatched
+ * to the VM's mem_map from inside accel_vcpu_run(); waiting for interrupts happens inside it too.
+ * It comes back only for what the VM must decide. Everything marked "any thread" may be called
+ * while vCPUs run.
+ */
+#ifndef ACCEL_ACCEL_H
+#define ACCEL_ACCEL_H
+
+#include "base/base.h"
+#include "base/state.h"
+#include "mem/clock.h"
+#include "mem/isa.h"
+#include "mem/mem.h"
+
+struct accel;
+struct vcpu;
+
+enum vcpu_exit {
+    VCPU_EXIT_KICKED,   /* accel_vcpu_kick(), or the hypercall handler asked to leave */
+    VCPU_EXIT_SHUTDOWN, /* the guest cannot go on (triple fault, unhandled M-mode trap) */
+    VCPU_EXIT_DEBUG,    /* a breakpoint, watchpoint or single step of the debugger */
+    VCPU_EXIT_ERROR,    /* the accelerator failed; accel_vcpu_error() has the text */
+};
+
+/*
+ * What a guest's call to the machine's firmware is: SBI ecall on RISC-V (args a0..a7), SMCCC on
+ * ARM (x0..x7). The handler runs on the calling vCPU's thread, outside guest code, and may call
+ * any "any thread" function. It replaces args[0] and args[1] with the results. Returning false
+ * makes accel_vcpu_run() return VCPU_EXIT_KICKED once the results are written back.
+ */
+typedef bool (*accel_hypercall_fn)(void *opaque, unsigned vcpu, uint64_t args[8]);
+
+struct accel_config {
+    enum isa isa;
+    unsigned vcpus; /* 1..LIMIT_VCPUS */
+    struct mem_map *mem;
+    struct vm_clock *clock;
+    uint64_t timebase_hz; /* of the guest's time CSR or counter */
+    bool firmware_mode;   /* RISC-V: true gives harts M-mode for a firmware; false: S-mode over
+                             the hypercall handler */
+    accel_hypercall_fn hypercall;
+    void *hypercall_opaque;
+    uint64_t code_cache_bytes; /* xlate: most bytes of host code; 0 for the default */
+};
+
+/* Where a vCPU starts: registers a0/x0 = args[0].., all else at its reset value. */
+struct vcpu_start {
+    gva_t pc;
+    uint64_t args[4];
+};
+
+/* RISC-V interrupt inputs of a hart, for accel_vcpu_set_irq(): bit numbers of mip. */
+enum riscv_irq {
+    RISCV_IRQ_S_SOFT = 1,
+    RISCV_IRQ_M_SOFT = 3,
+    RISCV_IRQ_S_TIMER = 5,
+    RISCV_IRQ_M_TIMER = 7,
+    RISCV_IRQ_S_EXT = 9,
+    RISCV_IRQ_M_EXT = 11,
+};
+
+/* What a remote fence drops on its targets (SBI rfence; TLBI broadcasts). */
+enum accel_fence {
+    ACCEL_FENCE_CODE,     /* instruction fetch sees all earlier stores */
+    ACCEL_FENCE_TLB,      /* address translations of [start, start + size) in all spaces */
+    ACCEL_FENCE_TLB_ASID, /* the same, in one address space */
+};
+
+struct accel_fence_range {
+    gva_t start;
+    uint64_t size; /* 0 with start 0, or UINT64_MAX: everything */
+    uint64_t asid;
+};
+
+/* A named counter or rate of an accelerator, for stats. */
+struct accel_stat {
+    const char *name;
+    uint64_t value;
+};
+
+/* What an implementation provides; use the functions below. */
+struct accel_ops {
+    const char *name;
+    bool (*create)(const struct accel_config *config, struct accel **out, GError **err);
+    void (*free)(struct accel *accel);
+    bool (*vcpu_create)(struct accel *accel, unsigned index, struct vcpu **out, GError **err);
+    void (*vcpu_free)(struct vcpu *vcpu);
+    void (*vcpu_reset)(struct vcpu *vcpu, const struct vcpu_start *start);
+    enum vcpu_exit (*vcpu_run)(struct vcpu *vcpu);
+    const char *(*vcpu_error)(struct vcpu *vcpu);
+    void (*vcpu_kick)(struct vcpu *vcpu);
+    void (*vcpu_set_irq)(struct vcpu *vcpu, unsigned irq, bool level);
+    const struct state_desc *(*vcpu_state)(struct vcpu *vcpu, void **object);
+    void (*fence)(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
+                  enum accel_fence kind, const struct accel_fence_range *range);
+    void (*clock_changed)(struct accel *accel);
+    size_t (*stats)(struct accel *accel, struct accel_stat *rows, size_t most);
+    void (*code_clear)(struct accel *accel);
+    bool (*code_limit)(struct accel *accel, uint64_t bytes, GError **err);
+};
+
+/* Implementations embed these as their first member. */
+struct accel {
+    const struct accel_ops *ops;
+    struct accel_config config;
+};
+struct vcpu {
+    struct accel *accel;
+    unsigned index;
+};
+
+/* Makes an accel. CONFIG is copied; what it points at must outlive the accel. */
+static inline bool accel_create(const struct accel_ops *ops, const struct accel_config *config,
+                                struct accel **out, GError **err)
+{
+    return ops->create(config, out, err);
+}
+
+/* Frees it; its vCPUs have been freed before. Takes NULL. */
+static inline void accel_free(struct accel *accel)
+{
+    if (accel)
+        accel->ops->free(accel);
+}
+
+/* Makes vCPU INDEX (0-based; hart ids equal indexes). It is not runnable before a reset. */
+static inline bool accel_vcpu_create(struct accel *accel, unsigned index, struct vcpu **out,
+                                     GError **err)
+{
+    return accel->ops->vcpu_create(accel, index, out, err);
+}
+
+static inline void accel_vcpu_free(struct vcpu *vcpu)
+{
+    if (vcpu)
+        vcpu->accel->ops->vcpu_free(vcpu);
+}
+
+/* Puts all state at its reset value and sets where to start. While the vCPU is not running. */
+static inline void accel_vcpu_reset(struct vcpu *vcpu, const struct vcpu_start *start)
+{
+    vcpu->accel->ops->vcpu_reset(vcpu, start);
+}
+
+/* Runs guest code on the calling thread until there is a reason to leave. */
+static inline enum vcpu_exit accel_vcpu_run(struct vcpu *vcpu)
+{
+    return vcpu->accel->ops->vcpu_run(vcpu);
+}
+
+/* Why the last run ended with SHUTDOWN or ERROR; owned by the vCPU, good until the next run. */
+static inline const char *accel_vcpu_error(struct vcpu *vcpu)
+{
+    return vcpu->accel->ops->vcpu_error(vcpu);
+}
+
+/* Any thread: makes the current run, or the next one, return VCPU_EXIT_KICKED soon. Kicks are
+ * not counted: several before a return are one. */
+static inline void accel_vcpu_kick(struct vcpu *vcpu)
+{
+    vcpu->accel->ops->vcpu_kick(vcpu);
+}
+
+/* Any thread: drives interrupt input IRQ (enum riscv_irq) to LEVEL. */
+static inline void accel_vcpu_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
+{
+    vcpu->accel->ops->vcpu_set_irq(vcpu, irq, level);
+}
+
+/* The vCPU's saved state: its table and the object it describes. While it is not running. */
+static inline const struct state_desc *accel_vcpu_state(struct vcpu *vcpu, void **object)
+{
+    return vcpu->accel->ops->vcpu_state(vcpu, object);
+}
+
+/*
+ * Any thread: returns when every vCPU of VCPU_MASK has done the fence, or is outside guest code
+ * and will have done it before its next instruction. FROM is the calling vCPU, or NULL. Two vCPUs
+ * that fence each other don't deadlock.
+ */
+static inline void accel_fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
+                               enum accel_fence kind, const struct accel_fence_range *range)
+{
+    accel->ops->fence(accel, from, vcpu_mask, kind, range);
+}
+
+/* The clock was paused, resumed or set: timers are armed anew. While no vCPU runs. */
+static inline void accel_clock_changed(struct accel *accel)
+{
+    accel->ops->clock_changed(accel);
+}
+
+/* Any thread: fills at most MOST rows of counters and returns their number. */
+static inline size_t accel_stats(struct accel *accel, struct accel_stat *rows, size_t most)
+{
+    return accel->ops->stats(accel, rows, most);
+}
+
+/* Any thread: drops all translated code (a no-op for KVM). */
+static inline void accel_code_clear(struct accel *accel)
+{
+    accel->ops->code_clear(accel);
+}
+
+/* Any thread: sets the most bytes of translated code. */
+static inline bool accel_code_limit(struct accel *accel, uint64_t bytes, GError **err)
+{
+    return accel->ops->code_limit(accel, bytes, err);
+}
+
+#endif

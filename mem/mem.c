@@ -1,0 +1,381 @@
+/*
+ * The map is a sorted array of ranges under one rwlock, held only for a lookup. A device range is
+ * reference-counted while a vCPU is inside its callbacks; removal waits for the count to fall,
+ * but for references that the removing thread itself holds.
+ */
+#include "mem/mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+
+struct range {
+    gpa_t gpa;
+    uint64_t size;
+    enum mem_kind kind;
+    struct mem_ram ram;
+    const struct mem_device_ops *ops;
+    void *opaque;
+    char *name;
+    int users;    /* vCPUs inside OPS; under idle_lock */
+    bool removed; /* unlinked: the last user frees it; under idle_lock */
+};
+
+struct mem_map {
+    pthread_rwlock_t lock;
+    GPtrArray *ranges;  /* struct range, rising by gpa; owned */
+    GArray *listeners;  /* struct mem_listener; filled before vCPUs run */
+    pthread_mutex_t idle_lock;
+    pthread_cond_t idle; /* some range's users fell */
+};
+
+/* The ranges whose callbacks this thread is inside of: the removal's exception. */
+static __thread struct range *inside[8];
+static __thread unsigned inside_n;
+
+static void range_free(gpointer p)
+{
+    struct range *r = p;
+
+    if (r->kind == MEM_RAM) {
+        munmap(r->ram.host, r->size);
+        close(r->ram.fd);
+        munmap(r->ram.flags, r->size >> MEM_PAGE_SHIFT);
+    }
+    g_free(r->name);
+    g_free(r);
+}
+
+struct mem_map *mem_map_new(void)
+{
+    struct mem_map *map = g_new0(struct mem_map, 1);
+
+    pthread_rwlock_init(&map->lock, NULL);
+    pthread_mutex_init(&map->idle_lock, NULL);
+    pthread_cond_init(&map->idle, NULL);
+    map->ranges = g_ptr_array_new_with_free_func(range_free);
+    map->listeners = g_array_new(FALSE, FALSE, sizeof(struct mem_listener));
+    return map;
+}
+
+void mem_map_free(struct mem_map *map)
+{
+    if (!map)
+        return;
+    g_ptr_array_free(map->ranges, TRUE);
+    g_array_free(map->listeners, TRUE);
+    pthread_cond_destroy(&map->idle);
+    pthread_mutex_destroy(&map->idle_lock);
+    pthread_rwlock_destroy(&map->lock);
+    g_free(map);
+}
+
+void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listener)
+{
+    g_array_append_vals(map->listeners, listener, 1);
+}
+
+static void tell_changed(struct mem_map *map, gpa_t gpa, uint64_t size, enum mem_kind kind,
+                         bool added)
+{
+    for (guint i = 0; i < map->listeners->len; i++) {
+        struct mem_listener *l = &g_array_index(map->listeners, struct mem_listener, i);
+        if (l->changed)
+            l->changed(l->opaque, gpa, size, kind, added);
+    }
+}
+
+/* Index of the first range that ends beyond GPA. Lock held. */
+static guint find(struct mem_map *map, gpa_t gpa)
+{
+    guint lo = 0, hi = map->ranges->len;
+
+    while (lo < hi) {
+        guint mid = (lo + hi) / 2;
+        struct range *r = g_ptr_array_index(map->ranges, mid);
+        if (r->gpa + r->size - 1 < gpa)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* The range that holds GPA, or NULL; NEXT gets the length up to its end or the next range. */
+static struct range *range_at(struct mem_map *map, gpa_t gpa, uint64_t *length)
+{
+    guint i = find(map, gpa);
+
+    if (i == map->ranges->len) {
+        *length = UINT64_MAX - gpa;
+        return NULL;
+    }
+    struct range *r = g_ptr_array_index(map->ranges, i);
+    if (r->gpa > gpa) {
+        *length = r->gpa - gpa;
+        return NULL;
+    }
+    *length = r->size - (gpa - r->gpa);
+    return r;
+}
+
+/* Inserts R unless it overlaps; true when it was taken. */
+static bool insert(struct mem_map *map, struct range *r)
+{
+    bool ok;
+
+    pthread_rwlock_wrlock(&map->lock);
+    guint i = find(map, r->gpa);
+    struct range *next = i < map->ranges->len ? g_ptr_array_index(map->ranges, i) : NULL;
+    ok = r->gpa + r->size - 1 >= r->gpa && (!next || next->gpa > r->gpa + r->size - 1);
+    if (ok)
+        g_ptr_array_insert(map->ranges, (gint)i, r);
+    pthread_rwlock_unlock(&map->lock);
+    return ok;
+}
+
+/* Maps SIZE bytes of a new memfd into RAM; its flags too. */
+static bool back_ram(struct mem_ram *ram, GError **err)
+{
+    autofd fd = memfd_create(ram->name, MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)ram->size) < 0)
+        return vmd_set_errno(err, errno, "guest memory '%s'", ram->name);
+    void *host = mmap(NULL, ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (host == MAP_FAILED)
+        return vmd_set_errno(err, errno, "mapping guest memory '%s'", ram->name);
+    void *flags = mmap(NULL, ram->size >> MEM_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (flags == MAP_FAILED) {
+        munmap(host, ram->size);
+        return vmd_set_errno(err, errno, "page flags of '%s'", ram->name);
+    }
+    /* Large pages cut host TLB misses; a host without them refuses, and that costs only speed. */
+    madvise(host, ram->size, MADV_HUGEPAGE);
+    ram->host = host;
+    ram->flags = flags;
+    ram->fd = steal_fd(&fd);
+    return true;
+}
+
+struct mem_ram *mem_map_add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
+                                bool read_only, GError **err)
+{
+    struct range *r;
+
+    g_assert(size && !(size & (MEM_PAGE_SIZE - 1)) && !(gpa & (MEM_PAGE_SIZE - 1)));
+    r = g_new0(struct range, 1);
+    r->gpa = gpa;
+    r->size = size;
+    r->kind = MEM_RAM;
+    r->name = g_strdup(name);
+    r->ram = (struct mem_ram){
+        .name = r->name, .gpa = gpa, .size = size, .fd = -1, .read_only = read_only};
+    if (!back_ram(&r->ram, err)) {
+        g_free(r->name);
+        g_free(r);
+        return NULL;
+    }
+    if (!insert(map, r)) {
+        range_free(r);
+        vmd_fail(err, VMD_ERROR_EXISTS, "guest memory '%s' overlaps another range", name);
+        return NULL;
+    }
+    tell_changed(map, gpa, size, MEM_RAM, true);
+    return &r->ram;
+}
+
+int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
+                       const struct mem_device_ops *ops, void *opaque)
+{
+    struct range *r = g_new0(struct range, 1);
+
+    g_assert(size > 0);
+    r->gpa = gpa;
+    r->size = size;
+    r->kind = MEM_DEVICE;
+    r->ops = ops;
+    r->opaque = opaque;
+    r->name = g_strdup(name);
+    if (!insert(map, r)) {
+        range_free(r);
+        return -EEXIST;
+    }
+    tell_changed(map, gpa, size, MEM_DEVICE, true);
+    return 0;
+}
+
+int mem_map_remove_device(struct mem_map *map, gpa_t gpa)
+{
+    uint64_t length;
+    int own = 0;
+
+    pthread_rwlock_wrlock(&map->lock);
+    struct range *r = range_at(map, gpa, &length);
+    if (!r || r->gpa != gpa || r->kind != MEM_DEVICE) {
+        pthread_rwlock_unlock(&map->lock);
+        return -ENOENT;
+    }
+    g_ptr_array_steal_index(map->ranges, find(map, gpa));
+    pthread_rwlock_unlock(&map->lock);
+
+    for (unsigned i = 0; i < inside_n; i++)
+        own += inside[i] == r;
+    tell_changed(map, r->gpa, r->size, MEM_DEVICE, false);
+    pthread_mutex_lock(&map->idle_lock);
+    while (r->users > own)
+        pthread_cond_wait(&map->idle, &map->idle_lock);
+    r->removed = true;
+    pthread_mutex_unlock(&map->idle_lock);
+    if (!own)
+        range_free(r);
+    return 0;
+}
+
+void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out)
+{
+    *out = (struct mem_view){.kind = MEM_NONE};
+    pthread_rwlock_rdlock(&map->lock);
+    struct range *r = range_at(map, gpa, &out->length);
+    if (r) {
+        out->kind = r->kind;
+        if (r->kind == MEM_RAM) {
+            out->ram = &r->ram;
+            out->host = r->ram.host + (gpa - r->gpa);
+        }
+    }
+    pthread_rwlock_unlock(&map->lock);
+}
+
+void mem_map_each_ram(struct mem_map *map, void (*fn)(void *opaque, struct mem_ram *ram),
+                      void *opaque)
+{
+    pthread_rwlock_rdlock(&map->lock);
+    for (guint i = 0; i < map->ranges->len; i++) {
+        struct range *r = g_ptr_array_index(map->ranges, i);
+        if (r->kind == MEM_RAM)
+            fn(opaque, &r->ram);
+    }
+    pthread_rwlock_unlock(&map->lock);
+}
+
+/* Finds and holds the device at GPA for an access of SIZE bytes. */
+static int enter(struct mem_map *map, gpa_t gpa, unsigned size, struct range **out)
+{
+    uint64_t length;
+    int rc = 0;
+
+    pthread_rwlock_rdlock(&map->lock);
+    struct range *r = range_at(map, gpa, &length);
+    if (!r || r->kind != MEM_DEVICE)
+        rc = -EFAULT;
+    else if (length < size || !(r->ops->sizes & size) || (gpa & (size - 1)))
+        rc = -EINVAL;
+    if (!rc) {
+        pthread_mutex_lock(&map->idle_lock);
+        r->users++;
+        pthread_mutex_unlock(&map->idle_lock);
+    }
+    pthread_rwlock_unlock(&map->lock);
+    if (rc)
+        return rc;
+    g_assert(inside_n < G_N_ELEMENTS(inside));
+    inside[inside_n++] = r;
+    *out = r;
+    return 0;
+}
+
+static void leave(struct mem_map *map, struct range *r)
+{
+    inside_n--;
+    pthread_mutex_lock(&map->idle_lock);
+    bool last = --r->users == 0 && r->removed;
+    pthread_cond_broadcast(&map->idle);
+    pthread_mutex_unlock(&map->idle_lock);
+    if (last)
+        range_free(r);
+}
+
+int mem_map_device_read(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t *value)
+{
+    struct range *r;
+    int rc = enter(map, gpa, size, &r);
+
+    if (rc)
+        return rc;
+    rc = r->ops->read(r->opaque, gpa - r->gpa, size, value);
+    leave(map, r);
+    return rc;
+}
+
+int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t value)
+{
+    struct range *r;
+    int rc = enter(map, gpa, size, &r);
+
+    if (rc)
+        return rc;
+    rc = r->ops->write(r->opaque, gpa - r->gpa, size, value);
+    leave(map, r);
+    return rc;
+}
+
+void *mem_map_host(struct mem_map *map, gpa_t gpa, uint64_t length, bool write)
+{
+    struct mem_view v;
+
+    mem_map_lookup(map, gpa, &v);
+    if (v.kind != MEM_RAM || v.length < length || (write && v.ram->read_only))
+        return NULL;
+    return v.host;
+}
+
+/* Flags the pages of [offset, offset + length) dirty; true when one of them holds code. */
+static bool mark_dirty(struct mem_ram *ram, uint64_t offset, uint64_t length)
+{
+    bool code = false;
+
+    for (uint64_t p = offset >> MEM_PAGE_SHIFT; p <= (offset + length - 1) >> MEM_PAGE_SHIFT; p++) {
+        mem_page_set(ram, p, MEM_PAGE_DIRTY);
+        code |= mem_page_flags(ram, p) & MEM_PAGE_CODE;
+    }
+    return code;
+}
+
+void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length)
+{
+    struct mem_view v;
+
+    if (!length)
+        return;
+    mem_map_lookup(map, gpa, &v);
+    if (v.kind != MEM_RAM || v.length < length)
+        return;
+    if (!mark_dirty(v.ram, gpa - v.ram->gpa, length))
+        return;
+    for (guint i = 0; i < map->listeners->len; i++) {
+        struct mem_listener *l = &g_array_index(map->listeners, struct mem_listener, i);
+        if (l->code_written)
+            l->code_written(l->opaque, gpa, length);
+    }
+}
+
+int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length)
+{
+    const void *from = mem_map_host(map, gpa, length, false);
+
+    if (!from)
+        return -EFAULT;
+    memcpy(to, from, length);
+    return 0;
+}
+
+int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length)
+{
+    void *to = mem_map_host(map, gpa, length, true);
+
+    if (!to)
+        return -EFAULT;
+    memcpy(to, from, length);
+    mem_map_written(map, gpa, length);
+    return 0;
+}

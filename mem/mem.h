@@ -1,0 +1,145 @@
+/*
+ * mem: the guest-physical address space of one VM.
+ *
+ * RAM is memfd-backed and mapped once; device ranges are callbacks. Translator, KVM and devices
+ * all look through this one map. The topology may change while guests run (a BAR moves, memory
+ * is added): lookups take a read lock for their own length only, so a device callback may itself
+ * change the map.
+ *
+ * Pages of RAM carry two flags. MEM_PAGE_CODE: the translator holds code made from this page, so
+ * whoever writes it must tell (vCPUs through their TLB, devices through mem_map_written()).
+ * MEM_PAGE_DIRTY: written since the dirty log was last collected.
+ */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include "base/base.h"
+
+typedef uint64_t gpa_t; /* guest-physical address */
+typedef uint64_t gva_t; /* guest-virtual address */
+
+#define MEM_PAGE_SHIFT 12
+#define MEM_PAGE_SIZE  (UINT64_C(1) << MEM_PAGE_SHIFT)
+
+enum mem_page_flag {
+    MEM_PAGE_CODE = 1 << 0,
+    MEM_PAGE_DIRTY = 1 << 1,
+};
+
+struct mem_map;
+
+/*
+ * What a device range does. OFFSET is from the start of the range; SIZE is 1, 2, 4 or 8 and one
+ * of those in SIZES (a mask of 1|2|4|8; other sizes never reach the device). Values are
+ * host-endian numbers of the guest's little-endian bus. Returns 0, or -errno, which the guest
+ * sees as an access fault (bus error). Called on any vCPU's thread; the device locks for itself.
+ */
+struct mem_device_ops {
+    int (*read)(void *opaque, uint64_t offset, unsigned size, uint64_t *value);
+    int (*write)(void *opaque, uint64_t offset, unsigned size, uint64_t value);
+    unsigned sizes;
+};
+
+/* A stretch of RAM as it is mapped. */
+struct mem_ram {
+    const char *name;
+    gpa_t gpa;
+    uint64_t size;
+    uint8_t *host;
+    int fd;         /* memfd, mapped from offset 0 */
+    bool read_only; /* guest and devices may not write (ROM, flash) */
+    uint8_t *flags; /* one byte of enum mem_page_flag a page; use the functions below */
+};
+
+enum mem_kind { MEM_NONE, MEM_RAM, MEM_DEVICE };
+
+/* What one guest-physical address is. */
+struct mem_view {
+    enum mem_kind kind;
+    struct mem_ram *ram; /* MEM_RAM */
+    uint8_t *host;       /* MEM_RAM: the byte at the address */
+    uint64_t length;     /* bytes from the address to the end of the range, or of the hole */
+};
+
+/* Who wants to know of changes. Called on the thread that made the change, no lock held. */
+struct mem_listener {
+    /* Bytes of pages flagged MEM_PAGE_CODE were written by something other than a vCPU. */
+    void (*code_written)(void *opaque, gpa_t gpa, uint64_t length);
+    /* A range was added or removed: cached host pointers into it must be dropped before return. */
+    void (*changed)(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added);
+    void *opaque;
+};
+
+struct mem_map *mem_map_new(void);
+/* Unmaps and closes everything. Takes NULL. */
+void mem_map_free(struct mem_map *map);
+
+/*
+ * Adds SIZE bytes of zeroed RAM at GPA (both page-aligned). The map owns it. Fails with
+ * VMD_ERROR_EXISTS on overlap, VMD_ERROR_IO when the host has no memory.
+ */
+struct mem_ram *mem_map_add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
+                                bool read_only, GError **err);
+
+/* Adds a device range; OPS and OPAQUE must outlive it. 0, or -EEXIST on overlap. */
+int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
+                       const struct mem_device_ops *ops, void *opaque);
+
+/*
+ * Removes the device range that starts at GPA. On return no vCPU is inside its callbacks, unless
+ * the caller is itself inside one (a device may remove ranges from its own callback). 0 or
+ * -ENOENT.
+ */
+int mem_map_remove_device(struct mem_map *map, gpa_t gpa);
+
+void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listener);
+
+/* Tells what is at GPA; always fills OUT (MEM_NONE for a hole). */
+void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out);
+
+/* Calls FN for each stretch of RAM, in rising order. */
+void mem_map_each_ram(struct mem_map *map, void (*fn)(void *opaque, struct mem_ram *ram),
+                      void *opaque);
+
+/*
+ * A device access of a vCPU: SIZE bytes at GPA. 0, or -EFAULT where no device is, -EINVAL for a
+ * size or alignment the device does not take, or the device's own -errno.
+ */
+int mem_map_device_read(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t *value);
+int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t value);
+
+/* --- how devices reach RAM (DMA) -------------------------------------------------------------- */
+
+/*
+ * The host address of LENGTH bytes of RAM at GPA, or NULL unless all of them are in one stretch
+ * of RAM (and writable where WRITE). After writing through it call mem_map_written().
+ */
+void *mem_map_host(struct mem_map *map, gpa_t gpa, uint64_t length, bool write);
+
+/* Bytes of RAM were written through a host address: logs them dirty and tells the translator. */
+void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length);
+
+/* Copies; 0, or -EFAULT when not all of it is RAM (nothing copied then). */
+int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length);
+int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length);
+
+/* --- page flags and the dirty log --------------------------------------------------------------- */
+
+/* Page index of a host-side offset in RAM; flags are atomic. */
+static inline uint8_t mem_page_flags(const struct mem_ram *ram, uint64_t page)
+{
+    return __atomic_load_n(&ram->flags[page], __ATOMIC_ACQUIRE);
+}
+
+static inline void mem_page_set(struct mem_ram *ram, uint64_t page, enum mem_page_flag flag)
+{
+    if (!(mem_page_flags(ram, page) & flag))
+        __atomic_fetch_or(&ram->flags[page], flag, __ATOMIC_SEQ_CST);
+}
+
+static inline void mem_page_clear(struct mem_ram *ram, uint64_t page, enum mem_page_flag flag)
+{
+    __atomic_fetch_and(&ram->flags[page], (uint8_t)~flag, __ATOMIC_SEQ_CST);
+}
+
+#endif
