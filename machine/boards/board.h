@@ -1,0 +1,192 @@
+/*
+ * machine/boards: a whole machine but for its vCPUs, made from one description.
+ *
+ * The VM process fills struct board_config, calls board_new(), then makes its accelerator from
+ * board_traits() and its vCPUs, then board_load() and board_cpu_start() for each vCPU. A reset is
+ * the same again: stop all vCPUs, board_reset(), board_load(), board_cpu_start().
+ *
+ * What the board needs of vCPUs it gets through struct board_cpu_ops, so that it knows no
+ * accelerator. Locking: devices lock for themselves; board_new(), board_free(), board_reset(),
+ * board_load() and the state functions belong to the VM's control thread, the loop's, while no
+ * vCPU runs. All else may be called on any thread unless it says otherwise.
+ */
+#ifndef MACHINE_BOARDS_BOARD_H
+#define MACHINE_BOARDS_BOARD_H
+
+#include "base/base.h"
+#include "mem/clock.h"
+#include "mem/irq.h"
+#include "mem/isa.h"
+#include "mem/mem.h"
+
+#include <uv.h>
+
+struct board;
+struct pci_bus;
+
+/* --- what the VM gives ----------------------------------------------------------------------- */
+
+/* Where a vCPU starts or starts again: its program counter and first argument registers. */
+struct board_start {
+    gva_t pc;
+    uint64_t args[4];
+};
+
+enum board_cpu_status {
+    BOARD_CPU_STOPPED,
+    BOARD_CPU_STARTING, /* asked to start, has not run an instruction */
+    BOARD_CPU_STARTED,
+    BOARD_CPU_STOPPING, /* asked to stop, has not left guest code */
+};
+
+enum board_fence {
+    BOARD_FENCE_CODE,     /* instruction fetch sees all earlier stores */
+    BOARD_FENCE_TLB,      /* translations of [start, start + size) in all address spaces */
+    BOARD_FENCE_TLB_ASID, /* the same, in address space ASID */
+};
+
+/* A remote fence. SIZE 0 with START 0, or UINT64_MAX: everything. */
+struct board_fence_range {
+    gva_t start;
+    uint64_t size;
+    uint64_t asid;
+};
+
+/* Why a machine asks to end or to start anew. */
+enum board_request_kind {
+    BOARD_REQUEST_POWEROFF, /* the guest shut down in order */
+    BOARD_REQUEST_FAILED,   /* the guest powered off because of a failure; CODE says which */
+    BOARD_REQUEST_REBOOT,   /* start again from board_load() */
+};
+
+struct board_request {
+    enum board_request_kind kind;
+    const char *source; /* who asked: "sbi-srst", "syscon"; a static string */
+    uint32_t code;      /* the guest's own number: a failure code, an SBI reset type */
+    uint32_t reason;    /* SBI reset reason; 0 for none */
+};
+
+/* All of these may be called on any thread, vCPUs' included, and must not block on a vCPU. */
+struct board_cpu_ops {
+    /*
+     * Drives interrupt input IRQ of CPU to LEVEL. IRQ is the accelerator's number: on RISC-V the
+     * bit of mip. The supervisor software interrupt latches: true sets it, the guest clears it.
+     */
+    void (*set_irq)(void *opaque, unsigned cpu, unsigned irq, bool level);
+
+    /* Starts a stopped CPU at its reset state with START. 0, or -EALREADY if it isn't stopped. */
+    int (*start)(void *opaque, unsigned cpu, const struct board_start *start);
+    /* The calling vCPU stops when its hypercall returns false. */
+    void (*stop)(void *opaque, unsigned self);
+    enum board_cpu_status (*status)(void *opaque, unsigned cpu);
+
+    /* Does a fence on each CPU of MASK and returns when all have done it; FROM is the caller. */
+    void (*fence)(void *opaque, unsigned from, uint64_t mask, enum board_fence kind,
+                  const struct board_fence_range *range);
+
+    /* The guest asks for the machine's end or reset. Comes once or more; the first counts. */
+    void (*request)(void *opaque, const struct board_request *request);
+};
+
+/* Where the guest's serial console goes. Both are called on the loop's thread, no lock held. */
+struct board_console_ops {
+    /* Takes at most N bytes; returns how many. After taking fewer, board_console_ready() asks
+     * for the rest. */
+    size_t (*output)(void *opaque, const uint8_t *data, size_t n);
+    /* There is room again after board_console_input() took fewer bytes than it was given. */
+    void (*input_room)(void *opaque);
+};
+
+/* A file to load: an open descriptor (kept open by the caller, read by pread) and its name for
+ * messages. FD -1: none. */
+struct board_file {
+    int fd;
+    const char *name;
+};
+
+struct board_config {
+    enum isa isa;
+    unsigned cpus;       /* 1..LIMIT_VCPUS; hart ids equal indexes */
+    uint64_t memory;     /* bytes of RAM, page-aligned; the board adds it to MEM */
+    struct mem_map *mem; /* empty; outlives the board */
+    struct vm_clock *clock;
+    uv_loop_t *loop; /* for timers and the console; outlives the board */
+
+    struct board_file kernel, initrd, firmware;
+    const char *append; /* kernel command line; NULL for none */
+
+    const struct board_cpu_ops *cpu_ops;
+    void *cpu_opaque;
+    const struct board_console_ops *console_ops;
+    void *console_opaque;
+};
+
+/* --- what the VM gets ------------------------------------------------------------------------ */
+
+/* Facts of a machine that its accelerator and its VM need. */
+struct board_traits {
+    const char *name;     /* "virt-riscv64" */
+    uint64_t timebase_hz; /* of the guest's time register */
+    bool firmware_mode;   /* vCPUs start in the mode of a firmware (M-mode), not of a kernel */
+};
+
+/*
+ * Makes the machine: RAM, interrupt controllers, platform devices, PCI root; loads nothing. The
+ * strings of CONFIG are copied, the rest of it is borrowed. NULL with ERR set on a configuration
+ * that cannot be built: VMD_ERROR_INVALID, _LIMIT, or _UNSUPPORTED for an ISA without a machine.
+ */
+struct board *board_new(const struct board_config *config, GError **err);
+
+/*
+ * Frees the machine, its devices and PCI root; RAM stays with the map. Runs no loop: handles are
+ * closed and freed by the loop's next turn, so turn it once more before closing it. Takes NULL.
+ */
+void board_free(struct board *board);
+
+const struct board_traits *board_traits(const struct board *board);
+
+/* Puts all devices of the board and of its PCI root to their reset state. */
+void board_reset(struct board *board);
+
+/*
+ * Loads firmware, kernel, initrd and device tree to RAM. Before the first run and after every
+ * board_reset(). Errors name the file and what is wrong with it.
+ */
+bool board_load(struct board *board, GError **err);
+
+/* Where CPU starts after board_load(). False: it waits for the guest to start it. */
+bool board_cpu_start(const struct board *board, unsigned cpu, struct board_start *out);
+
+/*
+ * A call of vCPU CPU to the machine's built-in firmware (SBI). Replaces args[0] and args[1] with
+ * the results. On the vCPU's thread. False: the vCPU must leave guest code, as it asked to stop
+ * or to reset. Fits accel_hypercall_fn, with the board as its opaque.
+ */
+bool board_hypercall(void *board, unsigned cpu, uint64_t args[8]);
+
+/* Gives the serial console input. Returns how many of the N bytes were taken; after fewer,
+ * input_room() tells when to go on. */
+size_t board_console_input(struct board *board, const uint8_t *data, size_t n);
+
+/* The backend takes output again. */
+void board_console_ready(struct board *board);
+
+/* The bus that virtual PCI devices are plugged to. */
+struct pci_bus *board_pci(struct board *board);
+
+/* The clock was paused, resumed or set: timers are armed anew. On the control thread. */
+void board_clock_changed(struct board *board);
+
+/* --- saved state ----------------------------------------------------------------------------- */
+
+/* Appends the state of the platform devices (not of PCI devices, not RAM) to OUT. */
+void board_state_save(struct board *board, GByteArray *out);
+
+/* Reads it back into a board of the same configuration; on failure reset the board. */
+bool board_state_load(struct board *board, const uint8_t *data, size_t length, size_t *used,
+                      GError **err);
+
+/* The same state as text for people, a device a line; the caller frees. */
+char *board_state_print(struct board *board);
+
+#endif
