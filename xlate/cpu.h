@@ -1,0 +1,105 @@
+/*
+ * xlate/cpu.h: the part of a vCPU that generated code, the MMU and the run loop share.
+ *
+ * Generated code keeps a pointer to struct xl_cpu in a host register; fields it touches come
+ * first, so that their displacements are short. Guest-visible registers live in slots[]; the
+ * front end numbers them. Everything here belongs to the vCPU's own thread but for the members
+ * marked "any thread".
+ *
+ * Includes base, mem and accel only: front ends, back ends, cache and mmu all see this file and
+ * none of each other.
+ */
+#ifndef XLATE_CPU_H
+#define XLATE_CPU_H
+
+#include "accel/accel.h"
+
+enum {
+    XL_SLOTS = 80,          /* guest 64-bit state slots */
+    XL_TLB_BITS = 10,       /* fast entries of one TLB mode and direction: 1 << XL_TLB_BITS */
+    XL_TLB_SIZE = 1 << XL_TLB_BITS,
+    XL_TLB_MODES = 8,       /* translation regimes that have a TLB of their own */
+    XL_ITLB_BITS = 8,
+    XL_ITLB_SIZE = 1 << XL_ITLB_BITS,
+    XL_JUMP_BITS = 12,
+    XL_JUMP_SIZE = 1 << XL_JUMP_BITS,
+    XL_RAS_SIZE = 32,       /* return stack entries */
+};
+
+/* The tag of an entry that matches nothing: not page-aligned. */
+#define XL_TLB_NONE UINT64_C(1)
+
+/*
+ * A fast TLB entry: a guest page whose accesses of one direction need no check. Index: the page
+ * number modulo XL_TLB_SIZE. Host address = guest address + delta. Only whole, plain RAM pages
+ * get in; a store entry only once the page is dirty-logged and holds no translated code.
+ */
+struct xl_tlb_entry {
+    uint64_t tag;   /* guest-virtual page address, or XL_TLB_NONE */
+    uint64_t delta; /* host minus guest */
+};
+
+struct xl_tlb {
+    struct xl_tlb_entry load[XL_TLB_SIZE];
+    struct xl_tlb_entry store[XL_TLB_SIZE];
+};
+
+/*
+ * Where fetches of a guest page come from, in the present fetch regime. Cross-page edges compare
+ * both words: the mapping is still the one the link was made for. Index: page number modulo
+ * XL_ITLB_SIZE. Emptied whenever the regime or a mapping changes.
+ */
+struct xl_itlb_entry {
+    uint64_t tag;  /* guest-virtual page address, or XL_TLB_NONE */
+    uint64_t page; /* guest-physical page address */
+};
+
+/* Jump cache: guest address -> host code. tag = address ^ cpu->jump_salt. */
+struct xl_jump {
+    uint64_t tag;
+    const void *code;
+};
+
+/* Return stack: what a CALL exit pushed. */
+struct xl_ras {
+    uint64_t pc; /* guest return address */
+    const void *code; /* where to go when it matches; checks the mapping itself */
+};
+
+/* Requests to a vCPU; any bit set makes generated code leave at its next poll. Any thread sets. */
+enum xl_request {
+    XL_REQ_KICK = 1,   /* accel_vcpu_kick() */
+    XL_REQ_IRQ = 2,    /* an interrupt input or the timer changed: look again */
+    XL_REQ_FENCE = 4,  /* fences are queued for this vCPU */
+    XL_REQ_STOP = 8,   /* stop the world: wait at the safepoint */
+    XL_REQ_STEP = 16,  /* after one instruction (debugger) */
+};
+
+struct xl_cpu {
+    struct vcpu vcpu; /* the contract; first */
+    uint32_t request; /* enum xl_request; any thread, atomically */
+    uint32_t fault;   /* a helper or access raised a guest fault: nonzero = ISA cause + 1 */
+    uint64_t fault_value; /* tval, FAR */
+    uint64_t pc;      /* guest pc; true only outside generated code, or as IR_CALL_PC says */
+    uint64_t pc_page; /* guest-virtual page of the running unit: what PCREL adds to */
+    uint64_t jump_salt; /* stands for mode and address space in jump-cache tags */
+    uint32_t mode;    /* translation mode: the key of units that may run now */
+    uint32_t ras_top; /* index into ras, modulo XL_RAS_SIZE */
+    uint64_t slots[XL_SLOTS] __attribute__((aligned(16)));
+    struct xl_ras ras[XL_RAS_SIZE];
+    struct xl_itlb_entry itlb[XL_ITLB_SIZE];
+    struct xl_jump jump[XL_JUMP_SIZE];
+    struct xl_tlb tlb[XL_TLB_MODES];
+
+    /* Counters of this vCPU; read by any thread without order. */
+    struct xl_counters {
+        uint64_t entries;        /* times generated code was entered from the run loop */
+        uint64_t lookups, hits;  /* code-cache lookups from the run loop or an indirect miss */
+        uint64_t links;          /* edges patched */
+        uint64_t tlb_misses;     /* slow fills */
+        uint64_t slow_accesses;  /* device, page-crossing or code-page accesses */
+        uint64_t faults, interrupts;
+    } count;
+};
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * xlate/xlate_priv.h: the interfaces between the parts of the translator. xlate.c wires them.
+ *
+ *   front  guest bytes  -> IR                       knows one ISA's instructions
+ *   sys    privileged state of that ISA             CSRs, traps, page tables, interrupts
+ *   opt    IR -> IR
+ *   back   IR -> host code in the cache             knows the host
+ *   cache  host code by guest-physical address, links between units; knows no ISA
+ *   mmu    TLBs and the full access path; knows no ISA (sys walks the page tables)
+ */
+#ifndef XLATE_XLATE_PRIV_H
+#define XLATE_XLATE_PRIV_H
+
+#include "xlate/cpu.h"
+#include "xlate/ir/ir.h"
+
+/* --- front ---------------------------------------------------------------------------------- */
+
+/* Guest code to translate. CODE starts at displacement START of its page and may run on into the
+ * next page only for an instruction that crosses (LENGTH says how much is readable). */
+struct xl_source {
+    const uint8_t *code;
+    uint32_t length;
+    int32_t start;      /* displacement of code[0] in its page */
+    uint32_t mode;      /* translation mode */
+    uint32_t max_insns; /* 1 for single step */
+};
+
+struct xl_front {
+    enum isa isa;
+    uint32_t n_slots;
+    const char *const *slot_names;
+    const uint8_t *hot_slots; /* integer slots worth a host register, best first; ends with 0xff */
+    const uint8_t *hot_fslots; /* the same for floating point */
+    uint32_t n_helpers;       /* sys gives the table; rows in the order of the front end's .inc */
+
+    /*
+     * Translates one unit: stops at a branch, at the page's end, at max_insns, or before what it
+     * cannot decode (which becomes a unit of its own that raises the illegal-instruction fault).
+     * An instruction that crosses into the next page is a unit of its own. Never fails: any bytes
+     * mean something. UNIT was cleared.
+     */
+    void (*translate)(const struct xl_source *source, struct ir_unit *unit);
+
+    /* Disassembles the instruction at CODE (LENGTH readable bytes) for people; returns its bytes. */
+    unsigned (*disassemble)(const uint8_t *code, uint32_t length, uint64_t pc, char *text,
+                            size_t size);
+};
+
+/* --- sys ------------------------------------------------------------------------------------ */
+
+enum xl_access { XL_LOAD, XL_STORE, XL_FETCH };
+
+/* A successful walk. */
+struct xl_walk {
+    gpa_t gpa;        /* of the address asked for */
+    uint64_t page;    /* bytes of the mapping: 4K, 2M, 1G.. */
+    uint8_t allowed;  /* mask of 1 << enum xl_access that need no further walk */
+    bool global;
+};
+
+struct xl_sys {
+    enum isa isa;
+    size_t cpu_size; /* of the ISA's struct, which starts with struct xl_cpu */
+    const struct ir_helper *helpers;
+    const struct state_desc *state;
+
+    void (*init)(struct xl_cpu *cpu);
+    void (*reset)(struct xl_cpu *cpu, const struct vcpu_start *start);
+    void (*fini)(struct xl_cpu *cpu);
+
+    /*
+     * Translates VA for ACCESS in TLB mode TLB_MODE. True and OUT, or false with cpu->fault and
+     * cpu->fault_value set to what the guest will see. Sets accessed and dirty bits atomically.
+     */
+    bool (*walk)(struct xl_cpu *cpu, unsigned tlb_mode, gva_t va, enum xl_access access,
+                 struct xl_walk *out);
+    /* The fault for an access that reached no RAM or device, or was misaligned. */
+    void (*access_fault)(struct xl_cpu *cpu, gva_t va, enum xl_access access, bool misaligned);
+
+    /* Takes cpu->fault (clears it) at cpu->pc: enters the guest's handler. */
+    void (*take_fault)(struct xl_cpu *cpu);
+    /* Looks at interrupts; takes one that may be taken now. True when pc has changed. */
+    bool (*poll)(struct xl_cpu *cpu);
+    /* WFI: true while nothing would wake the vCPU; DEADLINE gets the guest ns of its next timer. */
+    bool (*idle)(struct xl_cpu *cpu, uint64_t *deadline);
+    /* Any thread. */
+    void (*set_irq)(struct xl_cpu *cpu, unsigned irq, bool level);
+};
+
+/* TLB mode of data accesses made by units of a translation mode; the ISA puts it in bits 0..2. */
+static inline unsigned xl_tlb_mode(uint32_t mode)
+{
+    return mode & (XL_TLB_MODES - 1);
+}
+
+#endif
