@@ -22,6 +22,7 @@ GOOD = {
     "base/base.h": header("base/base.h"),
     "mem/mem.h": header("mem/mem.h"),
     "accel/accel.h": header("accel/accel.h"),
+    "xlate/cpu.h": header("xlate/cpu.h"),
     "xlate/ir/ir.h": header("xlate/ir/ir.h"),
     "xlate/sys/riscv64/cpu.h": header("xlate/sys/riscv64/cpu.h"),
     "xlate/sys/aarch64/cpu.h": header("xlate/sys/aarch64/cpu.h"),

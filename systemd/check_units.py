@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Has systemd itself check the units, the user and the folders of this folder.
+
+    check_units.py FOLDER
+
+The units are checked as they would be installed, with /bin/true for the daemon, because it need not
+be installed for this. Fails on anything that systemd has to say about them.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SKIPPED = 77  # to meson
+UNITS = ("vmd.service", "vmd.socket")
+
+
+def run(*command, **env):
+    """What COMMAND says, and whether it succeeded."""
+    done = subprocess.run(command, text=True, env=dict(os.environ, **env), check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.splitlines(), done.returncode == 0
+
+
+def unit_complaints(folder, scope):
+    """What systemd says of the units in FOLDER; it looks at others too, which are not ours."""
+    with tempfile.TemporaryDirectory(prefix="units-") as scratch:
+        for name in UNITS:
+            source = folder / (name + ".in" if (folder / (name + ".in")).exists() else name)
+            text = source.read_text(encoding="utf-8").replace("@vmd@", "/bin/true")
+            pathlib.Path(scratch, name).write_text(text, encoding="utf-8")
+        paths = [str(pathlib.Path(scratch, name)) for name in UNITS]
+        # The manual pages need not be installed either.
+        said, good = run("systemd-analyze", "verify", scope, "--man=no", *paths,
+                         XDG_RUNTIME_DIR=scratch)
+    about = [line for line in said if "vmd" in line or scratch in line]
+    return about if good or about else said or ["systemd-analyze failed without a word"]
+
+
+def table_complaints(program, kind, source, *arguments):
+    """What PROGRAM says of the table SOURCE when it works on an empty root folder."""
+    with tempfile.TemporaryDirectory(prefix="root-") as root:
+        etc, tables = pathlib.Path(root, "etc"), pathlib.Path(root, "usr/lib", kind)
+        etc.mkdir()
+        tables.mkdir(parents=True)
+        (etc / "passwd").write_text("root:x:0:0::/:/bin/sh\nvmd:x:0:0::/:/bin/sh\n")
+        (etc / "group").write_text("root:x:0:\nvmd:x:0:\n")
+        shutil.copy(source, tables / "vmd.conf")
+        said, good = run(program, f"--root={root}", *arguments, "vmd.conf")
+    complaints = [line for line in said if not line.startswith("Creating ")]
+    return complaints if good else complaints or [f"{program} failed without a word"]
+
+
+def main(folder):
+    if not shutil.which("systemd-analyze"):
+        print("systemd is not installed")
+        return SKIPPED
+    said = (unit_complaints(folder, "--system") + unit_complaints(folder / "user", "--user")
+            + table_complaints("systemd-sysusers", "sysusers.d", folder / "vmd.sysusers")
+            + table_complaints("systemd-tmpfiles", "tmpfiles.d", folder / "vmd.tmpfiles", "--create"))
+    print("\n".join(said), end="\n" if said else "")
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(pathlib.Path(sys.argv[1])))
