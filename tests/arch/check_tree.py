@@ -96,8 +96,9 @@ def arrow_error(arrows, path, target):
     arrow = next((arrow for arrow in arrows if below(path, arrow.source)), None)
     if arrow is None:
         return "its folder has no row in arrows.txt"
-    own = os.path.dirname(path)
-    if own and below(target, own) or below(target, arrow.source):
+    # A header with a row of its own has what the row says, not its folder too.
+    own = os.path.dirname(path) if arrow.source != path else path
+    if below(target, own) or below(target, arrow.source):
         ours, theirs = isa_of(path), isa_of(target)
         if ours and theirs and ours != theirs:
             return f"{ours[0]}/{ours[1]} may not know {theirs[0]}/{theirs[1]}"
