@@ -57,8 +57,8 @@ FAULTS = (
      "xlate/front/riscv64/decode.c:2: includes"),
     ("one front end knows another", {"xlate/front/riscv64/decode.c": source("xlate/front/aarch64/x.h")},
      "xlate/front/riscv64/decode.c:2: includes"),
-    ("shared header sees a part", {"xlate/xlate_priv.h": header("xlate/xlate_priv.h") +
-                                   '#include "xlate/mmu/mmu.h"\n'},
+    ("shared header sees a part", {"xlate/xlate_priv.h": header("xlate/xlate_priv.h",
+                                                          '#include "xlate/mmu/mmu.h"\n')},
      'xlate/xlate_priv.h:4: includes "xlate/mmu/mmu.h"'),
     ("mmu knows an ISA", {"xlate/mmu/mmu.c": source("xlate/sys/riscv64/cpu.h")},
      'xlate/mmu/mmu.c:2: includes "xlate/sys/riscv64/cpu.h"'),
