@@ -91,6 +91,10 @@ struct xl_cpu {
     struct xl_jump jump[XL_JUMP_SIZE];
     struct xl_tlb tlb[XL_TLB_MODES];
 
+    struct mmu *mmu;        /* of this vCPU (mmu/mmu.h) */
+    uint32_t mxcsr;         /* the guest's floating-point environment while outside generated code */
+    uint32_t host_mxcsr;    /* what C code runs with */
+
     /* Counters of this vCPU; read by any thread without order. */
     struct xl_counters {
         uint64_t entries;        /* times generated code was entered from the run loop */

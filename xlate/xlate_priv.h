@@ -53,10 +53,11 @@ enum xl_access { XL_LOAD, XL_STORE, XL_FETCH };
 
 /* A successful walk. */
 struct xl_walk {
-    gpa_t gpa;        /* of the address asked for */
-    uint64_t page;    /* bytes of the mapping: 4K, 2M, 1G.. */
-    uint8_t allowed;  /* mask of 1 << enum xl_access that need no further walk */
-    bool global;
+    gpa_t gpa;          /* of the address asked for */
+    uint64_t page;      /* bytes of the mapping, all of which has these rights: 4K, 2M, 1G.. */
+    uint8_t modes;      /* mask of TLB modes that this walk speaks for, the one asked for included */
+    uint8_t allowed[3]; /* by enum xl_access: mask of TLB modes that need no further walk for it */
+    bool global;        /* the same in every address space */
 };
 
 struct xl_sys {
