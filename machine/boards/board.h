@@ -22,7 +22,7 @@
 #include <uv.h>
 
 struct board;
-struct pci_bus;
+struct pci_host;
 
 /* --- what the VM gives ----------------------------------------------------------------------- */
 
@@ -66,7 +66,10 @@ struct board_request {
     uint32_t reason;    /* SBI reset reason; 0 for none */
 };
 
-/* All of these may be called on any thread, vCPUs' included, and must not block on a vCPU. */
+/*
+ * All of these may be called on any thread, vCPUs' included. set_irq() is called with a device's
+ * lock held: it calls no device and waits for no vCPU. request() waits for no vCPU either.
+ */
 struct board_cpu_ops {
     /*
      * Drives interrupt input IRQ of CPU to LEVEL. IRQ is the accelerator's number: on RISC-V the
@@ -138,14 +141,15 @@ struct board_traits {
 struct board *board_new(const struct board_config *config, GError **err);
 
 /*
- * Frees the machine, its devices and PCI root; RAM stays with the map. Runs no loop: handles are
- * closed and freed by the loop's next turn, so turn it once more before closing it. Takes NULL.
+ * Frees the machine, its devices and PCI host; RAM stays with the map. The PCI functions have
+ * been removed before. Runs no loop: handles are closed and freed by the loop's next turn, so
+ * turn it once more before closing it. Takes NULL.
  */
 void board_free(struct board *board);
 
 const struct board_traits *board_traits(const struct board *board);
 
-/* Puts all devices of the board and of its PCI root to their reset state. */
+/* Puts all devices of the board and of its PCI host, which is quiet, to their reset state. */
 void board_reset(struct board *board);
 
 /*
@@ -171,8 +175,11 @@ size_t board_console_input(struct board *board, const uint8_t *data, size_t n);
 /* The backend takes output again. */
 void board_console_ready(struct board *board);
 
-/* The bus that virtual PCI devices are plugged to. */
-struct pci_bus *board_pci(struct board *board);
+/* Gives all waiting output to the backend now; for the end of a guest. On the loop's thread. */
+void board_console_flush(struct board *board);
+
+/* The host bridge that virtual PCI devices are plugged to (machine/bus/pci.h). */
+struct pci_host *board_pci(struct board *board);
 
 /* The clock was paused, resumed or set: timers are armed anew. On the control thread. */
 void board_clock_changed(struct board *board);

@@ -1,0 +1,565 @@
+/*
+ * Registers as National Semiconductor's PC16550D data sheet has them, one byte each.
+ *
+ * Interrupts, highest first: line status (IER.2), data (IER.0: the FIFO at its trigger level, or
+ * any data below it as a character timeout), transmitter empty (IER.1), modem status (IER.3). The
+ * transmitter-empty interrupt is an event: it is set when the transmitter becomes empty and when
+ * IER.1 is switched on while it is, and cleared when IIR shows it to the guest or THR is written.
+ *
+ * Locking: one lock for all registers and rings; the interrupt line is driven under it. The
+ * backend is called without it: output is taken from the ring only after the backend took it,
+ * and only the loop's thread takes.
+ */
+#include "machine/devices/uart16550.h"
+
+#include <pthread.h>
+
+enum { /* offsets; the first two are the divisor's while LCR.DLAB is set */
+    REG_DATA = 0,
+    REG_IER = 1,
+    REG_IIR = 2, /* read */
+    REG_FCR = 2, /* write */
+    REG_LCR = 3,
+    REG_MCR = 4,
+    REG_LSR = 5,
+    REG_MSR = 6,
+    REG_SCR = 7,
+};
+
+enum {
+    IER_RX = 0x01,
+    IER_THRE = 0x02,
+    IER_LINE = 0x04,
+    IER_MODEM = 0x08,
+    IER_MASK = 0x0f,
+
+    IIR_NONE = 0x01,
+    IIR_MODEM = 0x00,
+    IIR_THRE = 0x02,
+    IIR_RX = 0x04,
+    IIR_LINE = 0x06,
+    IIR_TIMEOUT = 0x0c,
+    IIR_FIFO = 0xc0,
+
+    FCR_ENABLE = 0x01,
+    FCR_CLEAR_RX = 0x02,
+    FCR_KEPT = 0xc9, /* trigger level, DMA mode, enable */
+
+    LCR_DLAB = 0x80,
+
+    MCR_DTR = 0x01,
+    MCR_RTS = 0x02,
+    MCR_OUT1 = 0x04,
+    MCR_OUT2 = 0x08,
+    MCR_LOOP = 0x10,
+    MCR_MASK = 0x1f,
+
+    LSR_DATA = 0x01,
+    LSR_OVERRUN = 0x02,
+    LSR_THRE = 0x20,
+    LSR_TEMT = 0x40,
+
+    MSR_CTS = 0x10,
+    MSR_DSR = 0x20,
+    MSR_RI = 0x40,
+    MSR_DCD = 0x80,
+    MSR_DELTA = 0x0f,
+};
+
+enum {
+    FIFO_SIZE = 16,
+    TX_SIZE = 32768, /* a power of two */
+    TX_BUSY = TX_SIZE / 2,
+    TX_FREE = TX_SIZE / 4, /* once busy, free again below this */
+    RX_SIZE = 4096,        /* a power of two */
+};
+
+struct uart16550 {
+    struct device dev;
+    pthread_mutex_t lock;
+
+    uint8_t ier, lcr, mcr, lsr, msr, scr, fcr, dll, dlm;
+    uint8_t thre_event; /* the transmitter-empty interrupt waits */
+    uint8_t tx_busy;
+    uint8_t fifo[FIFO_SIZE];
+    uint8_t fifo_len;
+    uint8_t tx[TX_SIZE], rx[RX_SIZE];
+    uint32_t tx_head, tx_len, rx_head, rx_len;
+
+    struct irq_line irq;
+    bool level;        /* of the line */
+    bool room_wanted;  /* input() took fewer bytes than it was given */
+    bool tell_room;    /* there is room now: the loop tells the backend */
+    bool stalled;      /* the backend took fewer bytes than it was given */
+    bool woken;        /* the loop has been told to come */
+    const struct uart16550_ops *ops;
+    void *opaque;
+    uv_async_t wake;
+};
+
+/* --- interrupts --------------------------------------------------------------------------- */
+
+static unsigned rx_trigger(const struct uart16550 *u)
+{
+    static const uint8_t levels[] = {1, 4, 8, 14};
+
+    return u->fcr & FCR_ENABLE ? levels[u->fcr >> 6] : 1;
+}
+
+/* The low bits of IIR: the highest interrupt that waits and is enabled. */
+static uint8_t interrupt_id(const struct uart16550 *u)
+{
+    if ((u->ier & IER_LINE) && (u->lsr & LSR_OVERRUN))
+        return IIR_LINE;
+    if ((u->ier & IER_RX) && u->fifo_len)
+        return u->fifo_len >= rx_trigger(u) ? IIR_RX : IIR_TIMEOUT;
+    if ((u->ier & IER_THRE) && u->thre_event)
+        return IIR_THRE;
+    if ((u->ier & IER_MODEM) && (u->msr & MSR_DELTA))
+        return IIR_MODEM;
+    return IIR_NONE;
+}
+
+static void update(struct uart16550 *u)
+{
+    bool level = interrupt_id(u) != IIR_NONE;
+
+    if (level != u->level) {
+        u->level = level;
+        irq_line_set(&u->irq, level);
+    }
+}
+
+static void wake_loop(struct uart16550 *u)
+{
+    if (!u->woken) {
+        u->woken = true;
+        uv_async_send(&u->wake);
+    }
+}
+
+/* --- the two directions --------------------------------------------------------------------- */
+
+static unsigned fifo_size(const struct uart16550 *u)
+{
+    return u->fcr & FCR_ENABLE ? FIFO_SIZE : 1;
+}
+
+/* Moves waiting input to the FIFO. In loopback the receiver is off the line. */
+static void refill(struct uart16550 *u)
+{
+    if (u->mcr & MCR_LOOP)
+        return;
+    while (u->rx_len && u->fifo_len < fifo_size(u)) {
+        u->fifo[u->fifo_len++] = u->rx[u->rx_head];
+        u->rx_head = (u->rx_head + 1) % RX_SIZE;
+        u->rx_len--;
+    }
+    if (u->room_wanted && u->rx_len <= RX_SIZE / 2) {
+        u->room_wanted = false;
+        u->tell_room = true;
+        wake_loop(u);
+    }
+}
+
+/* A byte from the transmitter to the receiver, in loopback. */
+static void loop_back(struct uart16550 *u, uint8_t byte)
+{
+    if (u->fifo_len == fifo_size(u))
+        u->lsr |= LSR_OVERRUN;
+    else
+        u->fifo[u->fifo_len++] = byte;
+}
+
+/* Queues one byte for the backend; false when the ring is full. */
+static bool send_byte(struct uart16550 *u, uint8_t byte)
+{
+    if (u->tx_len == TX_SIZE)
+        return false;
+    u->tx[(u->tx_head + u->tx_len++) % TX_SIZE] = byte;
+    if (u->tx_len >= TX_BUSY) {
+        u->tx_busy = 1;
+        u->thre_event = 0;
+    }
+    if (!u->stalled)
+        wake_loop(u);
+    return true;
+}
+
+/* Some output was taken: the transmitter may be empty again. */
+static void output_taken(struct uart16550 *u, size_t n)
+{
+    u->tx_head = (u->tx_head + (uint32_t)n) % TX_SIZE;
+    u->tx_len -= (uint32_t)n;
+    if (u->tx_busy && u->tx_len < TX_FREE) {
+        u->tx_busy = 0;
+        u->thre_event = 1;
+        update(u);
+    }
+}
+
+/* Gives output to the backend until it is all taken or the backend has had enough. */
+static void drain(struct uart16550 *u)
+{
+    pthread_mutex_lock(&u->lock);
+    while (u->tx_len && !u->stalled) {
+        size_t n = MIN(u->tx_len, TX_SIZE - u->tx_head);
+        const uint8_t *from = u->tx + u->tx_head;
+
+        pthread_mutex_unlock(&u->lock);
+        size_t taken = MIN(u->ops->output(u->opaque, from, n), n);
+        pthread_mutex_lock(&u->lock);
+        u->stalled = taken < n;
+        output_taken(u, taken);
+    }
+    pthread_mutex_unlock(&u->lock);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct uart16550 *u = wake->data;
+
+    pthread_mutex_lock(&u->lock);
+    bool tell_room = u->tell_room;
+    u->tell_room = false;
+    u->woken = false;
+    pthread_mutex_unlock(&u->lock);
+    drain(u);
+    if (tell_room)
+        u->ops->input_room(u->opaque);
+}
+
+/* --- registers ------------------------------------------------------------------------------ */
+
+static uint8_t modem_lines(const struct uart16550 *u)
+{
+    uint8_t v = 0;
+
+    if (!(u->mcr & MCR_LOOP))
+        return MSR_CTS | MSR_DSR | MSR_DCD;
+    v |= u->mcr & MCR_RTS ? MSR_CTS : 0;
+    v |= u->mcr & MCR_DTR ? MSR_DSR : 0;
+    v |= u->mcr & MCR_OUT1 ? MSR_RI : 0;
+    v |= u->mcr & MCR_OUT2 ? MSR_DCD : 0;
+    return v;
+}
+
+/* Sets the modem lines and the bits that tell which changed (RI: only its fall counts). */
+static void set_modem_lines(struct uart16550 *u)
+{
+    uint8_t now = modem_lines(u), changed = (uint8_t)((u->msr ^ now) >> 4);
+
+    if (now & MSR_RI)
+        changed &= (uint8_t)~(MSR_RI >> 4);
+    u->msr = (uint8_t)(now | (u->msr & MSR_DELTA) | changed);
+}
+
+static uint8_t read_data(struct uart16550 *u)
+{
+    uint8_t byte = u->fifo[0];
+
+    if (!u->fifo_len)
+        return 0;
+    memmove(u->fifo, u->fifo + 1, --u->fifo_len);
+    refill(u);
+    return byte;
+}
+
+static uint8_t read_iir(struct uart16550 *u)
+{
+    uint8_t id = interrupt_id(u);
+
+    if (id == IIR_THRE)
+        u->thre_event = 0;
+    return id | (u->fcr & FCR_ENABLE ? IIR_FIFO : 0);
+}
+
+static uint8_t read_lsr(struct uart16550 *u)
+{
+    uint8_t v = u->lsr;
+
+    u->lsr &= (uint8_t)~LSR_OVERRUN;
+    if (u->fifo_len)
+        v |= LSR_DATA;
+    if (!u->tx_busy)
+        v |= LSR_THRE | LSR_TEMT;
+    return v;
+}
+
+static uint8_t read_msr(struct uart16550 *u)
+{
+    uint8_t v = u->msr;
+
+    u->msr &= (uint8_t)~MSR_DELTA;
+    return v;
+}
+
+static uint8_t read_reg(struct uart16550 *u, uint64_t offset)
+{
+    bool dlab = u->lcr & LCR_DLAB;
+
+    switch (offset) {
+    case REG_DATA:
+        return dlab ? u->dll : read_data(u);
+    case REG_IER:
+        return dlab ? u->dlm : u->ier;
+    case REG_IIR:
+        return read_iir(u);
+    case REG_LCR:
+        return u->lcr;
+    case REG_MCR:
+        return u->mcr;
+    case REG_LSR:
+        return read_lsr(u);
+    case REG_MSR:
+        return read_msr(u);
+    case REG_SCR:
+        return u->scr;
+    default:
+        return 0; /* beyond the chip's eight registers */
+    }
+}
+
+static void write_data(struct uart16550 *u, uint8_t value)
+{
+    if (u->mcr & MCR_LOOP)
+        loop_back(u, value);
+    else
+        send_byte(u, value);
+    u->thre_event = !u->tx_busy;
+}
+
+static void write_ier(struct uart16550 *u, uint8_t value)
+{
+    if ((value & ~u->ier & IER_THRE) && !u->tx_busy)
+        u->thre_event = 1;
+    u->ier = value & IER_MASK;
+}
+
+static void write_fcr(struct uart16550 *u, uint8_t value)
+{
+    /* Switching the FIFOs on or off empties them. The transmitter's is always empty. */
+    if (((value ^ u->fcr) & FCR_ENABLE) || (value & FCR_CLEAR_RX))
+        u->fifo_len = 0;
+    u->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
+    refill(u);
+}
+
+static void write_reg(struct uart16550 *u, uint64_t offset, uint8_t value)
+{
+    bool dlab = u->lcr & LCR_DLAB;
+
+    switch (offset) {
+    case REG_DATA:
+        if (dlab)
+            u->dll = value;
+        else
+            write_data(u, value);
+        break;
+    case REG_IER:
+        if (dlab)
+            u->dlm = value;
+        else
+            write_ier(u, value);
+        break;
+    case REG_FCR:
+        write_fcr(u, value);
+        break;
+    case REG_LCR:
+        u->lcr = value;
+        break;
+    case REG_MCR:
+        u->mcr = value & MCR_MASK;
+        set_modem_lines(u);
+        refill(u);
+        break;
+    case REG_SCR:
+        u->scr = value;
+        break;
+    default:
+        break; /* LSR and MSR are read-only */
+    }
+}
+
+static int uart_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+{
+    struct uart16550 *u = opaque;
+
+    pthread_mutex_lock(&u->lock);
+    *value = read_reg(u, offset);
+    update(u);
+    pthread_mutex_unlock(&u->lock);
+    return 0;
+}
+
+static int uart_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct uart16550 *u = opaque;
+
+    pthread_mutex_lock(&u->lock);
+    write_reg(u, offset, (uint8_t)value);
+    update(u);
+    pthread_mutex_unlock(&u->lock);
+    return 0;
+}
+
+/* --- the backend and the firmware ----------------------------------------------------------- */
+
+size_t uart16550_input(struct uart16550 *u, const uint8_t *data, size_t n)
+{
+    size_t taken = 0;
+
+    pthread_mutex_lock(&u->lock);
+    for (; taken < n && u->rx_len < RX_SIZE; taken++)
+        u->rx[(u->rx_head + u->rx_len++) % RX_SIZE] = data[taken];
+    u->room_wanted |= taken < n;
+    refill(u);
+    update(u);
+    pthread_mutex_unlock(&u->lock);
+    return taken;
+}
+
+void uart16550_ready(struct uart16550 *u)
+{
+    pthread_mutex_lock(&u->lock);
+    u->stalled = false;
+    if (u->tx_len)
+        wake_loop(u);
+    pthread_mutex_unlock(&u->lock);
+}
+
+void uart16550_flush(struct uart16550 *u)
+{
+    pthread_mutex_lock(&u->lock);
+    u->stalled = false;
+    pthread_mutex_unlock(&u->lock);
+    drain(u);
+}
+
+size_t uart16550_transmit(struct uart16550 *u, const uint8_t *data, size_t n)
+{
+    size_t done = 0;
+
+    pthread_mutex_lock(&u->lock);
+    while (done < n && send_byte(u, data[done]))
+        done++;
+    update(u);
+    pthread_mutex_unlock(&u->lock);
+    return done;
+}
+
+size_t uart16550_receive(struct uart16550 *u, uint8_t *data, size_t n)
+{
+    size_t got = 0;
+
+    pthread_mutex_lock(&u->lock);
+    while (got < n && u->fifo_len)
+        data[got++] = read_data(u);
+    update(u);
+    pthread_mutex_unlock(&u->lock);
+    return got;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+/* Output that waits is kept: it was sent before the reset. */
+static void uart_reset(struct device *dev)
+{
+    struct uart16550 *u = container_of(dev, struct uart16550, dev);
+
+    pthread_mutex_lock(&u->lock);
+    u->ier = u->lcr = u->mcr = u->lsr = u->scr = u->fcr = u->dlm = 0;
+    u->dll = 1;
+    u->msr = MSR_CTS | MSR_DSR | MSR_DCD;
+    u->thre_event = 0;
+    u->fifo_len = 0;
+    refill(u);
+    update(u);
+    pthread_mutex_unlock(&u->lock);
+}
+
+static bool uart_restored(struct device *dev)
+{
+    struct uart16550 *u = container_of(dev, struct uart16550, dev);
+
+    pthread_mutex_lock(&u->lock);
+    bool ok = u->fifo_len <= fifo_size(u) && u->tx_head < TX_SIZE && u->tx_len <= TX_SIZE &&
+              u->rx_head < RX_SIZE && u->rx_len <= RX_SIZE;
+    if (ok) {
+        u->stalled = false;
+        u->level = interrupt_id(u) != IIR_NONE;
+        irq_line_set(&u->irq, u->level);
+        if (u->tx_len)
+            wake_loop(u);
+    }
+    pthread_mutex_unlock(&u->lock);
+    return ok;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct uart16550 *u = handle->data;
+
+    pthread_mutex_destroy(&u->lock);
+    g_free(u);
+}
+
+static void uart_free(struct device *dev)
+{
+    struct uart16550 *u = container_of(dev, struct uart16550, dev);
+
+    uv_close((uv_handle_t *)&u->wake, on_closed);
+}
+
+#define F8(m)  STATE_FIELD_U8(struct uart16550, m, 1)
+#define F32(m) STATE_FIELD_U32(struct uart16550, m, 1)
+static const struct state_field uart_fields[] = {
+    F8(ier),        F8(lcr),     F8(mcr),     F8(lsr),  F8(msr),     F8(scr), F8(fcr),
+    F8(dll),        F8(dlm),     F8(thre_event), F8(tx_busy), F8(fifo), F8(fifo_len),
+    F8(tx),         F8(rx),      F32(tx_head), F32(tx_len), F32(rx_head), F32(rx_len),
+};
+
+static const struct state_desc uart_state = {
+    .name = "uart16550",
+    .version = 1,
+    .size = sizeof(struct uart16550),
+    .n_fields = G_N_ELEMENTS(uart_fields),
+    .fields = uart_fields,
+};
+
+static const struct device_class uart_class = {
+    .name = "uart16550",
+    .size = 0x100,
+    .regs = {.read = uart_read, .write = uart_write, .sizes = 1 | 2 | 4},
+    .state = &uart_state,
+    .reset = uart_reset,
+    .restored = uart_restored,
+    .free = uart_free,
+};
+
+struct uart16550 *uart16550_new(uv_loop_t *loop, struct irq_line irq,
+                                const struct uart16550_ops *ops, void *opaque, GError **err)
+{
+    struct uart16550 *u = g_new0(struct uart16550, 1);
+    int rc = uv_async_init(loop, &u->wake, on_wake);
+
+    if (rc < 0) {
+        vmd_set_errno(err, -rc, "serial port");
+        g_free(u);
+        return NULL;
+    }
+    u->wake.data = u;
+    u->dev.class = &uart_class;
+    pthread_mutex_init(&u->lock, NULL);
+    u->irq = irq;
+    u->ops = ops;
+    u->opaque = opaque;
+    device_reset(&u->dev);
+    return u;
+}
+
+struct device *uart16550_device(struct uart16550 *u)
+{
+    return &u->dev;
+}
+
