@@ -44,6 +44,7 @@ struct accel_config {
     accel_hypercall_fn hypercall;
     void *hypercall_opaque;
     uint64_t code_cache_bytes; /* xlate: most bytes of host code; 0 for the default */
+    unsigned tier; /* xlate: highest tier used; 0 interprets everything */
 };
 
 /* Where a vCPU starts: registers a0/x0 = args[0].., all else at its reset value. */
@@ -81,6 +82,12 @@ struct accel_stat {
     uint64_t value;
 };
 
+/* What a vCPU does right now. */
+struct accel_vcpu_info {
+    bool halted;         /* waits for an interrupt (WFI, HLT) */
+    uint64_t interrupts; /* taken by the guest so far */
+};
+
 /* What an implementation provides; use the functions below. */
 struct accel_ops {
     const char *name;
@@ -93,6 +100,8 @@ struct accel_ops {
     const char *(*vcpu_error)(struct vcpu *vcpu);
     void (*vcpu_kick)(struct vcpu *vcpu);
     void (*vcpu_set_irq)(struct vcpu *vcpu, unsigned irq, bool level);
+    void (*vcpu_info)(struct vcpu *vcpu, struct accel_vcpu_info *out);
+    size_t (*vcpu_stats)(struct vcpu *vcpu, struct accel_stat *rows, size_t most);
     const struct state_desc *(*vcpu_state)(struct vcpu *vcpu, void **object);
     void (*fence)(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
                   enum accel_fence kind, const struct accel_fence_range *range);
@@ -168,6 +177,18 @@ static inline void accel_vcpu_kick(struct vcpu *vcpu)
 static inline void accel_vcpu_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
 {
     vcpu->accel->ops->vcpu_set_irq(vcpu, irq, level);
+}
+
+/* Any thread. */
+static inline void accel_vcpu_info(struct vcpu *vcpu, struct accel_vcpu_info *out)
+{
+    vcpu->accel->ops->vcpu_info(vcpu, out);
+}
+
+/* Any thread: as accel_stats(), of one vCPU. */
+static inline size_t accel_vcpu_stats(struct vcpu *vcpu, struct accel_stat *rows, size_t most)
+{
+    return vcpu->accel->ops->vcpu_stats(vcpu, rows, most);
 }
 
 /* The vCPU's saved state: its table and the object it describes. While it is not running. */
