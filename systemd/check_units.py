@@ -45,8 +45,9 @@ def table_complaints(program, kind, source, *arguments):
         etc, tables = pathlib.Path(root, "etc"), pathlib.Path(root, "usr/lib", kind)
         etc.mkdir()
         tables.mkdir(parents=True)
-        (etc / "passwd").write_text("root:x:0:0::/:/bin/sh\nvmd:x:0:0::/:/bin/sh\n")
-        (etc / "group").write_text("root:x:0:\nvmd:x:0:\n")
+        # The folders' owner there is whoever runs this, who need not be root.
+        (etc / "passwd").write_text(f"vmd:x:{os.getuid()}:{os.getgid()}::/:/bin/sh\n")
+        (etc / "group").write_text(f"vmd:x:{os.getgid()}:\n")
         shutil.copy(source, tables / "vmd.conf")
         said, good = run(program, f"--root={root}", *arguments, "vmd.conf")
     complaints = [line for line in said if not line.startswith("Creating ")]
