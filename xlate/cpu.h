@@ -85,6 +85,14 @@ struct xl_cpu {
     uint64_t jump_salt; /* stands for mode and address space in jump-cache tags */
     uint32_t mode;    /* translation mode: the key of units that may run now */
     uint32_t ras_top; /* index into ras, modulo XL_RAS_SIZE */
+    /*
+     * The guest's floating-point environment outside generated code. Inside, host registers have
+     * it: entering, and coming back from a helper with IR_CALL_FPENV, sets the host's rounding
+     * mode from fp_rm (RMM: nearest even) and clears its flags; leaving, and going to such a
+     * helper, adds the host's flags to fp_flags.
+     */
+    uint8_t fp_rm;    /* enum ir_rm: what IR_RM_DYN means; never IR_RM_DYN itself */
+    uint8_t fp_flags; /* mask of enum ir_fflag, sticky */
     uint64_t slots[XL_SLOTS] __attribute__((aligned(16)));
     struct xl_ras ras[XL_RAS_SIZE];
     struct xl_itlb_entry itlb[XL_ITLB_SIZE];

@@ -14,6 +14,8 @@
 #include "xlate/cpu.h"
 #include "xlate/ir/ir.h"
 
+G_STATIC_ASSERT((int)IR_SLOTS == (int)XL_SLOTS);
+
 /* --- front ---------------------------------------------------------------------------------- */
 
 /* Guest code to translate. CODE starts at displacement START of its page and may run on into the

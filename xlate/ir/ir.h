@@ -95,6 +95,20 @@ struct ir_block {
     uint32_t n_params;
 };
 
+/* IEEE exceptions, in RISC-V's order: what the guest's sticky flags are kept as. */
+enum ir_fflag { IR_NX = 1, IR_UF = 2, IR_OF = 4, IR_DZ = 8, IR_NV = 16 };
+
+enum { IR_SLOTS = 80 }; /* slot numbers are below this */
+
+/* What the builder, the passes and the front ends recognised; counted for the statistics. */
+#define IR_PATTERN(NAME, text, doc) IR_PATTERN_##NAME,
+enum ir_pattern {
+#include "xlate/ir/patterns.inc"
+    IR_PATTERN_COUNT
+};
+#undef IR_PATTERN
+extern const char *const ir_pattern_names[IR_PATTERN_COUNT];
+
 struct ir_unit {
     struct ir_insn *insn;
     uint32_t n, cap;
@@ -108,6 +122,13 @@ struct ir_unit {
     uint32_t bytes;      /* guest bytes covered from start on */
     uint32_t n_guest;    /* guest instructions */
     uint32_t mode;       /* translation mode it is valid for */
+    uint16_t pattern[IR_PATTERN_COUNT]; /* times each was found in this unit */
+
+    /* The builder's own: the block being built, the present instruction, what slots hold. */
+    uint32_t cur;
+    struct ir_side at;
+    uint32_t at_side;
+    uint32_t slot[IR_SLOTS]; /* value that is in the slot here, or IR_NONE */
 };
 
 /* What a helper may do; the back end saves and reloads pinned slots accordingly. */
@@ -142,5 +163,121 @@ extern const struct ir_op_info ir_ops[IR_OP_COUNT];
 
 enum { IR_F_PURE = 1, IR_F_READ = 2, IR_F_WRITE = 4, IR_F_FAULT = 8, IR_F_TERM = 16, IR_F_FPENV = 32 };
 enum { IR_R_NONE, IR_R_TYPE, IR_R_I64, IR_R_HANDLE };
+
+/* --- units (unit.c) ------------------------------------------------------------------------- */
+
+/* An empty unit; its arrays grow as needed and never shrink. */
+struct ir_unit *ir_unit_new(void);
+/* Empties it for the next translation; block 0 is open. */
+void ir_unit_clear(struct ir_unit *unit);
+/* Takes NULL. */
+void ir_unit_free(struct ir_unit *unit);
+
+/* --- the builder (unit.c, build.c) -------------------------------------------------------------
+ *
+ * Appends to the open block and returns the new value, or an older one that is the same: constants
+ * and identities fold, a GET of a slot whose value is known is that value. So a returned value
+ * need not be the newest insn. Values of other blocks may be used where those dominate.
+ */
+
+/* Begins a guest instruction: its displacement and bytes, for side entries; counts it. */
+void ir_at(struct ir_unit *unit, int32_t pc, unsigned length);
+/* Appends INSN as it is (side and all); for passes and tests. */
+uint32_t ir_append(struct ir_unit *unit, const struct ir_insn *insn);
+
+/* Numbers a block that will be built later, by ir_block_start(); blocks start in number order. */
+uint32_t ir_block_reserve(struct ir_unit *unit);
+/* Opens BLOCK; the one before must have its terminator. */
+void ir_block_start(struct ir_unit *unit, uint32_t block);
+/* A parameter of the open block, before all else in it. */
+uint32_t ir_param(struct ir_unit *unit, enum ir_type type);
+
+uint32_t ir_const(struct ir_unit *unit, enum ir_type type, int64_t imm);
+uint32_t ir_pcrel(struct ir_unit *unit, int64_t displacement);
+uint32_t ir_get(struct ir_unit *unit, enum ir_type type, unsigned slot);
+void ir_set(struct ir_unit *unit, unsigned slot, uint32_t value);
+
+/* Operations of one, two and three values whose type is TYPE; see ops.inc. */
+uint32_t ir_un(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a);
+uint32_t ir_bin(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, uint32_t b);
+/* With a constant as second operand. */
+uint32_t ir_bini(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, int64_t imm);
+/* SEXT or ZEXT of the low BITS (8, 16, 32). */
+uint32_t ir_ext(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, unsigned bits);
+/* TYPE is the operands'. */
+uint32_t ir_cmp(struct ir_unit *unit, enum ir_cond cond, enum ir_type type, uint32_t a, uint32_t b);
+uint32_t ir_select(struct ir_unit *unit, enum ir_type type, uint32_t cond, uint32_t a, uint32_t b);
+
+/* Floating point. B and C are IR_NONE where the operation has fewer operands. */
+uint32_t ir_fp(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_rm rm, uint32_t a,
+               uint32_t b);
+uint32_t ir_fma(struct ir_unit *unit, enum ir_type type, enum ir_rm rm, unsigned negate, uint32_t a,
+                uint32_t b, uint32_t c);
+uint32_t ir_fcmp(struct ir_unit *unit, enum ir_fcond cond, enum ir_type type, uint32_t a,
+                 uint32_t b);
+/* FCVTFF, FCVTFI, FCVTIF: from FROM to TYPE. */
+uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_type from,
+                 enum ir_rm rm, bool is_unsigned, uint32_t a);
+
+/* Memory. A handle of [base + imm, base + imm + bytes). */
+uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write);
+/* MEM: mask of enum ir_mem without IR_MEM_WRITE. IMM: as of the TR. */
+uint32_t ir_load(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle,
+                 int64_t imm);
+void ir_store(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle, int64_t imm,
+              uint32_t value);
+uint32_t ir_rmw(struct ir_unit *unit, enum ir_rmw op, enum ir_type type, unsigned mem,
+                uint32_t handle, int64_t imm, uint32_t value);
+uint32_t ir_cas(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle, int64_t imm,
+                uint32_t expected, uint32_t desired);
+uint32_t ir_sc(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle, int64_t imm,
+               uint32_t cond, uint32_t expected, uint32_t desired);
+void ir_fence(struct ir_unit *unit, unsigned mask);
+
+/* HELPER's number; unused arguments are IR_NONE. FLAGS: its enum ir_call_flag mask. TYPE is
+ * IR_VOID or IR_I64. */
+uint32_t ir_call(struct ir_unit *unit, unsigned helper, unsigned flags, enum ir_type type,
+                 const uint32_t arg[4]);
+
+/* Terminators. */
+void ir_br(struct ir_unit *unit, uint32_t block, const uint32_t *args, unsigned n);
+/* EXPECT: 0 unknown, 1 likely taken, 2 unlikely. Targets take no parameters. */
+void ir_brif(struct ir_unit *unit, uint32_t cond, unsigned expect, uint32_t then_block,
+             uint32_t else_block);
+void ir_exit(struct ir_unit *unit, unsigned flags, int32_t disp, int32_t ret);
+void ir_exit_ind(struct ir_unit *unit, unsigned flags, uint32_t target, int32_t ret);
+void ir_exit_state(struct ir_unit *unit);
+
+static inline bool ir_is_const(const struct ir_unit *unit, uint32_t value)
+{
+    return unit->insn[value].op == IR_CONST;
+}
+
+/* How many of insn.arg the insn uses (CALL: those before the first IR_NONE). */
+static inline unsigned ir_n_args(const struct ir_insn *insn)
+{
+    unsigned n = ir_ops[insn->op].n_args;
+
+    if (insn->op == IR_CALL)
+        while (n && insn->arg[n - 1] == IR_NONE)
+            n--;
+    return n;
+}
+
+/* The type of the value that INSN makes; IR_VOID for none. */
+enum ir_type ir_result_type(const struct ir_insn *insn);
+
+/* --- looking at units (verify.c, print.c) ----------------------------------------------------- */
+
+/*
+ * Checks every rule of ops.inc and of this header. HELPERS (N_HELPERS rows) may be NULL: then
+ * calls are checked for form only. Returns true, or false and an explanation in ERR.
+ */
+bool ir_verify(const struct ir_unit *unit, const struct ir_helper *helpers, unsigned n_helpers,
+               GError **err);
+
+/* The unit as text, one line an insn; SLOT_NAMES and HELPERS may be NULL. */
+void ir_print(const struct ir_unit *unit, const char *const *slot_names,
+              const struct ir_helper *helpers, GString *out);
 
 #endif

@@ -1,0 +1,269 @@
+/*
+ * xlate/ir/build.c: the builder's operations.
+ *
+ * What can be simplified on sight is: each operation first asks fold.c for an older value that is
+ * the same, then appends. One look at the operands, never at uses, so building stays linear.
+ */
+#include "xlate/ir/fold.h"
+
+#define NO_ARGS {IR_NONE, IR_NONE, IR_NONE, IR_NONE}
+
+static uint32_t add(struct ir_unit *unit, struct ir_insn insn)
+{
+    insn.side = IR_NONE;
+    insn.params = IR_NONE;
+    return ir_append(unit, &insn);
+}
+
+/* Appends an insn that may fault: all of one guest instruction share a side entry. */
+static uint32_t add_side(struct ir_unit *unit, struct ir_insn insn)
+{
+    if (unit->at_side == IR_NONE) {
+        if (unit->n_side == unit->cap_side) {
+            unit->cap_side *= 2;
+            unit->side = g_renew(struct ir_side, unit->side, unit->cap_side);
+        }
+        unit->side[unit->n_side] = unit->at;
+        unit->at_side = unit->n_side++;
+    }
+    insn.side = unit->at_side;
+    insn.params = IR_NONE;
+    return ir_append(unit, &insn);
+}
+
+static int64_t canonical(enum ir_type type, int64_t imm)
+{
+    if (type == IR_I32)
+        return (int32_t)imm;
+    if (type == IR_F32)
+        return (uint32_t)imm;
+    return imm;
+}
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+uint32_t ir_const(struct ir_unit *unit, enum ir_type type, int64_t imm)
+{
+    return add(unit, (struct ir_insn){.op = IR_CONST, .type = type, .arg = NO_ARGS,
+                                      .imm = canonical(type, imm)});
+}
+
+uint32_t ir_pcrel(struct ir_unit *unit, int64_t displacement)
+{
+    return add(unit, (struct ir_insn){.op = IR_PCREL, .type = IR_I64, .arg = NO_ARGS,
+                                      .imm = displacement});
+}
+
+uint32_t ir_get(struct ir_unit *unit, enum ir_type type, unsigned slot)
+{
+    uint32_t known = unit->slot[slot];
+
+    if (known != IR_NONE && ir_result_type(&unit->insn[known]) == type) {
+        unit->pattern[IR_PATTERN_GET]++;
+        return known;
+    }
+    uint32_t value = add(unit, (struct ir_insn){.op = IR_GET, .type = type, .aux = slot,
+                                                .arg = NO_ARGS});
+    if (known == IR_NONE && (type == IR_I64 || type == IR_F64))
+        unit->slot[slot] = value;
+    return value;
+}
+
+void ir_set(struct ir_unit *unit, unsigned slot, uint32_t value)
+{
+    const struct ir_insn *from = &unit->insn[value];
+
+    if (unit->slot[slot] == value) {
+        unit->pattern[IR_PATTERN_IDENTITY]++;
+        return;
+    }
+    add(unit, (struct ir_insn){.op = IR_SET, .type = ir_result_type(from), .aux = slot,
+                               .arg = {value, IR_NONE, IR_NONE, IR_NONE}});
+    unit->slot[slot] = value;
+}
+
+uint32_t ir_un(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a)
+{
+    uint32_t same = ir_fold_un(unit, op, type, a);
+
+    if (same != IR_NONE)
+        return same;
+    return add(unit, (struct ir_insn){.op = op, .type = type, .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_bin(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, uint32_t b)
+{
+    ir_fold_order(unit, op, &a, &b);
+    uint32_t same = ir_fold_bin(unit, op, type, a, b);
+
+    if (same != IR_NONE)
+        return same;
+    return add(unit, (struct ir_insn){.op = op, .type = type, .arg = {a, b, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_bini(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, int64_t imm)
+{
+    uint32_t same = ir_fold_bini(unit, op, type, a, canonical(type, imm));
+
+    if (same != IR_NONE)
+        return same;
+    uint32_t b = ir_const(unit, type, imm);
+    return add(unit, (struct ir_insn){.op = op, .type = type, .arg = {a, b, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_ext(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, unsigned bits)
+{
+    uint32_t same = ir_fold_ext(unit, op, type, a, bits);
+
+    if (same != IR_NONE)
+        return same;
+    return add(unit, (struct ir_insn){.op = op, .type = type, .imm = bits,
+                                      .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_cmp(struct ir_unit *unit, enum ir_cond cond, enum ir_type type, uint32_t a, uint32_t b)
+{
+    uint32_t same = ir_fold_cmp(unit, cond, type, a, b);
+
+    if (same != IR_NONE)
+        return same;
+    return add(unit, (struct ir_insn){.op = IR_CMP, .type = type, .aux = cond,
+                                      .arg = {a, b, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_select(struct ir_unit *unit, enum ir_type type, uint32_t cond, uint32_t a, uint32_t b)
+{
+    uint32_t same = ir_fold_select(unit, cond, a, b);
+
+    if (same != IR_NONE)
+        return same;
+    return add(unit, (struct ir_insn){.op = IR_SELECT, .type = type, .arg = {cond, a, b, IR_NONE}});
+}
+
+/* --- floating point --------------------------------------------------------------------------- */
+
+uint32_t ir_fp(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_rm rm, uint32_t a,
+               uint32_t b)
+{
+    return add(unit, (struct ir_insn){.op = op, .type = type, .aux = rm,
+                                      .arg = {a, b, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_fma(struct ir_unit *unit, enum ir_type type, enum ir_rm rm, unsigned negate, uint32_t a,
+                uint32_t b, uint32_t c)
+{
+    return add(unit, (struct ir_insn){.op = IR_FMA, .type = type, .aux = rm, .imm = negate,
+                                      .arg = {a, b, c, IR_NONE}});
+}
+
+uint32_t ir_fcmp(struct ir_unit *unit, enum ir_fcond cond, enum ir_type type, uint32_t a,
+                 uint32_t b)
+{
+    return add(unit, (struct ir_insn){.op = IR_FCMP, .type = type, .aux = cond,
+                                      .arg = {a, b, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_type from,
+                 enum ir_rm rm, bool is_unsigned, uint32_t a)
+{
+    return add(unit, (struct ir_insn){.op = op, .type = type, .from = from, .aux = rm,
+                                      .imm = is_unsigned, .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+/* --- memory ------------------------------------------------------------------------------------ */
+
+uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write)
+{
+    return add(unit, (struct ir_insn){.op = IR_TR, .type = IR_HANDLE, .aux = bytes,
+                                      .mem = write ? IR_MEM_WRITE : 0, .imm = imm,
+                                      .arg = {base, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_load(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle,
+                 int64_t imm)
+{
+    return add_side(unit, (struct ir_insn){.op = IR_LOAD, .type = type, .mem = mem, .imm = imm,
+                                           .arg = {handle, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+void ir_store(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle, int64_t imm,
+              uint32_t value)
+{
+    add_side(unit, (struct ir_insn){.op = IR_STORE, .type = type, .mem = mem, .imm = imm,
+                                    .arg = {handle, value, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_rmw(struct ir_unit *unit, enum ir_rmw op, enum ir_type type, unsigned mem,
+                uint32_t handle, int64_t imm, uint32_t value)
+{
+    return add_side(unit, (struct ir_insn){.op = IR_RMW, .type = type, .aux = op, .mem = mem,
+                                           .imm = imm, .arg = {handle, value, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_cas(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle, int64_t imm,
+                uint32_t expected, uint32_t desired)
+{
+    return add_side(unit, (struct ir_insn){.op = IR_CAS, .type = type, .mem = mem, .imm = imm,
+                                           .arg = {handle, expected, desired, IR_NONE}});
+}
+
+uint32_t ir_sc(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle, int64_t imm,
+               uint32_t cond, uint32_t expected, uint32_t desired)
+{
+    return add_side(unit, (struct ir_insn){.op = IR_SC, .type = type, .mem = mem, .imm = imm,
+                                           .arg = {handle, cond, expected, desired}});
+}
+
+void ir_fence(struct ir_unit *unit, unsigned mask)
+{
+    add(unit, (struct ir_insn){.op = IR_FENCE, .type = IR_VOID, .aux = mask, .arg = NO_ARGS});
+}
+
+/* --- calls and terminators ---------------------------------------------------------------------- */
+
+uint32_t ir_call(struct ir_unit *unit, unsigned helper, unsigned flags, enum ir_type type,
+                 const uint32_t arg[4])
+{
+    if (flags & IR_CALL_WRITES)
+        memset(unit->slot, 0xff, sizeof(unit->slot));
+    return add_side(unit, (struct ir_insn){.op = IR_CALL, .type = type, .aux = helper,
+                                           .arg = {arg[0], arg[1], arg[2], arg[3]}});
+}
+
+void ir_br(struct ir_unit *unit, uint32_t block, const uint32_t *args, unsigned n)
+{
+    struct ir_insn insn = {.op = IR_BR, .arg = NO_ARGS, .block = {block, IR_NONE},
+                           .side = IR_NONE, .params = n ? unit->n_param : IR_NONE};
+
+    while (unit->n_param + n > unit->cap_param) {
+        unit->cap_param *= 2;
+        unit->param = g_renew(uint32_t, unit->param, unit->cap_param);
+    }
+    for (unsigned i = 0; i < n; i++)
+        unit->param[unit->n_param++] = args[i];
+    ir_append(unit, &insn);
+}
+
+void ir_brif(struct ir_unit *unit, uint32_t cond, unsigned expect, uint32_t then_block,
+             uint32_t else_block)
+{
+    add(unit, (struct ir_insn){.op = IR_BRIF, .aux = expect, .block = {then_block, else_block},
+                               .arg = {cond, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+void ir_exit(struct ir_unit *unit, unsigned flags, int32_t disp, int32_t ret)
+{
+    add(unit, (struct ir_insn){.op = IR_EXIT, .aux = flags, .arg = NO_ARGS,
+                               .disp = disp, .ret = ret});
+}
+
+void ir_exit_ind(struct ir_unit *unit, unsigned flags, uint32_t target, int32_t ret)
+{
+    add(unit, (struct ir_insn){.op = IR_EXIT_IND, .aux = flags, .ret = ret,
+                               .arg = {target, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+void ir_exit_state(struct ir_unit *unit)
+{
+    add(unit, (struct ir_insn){.op = IR_EXIT_STATE, .arg = NO_ARGS});
+}
