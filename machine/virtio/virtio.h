@@ -64,16 +64,17 @@ struct virtio_ops {
     /* The driver put FEATURES up for a check; false refuses them. NULL: any subset is fine.
      * Called on a vCPU thread, so it looks at nothing but its argument. */
     bool (*features_ok)(const struct virtio_device *dev, uint64_t features);
-    /* DRIVER_OK: dev->features holds, and enabled queues are ready. May be NULL. */
+    /* DRIVER_OK, or state was loaded of a running device: dev->features holds, and enabled
+     * queues are ready. What a new driver must find is set in reset, not here. May be NULL. */
     void (*start)(struct virtio_device *dev);
     /* Buffers may have arrived in VQ: take as many as are wanted. */
     void (*queue_notify)(struct virtio_device *dev, struct virtqueue *vq);
     /* The driver wrote dev->config, within the mask of virtio_config_writable(). May be NULL. */
     void (*config_written)(struct virtio_device *dev);
     /*
-     * Forget everything of this driver: give back (virtqueue_drop) or finish each element that
-     * is held; the reset is over when none is out any more. VQ: that queue alone; NULL: the
-     * device. May be NULL where no element outlives queue_notify.
+     * Forget everything of this driver: let go of each element that is held (virtqueue_drop) or
+     * finish it; the reset is over when none is out any more. VQ: that queue alone; NULL: the
+     * device. May be NULL where nothing outlives queue_notify.
      */
     void (*reset)(struct virtio_device *dev, struct virtqueue *vq);
     /*
@@ -82,7 +83,7 @@ struct virtio_ops {
      */
     void (*quiesce)(struct virtio_device *dev);
     void (*resume)(struct virtio_device *dev);
-    /* State was loaded into the object; check it. May be NULL. */
+    /* State was loaded into the object: check it. May be NULL. */
     bool (*loaded)(struct virtio_device *dev, GError **err);
     /* Frees the device; virtio_device_fini() is its last act but g_free(). No element is out. */
     void (*free)(struct virtio_device *dev);
@@ -95,41 +96,48 @@ struct virtio_env {
     struct vm_clock *clock;
 };
 
-/* How the core reaches the transport. */
+/* How the core reaches the transport. Loop thread but where a member says otherwise. */
 struct virtio_transport_ops {
-    void (*interrupt)(void *opaque, const struct virtqueue *vq); /* NULL: configuration changed */
+    /* A used-buffer interrupt of VQ, or, where VQ is NULL, a configuration change. */
+    void (*interrupt)(void *opaque, const struct virtqueue *vq);
     bool (*may_dma)(void *opaque);
     void (*quiet)(void *opaque);
+    void (*reset)(void *opaque); /* no interrupt is pending any more. Any thread; dev->lock held */
 };
 
 struct virtio_device {
     const struct virtio_ops *ops;
     struct virtio_env env;
-    uint64_t offered;  /* feature bits; the core adds those of rings and transport */
+    uint64_t offered;  /* feature bits; the core adds those of the ring */
     uint64_t features; /* negotiated; stable from start to reset */
     struct virtqueue *queues;
     unsigned n_queues;
     uint32_t config_size;
-    uint8_t config[VIRTIO_CONFIG_MAX]; /* little-endian, as the driver sees it; under lock */
+    const char *error; /* why the device needs a reset; NULL: it does not */
 
-    /* The core's own from here on. */
-    pthread_mutex_t lock; /* registers: everything below but what is the loop's */
+    /* The core's own from here on. Registers, under lock: */
+    pthread_mutex_t lock;
+    uint8_t config[VIRTIO_CONFIG_MAX]; /* little-endian, as the driver sees it */
     uint8_t config_mask[VIRTIO_CONFIG_MAX];
-    uint8_t status;
-    uint8_t generation;
-    uint8_t active;  /* DRIVER_OK was accepted, no reset completed since */
-    uint8_t resetting;
-    uint8_t config_dirty;
-    uint16_t config_vector;
-    uint32_t feature_select[2]; /* device's, driver's */
-    uint16_t queue_select;
-    uint64_t kicked;        /* bit a queue; atomic */
+    uint8_t status, generation;
+    uint8_t active;    /* DRIVER_OK was accepted and no reset has ended since */
+    bool resetting;    /* a reset was asked for and has not ended */
+    bool config_dirty; /* the driver wrote config */
+    bool changed;      /* the loop has to look at the registers */
+    uint16_t config_vector, queue_select;
+    uint32_t device_feature_select, driver_feature_select;
+
+    uint64_t kicked; /* atomic: a bit a queue */
     struct virtio__bell *bell;
     const struct virtio_transport_ops *transport;
     void *transport_opaque;
-    const char *error;      /* loop: why it needs a reset */
-    uint32_t in_flight;     /* loop: elements out, all queues */
-    bool started, quiescing, quiesced; /* loop */
+
+    /* The loop thread's: */
+    uint32_t in_flight;   /* elements out, all queues */
+    bool started;         /* ops->start was called, ops->reset not yet */
+    bool reset_waiting;   /* ends with the last element */
+    bool quiescing;       /* no pops */
+    bool quiet_waiting;   /* transport->quiet is due with the last element */
 };
 
 /* --- making a device ----------------------------------------------------------------------------- */
@@ -155,6 +163,12 @@ void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *b
                        unsigned size);
 /* Copies bytes of the configuration as they are now. */
 void virtio_config_get(struct virtio_device *dev, unsigned offset, void *bytes, unsigned size);
+
+/* Whether nothing is under way and no element is out. */
+static inline bool virtio_device_idle(const struct virtio_device *dev)
+{
+    return dev->in_flight == 0;
+}
 
 /* The PCI face of a device. It owns the device from then on. */
 struct virtio_pci;
