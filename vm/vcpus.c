@@ -1,0 +1,227 @@
+/* vCPU threads; see vcpus.h. */
+#include "vm/vcpus.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+struct slot {
+    struct vcpus *all;
+    struct vcpu *vcpu;
+    pthread_t thread;
+    bool has_thread;
+    enum vcpu_power power;
+    struct vcpu_start start; /* of VCPU_STARTING */
+    uint64_t exits;
+};
+
+struct vcpus {
+    struct accel *accel;
+    vcpus_failed_fn failed;
+    void *opaque;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* halted, quit, power or inside changed */
+    bool halted, quit;
+    unsigned inside; /* vCPUs inside accel_vcpu_run() */
+    unsigned n;
+    struct slot slots[LIMIT_VCPUS];
+};
+
+/* Waits until SLOT may run guest code; false when its thread must end. Lock held. */
+static bool wait_turn(struct vcpus *v, struct slot *slot)
+{
+    while (!v->quit && (v->halted || slot->power == VCPU_OFF))
+        pthread_cond_wait(&v->changed, &v->lock);
+    if (v->quit)
+        return false;
+    if (slot->power == VCPU_STARTING) {
+        accel_vcpu_reset(slot->vcpu, &slot->start);
+        slot->power = VCPU_ON;
+    }
+    return true;
+}
+
+static void *vcpu_thread(void *arg)
+{
+    struct slot *slot = arg;
+    struct vcpus *v = slot->all;
+
+    pthread_mutex_lock(&v->lock);
+    while (wait_turn(v, slot)) {
+        v->inside++;
+        pthread_mutex_unlock(&v->lock);
+
+        enum vcpu_exit why = accel_vcpu_run(slot->vcpu);
+        if (why == VCPU_EXIT_SHUTDOWN || why == VCPU_EXIT_ERROR) {
+            vcpus_halt_async(v);
+            v->failed(v->opaque, slot->vcpu->index, why, accel_vcpu_error(slot->vcpu));
+        }
+
+        pthread_mutex_lock(&v->lock);
+        v->inside--;
+        __atomic_add_fetch(&slot->exits, 1, __ATOMIC_RELAXED);
+        if (slot->power == VCPU_STOPPING || why == VCPU_EXIT_SHUTDOWN || why == VCPU_EXIT_ERROR)
+            slot->power = VCPU_OFF;
+        pthread_cond_broadcast(&v->changed);
+    }
+    pthread_mutex_unlock(&v->lock);
+    return NULL;
+}
+
+/* Starts SLOT's thread with all signals blocked but those that the accelerator unblocks. */
+static int start_thread(struct slot *slot)
+{
+    sigset_t all, before;
+    char name[16];
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&slot->thread, NULL, vcpu_thread, slot);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc)
+        return rc;
+    slot->has_thread = true;
+    g_snprintf(name, sizeof(name), "vcpu%u", slot->vcpu->index);
+    pthread_setname_np(slot->thread, name);
+    return 0;
+}
+
+struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaque, GError **err)
+{
+    struct vcpus *v = g_new0(struct vcpus, 1);
+
+    v->accel = accel;
+    v->failed = failed;
+    v->opaque = opaque;
+    v->halted = true;
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_cond_init(&v->changed, NULL);
+    for (unsigned i = 0; i < accel->config.vcpus; i++) {
+        struct slot *slot = &v->slots[i];
+        slot->all = v;
+        if (!accel_vcpu_create(accel, i, &slot->vcpu, err))
+            goto fail;
+        v->n++;
+        int rc = start_thread(slot);
+        if (rc) {
+            vmd_set_errno(err, rc, "starting the thread of vCPU %u", i);
+            goto fail;
+        }
+    }
+    return v;
+fail:
+    vcpus_free(v);
+    return NULL;
+}
+
+void vcpus_free(struct vcpus *v)
+{
+    if (!v)
+        return;
+    vcpus_halt(v);
+    pthread_mutex_lock(&v->lock);
+    v->quit = true;
+    pthread_cond_broadcast(&v->changed);
+    pthread_mutex_unlock(&v->lock);
+    for (unsigned i = 0; i < v->n; i++) {
+        if (v->slots[i].has_thread)
+            pthread_join(v->slots[i].thread, NULL);
+        accel_vcpu_free(v->slots[i].vcpu);
+    }
+    pthread_cond_destroy(&v->changed);
+    pthread_mutex_destroy(&v->lock);
+    g_free(v);
+}
+
+void vcpus_halt_async(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->halted = true;
+    pthread_mutex_unlock(&v->lock);
+    for (unsigned i = 0; i < v->n; i++)
+        accel_vcpu_kick(v->slots[i].vcpu);
+}
+
+void vcpus_halt(struct vcpus *v)
+{
+    vcpus_halt_async(v);
+    pthread_mutex_lock(&v->lock);
+    while (v->inside)
+        pthread_cond_wait(&v->changed, &v->lock);
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_resume(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    v->halted = false;
+    pthread_cond_broadcast(&v->changed);
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_all_off(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    g_assert(v->halted && !v->inside);
+    for (unsigned i = 0; i < v->n; i++)
+        v->slots[i].power = VCPU_OFF;
+    pthread_mutex_unlock(&v->lock);
+}
+
+int vcpus_start(struct vcpus *v, unsigned index, const struct vcpu_start *start)
+{
+    struct slot *slot = &v->slots[index];
+    int rc = -EALREADY;
+
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    if (slot->power == VCPU_OFF) {
+        slot->start = *start;
+        slot->power = VCPU_STARTING;
+        pthread_cond_broadcast(&v->changed);
+        rc = 0;
+    }
+    pthread_mutex_unlock(&v->lock);
+    return rc;
+}
+
+void vcpus_stop_self(struct vcpus *v, unsigned index)
+{
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    v->slots[index].power = VCPU_STOPPING;
+    pthread_mutex_unlock(&v->lock);
+}
+
+enum vcpu_power vcpus_power(struct vcpus *v, unsigned index)
+{
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    enum vcpu_power power = v->slots[index].power;
+    pthread_mutex_unlock(&v->lock);
+    return power;
+}
+
+unsigned vcpus_count(const struct vcpus *v)
+{
+    return v->n;
+}
+
+struct vcpu *vcpus_get(struct vcpus *v, unsigned index)
+{
+    return v->slots[index].vcpu;
+}
+
+void vcpus_times(struct vcpus *v, unsigned index, struct vcpu_times *out)
+{
+    struct slot *slot = &v->slots[index];
+    clockid_t clock;
+    struct timespec ts = {0};
+
+    if (pthread_getcpuclockid(slot->thread, &clock) == 0)
+        clock_gettime(clock, &ts);
+    out->cpu_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    out->exits = __atomic_load_n(&slot->exits, __ATOMIC_RELAXED);
+}

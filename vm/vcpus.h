@@ -1,0 +1,60 @@
+/*
+ * vm/vcpus: the vCPU threads of one VM, and what stops and starts them.
+ *
+ * Each vCPU has a thread that waits while the VM is halted or while the guest has the vCPU
+ * switched off, and is inside accel_vcpu_run() otherwise. One mutex guards all of it; it is never
+ * held while guest code runs or a callback is called.
+ */
+#ifndef VM_VCPUS_H
+#define VM_VCPUS_H
+
+#include "accel/accel.h"
+
+struct vcpus;
+
+enum vcpu_power {
+    VCPU_OFF,      /* not started by the guest */
+    VCPU_STARTING, /* will start at the given state when it next may run */
+    VCPU_ON,
+    VCPU_STOPPING, /* has asked to be switched off and has not left guest code */
+};
+
+/* A vCPU cannot go on. On its thread; the vCPU is off and all others soon halt. */
+typedef void (*vcpus_failed_fn)(void *opaque, unsigned index, enum vcpu_exit why,
+                                const char *text);
+
+/*
+ * Makes ACCEL's vCPUs and their threads, halted and off. ACCEL outlives them. NULL with ERR when
+ * the accelerator or the host refuses.
+ */
+struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaque, GError **err);
+/* Halts, ends the threads and frees the vCPUs. Takes NULL. */
+void vcpus_free(struct vcpus *vcpus);
+
+/* Any thread but a vCPU's: returns when no vCPU is inside guest code, nor will be until resume. */
+void vcpus_halt(struct vcpus *vcpus);
+void vcpus_resume(struct vcpus *vcpus);
+/* Any thread, a vCPU's included: the same without the wait. */
+void vcpus_halt_async(struct vcpus *vcpus);
+
+/* While halted: switches all vCPUs off. */
+void vcpus_all_off(struct vcpus *vcpus);
+
+/* Any thread: switches vCPU INDEX on at START. 0, or -EALREADY when it is not off. */
+int vcpus_start(struct vcpus *vcpus, unsigned index, const struct vcpu_start *start);
+/* On vCPU INDEX's own thread, inside a hypercall that then leaves guest code. */
+void vcpus_stop_self(struct vcpus *vcpus, unsigned index);
+/* Any thread. */
+enum vcpu_power vcpus_power(struct vcpus *vcpus, unsigned index);
+
+unsigned vcpus_count(const struct vcpus *vcpus);
+struct vcpu *vcpus_get(struct vcpus *vcpus, unsigned index);
+
+/* Any thread: counters of vCPU INDEX. */
+struct vcpu_times {
+    uint64_t cpu_ns; /* processor time of its thread */
+    uint64_t exits;  /* returns from accel_vcpu_run() */
+};
+void vcpus_times(struct vcpus *vcpus, unsigned index, struct vcpu_times *out);
+
+#endif
