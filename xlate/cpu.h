@@ -24,6 +24,8 @@ enum {
     XL_JUMP_BITS = 12,
     XL_JUMP_SIZE = 1 << XL_JUMP_BITS,
     XL_RAS_SIZE = 32,       /* return stack entries */
+    XL_CODE_PAGES = 16384,  /* code pages that have translated code at one time */
+    XL_FETCH_MODES = 4,     /* fetch regimes: bits 3..4 of a translation mode */
 };
 
 /* The tag of an entry that matches nothing: not page-aligned. */
@@ -45,16 +47,19 @@ struct xl_tlb {
 };
 
 /*
- * Where fetches of a guest page come from, in the present fetch regime. Cross-page edges compare
- * both words: the mapping is still the one the link was made for. Index: page number modulo
- * XL_ITLB_SIZE. Emptied whenever the regime or a mapping changes.
+ * Where fetches of a guest page come from, in the present fetch regime: the run loop's own cache
+ * of walks. Index: page number modulo XL_ITLB_SIZE. Emptied whenever the regime or a mapping
+ * changes.
  */
 struct xl_itlb_entry {
     uint64_t tag;  /* guest-virtual page address, or XL_TLB_NONE */
     uint64_t page; /* guest-physical page address */
 };
 
-/* Jump cache: guest address -> host code. tag = address ^ cpu->jump_salt. */
+/*
+ * Jump cache: guest address -> host code. tag = address ^ cpu->jump_salt; index: bits 1..12 of the
+ * address, so that a unit can only be in the two entries that its place in its page names.
+ */
 struct xl_jump {
     uint64_t tag;
     const void *code;
@@ -62,7 +67,7 @@ struct xl_jump {
 
 /* Return stack: what a CALL exit pushed. */
 struct xl_ras {
-    uint64_t pc; /* guest return address */
+    uint64_t tag;     /* guest return address ^ cpu->jump_salt */
     const void *code; /* where to go when it matches; checks the mapping itself */
 };
 
@@ -84,7 +89,7 @@ struct xl_cpu {
     uint64_t pc_page; /* guest-virtual page of the running unit: what PCREL adds to */
     uint64_t jump_salt; /* stands for mode and address space in jump-cache tags */
     uint32_t mode;    /* translation mode: the key of units that may run now */
-    uint32_t ras_top; /* index into ras, modulo XL_RAS_SIZE */
+    uint32_t ras_top; /* the newest entry's place in ras in bytes */
     /*
      * The guest's floating-point environment outside generated code. Inside, host registers have
      * it: entering, and coming back from a helper with IR_CALL_FPENV, sets the host's rounding
@@ -98,6 +103,17 @@ struct xl_cpu {
     struct xl_itlb_entry itlb[XL_ITLB_SIZE];
     struct xl_jump jump[XL_JUMP_SIZE];
     struct xl_tlb tlb[XL_TLB_MODES];
+
+    /*
+     * Where code pages are mapped for fetches: the cache numbers each pair of guest-physical page
+     * and fetch regime that has code; code_at[number] is the guest-virtual page at which this vCPU
+     * last found it, or XL_TLB_NONE. Every edge into a page compares one word here: links, the
+     * jump cache and the return stack need no dropping when mappings change. The run loop calls
+     * xl_code_map() with what a fetch found; the mmu calls xl_code_unmap() when a mapping changes.
+     * The bits name the entries that are not XL_TLB_NONE.
+     */
+    uint64_t code_at[XL_CODE_PAGES];
+    uint64_t code_mapped[2][XL_CODE_PAGES / 64]; /* [1]: global mappings */
 
     struct mmu *mmu;        /* of this vCPU (mmu/mmu.h) */
     uint32_t mxcsr;         /* the guest's floating-point environment while outside generated code */
@@ -113,5 +129,38 @@ struct xl_cpu {
         uint64_t faults, interrupts;
     } count;
 };
+
+/* A walk in the regime of code page number ID found it at guest-virtual PAGE. vCPU thread. */
+static inline void xl_code_map(struct xl_cpu *cpu, uint32_t id, gva_t page, bool global)
+{
+    cpu->code_at[id] = page;
+    cpu->code_mapped[global][id / 64] |= UINT64_C(1) << (id % 64);
+    cpu->code_mapped[!global][id / 64] &= ~(UINT64_C(1) << (id % 64));
+}
+
+/*
+ * Mappings changed: forgets where code pages are, of guest-virtual PAGE alone or, with
+ * XL_TLB_NONE, all of them; GLOBAL: also those of global mappings. vCPU thread, outside code.
+ */
+static inline void xl_code_unmap(struct xl_cpu *cpu, gva_t page, bool global)
+{
+    for (unsigned g = 0; g <= global; g++) {
+        for (unsigned i = 0; i < XL_CODE_PAGES / 64; i++) {
+            for (uint64_t bits = cpu->code_mapped[g][i]; bits; bits &= bits - 1) {
+                unsigned bit = __builtin_ctzll(bits);
+                if (page != XL_TLB_NONE && cpu->code_at[i * 64 + bit] != page)
+                    continue;
+                cpu->code_at[i * 64 + bit] = XL_TLB_NONE;
+                cpu->code_mapped[g][i] &= ~(UINT64_C(1) << bit);
+            }
+        }
+    }
+}
+
+/* The fetch regime of units of a translation mode; the ISA puts its number in bits 3..4. */
+static inline unsigned xl_fetch_mode(uint32_t mode)
+{
+    return mode >> 3 & (XL_FETCH_MODES - 1);
+}
 
 #endif
