@@ -17,7 +17,7 @@ struct device;
 
 struct device_class {
     const char *name;
-    uint64_t size; /* bytes of its register window */
+    uint64_t size; /* bytes of its register window; 0: it has no registers */
     struct mem_device_ops regs;
     const struct state_desc *state;
     void (*reset)(struct device *dev);

@@ -11,6 +11,7 @@ enum hart_irq {
     HART_IRQ_M_TIMER = 7,
     HART_IRQ_S_EXT = 9,
     HART_IRQ_M_EXT = 11,
+    HART_IRQ_NONE = 255, /* not wired */
 };
 
 /* Drives input IRQ of hart CPU. Any thread; called with a device's lock held. */

@@ -76,6 +76,13 @@ static unsigned best(const struct plic *plic, const struct context *c, uint32_t 
     return found;
 }
 
+static void drive(struct plic *plic, unsigned i)
+{
+    if (plic->wiring[i].irq != HART_IRQ_NONE)
+        plic->set_irq(plic->opaque, plic->wiring[i].cpu, plic->wiring[i].irq,
+                      plic->context[i].out);
+}
+
 static void update_context(struct plic *plic, unsigned i)
 {
     struct context *c = &plic->context[i];
@@ -85,7 +92,7 @@ static void update_context(struct plic *plic, unsigned i)
     bool out = priority > c->threshold;
     if (out != c->out) {
         c->out = out;
-        plic->set_irq(plic->opaque, plic->wiring[i].cpu, plic->wiring[i].irq, out);
+        drive(plic, i);
     }
 }
 
@@ -268,8 +275,7 @@ static bool plic_restored(struct device *dev)
         uint32_t priority;
         best(plic, &plic->context[i], &priority);
         plic->context[i].out = priority > plic->context[i].threshold;
-        plic->set_irq(plic->opaque, plic->wiring[i].cpu, plic->wiring[i].irq,
-                      plic->context[i].out);
+        drive(plic, i);
     }
     pthread_mutex_unlock(&plic->lock);
     return ok;

@@ -1,0 +1,215 @@
+/* The shared part of every board, and the list of machines there are. */
+#include "machine/boards/board_priv.h"
+
+static const struct board_type *const types[] = {
+    &board__virt_riscv64,
+};
+
+static const struct board_type *type_of(enum isa isa)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(types); i++) {
+        if (types[i]->isa == isa)
+            return types[i];
+    }
+    return NULL;
+}
+
+static bool check_config(const struct board_config *config, GError **err)
+{
+    if (!type_of(config->isa))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "there is no machine for this guest ISA");
+    if (config->cpus < 1 || config->cpus > LIMIT_VCPUS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "a machine has 1 to %d vCPUs, not %u", LIMIT_VCPUS,
+                        config->cpus);
+    if (config->memory < MIB(LIMIT_MEMORY_MIN_MIB) || config->memory > MIB(LIMIT_MEMORY_MAX_MIB))
+        return vmd_fail(err, VMD_ERROR_LIMIT, "a machine has %d MiB to %d MiB of memory",
+                        LIMIT_MEMORY_MIN_MIB, LIMIT_MEMORY_MAX_MIB);
+    if (config->memory & (MEM_PAGE_SIZE - 1))
+        return vmd_fail(err, VMD_ERROR_INVALID, "the size of memory is not a multiple of 4 KiB");
+    if (config->append && strlen(config->append) > LIMIT_APPEND)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "the kernel command line is longer than %d bytes",
+                        LIMIT_APPEND);
+    return true;
+}
+
+/* The strings of the configuration, made the board's own. */
+static char **config_string(struct board_config *config, unsigned i)
+{
+    const char **strings[] = {&config->kernel.name, &config->initrd.name, &config->firmware.name,
+                              &config->append};
+
+    return i < G_N_ELEMENTS(strings) ? (char **)strings[i] : NULL;
+}
+
+static void copy_config(struct board *board, const struct board_config *config)
+{
+    char **s;
+
+    board->config = *config;
+    for (unsigned i = 0; (s = config_string(&board->config, i)); i++)
+        *s = g_strdup(*s);
+}
+
+struct board *board_new(const struct board_config *config, GError **err)
+{
+    if (!check_config(config, err))
+        return NULL;
+    struct board *board = g_new0(struct board, 1);
+    board->type = type_of(config->isa);
+    board->traits.name = board->type->name;
+    copy_config(board, config);
+    board->timers = guest_timers_new(config->loop, config->clock, err);
+    if (!board->timers || !board->type->build(board, err)) {
+        board_free(board);
+        return NULL;
+    }
+    board_reset(board);
+    return board;
+}
+
+static void remove_last_device(struct board *board)
+{
+    struct device *dev = board->devices[--board->n_devices];
+
+    if (dev->class->size)
+        mem_map_remove_device(board->config.mem, board->places[board->n_devices]);
+    device_free(dev);
+}
+
+void board_free(struct board *board)
+{
+    char **s;
+
+    if (!board)
+        return;
+    pci_host_free(board->pci);
+    board->type->free(board);
+    while (board->n_devices)
+        remove_last_device(board);
+    guest_timers_free(board->timers);
+    for (unsigned i = 0; (s = config_string(&board->config, i)); i++)
+        g_free(*s);
+    g_free(board);
+}
+
+bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err)
+{
+    g_assert(board->n_devices < BOARD_DEVICES);
+    if (dev->class->size && device_map(dev, board->config.mem, gpa) < 0) {
+        vmd_fail(err, VMD_ERROR_EXISTS, "the place of device '%s' is taken", dev->class->name);
+        device_free(dev);
+        return false;
+    }
+    board->places[board->n_devices] = gpa;
+    board->devices[board->n_devices++] = dev;
+    return true;
+}
+
+static size_t console_output(void *opaque, const uint8_t *data, size_t n)
+{
+    struct board *board = opaque;
+
+    return board->config.console_ops->output(board->config.console_opaque, data, n);
+}
+
+static void console_room(void *opaque)
+{
+    struct board *board = opaque;
+
+    board->config.console_ops->input_room(board->config.console_opaque);
+}
+
+struct uart16550 *board__console_new(struct board *board, struct irq_line line, GError **err)
+{
+    static const struct uart16550_ops ops = {.output = console_output, .input_room = console_room};
+
+    return uart16550_new(board->config.loop, line, &ops, board, err);
+}
+
+const struct board_traits *board_traits(const struct board *board)
+{
+    return &board->traits;
+}
+
+/* Later devices first: those that drive lines before the controllers that take them. */
+void board_reset(struct board *board)
+{
+    pci_host_reset(board->pci);
+    for (unsigned i = board->n_devices; i-- > 0;)
+        device_reset(board->devices[i]);
+}
+
+bool board_load(struct board *board, GError **err)
+{
+    return board->type->load(board, err);
+}
+
+bool board_cpu_start(const struct board *board, unsigned cpu, struct board_start *out)
+{
+    g_assert(cpu < board->config.cpus);
+    return board->type->cpu_start(board, cpu, out);
+}
+
+bool board_hypercall(void *opaque, unsigned cpu, uint64_t args[8])
+{
+    struct board *board = opaque;
+
+    g_assert(cpu < board->config.cpus);
+    return board->type->hypercall(board, cpu, args);
+}
+
+size_t board_console_input(struct board *board, const uint8_t *data, size_t n)
+{
+    return uart16550_input(board->console, data, n);
+}
+
+void board_console_ready(struct board *board)
+{
+    uart16550_ready(board->console);
+}
+
+void board_console_flush(struct board *board)
+{
+    uart16550_flush(board->console);
+}
+
+struct pci_host *board_pci(struct board *board)
+{
+    return board->pci;
+}
+
+void board_clock_changed(struct board *board)
+{
+    guest_timers_clock_changed(board->timers);
+}
+
+void board_state_save(struct board *board, GByteArray *out)
+{
+    for (unsigned i = 0; i < board->n_devices; i++)
+        device_save(board->devices[i], out);
+}
+
+bool board_state_load(struct board *board, const uint8_t *data, size_t length, size_t *used,
+                      GError **err)
+{
+    size_t at = 0, n;
+
+    for (unsigned i = 0; i < board->n_devices; i++) {
+        if (!device_load(board->devices[i], data + at, length - at, &n, err))
+            return false;
+        at += n;
+    }
+    *used = at;
+    return true;
+}
+
+char *board_state_print(struct board *board)
+{
+    GString *all = g_string_new(NULL);
+
+    for (unsigned i = 0; i < board->n_devices; i++) {
+        g_autofree char *one = device_print(board->devices[i]);
+        g_string_append_printf(all, "%s\n", one);
+    }
+    return g_string_free(all, FALSE);
+}

@@ -1,0 +1,47 @@
+/* What the boards share: the machine's parts that every ISA has, and what a machine provides. */
+#ifndef MACHINE_BOARDS_BOARD_PRIV_H
+#define MACHINE_BOARDS_BOARD_PRIV_H
+
+#include "machine/boards/board.h"
+#include "machine/bus/pci.h"
+#include "machine/devices/device.h"
+#include "machine/devices/guest_timer.h"
+#include "machine/devices/uart16550.h"
+
+enum { BOARD_DEVICES = 16 };
+
+/* One machine. All functions have a board whose shared part is filled in. */
+struct board_type {
+    enum isa isa;
+    const char *name;
+    /* Makes RAM, devices and PCI host. After a failure free() comes. */
+    bool (*build)(struct board *board, GError **err);
+    /* Frees what build() made beyond the shared part. */
+    void (*free)(struct board *board);
+    bool (*load)(struct board *board, GError **err);
+    bool (*cpu_start)(const struct board *board, unsigned cpu, struct board_start *out);
+    bool (*hypercall)(struct board *board, unsigned cpu, uint64_t args[8]);
+};
+
+struct board {
+    const struct board_type *type;
+    struct board_config config; /* its strings are owned */
+    struct board_traits traits; /* build() fills in all but the name */
+    struct guest_timers *timers;
+    struct device *devices[BOARD_DEVICES]; /* in the order of saved state */
+    gpa_t places[BOARD_DEVICES];           /* of the registers of those that have some */
+    unsigned n_devices;
+    struct uart16550 *console; /* one of them; made by build() */
+    struct pci_host *pci;
+    void *machine; /* the type's own part */
+};
+
+/* Takes DEV; maps its registers at GPA when it has some. */
+bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err);
+
+/* The serial port that board_console_*() talk to, on LINE. Takes nothing; NULL with ERR set. */
+struct uart16550 *board__console_new(struct board *board, struct irq_line line, GError **err);
+
+extern const struct board_type board__virt_riscv64;
+
+#endif
