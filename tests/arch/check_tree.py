@@ -5,7 +5,7 @@
 
 Prints one line "file:line: what is wrong" a finding and exits with 1 if there is any. What is
 checked: the include arrows of arrows.txt, the form of includes and headers, words that have no place
-in the tree, unit tests that nobody runs. With the build folder also: C files that nobody
+in the tree, tests that nobody runs. With the build folder also: C files that nobody
 compiles, and mutable file-scope state where there must be none.
 """
 import argparse
@@ -23,7 +23,8 @@ MUST_EXIST = ("base", "mem", "accel", "xlate", "machine", "proto", "vm", "daemon
 # Programs that run elsewhere or exist to test: they may include anything.
 FREE = ("tests", "bench", "guest")
 NOT_OURS = re.compile(r"^(build.*|\.git|\.cache|__pycache__|shared)$")
-TEXT = {".c", ".h", ".inc", ".S", ".py", ".sh", ".md", ".txt", ".build", ".in", ".service", ".socket"}
+TEXT = {".c", ".h", ".inc", ".S", ".py", ".sh", ".md", ".txt", ".build", ".in", ".service", ".socket",
+        ".scn"}
 
 # Pattern, the files it must not be in (by suffix; () is any), why. Split words keep this file clean.
 WORDS = (
@@ -151,12 +152,15 @@ def check_words(tree):
                     yield Finding(path, number, f"'{match[0]}': {why}")
 
 
-def check_unit_tests(tree):
-    listed = "\n".join(tree.files.get("tests/unit/meson.build", []))
-    for path, _ in tree.of(".c"):
-        match = re.match(r"tests/unit/test_(\w+)\.c$", path)
-        if match and not re.search(rf"\['{match[1]}'[,\]]", listed):
-            yield Finding(path, 1, "is not in the list of tests/unit/meson.build")
+def check_tests_run(tree):
+    """Every unit test and every scenario is in the list of its folder."""
+    for folder, pattern in (("tests/unit", r"tests/unit/test_(\w+)\.c$"),
+                            ("tests/scenario", r"tests/scenario/([\w-]+)\.scn$")):
+        listed = "\n".join(tree.files.get(f"{folder}/meson.build", []))
+        for path in tree.files:
+            match = re.match(pattern, path)
+            if match and not re.search(rf"^\s*(\[|)'{match[1]}'[,\]]", listed, re.MULTILINE):
+                yield Finding(path, 1, f"is not in the list of {folder}/meson.build")
 
 
 def check_compiled(tree, build):
@@ -198,7 +202,7 @@ def check(top, build=None, sanitized=False):
     yield from check_includes(tree, arrows)
     yield from check_headers(tree)
     yield from check_words(tree)
-    yield from check_unit_tests(tree)
+    yield from check_tests_run(tree)
     if build:
         yield from check_compiled(tree, build)
         if not sanitized:  # sanitizers add variables of their own

@@ -83,6 +83,8 @@ FAULTS = (
     ("typedef", {"vm/vm.c": "/* x */\ntypedef struct vm {\n"}, "vm/vm.c:2: 'typedef struct vm {'"),
     ("test nobody runs", {"tests/unit/test_mem.c": source()},
      "tests/unit/test_mem.c:1: is not in the list"),
+    ("scenario nobody runs", {"tests/scenario/boot.scn": "", "tests/scenario/meson.build": ""},
+     "tests/scenario/boot.scn:1: is not in the list"),
     ("missing folder", {"docs/man/x": None}, "docs/man:0: is missing"),
 )
 
