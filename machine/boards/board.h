@@ -69,6 +69,7 @@ struct board_request {
 /*
  * All of these may be called on any thread, vCPUs' included. set_irq() is called with a device's
  * lock held: it calls no device and waits for no vCPU. request() waits for no vCPU either.
+ * board_new() calls none of them, so the vCPUs may be made after it.
  */
 struct board_cpu_ops {
     /*

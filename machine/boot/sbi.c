@@ -393,7 +393,7 @@ static bool sbi_restored(struct device *dev)
     struct sbi *sbi = container_of(dev, struct sbi, dev);
 
     for (unsigned i = 0; i < sbi->config.cpus; i++)
-        hart_timer_set(sbi->harts, i, sbi->timer[i]);
+        hart_timer_restore(sbi->harts, i, sbi->timer[i]);
     return true;
 }
 

@@ -58,8 +58,10 @@ static int aclint_read(void *opaque, uint64_t offset, unsigned size, uint64_t *v
 static void write_msip(struct aclint *a, unsigned cpu, uint64_t value)
 {
     pthread_mutex_lock(&a->lock);
-    a->msip[cpu] = value & 1;
-    a->set_irq(a->opaque, cpu, HART_IRQ_M_SOFT, a->msip[cpu]);
+    if (a->msip[cpu] != (value & 1)) {
+        a->msip[cpu] = value & 1;
+        a->set_irq(a->opaque, cpu, HART_IRQ_M_SOFT, a->msip[cpu]);
+    }
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -109,8 +111,10 @@ static bool aclint_restored(struct device *dev)
     struct aclint *a = container_of(dev, struct aclint, dev);
 
     for (unsigned i = 0; i < a->cpus; i++) {
-        write_msip(a, i, a->msip[i]);
-        hart_timer_set(a->timer, i, a->mtimecmp[i]);
+        if (a->msip[i] > 1)
+            return false;
+        a->set_irq(a->opaque, i, HART_IRQ_M_SOFT, a->msip[i]);
+        hart_timer_restore(a->timer, i, a->mtimecmp[i]);
     }
     return true;
 }

@@ -12,6 +12,7 @@ struct entry {
 struct hart_timer {
     pthread_mutex_t lock;
     uint64_t compare[LIMIT_VCPUS];
+    bool level[LIMIT_VCPUS]; /* of the harts' inputs */
     struct entry entries[LIMIT_VCPUS];
     struct hart_timer_config config;
     uint64_t ns_per_tick;
@@ -31,7 +32,10 @@ static void evaluate(struct hart_timer *t, unsigned cpu)
     if (!due && compare < UINT64_MAX / t->ns_per_tick)
         deadline = compare * t->ns_per_tick;
     guest_timer_set(&t->entries[cpu].timer, deadline);
-    t->config.set_irq(t->config.opaque, cpu, t->config.irq, due);
+    if (due != t->level[cpu]) {
+        t->level[cpu] = due;
+        t->config.set_irq(t->config.opaque, cpu, t->config.irq, due);
+    }
 }
 
 static void on_timer(void *opaque)
@@ -92,4 +96,12 @@ void hart_timer_reset(struct hart_timer *t)
 {
     for (unsigned i = 0; i < t->config.cpus; i++)
         hart_timer_set(t, i, UINT64_MAX);
+}
+
+void hart_timer_restore(struct hart_timer *t, unsigned cpu, uint64_t ticks)
+{
+    hart_timer_set(t, cpu, ticks);
+    pthread_mutex_lock(&t->lock);
+    t->config.set_irq(t->config.opaque, cpu, t->config.irq, t->level[cpu]);
+    pthread_mutex_unlock(&t->lock);
 }

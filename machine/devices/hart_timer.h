@@ -33,6 +33,9 @@ uint64_t hart_timer_now(const struct hart_timer *timer);
 void hart_timer_set(struct hart_timer *timer, unsigned cpu, uint64_t ticks);
 uint64_t hart_timer_get(struct hart_timer *timer, unsigned cpu);
 
+/* The same from saved state: drives the input whatever it was. */
+void hart_timer_restore(struct hart_timer *timer, unsigned cpu, uint64_t ticks);
+
 /* No timer is set. */
 void hart_timer_reset(struct hart_timer *timer);
 
