@@ -334,6 +334,8 @@ static bool mark_dirty(struct mem_ram *ram, uint64_t offset, uint64_t length)
 {
     bool code = false;
 
+    /* Who makes code of a page flags it and then reads it: one of the two sees the other. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint64_t p = offset >> MEM_PAGE_SHIFT; p <= (offset + length - 1) >> MEM_PAGE_SHIFT; p++) {
         mem_page_set(ram, p, MEM_PAGE_DIRTY);
         code |= mem_page_flags(ram, p) & MEM_PAGE_CODE;

@@ -116,8 +116,8 @@ struct xl_cpu {
     uint64_t code_mapped[2][XL_CODE_PAGES / 64]; /* [1]: global mappings */
 
     struct mmu *mmu;        /* of this vCPU (mmu/mmu.h) */
-    uint32_t mxcsr;         /* the guest's floating-point environment while outside generated code */
-    uint32_t host_mxcsr;    /* what C code runs with */
+    uint32_t fpenv;         /* the guest's floating-point environment while outside guest code */
+    uint32_t host_fpenv;    /* what C code runs with (xlate/fpenv.h) */
 
     /* Counters of this vCPU; read by any thread without order. */
     struct xl_counters {
@@ -125,6 +125,7 @@ struct xl_cpu {
         uint64_t lookups, hits;  /* code-cache lookups from the run loop or an indirect miss */
         uint64_t links;          /* edges patched */
         uint64_t tlb_misses;     /* slow fills */
+        uint64_t walks;          /* of them, those that read page tables */
         uint64_t slow_accesses;  /* device, page-crossing or code-page accesses */
         uint64_t faults, interrupts;
     } count;
