@@ -19,8 +19,6 @@ enum {
     XL_TLB_BITS = 10,       /* fast entries of one TLB mode and direction: 1 << XL_TLB_BITS */
     XL_TLB_SIZE = 1 << XL_TLB_BITS,
     XL_TLB_MODES = 8,       /* translation regimes that have a TLB of their own */
-    XL_ITLB_BITS = 8,
-    XL_ITLB_SIZE = 1 << XL_ITLB_BITS,
     XL_JUMP_BITS = 12,
     XL_JUMP_SIZE = 1 << XL_JUMP_BITS,
     XL_RAS_SIZE = 32,       /* return stack entries */
@@ -44,16 +42,6 @@ struct xl_tlb_entry {
 struct xl_tlb {
     struct xl_tlb_entry load[XL_TLB_SIZE];
     struct xl_tlb_entry store[XL_TLB_SIZE];
-};
-
-/*
- * Where fetches of a guest page come from, in the present fetch regime: the run loop's own cache
- * of walks. Index: page number modulo XL_ITLB_SIZE. Emptied whenever the regime or a mapping
- * changes.
- */
-struct xl_itlb_entry {
-    uint64_t tag;  /* guest-virtual page address, or XL_TLB_NONE */
-    uint64_t page; /* guest-physical page address */
 };
 
 /*
@@ -100,7 +88,6 @@ struct xl_cpu {
     uint8_t fp_flags; /* mask of enum ir_fflag, sticky */
     uint64_t slots[XL_SLOTS] __attribute__((aligned(16)));
     struct xl_ras ras[XL_RAS_SIZE];
-    struct xl_itlb_entry itlb[XL_ITLB_SIZE];
     struct xl_jump jump[XL_JUMP_SIZE];
     struct xl_tlb tlb[XL_TLB_MODES];
 
@@ -116,8 +103,6 @@ struct xl_cpu {
     uint64_t code_mapped[2][XL_CODE_PAGES / 64]; /* [1]: global mappings */
 
     struct mmu *mmu;        /* of this vCPU (mmu/mmu.h) */
-    uint32_t fpenv;         /* the guest's floating-point environment while outside guest code */
-    uint32_t host_fpenv;    /* what C code runs with (xlate/fpenv.h) */
 
     /* Counters of this vCPU; read by any thread without order. */
     struct xl_counters {

@@ -33,7 +33,7 @@ struct fix {
     unsigned walks, code_drops;
     uint32_t space;
     uint64_t device[2];
-    unsigned device_mxcsr;
+    unsigned device_fpenv;
     bool dirty_late; /* stores walk apart from loads: the dirty bit is set by the first */
 };
 
@@ -77,7 +77,7 @@ static const struct xl_sys sys = {.walk = walk, .access_fault = access_fault};
 
 static int dev_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
 {
-    fix.device_mxcsr = xl_fpenv_read();
+    fix.device_fpenv = xl_fpenv_read();
     *value = fix.device[offset / 8] >> (offset % 8 * 8);
     return 0;
 }
@@ -108,7 +108,6 @@ static void setup(void)
     ck_assert_int_eq(mem_map_add_device(fix.map, DEV, 16, "dev", &dev_ops, NULL), 0);
     ck_assert_int_eq(posix_memalign((void **)&fix.cpu, 64, sizeof(*fix.cpu)), 0);
     memset(fix.cpu, 0, sizeof(*fix.cpu));
-    fix.cpu->host_fpenv = XL_FPENV_INIT;
     mmu_init(fix.cpu, fix.map, &sys, &(struct mmu_code_ops){page_written, NULL});
     fix.space = 1;
     mmu_set_context(fix.cpu, KERNEL, KERNEL, 1);
@@ -137,9 +136,23 @@ static bool fast(unsigned mode, gva_t va, bool store)
     return e->tag == (va & ~(PAGE - 1));
 }
 
+/* Fetches from VA as the run loop does; code pages are numbered by their address. */
+static bool fetch_at(gva_t va, gpa_t *gpa)
+{
+    struct mmu_fetched got;
+
+    if (!mmu_fetch(fix.cpu, va, &got))
+        return false;
+    ck_assert_ptr_eq(got.host, got.ram->host + (got.gpa - got.ram->gpa));
+    xl_code_map(fix.cpu, va >> 12 & (XL_CODE_PAGES - 1), va & ~(PAGE - 1), got.global);
+    *gpa = got.gpa;
+    return true;
+}
+
+/* Would an edge to VA be taken? */
 static bool fast_fetch(gva_t va)
 {
-    return fix.cpu->itlb[(va >> 12) % XL_ITLB_SIZE].tag == (va & ~(PAGE - 1));
+    return fix.cpu->code_at[va >> 12 & (XL_CODE_PAGES - 1)] == (va & ~(PAGE - 1));
 }
 
 static unsigned take_fault(gva_t *va)
@@ -223,7 +236,7 @@ START_TEST(fills)
     ck_assert_uint_eq(fix.walks, 1); /* one walk tells the rights of both */
     const struct xl_tlb_entry *e = &fix.cpu->tlb[KERNEL].load[(VA(0) >> 12) % XL_TLB_SIZE];
     ck_assert_ptr_eq((void *)(uintptr_t)(VA(0) + e->delta), fix.ram->host);
-    ck_assert(!mmu_fetch(fix.cpu, VA(0), &gpa, NULL));
+    ck_assert(!fetch_at(VA(0), &gpa));
 }
 END_TEST
 
@@ -350,7 +363,7 @@ END_TEST
 START_TEST(device)
 {
     gva_t at;
-    uint32_t guest = xl_fpenv_make(XL_FP_UP, XL_FP_INEXACT);
+    uint32_t host = xl_fpenv_read(), guest = host ^ 0x6020; /* another rounding mode, a flag */
 
     map_row(0, VA(0), DEV, PAGE, RW, RW, 0);
     mmu_store(fix.cpu, VA(0), 0x11223344, 2);
@@ -358,9 +371,9 @@ START_TEST(device)
     xl_fpenv_write(guest);
     uint64_t got = mmu_load(fix.cpu, VA(0), 1 | IR_MEM_SIGNED);
     uint32_t after = xl_fpenv_read();
-    xl_fpenv_write(XL_FPENV_INIT);
+    xl_fpenv_write(host);
     ck_assert_uint_eq(got, 0x3344);
-    ck_assert_uint_eq(fix.device_mxcsr, XL_FPENV_INIT);
+    ck_assert_uint_eq(fix.device_fpenv, XL_FPENV_HOST);
     ck_assert_uint_eq(after, guest);
     ck_assert(!fast(KERNEL, VA(0), false));
 
@@ -387,33 +400,30 @@ START_TEST(rom)
     ck_assert_ptr_null(mmu_translate(fix.cpu, VA(0), 8, IR_MEM_WRITE));
     ck_assert_ptr_null(mmu_range(fix.cpu, VA(0), 64, XL_STORE));
     ck_assert_uint_eq(take_fault(&at), FAULT_ACCESS + XL_STORE);
-    ck_assert(mmu_fetch(fix.cpu, VA(0) + 6, &gpa, NULL));
+    ck_assert(fetch_at(VA(0) + 6, &gpa));
     ck_assert_uint_eq(gpa, ROM + 6);
 }
 END_TEST
 
 START_TEST(fetch)
 {
-    const uint8_t *host;
     gva_t at;
     gpa_t gpa;
 
     map_row(0, VA(0), RAM, PAGE, RWX, RW, 0);
     map_row(1, VA(1), DEV, PAGE, RWX, RWX, 0);
     map_row(2, VA(2), RAM, PAGE, RW, RWX, 0);
-    ck_assert(!mmu_fetch(fix.cpu, VA(0), &gpa, &host));
+    ck_assert(!fetch_at(VA(0), &gpa));
     ck_assert_uint_eq(take_fault(&at), FAULT_PAGE + XL_FETCH);
-    ck_assert(!mmu_fetch(fix.cpu, VA(1) + 2, &gpa, &host));
+    ck_assert(!fetch_at(VA(1) + 2, &gpa));
     ck_assert_uint_eq(take_fault(&at), FAULT_ACCESS + XL_FETCH);
     ck_assert_uint_eq(at, VA(1) + 2);
-    ck_assert(mmu_fetch(fix.cpu, VA(2) + 2, &gpa, &host));
+    ck_assert(fetch_at(VA(2) + 2, &gpa));
     ck_assert_uint_eq(gpa, RAM + 2);
-    ck_assert_ptr_eq(host, fix.ram->host + 2);
     ck_assert(fast_fetch(VA(2)));
     mmu_set_context(fix.cpu, KERNEL, USER, 1); /* data as before, fetches as a user */
-    ck_assert(!fast_fetch(VA(2)));
-    ck_assert(mmu_fetch(fix.cpu, VA(0), &gpa, &host));
-    ck_assert(!mmu_fetch(fix.cpu, VA(2), &gpa, &host));
+    ck_assert(fetch_at(VA(0), &gpa));
+    ck_assert(!fetch_at(VA(2), &gpa));
 }
 END_TEST
 
@@ -480,7 +490,7 @@ static unsigned touch(gva_t va, unsigned bit)
     gpa_t gpa;
 
     mmu_load(fix.cpu, va, 3);
-    ck_assert(mmu_fetch(fix.cpu, va, &gpa, NULL));
+    ck_assert(fetch_at(va, &gpa));
     return fix.walks == before ? bit : 0;
 }
 
@@ -562,29 +572,32 @@ START_TEST(modes_keep_apart)
 }
 END_TEST
 
-/* What jump-cache tags are made with changes exactly when they may no longer match. */
+/* Modes have tags of their own, and the same ones each time. */
 START_TEST(jump_salt)
 {
-    gpa_t gpa;
     uint64_t kernel = fix.cpu->jump_salt;
 
-    map_row(0, VA(0), RAM, 4 * PAGE, RWX, RWX, 0);
     mmu_set_context(fix.cpu, USER, USER, 1);
-    uint64_t user = fix.cpu->jump_salt;
-    ck_assert_uint_ne(user, kernel);
+    ck_assert_uint_ne(fix.cpu->jump_salt, kernel);
     mmu_set_context(fix.cpu, KERNEL, KERNEL, 2);
-    ck_assert_uint_ne(fix.cpu->jump_salt, kernel);
-    ck_assert_uint_ne(fix.cpu->jump_salt, user);
-    mmu_set_context(fix.cpu, KERNEL, KERNEL, 1);
     ck_assert_uint_eq(fix.cpu->jump_salt, kernel);
-    ck_assert(mmu_fetch(fix.cpu, VA(0), &gpa, NULL));
-    mmu_flush(fix.cpu, VA(1), PAGE, 1); /* data only: the cache is kept */
-    ck_assert_uint_eq(fix.cpu->jump_salt, kernel);
-    mmu_flush(fix.cpu, VA(0), PAGE, 1);
-    ck_assert_uint_ne(fix.cpu->jump_salt, kernel);
-    kernel = fix.cpu->jump_salt;
-    mmu_flush_all(fix.cpu);
-    ck_assert_uint_ne(fix.cpu->jump_salt, kernel);
+}
+END_TEST
+
+/* Another space keeps where global code is, and only that. */
+START_TEST(code_of_spaces)
+{
+    gpa_t gpa;
+
+    map_row(0, VA(0), RAM, PAGE, RWX, RWX, 1);
+    map_row(1, VA(1), RAM + PAGE, PAGE, RWX, RWX, 0);
+    ck_assert(fetch_at(VA(0), &gpa) && fetch_at(VA(1), &gpa));
+    mmu_set_context(fix.cpu, USER, USER, 1);
+    ck_assert(fast_fetch(VA(0)) && fast_fetch(VA(1)));
+    mmu_set_context(fix.cpu, KERNEL, KERNEL, 2);
+    ck_assert(!fast_fetch(VA(0)) && fast_fetch(VA(1)));
+    mmu_flush(fix.cpu, VA(1), PAGE, MMU_EVERY_SPACE);
+    ck_assert(!fast_fetch(VA(1)));
 }
 END_TEST
 
@@ -600,9 +613,9 @@ START_TEST(many_pages)
         fix.rows[0].va = va; /* a 4 KiB row that follows the address */
         fix.rows[0].gpa = RAM + i % 2048 * PAGE;
         fix.rows[0].page = PAGE;
-        ck_assert(mmu_fetch(fix.cpu, va + 4, &gpa, NULL));
+        ck_assert(fetch_at(va + 4, &gpa));
         ck_assert_uint_eq(gpa, RAM + i % 2048 * PAGE + 4);
-        ck_assert_uint_eq(fix.cpu->itlb[(va >> 12) % XL_ITLB_SIZE].page, gpa & ~(PAGE - 1));
+        ck_assert(fast_fetch(va));
     }
     for (uint64_t i = 0; i < 20000; i++) {
         gva_t va = (UINT64_C(1) << 40) + i * MIB(2);
@@ -636,6 +649,7 @@ int main(void)
     tcase_add_test(tc, spaces);
     tcase_add_test(tc, modes_keep_apart);
     tcase_add_test(tc, jump_salt);
+    tcase_add_test(tc, code_of_spaces);
     tcase_add_test(tc, many_pages);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -142,7 +142,7 @@ static int device(struct xl_cpu *cpu, gpa_t gpa, unsigned size, uint64_t *value,
     uint32_t env = xl_fpenv_read();
     int rc;
 
-    xl_fpenv_write(cpu->host_fpenv);
+    xl_fpenv_write(XL_FPENV_HOST);
     if (store)
         rc = mem_map_device_write(cpu->mmu->map, gpa, size, *value);
     else

@@ -69,12 +69,16 @@ void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access ac
 /* Checks that an access of ACCESS at VA would not fault; false with cpu->fault set. Devices pass. */
 bool mmu_probe(struct xl_cpu *cpu, gva_t va, enum xl_access access);
 
-/*
- * Translates an instruction fetch at PC and fills cpu->itlb for its page. GPA gets the address of
- * PC, HOST (unless NULL) where its bytes are: good until the next safepoint. False with cpu->fault
- * set.
- */
-bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, gpa_t *gpa, const uint8_t **host);
+/* Where an instruction comes from. */
+struct mmu_fetched {
+    gpa_t gpa;
+    const uint8_t *host; /* good until the next safepoint */
+    struct mem_ram *ram;
+    bool global;         /* so it is in every address space */
+};
+
+/* Translates an instruction fetch at PC. False with cpu->fault set. */
+bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out);
 
 /* --- page tables -------------------------------------------------------------------------------- */
 
@@ -91,8 +95,8 @@ bool mmu_pte_replace(struct xl_cpu *cpu, gpa_t gpa, uint64_t *pte, uint64_t expe
 
 /*
  * Sets what runs from now on: the translation mode (cpu->mode), the TLB mode that instruction
- * fetches use, and the address space (ASID, VMID..) of accesses. Drops what the change makes
- * wrong and gives cpu->jump_salt its value. Called by sys whenever one of them changes.
+ * fetches use, and the address space (ASID, VMID..; below 1 << 24) of accesses. Drops what the
+ * change makes wrong and gives cpu->jump_salt its value. Called by sys whenever one changes.
  */
 void mmu_set_context(struct xl_cpu *cpu, uint32_t mode, unsigned fetch_mode, uint32_t space);
 

@@ -43,16 +43,14 @@ struct mmu {
     uint32_t space;
     unsigned fetch_mode;
 
-    /* Chunks of 16 fast entries (4 of the ITLB) that were filled since they were emptied. */
+    /* Chunks of 16 fast entries that were filled since they were emptied. */
     uint64_t touched[XL_TLB_MODES][2];
-    uint64_t itlb_touched;
 
-    /* What jump-cache tags are salted with, besides mode and space. */
-    uint64_t secret;
-    uint64_t jump_time;                     /* a change drops the jump cache of every space */
-    uint64_t jump_space[MMU_SPACE_SLOTS];   /* .. of one */
-    uint64_t fetched[1 << (MMU_FILTER_BITS - 6)]; /* pages (hashed) that were ever fetched from */
-    unsigned fetched_n;                     /* bits set in it */
+    uint64_t secret; /* what jump-cache tags are salted with, besides the mode */
+
+    /* Pages (hashed) that were fetched from since cpu->code_at was last emptied. */
+    uint64_t fetched[1 << (MMU_FILTER_BITS - 6)];
+    unsigned fetched_n; /* bits set in it */
 
     uint64_t time;                          /* rises with every flush; starts at 1 */
     uint64_t floor;                         /* entries filled before are gone */
@@ -67,6 +65,7 @@ struct mmu_place {
     gpa_t gpa;
     struct mem_ram *ram; /* NULL: a device, or nothing */
     uint8_t *host;       /* in RAM */
+    bool global;         /* the same in every address space */
 };
 
 /* Finds VA's entry that allows ACCESS in MODE without a walk, or NULL. */

@@ -9,7 +9,6 @@
 
 enum {
     CHUNK = XL_TLB_SIZE / 64,   /* fast entries a bit of touched stands for */
-    ICHUNK = XL_ITLB_SIZE / 64,
     RANGE_MOST = 64,            /* pages that are flushed one by one; more flush their space */
     FILTER_FULL = 1 << (MMU_FILTER_BITS - 1),
 };
@@ -41,22 +40,11 @@ static void clear_all_fast(struct xl_cpu *cpu)
     }
 }
 
-static void clear_itlb(struct xl_cpu *cpu)
-{
-    for (uint64_t left = cpu->mmu->itlb_touched; left; left &= left - 1) {
-        struct xl_itlb_entry *chunk = cpu->itlb + __builtin_ctzll(left) * ICHUNK;
-        for (unsigned i = 0; i < ICHUNK; i++)
-            chunk[i].tag = XL_TLB_NONE;
-    }
-    cpu->mmu->itlb_touched = 0;
-}
-
 /* Drops the fast entries of one page, in every mode. */
 static void clear_fast_page(struct xl_cpu *cpu, gva_t page)
 {
     unsigned i = (page >> MEM_PAGE_SHIFT) % XL_TLB_SIZE;
     uint64_t bit = UINT64_C(1) << (i / CHUNK);
-    struct xl_itlb_entry *fetch = &cpu->itlb[(page >> MEM_PAGE_SHIFT) % XL_ITLB_SIZE];
 
     for (unsigned mode = 0; mode < XL_TLB_MODES; mode++) {
         if ((cpu->mmu->touched[mode][0] & bit) && cpu->tlb[mode].load[i].tag == page)
@@ -64,8 +52,6 @@ static void clear_fast_page(struct xl_cpu *cpu, gva_t page)
         if ((cpu->mmu->touched[mode][1] & bit) && cpu->tlb[mode].store[i].tag == page)
             cpu->tlb[mode].store[i].tag = XL_TLB_NONE;
     }
-    if (fetch->tag == page)
-        fetch->tag = XL_TLB_NONE;
 }
 
 void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool store)
@@ -78,34 +64,14 @@ void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool 
     cpu->mmu->touched[mode][store] |= UINT64_C(1) << (i / CHUNK);
 }
 
-/* --- jump cache -------------------------------------------------------------------------------- */
+/* --- where code is ------------------------------------------------------------------------------ */
 
-/* Tags are an address exclusive-or'd with this: a guest that could tell two salts apart could make
- * an address of one context match an entry of another, hence the secret. */
-static void salt(struct xl_cpu *cpu)
+/* Forgets all of cpu->code_at, and with it which pages were fetched from. */
+static void unmap_code(struct xl_cpu *cpu)
 {
-    struct mmu *mmu = cpu->mmu;
-    uint64_t v = mmu->secret;
-
-    v = mix(v ^ cpu->mode) + mmu->space;
-    v = mix(v ^ mmu->jump_time);
-    cpu->jump_salt = mix(v ^ mmu->jump_space[mmu->space % MMU_SPACE_SLOTS] << 20);
-}
-
-/* Drops the jump cache of SPACE. */
-static void drop_jumps(struct xl_cpu *cpu, uint32_t space)
-{
-    struct mmu *mmu = cpu->mmu;
-
-    if (space == MMU_EVERY_SPACE) {
-        mmu->jump_time++;
-        memset(mmu->fetched, 0, sizeof(mmu->fetched));
-        mmu->fetched_n = 0;
-        clear_itlb(cpu); /* a page that it still holds would be missing from the filter */
-    } else {
-        mmu->jump_space[space % MMU_SPACE_SLOTS]++;
-    }
-    salt(cpu);
+    xl_code_unmap(cpu, XL_TLB_NONE, true);
+    memset(cpu->mmu->fetched, 0, sizeof(cpu->mmu->fetched));
+    cpu->mmu->fetched_n = 0;
 }
 
 static bool was_fetched(const struct mmu *mmu, gva_t page)
@@ -115,23 +81,18 @@ static bool was_fetched(const struct mmu *mmu, gva_t page)
     return mmu->fetched[h / 64] >> (h % 64) & 1;
 }
 
+/* Most flushed pages never held code: the filter keeps those flushes from a search. */
 static void note_fetched(struct xl_cpu *cpu, gva_t page)
 {
     struct mmu *mmu = cpu->mmu;
     uint64_t h = mix(page) >> (64 - MMU_FILTER_BITS);
 
-    if (mmu->fetched[h / 64] >> (h % 64) & 1)
+    if (was_fetched(mmu, page))
         return;
     if (mmu->fetched_n >= FILTER_FULL)
-        drop_jumps(cpu, MMU_EVERY_SPACE);
+        unmap_code(cpu);
     mmu->fetched[h / 64] |= UINT64_C(1) << (h % 64);
     mmu->fetched_n++;
-}
-
-static void clear_ras(struct xl_cpu *cpu)
-{
-    for (unsigned i = 0; i < XL_RAS_SIZE; i++)
-        cpu->ras[i] = (struct xl_ras){.pc = XL_TLB_NONE};
 }
 
 /* --- second level ------------------------------------------------------------------------------ */
@@ -191,7 +152,7 @@ static struct mmu_entry *choose(struct xl_cpu *cpu, gva_t va, unsigned shift, ui
     if (small)
         return small;
     clear_all_fast(cpu); /* the invariant of superpages */
-    clear_itlb(cpu);
+    unmap_code(cpu);
     return set;
 }
 
@@ -251,6 +212,7 @@ bool mmu__resolve(struct xl_cpu *cpu, unsigned mode, gva_t va, enum xl_access ac
 
     if (e) {
         place->gpa = e->gpa + (va - e->page);
+        place->global = e->global;
     } else {
         struct xl_walk walk;
         cpu->count.walks++;
@@ -258,6 +220,7 @@ bool mmu__resolve(struct xl_cpu *cpu, unsigned mode, gva_t va, enum xl_access ac
             return false;
         remember(cpu, va, &walk);
         place->gpa = walk.gpa;
+        place->global = walk.global;
     }
     place->ram = mmu__ram(mmu, place->gpa);
     place->host = place->ram ? place->ram->host + (place->gpa - place->ram->gpa) : NULL;
@@ -305,10 +268,9 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem)
     return ram->host + offset;
 }
 
-bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, gpa_t *gpa, const uint8_t **host)
+bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out)
 {
     struct mmu *mmu = cpu->mmu;
-    unsigned i = (pc >> MEM_PAGE_SHIFT) % XL_ITLB_SIZE;
     struct mmu_place place;
 
     if (!mmu__resolve(cpu, mmu->fetch_mode, pc, XL_FETCH, &place))
@@ -318,11 +280,8 @@ bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, gpa_t *gpa, const uint8_t **host)
         return false;
     }
     note_fetched(cpu, pc & ~PAGE_MASK);
-    cpu->itlb[i] = (struct xl_itlb_entry){.tag = pc & ~PAGE_MASK, .page = place.gpa & ~PAGE_MASK};
-    mmu->itlb_touched |= UINT64_C(1) << (i / ICHUNK);
-    *gpa = place.gpa;
-    if (host)
-        *host = place.host;
+    *out = (struct mmu_fetched){
+        .gpa = place.gpa, .host = place.host, .ram = place.ram, .global = place.global};
     return true;
 }
 
@@ -331,19 +290,17 @@ bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, gpa_t *gpa, const uint8_t **host)
 void mmu_set_context(struct xl_cpu *cpu, uint32_t mode, unsigned fetch_mode, uint32_t space)
 {
     struct mmu *mmu = cpu->mmu;
-    bool moved = space != mmu->space;
 
-    if (mode == cpu->mode && fetch_mode == mmu->fetch_mode && !moved)
-        return;
-    if (moved)
+    if (space != mmu->space) {
         clear_all_fast(cpu);
-    if (moved || fetch_mode != mmu->fetch_mode)
-        clear_itlb(cpu);
-    clear_ras(cpu);
-    cpu->mode = mode;
+        xl_code_unmap(cpu, XL_TLB_NONE, false);
+        mmu->space = space;
+    }
     mmu->fetch_mode = fetch_mode;
-    mmu->space = space;
-    salt(cpu);
+    if (mode != cpu->mode) {
+        cpu->mode = mode;
+        cpu->jump_salt = mix(mmu->secret ^ mode);
+    }
 }
 
 static void flush_space(struct xl_cpu *cpu, uint32_t space)
@@ -354,31 +311,29 @@ static void flush_space(struct xl_cpu *cpu, uint32_t space)
     if (space == MMU_EVERY_SPACE) {
         mmu->floor = mmu->time;
         mmu->shifts = 0;
-    } else {
-        mmu->space_floor[space % MMU_SPACE_SLOTS] = mmu->time;
+        clear_all_fast(cpu);
+        unmap_code(cpu);
+        return;
     }
-    drop_jumps(cpu, space);
+    mmu->space_floor[space % MMU_SPACE_SLOTS] = mmu->time;
     /* Spaces that share a slot of space_floor lose their entries together, and with them the
      * superpages behind fast entries. */
-    if (space == MMU_EVERY_SPACE || space % MMU_SPACE_SLOTS == mmu->space % MMU_SPACE_SLOTS) {
+    if (space % MMU_SPACE_SLOTS == mmu->space % MMU_SPACE_SLOTS) {
         clear_all_fast(cpu);
-        clear_itlb(cpu);
+        xl_code_unmap(cpu, XL_TLB_NONE, false);
     }
 }
 
 static void flush_page(struct xl_cpu *cpu, gva_t page, uint32_t space)
 {
-    struct mmu *mmu = cpu->mmu;
-
-    if (forget(mmu, page, space)) {
+    if (forget(cpu->mmu, page, space)) {
         clear_all_fast(cpu);
-        clear_itlb(cpu);
-        drop_jumps(cpu, space);
+        unmap_code(cpu);
         return;
     }
     clear_fast_page(cpu, page);
-    if (was_fetched(mmu, page))
-        drop_jumps(cpu, space);
+    if (was_fetched(cpu->mmu, page))
+        xl_code_unmap(cpu, page, space == MMU_EVERY_SPACE);
 }
 
 void mmu_flush(struct xl_cpu *cpu, gva_t start, uint64_t size, uint32_t space)
@@ -399,7 +354,6 @@ void mmu_flush(struct xl_cpu *cpu, gva_t start, uint64_t size, uint32_t space)
 void mmu_flush_all(struct xl_cpu *cpu)
 {
     flush_space(cpu, MMU_EVERY_SPACE);
-    clear_ras(cpu);
 }
 
 bool mmu_drop_stores(struct xl_cpu *cpu, const uint8_t *host_page)
@@ -435,10 +389,10 @@ void mmu_init(struct xl_cpu *cpu, struct mem_map *map, const struct xl_sys *sys,
     if (getrandom(&mmu->secret, sizeof(mmu->secret), 0) != sizeof(mmu->secret))
         mmu->secret = mix((uintptr_t)mmu ^ (uint64_t)g_get_monotonic_time());
     memset(mmu->touched, 0xff, sizeof(mmu->touched));
-    mmu->itlb_touched = UINT64_MAX;
     cpu->mmu = mmu;
-    for (unsigned i = 0; i < XL_JUMP_SIZE; i++)
-        cpu->jump[i] = (struct xl_jump){0};
+    cpu->jump_salt = mix(mmu->secret ^ cpu->mode);
+    for (unsigned i = 0; i < XL_CODE_PAGES; i++)
+        cpu->code_at[i] = XL_TLB_NONE;
     mmu_flush_all(cpu);
 }
 
