@@ -7,9 +7,8 @@
 #ifndef PROTO_JSONRPC_JSON_H
 #define PROTO_JSONRPC_JSON_H
 
-#include "base/base.h"
 
-#include <json-c/json.h>
+#include "proto/schema/codec.h"
 
 /*
  * Reads the LEN bytes of TEXT as one value. JSON null is NULL in json-c, so success is the return
@@ -17,12 +16,11 @@
  */
 bool json_read(const char *text, size_t len, struct json_object **out, GError **err);
 
-/* Reads a whole file of at most MAX bytes. */
-bool json_read_file(const char *path, size_t max, struct json_object **out, GError **err);
+/* The same for text from clients: at most VALUES values, else VMD_ERROR_LIMIT. */
+bool json_read_limited(const char *text, size_t len, size_t values, struct json_object **out,
+                       GError **err);
 
 /* Compact text, without line feeds; the caller frees. LEN may be NULL. */
 char *json_write(struct json_object *value, size_t *len);
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_object_put)
 
 #endif

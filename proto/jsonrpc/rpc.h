@@ -93,6 +93,9 @@ void *rpc_conn_data(const struct rpc_conn *conn);
  * ops.closed from the loop, never from inside. */
 void rpc_conn_notify(struct rpc_conn *conn, const char *method, struct json_object *params);
 
+/* The peer speaks this release: members newer than it are left out of replies (0: none are). */
+void rpc_conn_set_version(struct rpc_conn *conn, unsigned version);
+
 /* Sends rpc.closing with the reason and disconnects when it is sent. */
 void rpc_conn_close(struct rpc_conn *conn, enum vmd_error kind, const char *fmt, ...)
     G_GNUC_PRINTF(3, 4);
@@ -128,18 +131,23 @@ const char *rpc_call_key(const struct rpc_call *call);
 /* The file descriptor that came with the request, or -1; the caller owns it. */
 int rpc_call_take_fd(struct rpc_call *call);
 
+/* FN is called when the connection closes before the answer, so that a long wait can end. FN may
+ * answer CALL; else it goes on and is answered as ever. */
+void rpc_call_on_cancel(struct rpc_call *call, void (*fn)(struct rpc_call *call, void *arg),
+                        void *arg);
+
 /* --- idempotency keys -------------------------------------------------------------------------
  *
  * A changing request with a key is remembered by caller (uid), method and key, with its params and
- * its answer; the latest LIMIT_IDEMPOTENCY_KEYS are kept. A repetition gets the same answer; one
+ * its result; the latest LIMIT_IDEMPOTENCY_KEYS are kept. A repetition gets the same result; one
  * that comes while the first is under way waits for it; the same key with other params is
- * VMD_ERROR_INVALID. Answers that carry a file descriptor are not remembered.
+ * VMD_ERROR_INVALID. Errors are not remembered: a failed request may be tried again.
  */
 
-/* All remembered answers as JSON, and back, so that a program can keep them over a restart. */
+/* All remembered results as JSON, and back, so that a program can keep them over a restart. */
 struct json_object *rpc_server_keys_save(const struct rpc_server *s);
 bool rpc_server_keys_load(struct rpc_server *s, struct json_object *keys, GError **err);
-/* FN is called after each answer that was remembered. */
+/* FN is called when a result was remembered, before the answer is sent. */
 void rpc_server_keys_watch(struct rpc_server *s, void (*fn)(void *user));
 
 /* --- errors on the wire ----------------------------------------------------------------------- */

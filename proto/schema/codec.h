@@ -24,6 +24,8 @@
 
 #include <json-c/json.h>
 
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_object_put)
+
 enum codec_kind {
     CODEC_BOOL,
     CODEC_INT,

@@ -472,6 +472,8 @@ class Schema:
             line = Line(m.where, 'key idempotency_key? "Idempotency key: a repeated request with '
                                  'the same key is carried out once."')
             self.read_field(m.params, line)
+        if 'changes' in m.flags and 'fd' in m.flags:
+            m.where.fail('a descriptor can not be remembered with a key: changes or fd, not both')
         if m.role == 'owner' and not any(f.name == 'vm' for f in m.params.fields):
             m.where.fail("the role owner needs a member 'vm'")
         kinds = [e.name for e in self.errors]
