@@ -15,7 +15,8 @@ static const struct pci_id bridge_id = {
     .class_code = 0x060000,
 };
 
-/* --- ECAM ----------------------------------------------------------------------------------------- */
+/* --- ECAM
+ * ----------------------------------------------------------------------------------------- */
 
 /* The function that an ECAM offset addresses, or NULL. Bus lock held. */
 static struct pci_function *function_at(struct pci_host *host, uint64_t offset)
@@ -34,8 +35,7 @@ static int ecam_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val
     if (!fn)
         *value = size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1;
     else if (size == 8)
-        *value =
-            pci__config_read(fn, at, 4) | (uint64_t)pci__config_read(fn, at + 4, 4) << 32;
+        *value = pci__config_read(fn, at, 4) | (uint64_t)pci__config_read(fn, at + 4, 4) << 32;
     else
         *value = pci__config_read(fn, at, size);
     pthread_mutex_unlock(&host->lock);
@@ -97,7 +97,8 @@ void pci_host_free(struct pci_host *host)
     g_free(host);
 }
 
-/* --- who is on the bus ---------------------------------------------------------------------------- */
+/* --- who is on the bus
+ * ---------------------------------------------------------------------------- */
 
 /* The header of each function of SLOT tells whether there are several. Bus lock held. */
 static void mark_multifunction(struct pci_host *host, unsigned slot)
@@ -187,7 +188,8 @@ void pci_host_each(struct pci_host *host,
     }
 }
 
-/* --- quiet and reset ------------------------------------------------------------------------------ */
+/* --- quiet and reset
+ * ------------------------------------------------------------------------------ */
 
 void pci_function_quiesce(struct pci_function *fn, void (*done)(void *opaque), void *opaque)
 {
@@ -267,7 +269,8 @@ void pci_host_reset(struct pci_host *host)
     pthread_mutex_unlock(&host->lock);
 }
 
-/* --- saved state ---------------------------------------------------------------------------------- */
+/* --- saved state
+ * ---------------------------------------------------------------------------------- */
 
 /* Opens each function's state: where it is, so that a stream for other hardware is refused. */
 struct place {

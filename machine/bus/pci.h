@@ -72,7 +72,8 @@ static inline unsigned pci_intx_line(unsigned slot, unsigned pin)
     return (slot + pin - 1) & 3;
 }
 
-/* --- functions ---------------------------------------------------------------------------------- */
+/* --- functions ----------------------------------------------------------------------------------
+ */
 
 /* What a device tells of itself; numbers as in the configuration header. */
 struct pci_id {
@@ -167,7 +168,8 @@ void pci_host_each(struct pci_host *host,
                                 unsigned function),
                    void *opaque);
 
-/* --- what a device uses while it runs ------------------------------------------------------------ */
+/* --- what a device uses while it runs ------------------------------------------------------------
+ */
 
 /* Whether the guest lets the function reach memory: without it no DMA. Any thread, no lock. */
 bool pci_function_master(const struct pci_function *fn);
@@ -187,7 +189,8 @@ unsigned pci_function_msix_vectors(const struct pci_function *fn);
  */
 void pci_function_msix_notify(struct pci_function *fn, unsigned vector);
 
-/* --- quiet, reset, saved state: loop thread ------------------------------------------------------- */
+/* --- quiet, reset, saved state: loop thread
+ * ------------------------------------------------------- */
 
 /*
  * Lets every function finish what is under way and begin nothing new, then calls DONE (perhaps

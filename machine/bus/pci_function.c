@@ -94,7 +94,8 @@ unsigned pci_function_add_capability(struct pci_function *fn, uint8_t id, const 
     return at;
 }
 
-/* --- interrupts ----------------------------------------------------------------------------------- */
+/* --- interrupts
+ * ----------------------------------------------------------------------------------- */
 
 bool pci_function_master(const struct pci_function *fn)
 {
@@ -125,7 +126,8 @@ void pci_function_set_intx(struct pci_function *fn, bool level)
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
-/* --- configuration accesses ----------------------------------------------------------------------- */
+/* --- configuration accesses
+ * ----------------------------------------------------------------------- */
 
 static bool touches(unsigned offset, unsigned size, unsigned at, unsigned length)
 {
@@ -182,7 +184,8 @@ void pci__config_write(struct pci_function *fn, unsigned offset, unsigned size, 
         fn->ops->config_written(fn->opaque, offset, size);
 }
 
-/* --- BARs ----------------------------------------------------------------------------------------- */
+/* --- BARs
+ * ----------------------------------------------------------------------------------------- */
 
 static bool in_window(const struct pci_window *w, gpa_t gpa, uint64_t size)
 {
@@ -229,8 +232,7 @@ void pci__remap(struct pci_host *host)
     for (unsigned i = 0; i < PCI_DEVFNS * PCI_BARS; i++) {
         struct pci_function *fn = host->functions[i / PCI_BARS];
         struct pci_bar *bar = fn ? &fn->bars[i % PCI_BARS] : NULL;
-        if (bar && bar->mapped &&
-            !(bar_wanted(host, fn, i % PCI_BARS, &gpa) && gpa == bar->gpa))
+        if (bar && bar->mapped && !(bar_wanted(host, fn, i % PCI_BARS, &gpa) && gpa == bar->gpa))
             unmap_bar(host, bar);
     }
     for (unsigned i = 0; i < PCI_DEVFNS * PCI_BARS; i++) {

@@ -5,9 +5,9 @@
  */
 #include "machine/bus/pci_priv.h"
 
-#define VECTOR_BYTES  16
-#define TABLE_AT      0
-#define VECTORS_MAX   2048
+#define VECTOR_BYTES 16
+#define TABLE_AT     0
+#define VECTORS_MAX  2048
 
 static const struct state_field vector_fields[] = {
     STATE_FIELD_U32(struct msix_vector, address_low, 1),
@@ -16,8 +16,8 @@ static const struct state_field vector_fields[] = {
     STATE_FIELD_U32(struct msix_vector, control, 1),
     STATE_FIELD_U8(struct msix_vector, pending, 1),
 };
-const struct state_desc pci__msix_vector_state = {
-    "msix-vector", 1, sizeof(struct msix_vector), G_N_ELEMENTS(vector_fields), vector_fields};
+const struct state_desc pci__msix_vector_state = {"msix-vector", 1, sizeof(struct msix_vector),
+                                                  G_N_ELEMENTS(vector_fields), vector_fields};
 
 /* Where the pending bits begin: after the table, on a line of their own. */
 static unsigned pba_at(const struct pci_function *fn)
@@ -37,7 +37,8 @@ void pci_function_add_msix(struct pci_function *fn, unsigned bar, unsigned vecto
     fn->msix_wanted = vectors;
 }
 
-/* --- the BAR -------------------------------------------------------------------------------------- */
+/* --- the BAR
+ * -------------------------------------------------------------------------------------- */
 
 static uint32_t table_read(const struct msix_vector *v, unsigned field)
 {
@@ -118,7 +119,8 @@ static int msix_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 static const struct mem_device_ops msix_ops = {
     .read = msix_read, .write = msix_write, .sizes = 1 | 2 | 4 | 8};
 
-/* --- the function's side -------------------------------------------------------------------------- */
+/* --- the function's side
+ * -------------------------------------------------------------------------- */
 
 void pci__msix_realize(struct pci_function *fn)
 {
@@ -134,8 +136,7 @@ void pci__msix_realize(struct pci_function *fn)
     pci__set16(body, (uint16_t)(fn->n_vectors - 1));
     pci__set32(body + 2, TABLE_AT | fn->msix_bar);
     pci__set32(body + 6, pba_at(fn) | fn->msix_bar);
-    fn->msix_cap =
-        pci_function_add_capability(fn, PCI_CAP_ID_MSIX, body, writable, sizeof(body));
+    fn->msix_cap = pci_function_add_capability(fn, PCI_CAP_ID_MSIX, body, writable, sizeof(body));
     for (size = 4096; size < pba_at(fn) + pba_bytes(fn); size *= 2)
         ;
     name = g_strdup_printf("%s-msix", fn->name);

@@ -30,7 +30,7 @@ struct pci_function {
     const struct pci_function_ops *ops;
     void *opaque;
     bool has_intx;
-    unsigned devfn;             /* while on a bus: slot * 8 + function */
+    unsigned devfn;                    /* while on a bus: slot * 8 + function */
     uint8_t config[PCI_CONFIG_SIZE];   /* bus lock */
     uint8_t writable[PCI_CONFIG_SIZE]; /* mask of what the guest may write */
     uint8_t initial[PCI_CONFIG_SIZE];  /* CONFIG as it was put on the bus */
@@ -40,14 +40,14 @@ struct pci_function {
     bool master; /* atomic: copy of the command bit */
 
     pthread_mutex_t irq_lock;
-    struct pci_host *host;  /* irq_lock for other threads than the loop's; NULL: on no bus */
-    uint8_t intx_level;     /* irq_lock: what the device wants */
-    bool intx_disabled;     /* irq_lock: command bit */
-    bool intx_driven;       /* irq_lock: it holds its line up */
-    bool msix_enabled;      /* atomic, changed under irq_lock */
-    bool msix_masked;       /* irq_lock: the whole function */
+    struct pci_host *host; /* irq_lock for other threads than the loop's; NULL: on no bus */
+    uint8_t intx_level;    /* irq_lock: what the device wants */
+    bool intx_disabled;    /* irq_lock: command bit */
+    bool intx_driven;      /* irq_lock: it holds its line up */
+    bool msix_enabled;     /* atomic, changed under irq_lock */
+    bool msix_masked;      /* irq_lock: the whole function */
     unsigned msix_bar, msix_wanted; /* asked for before the host was known */
-    unsigned msix_cap;      /* offset; 0: none */
+    unsigned msix_cap;              /* offset; 0: none */
     unsigned n_vectors;
     struct msix_vector *vectors; /* irq_lock */
 

@@ -82,7 +82,8 @@ bool virtio_running(const struct virtio_device *dev)
     return dev->started && !dev->error;
 }
 
-/* --- configuration -------------------------------------------------------------------------------- */
+/* --- configuration
+ * -------------------------------------------------------------------------------- */
 
 void virtio_config_writable(struct virtio_device *dev, unsigned offset, unsigned size)
 {
@@ -90,8 +91,7 @@ void virtio_config_writable(struct virtio_device *dev, unsigned offset, unsigned
     memset(dev->config_mask + offset, 0xff, size);
 }
 
-void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *bytes,
-                       unsigned size)
+void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *bytes, unsigned size)
 {
     bool tell = false;
 
@@ -130,7 +130,8 @@ void virtio_device_error(struct virtio_device *dev, const char *why)
         dev->transport->interrupt(dev->transport_opaque, NULL);
 }
 
-/* --- what vCPUs write ------------------------------------------------------------------------------ */
+/* --- what vCPUs write
+ * ------------------------------------------------------------------------------ */
 
 static void ring_bell(struct virtio_device *dev)
 {
@@ -166,8 +167,7 @@ static void clear_registers(struct virtio_device *dev)
 
 static bool features_fit(const struct virtio_device *dev)
 {
-    return !(dev->features & ~dev->offered) &&
-           dev->features & VIRTIO_FEATURE(VIRTIO_F_VERSION_1) &&
+    return !(dev->features & ~dev->offered) && dev->features & VIRTIO_FEATURE(VIRTIO_F_VERSION_1) &&
            (!dev->ops->features_ok || dev->ops->features_ok(dev, dev->features));
 }
 
@@ -241,7 +241,8 @@ void virtio__write_config(struct virtio_device *dev, unsigned offset, uint8_t va
     tell_loop(dev);
 }
 
-/* --- the loop follows ------------------------------------------------------------------------------ */
+/* --- the loop follows
+ * ------------------------------------------------------------------------------ */
 
 static void end_reset(struct virtio_device *dev)
 {
@@ -365,7 +366,8 @@ static void rung(uv_async_t *async)
         catch_up(dev);
 }
 
-/* --- quiet, reset, saved state --------------------------------------------------------------------- */
+/* --- quiet, reset, saved state
+ * --------------------------------------------------------------------- */
 
 void virtio__reset(struct virtio_device *dev)
 {
@@ -406,8 +408,8 @@ void virtio__save(struct virtio_device *dev, GByteArray *out)
 }
 
 /* Loads the tables one after another; what they say is not believed yet. */
-static bool load_tables(struct virtio_device *dev, const uint8_t *data, size_t length,
-                        size_t *used, GError **err)
+static bool load_tables(struct virtio_device *dev, const uint8_t *data, size_t length, size_t *used,
+                        GError **err)
 {
     size_t n;
 

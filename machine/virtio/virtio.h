@@ -43,20 +43,20 @@ struct virtqueue;
  */
 struct virtqueue_element {
     struct virtqueue *vq;
-    uint16_t head;           /* the core's */
-    uint16_t ring_slots;     /* the core's */
-    unsigned out_n, in_n;    /* lengths of OUT and IN */
-    struct iovec *out;       /* what the driver wrote, for the device to read */
-    struct iovec *in;        /* what the device may write */
-    gpa_t *in_gpa;           /* guest addresses of IN */
+    uint16_t head;        /* the core's */
+    uint16_t ring_slots;  /* the core's */
+    unsigned out_n, in_n; /* lengths of OUT and IN */
+    struct iovec *out;    /* what the driver wrote, for the device to read */
+    struct iovec *in;     /* what the device may write */
+    gpa_t *in_gpa;        /* guest addresses of IN */
     uint64_t out_bytes, in_bytes;
 };
 
 /* What a device is and does. Loop thread; members that say so may be NULL. */
 struct virtio_ops {
-    const char *name;        /* "virtio-blk" */
-    uint16_t id;             /* VIRTIO_ID_... */
-    uint32_t pci_class;      /* 24 bits */
+    const char *name;   /* "virtio-blk" */
+    uint16_t id;        /* VIRTIO_ID_... */
+    uint32_t pci_class; /* 24 bits */
     /* The table of the device's own state: of the object that begins with the virtio_device.
      * NULL: it has none beyond features, queues and configuration. */
     const struct state_desc *state;
@@ -133,14 +133,15 @@ struct virtio_device {
     void *transport_opaque;
 
     /* The loop thread's: */
-    uint32_t in_flight;   /* elements out, all queues */
-    bool started;         /* ops->start was called, ops->reset not yet */
-    bool reset_waiting;   /* ends with the last element */
-    bool quiescing;       /* no pops */
-    bool quiet_waiting;   /* transport->quiet is due with the last element */
+    uint32_t in_flight; /* elements out, all queues */
+    bool started;       /* ops->start was called, ops->reset not yet */
+    bool reset_waiting; /* ends with the last element */
+    bool quiescing;     /* no pops */
+    bool quiet_waiting; /* transport->quiet is due with the last element */
 };
 
-/* --- making a device ----------------------------------------------------------------------------- */
+/* --- making a device -----------------------------------------------------------------------------
+ */
 
 /*
  * Prepares DEV, zeroed, with N queues of at most SIZES[i] descriptors (powers of two up to
@@ -177,7 +178,8 @@ struct pci_function *virtio_pci_function(struct virtio_pci *vp);
 /* Frees both. The function is off its bus and quiet. Takes NULL. */
 void virtio_pci_free(struct virtio_pci *vp);
 
-/* --- while it runs ------------------------------------------------------------------------------- */
+/* --- while it runs -------------------------------------------------------------------------------
+ */
 
 static inline bool virtio_has_feature(const struct virtio_device *dev, unsigned bit)
 {
@@ -219,7 +221,7 @@ void virtqueue_unpop(struct virtqueue_element *element);
 /* Frees an element without the driver hearing of it. In reset only. */
 void virtqueue_drop(struct virtqueue_element *element);
 
-/* Interrupts the driver if it asked for that. */
+/* Interrupts the driver if buffers were pushed since the last call and it asked for that. */
 void virtqueue_notify(struct virtqueue *vq);
 
 /* Whether the device wants to be told of new buffers; on by default. Off saves guest exits. */
@@ -228,7 +230,8 @@ void virtqueue_want_notify(struct virtqueue *vq, bool want);
 /* Calls queue_notify for VQ from the loop soon, as if the driver had rung. Any thread. */
 void virtqueue_kick(struct virtqueue *vq);
 
-/* --- iovecs -------------------------------------------------------------------------------------- */
+/* --- iovecs --------------------------------------------------------------------------------------
+ */
 
 /* Copies up to LENGTH bytes at OFFSET of the iovecs; returns how many there were. */
 size_t iov_read(const struct iovec *iov, unsigned n, size_t offset, void *to, size_t length);

@@ -29,7 +29,7 @@
 struct virtio_pci {
     struct virtio_device *dev;
     struct pci_function *fn;
-    unsigned window_cap; /* offset of the capability that reaches BARs through config space */
+    unsigned window_cap;      /* offset of the capability that reaches BARs through config space */
     pthread_mutex_t isr_lock; /* ISR and the INTx line change together */
     uint8_t isr;
 };
@@ -40,7 +40,8 @@ static const struct state_field pci_fields[] = {
 static const struct state_desc pci_state = {"virtio-pci", 1, sizeof(struct virtio_pci),
                                             G_N_ELEMENTS(pci_fields), pci_fields};
 
-/* --- interrupts: the core's way to the guest -------------------------------------------------------- */
+/* --- interrupts: the core's way to the guest
+ * -------------------------------------------------------- */
 
 static void isr_set(struct virtio_pci *vp, uint8_t bits)
 {
@@ -69,8 +70,7 @@ static void interrupt(void *opaque, const struct virtqueue *vq)
         isr_set(vp, vq ? ISR_QUEUE : ISR_CONFIG);
         return;
     }
-    uint16_t vector = __atomic_load_n(vq ? &vq->vector : &vp->dev->config_vector,
-                                      __ATOMIC_RELAXED);
+    uint16_t vector = __atomic_load_n(vq ? &vq->vector : &vp->dev->config_vector, __ATOMIC_RELAXED);
     if (vector != VIRTIO_MSI_NO_VECTOR)
         pci_function_msix_notify(vp->fn, vector);
 }
@@ -97,7 +97,8 @@ static void forget_interrupts(void *opaque)
 static const struct virtio_transport_ops transport_ops = {
     .interrupt = interrupt, .may_dma = may_dma, .quiet = quiet, .reset = forget_interrupts};
 
-/* --- common configuration --------------------------------------------------------------------------- */
+/* --- common configuration
+ * --------------------------------------------------------------------------- */
 
 static void put(uint8_t *image, unsigned at, unsigned size, uint64_t value)
 {
@@ -124,12 +125,10 @@ static void queue_image(const struct virtio_device *dev, uint8_t *image)
 /* The whole of struct virtio_pci_common_cfg as a driver reads it. dev->lock held. */
 static void common_image(const struct virtio_device *dev, uint8_t *image)
 {
-    uint64_t offered = dev->device_feature_select < 2
-                           ? dev->offered >> 32 * dev->device_feature_select
-                           : 0;
-    uint64_t driver = dev->driver_feature_select < 2
-                          ? dev->features >> 32 * dev->driver_feature_select
-                          : 0;
+    uint64_t offered =
+        dev->device_feature_select < 2 ? dev->offered >> 32 * dev->device_feature_select : 0;
+    uint64_t driver =
+        dev->driver_feature_select < 2 ? dev->features >> 32 * dev->driver_feature_select : 0;
 
     memset(image, 0, COMMON_SIZE);
     put(image, VIRTIO_PCI_COMMON_DFSELECT, 4, dev->device_feature_select);
@@ -228,17 +227,18 @@ static void register_write(struct virtio_pci *vp, unsigned at, uint64_t value)
 
 /* The width of the register at each offset that can be written; others are left alone. */
 static const uint8_t common_width[COMMON_SIZE] = {
-    [VIRTIO_PCI_COMMON_DFSELECT] = 4, [VIRTIO_PCI_COMMON_GFSELECT] = 4,
-    [VIRTIO_PCI_COMMON_GF] = 4,       [VIRTIO_PCI_COMMON_MSIX] = 2,
-    [VIRTIO_PCI_COMMON_STATUS] = 1,   [VIRTIO_PCI_COMMON_Q_SELECT] = 2,
-    [VIRTIO_PCI_COMMON_Q_SIZE] = 2,   [VIRTIO_PCI_COMMON_Q_MSIX] = 2,
-    [VIRTIO_PCI_COMMON_Q_ENABLE] = 2, [VIRTIO_PCI_COMMON_Q_DESCLO] = 4,
-    [VIRTIO_PCI_COMMON_Q_DESCHI] = 4, [VIRTIO_PCI_COMMON_Q_AVAILLO] = 4,
+    [VIRTIO_PCI_COMMON_DFSELECT] = 4,  [VIRTIO_PCI_COMMON_GFSELECT] = 4,
+    [VIRTIO_PCI_COMMON_GF] = 4,        [VIRTIO_PCI_COMMON_MSIX] = 2,
+    [VIRTIO_PCI_COMMON_STATUS] = 1,    [VIRTIO_PCI_COMMON_Q_SELECT] = 2,
+    [VIRTIO_PCI_COMMON_Q_SIZE] = 2,    [VIRTIO_PCI_COMMON_Q_MSIX] = 2,
+    [VIRTIO_PCI_COMMON_Q_ENABLE] = 2,  [VIRTIO_PCI_COMMON_Q_DESCLO] = 4,
+    [VIRTIO_PCI_COMMON_Q_DESCHI] = 4,  [VIRTIO_PCI_COMMON_Q_AVAILLO] = 4,
     [VIRTIO_PCI_COMMON_Q_AVAILHI] = 4, [VIRTIO_PCI_COMMON_Q_USEDLO] = 4,
-    [VIRTIO_PCI_COMMON_Q_USEDHI] = 4, [QUEUE_RESET] = 2,
+    [VIRTIO_PCI_COMMON_Q_USEDHI] = 4,  [QUEUE_RESET] = 2,
 };
 
-/* --- BAR 0 ------------------------------------------------------------------------------------------ */
+/* --- BAR 0
+ * ------------------------------------------------------------------------------------------ */
 
 static uint64_t get(const uint8_t *bytes, unsigned size)
 {
@@ -319,7 +319,8 @@ static int bar_write(void *opaque, uint64_t offset, unsigned size, uint64_t valu
 static const struct mem_device_ops bar_ops = {
     .read = bar_read, .write = bar_write, .sizes = 1 | 2 | 4 | 8};
 
-/* --- capabilities ----------------------------------------------------------------------------------- */
+/* --- capabilities
+ * ----------------------------------------------------------------------------------- */
 
 /* The window's target, if it names something of BAR 0 that can be accessed so (4.1.4.9). */
 static bool window_target(struct virtio_pci *vp, uint32_t *offset, uint32_t *length)
@@ -396,7 +397,8 @@ static void add_capabilities(struct virtio_pci *vp)
     vp->window_cap = add_cap(vp, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 4, 0, window_writable);
 }
 
-/* --- the PCI function ------------------------------------------------------------------------------- */
+/* --- the PCI function
+ * ------------------------------------------------------------------------------- */
 
 static void master_changed(void *opaque, bool on)
 {
@@ -472,8 +474,7 @@ struct virtio_pci *virtio_pci_new(struct virtio_device *dev)
     vp->dev = dev;
     pthread_mutex_init(&vp->isr_lock, NULL);
     vp->fn = pci_function_new(dev->ops->name, &id, &function_ops, vp);
-    pci_function_add_bar(vp->fn, BAR_REGISTERS, BAR_SIZE, PCI_BAR_64, dev->ops->name, &bar_ops,
-                         vp);
+    pci_function_add_bar(vp->fn, BAR_REGISTERS, BAR_SIZE, PCI_BAR_64, dev->ops->name, &bar_ops, vp);
     add_capabilities(vp);
     pci_function_add_msix(vp->fn, BAR_MSIX, dev->n_queues + 1);
     dev->transport = &transport_ops;

@@ -30,14 +30,14 @@ struct virtqueue {
     uint16_t shadow_avail;    /* the driver's index as it was last seen */
     uint16_t used_idx;        /* next entry of the used ring to fill */
     uint16_t signalled;       /* USED_IDX at the last decision on an interrupt */
-    uint8_t signalled_valid;
-    bool quiet_ring;   /* the device does not want to be told of new buffers */
-    bool in_turn;      /* queue_notify runs, with SHARE elements left to take */
+    bool quiet_ring;          /* the device does not want to be told of new buffers */
+    bool in_turn;             /* queue_notify runs, with SHARE elements left to take */
     unsigned share;
     uint32_t in_flight;
 };
 
-/* --- virtqueue.c --------------------------------------------------------------------------------- */
+/* --- virtqueue.c ---------------------------------------------------------------------------------
+ */
 
 /* Looks the rings up in RAM; false when they are not wholly there. Loop thread, lock not held. */
 bool virtqueue__start(struct virtqueue *vq);
@@ -49,7 +49,8 @@ extern const struct state_desc virtqueue__state;
 /* Whether loaded registers make sense. */
 bool virtqueue__loaded(struct virtqueue *vq, GError **err);
 
-/* --- virtio.c ------------------------------------------------------------------------------------ */
+/* --- virtio.c ------------------------------------------------------------------------------------
+ */
 
 /* Writes of the common configuration that have consequences. vCPU thread, dev->lock held. */
 void virtio__write_status(struct virtio_device *dev, uint8_t status);

@@ -12,12 +12,15 @@
 #define LE64(x) GUINT64_FROM_LE(x)
 
 static const struct state_field queue_fields[] = {
-    STATE_FIELD_U16(struct virtqueue, size, 1),      STATE_FIELD_U16(struct virtqueue, vector, 1),
-    STATE_FIELD_U8(struct virtqueue, enabled, 1),    STATE_FIELD_U64(struct virtqueue, desc, 1),
-    STATE_FIELD_U64(struct virtqueue, avail, 1),     STATE_FIELD_U64(struct virtqueue, used, 1),
-    STATE_FIELD_U16(struct virtqueue, last_avail, 1), STATE_FIELD_U16(struct virtqueue, used_idx, 1),
+    STATE_FIELD_U16(struct virtqueue, size, 1),
+    STATE_FIELD_U16(struct virtqueue, vector, 1),
+    STATE_FIELD_U8(struct virtqueue, enabled, 1),
+    STATE_FIELD_U64(struct virtqueue, desc, 1),
+    STATE_FIELD_U64(struct virtqueue, avail, 1),
+    STATE_FIELD_U64(struct virtqueue, used, 1),
+    STATE_FIELD_U16(struct virtqueue, last_avail, 1),
+    STATE_FIELD_U16(struct virtqueue, used_idx, 1),
     STATE_FIELD_U16(struct virtqueue, signalled, 1),
-    STATE_FIELD_U8(struct virtqueue, signalled_valid, 1),
 };
 const struct state_desc virtqueue__state = {"virtqueue", 1, sizeof(struct virtqueue),
                                             G_N_ELEMENTS(queue_fields), queue_fields};
@@ -46,7 +49,6 @@ void virtqueue__clear(struct virtqueue *vq)
     vq->resetting = false;
     vq->desc = vq->avail = vq->used = 0;
     vq->last_avail = vq->shadow_avail = vq->used_idx = vq->signalled = 0;
-    vq->signalled_valid = 0;
     vq->quiet_ring = false;
 }
 
@@ -93,7 +95,8 @@ static bool usable(const struct virtqueue *vq)
            dev->transport->may_dma(dev->transport_opaque);
 }
 
-/* --- ring memory --------------------------------------------------------------------------------- */
+/* --- ring memory ---------------------------------------------------------------------------------
+ */
 
 /* Bytes of the used ring were written. Pages that are dirty and hold no code need no more. */
 static void used_written(struct virtqueue *vq, const void *at, unsigned length)
@@ -175,7 +178,8 @@ void virtqueue__turn(struct virtqueue *vq)
         virtqueue_kick(vq);
 }
 
-/* --- taking a buffer ------------------------------------------------------------------------------ */
+/* --- taking a buffer
+ * ------------------------------------------------------------------------------ */
 
 /* A chain as it is collected, before it has an element. */
 struct chain {
@@ -236,8 +240,7 @@ static const struct vring_desc *indirect_table(struct chain *c, const struct vri
         *wrong = "an indirect descriptor was not negotiated";
     else if (d->flags & VRING_DESC_F_NEXT)
         *wrong = "an indirect descriptor has a successor";
-    else if (!d->len || d->len % sizeof(*table) ||
-             d->len / sizeof(*table) > LIMIT_VIRTQUEUE_CHAIN)
+    else if (!d->len || d->len % sizeof(*table) || d->len / sizeof(*table) > LIMIT_VIRTQUEUE_CHAIN)
         *wrong = "an indirect table has a bad length";
     else if (!(table = mem_map_host(c->vq->dev->env.mem, d->addr, d->len, false)))
         *wrong = "an indirect table is not in RAM";
@@ -331,8 +334,8 @@ void *virtqueue_pop(struct virtqueue *vq, size_t size)
     c.vq = vq;
     c.seen = c.out_n = c.in_n = 0;
     c.out_bytes = c.in_bytes = 0;
-    uint16_t head = LE16(__atomic_load_n(&vq->avail_host->ring[vq->last_avail % vq->num],
-                                         __ATOMIC_RELAXED));
+    uint16_t head =
+        LE16(__atomic_load_n(&vq->avail_host->ring[vq->last_avail % vq->num], __ATOMIC_RELAXED));
     const char *wrong = collect(&c, head);
     if (wrong) {
         virtio_device_error(vq->dev, wrong);
@@ -347,7 +350,8 @@ void *virtqueue_pop(struct virtqueue *vq, size_t size)
     return e;
 }
 
-/* --- giving it back ------------------------------------------------------------------------------- */
+/* --- giving it back
+ * ------------------------------------------------------------------------------- */
 
 static void element_free(struct virtqueue_element *e)
 {
@@ -413,15 +417,15 @@ void virtqueue_drop(struct virtqueue_element *element)
 static bool interrupt_wanted(struct virtqueue *vq)
 {
     uint16_t before = vq->signalled;
-    bool valid = vq->signalled_valid;
 
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (!virtio_has_feature(vq->dev, VIRTIO_RING_F_EVENT_IDX))
-        return !(LE16(__atomic_load_n(&vq->avail_host->flags, __ATOMIC_RELAXED)) &
-                 VRING_AVAIL_F_NO_INTERRUPT);
+    if (vq->used_idx == before)
+        return false;
     vq->signalled = vq->used_idx;
-    vq->signalled_valid = 1;
-    return !valid || vring_need_event(used_event(vq), vq->used_idx, before);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (virtio_has_feature(vq->dev, VIRTIO_RING_F_EVENT_IDX))
+        return vring_need_event(used_event(vq), vq->used_idx, before);
+    return !(LE16(__atomic_load_n(&vq->avail_host->flags, __ATOMIC_RELAXED)) &
+             VRING_AVAIL_F_NO_INTERRUPT);
 }
 
 void virtqueue_notify(struct virtqueue *vq)

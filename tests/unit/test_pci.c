@@ -82,7 +82,8 @@ static bool mapped(struct guest *g, gpa_t gpa)
     return mem_map_device_read(g->mem, gpa, 4, &value) == 0;
 }
 
-/* --- configuration space ---------------------------------------------------------------------------- */
+/* --- configuration space
+ * ---------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -177,7 +178,8 @@ START_TEST(config_garbage)
 }
 END_TEST
 
-/* --- BARs ------------------------------------------------------------------------------------------- */
+/* --- BARs
+ * ------------------------------------------------------------------------------------------- */
 
 START_TEST(bars_follow)
 {
@@ -273,7 +275,8 @@ START_TEST(bars_overlap)
 }
 END_TEST
 
-/* --- interrupts ------------------------------------------------------------------------------------- */
+/* --- interrupts
+ * ------------------------------------------------------------------------------------- */
 
 START_TEST(intx_lines)
 {
@@ -370,7 +373,8 @@ START_TEST(msix_needs_messages)
 }
 END_TEST
 
-/* --- slots, reset, state ---------------------------------------------------------------------------- */
+/* --- slots, reset, state
+ * ---------------------------------------------------------------------------- */
 
 static void count_one(void *opaque, struct pci_function *fn, unsigned slot, unsigned function)
 {

@@ -1,3 +1,4 @@
+/* The guest's side of PCI and virtio, as virtio_guest.h tells. */
 #include "tests/unit/virtio_guest.h"
 
 #include "tests/unit/unit.h"
@@ -7,7 +8,8 @@
 
 #define ECAM_SLOT(slot) (GUEST_ECAM + ((uint64_t)(slot) << 15))
 
-/* --- the machine ---------------------------------------------------------------------------------- */
+/* --- the machine
+ * ---------------------------------------------------------------------------------- */
 
 static void set_line(void *opaque, unsigned number, bool level)
 {
@@ -130,7 +132,8 @@ void guest_poll(struct guest *g)
         uv_run(&g->loop, UV_RUN_NOWAIT);
 }
 
-/* --- finding the device --------------------------------------------------------------------------- */
+/* --- finding the device
+ * --------------------------------------------------------------------------- */
 
 /* Sizes BAR I, gives it a place of its own. Returns the address, or 0 for no BAR. */
 static gpa_t place_bar(struct driver *d, unsigned i, unsigned *taken)
@@ -211,7 +214,8 @@ void driver_detach(struct driver *d)
     d->vp = NULL;
 }
 
-/* --- setting it up -------------------------------------------------------------------------------- */
+/* --- setting it up
+ * -------------------------------------------------------------------------------- */
 
 uint64_t driver_offered(struct driver *d)
 {
@@ -275,8 +279,8 @@ void driver_queue(struct driver *d, unsigned index, uint16_t size)
     write_address(d, VIRTIO_PCI_COMMON_Q_DESCLO, q->desc);
     write_address(d, VIRTIO_PCI_COMMON_Q_AVAILLO, q->avail);
     write_address(d, VIRTIO_PCI_COMMON_Q_USEDLO, q->used);
-    q->bell = d->notify + d->notify_step *
-                              guest_read(d->g, d->common + VIRTIO_PCI_COMMON_Q_NOFF, 2);
+    q->bell =
+        d->notify + d->notify_step * guest_read(d->g, d->common + VIRTIO_PCI_COMMON_Q_NOFF, 2);
     guest_write(d->g, d->common + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 }
 
@@ -293,7 +297,8 @@ void driver_start(struct driver *d, uint64_t features, unsigned n)
     driver_ok(d);
 }
 
-/* --- buffers -------------------------------------------------------------------------------------- */
+/* --- buffers
+ * -------------------------------------------------------------------------------------- */
 
 uint16_t driver_add(struct driver *d, unsigned queue, const struct piece *pieces, unsigned n)
 {

@@ -72,7 +72,7 @@ struct piece {
 struct guest_queue {
     uint16_t size;
     gpa_t desc, avail, used;
-    uint16_t next_desc;  /* rings are used round and round: buffers in flight stay few */
+    uint16_t next_desc; /* rings are used round and round: buffers in flight stay few */
     uint16_t last_used;
     gpa_t bell;
 };
