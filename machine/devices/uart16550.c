@@ -207,7 +207,8 @@ static void drain(struct uart16550 *u)
         const uint8_t *from = u->tx + u->tx_head;
 
         pthread_mutex_unlock(&u->lock);
-        size_t taken = MIN(u->ops->output(u->opaque, from, n), n);
+        size_t taken = u->ops->output(u->opaque, from, n);
+        g_assert(taken <= n);
         pthread_mutex_lock(&u->lock);
         u->stalled = taken < n;
         output_taken(u, taken);
