@@ -155,8 +155,9 @@ def check_words(tree):
 
 
 def check_tests_run(tree):
-    """Every unit test and every scenario is in the list of its folder."""
+    """Every unit test, fuzz target and scenario is in the list of its folder."""
     for folder, pattern in (("tests/unit", r"tests/unit/test_(\w+)\.c$"),
+                            ("tests/fuzz", r"tests/fuzz/fuzz_(\w+)\.c$"),
                             ("tests/scenario", r"tests/scenario/([\w-]+)\.scn$")):
         listed = "\n".join(tree.files.get(f"{folder}/meson.build", []))
         for path in tree.files:
