@@ -13,7 +13,7 @@
  *
  * The run loop:
  *
- *     cache_safepoint(user);
+ *     if (!cache_safepoint(user)) link = none;
  *     unit = cache_lookup(cache, gpa, mode);
  *     if (!unit) {
  *         cache_begin(user, gpa, second, mode, &place)
@@ -138,9 +138,10 @@ void cache_user_free(struct cache_user *user);
 
 /*
  * The vCPU's thread, outside generated code, holding no unit or code pointer: forgets references
- * to dropped units and lets their memory be reused. Cheap when nothing was dropped.
+ * to dropped units and lets their memory be reused. Cheap when nothing was dropped. False: something
+ * was, and link numbers from before mean nothing any more.
  */
-void cache_safepoint(struct cache_user *user);
+bool cache_safepoint(struct cache_user *user);
 /* The vCPU stops running guest code for a while (idle, paused, out of the run loop): nobody waits
  * for its safepoints until it comes back with cache_join(), which is a safepoint. */
 void cache_leave(struct cache_user *user);
@@ -170,8 +171,8 @@ void cache_abandon(struct cache_user *user);
 void cache_wait(struct cache_user *user);
 
 /*
- * Makes LINK (a number that generated code left with since the last safepoint) lead to UNIT, which
- * is what the link's target address is now. Does nothing if either unit was dropped, the modes
+ * Makes LINK (a number that generated code left with) lead to UNIT, which is what the link's target
+ * address is now. Not after a cache_wait(), or a cache_safepoint() that returned false. Does nothing if either unit was dropped, the modes
  * differ, it was linked meanwhile, or UNIT is not linkable.
  */
 void cache_link(struct cache_user *user, uint32_t link, struct cache_unit *unit);

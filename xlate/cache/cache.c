@@ -1,0 +1,509 @@
+/*
+ * The code cache: its life, its users, lookup, filling and linking. See cache_priv.h for the
+ * invariants and drop.c for how code leaves.
+ */
+#include "xlate/cache/cache_priv.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <time.h>
+
+static uint64_t host_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+/* The big tables are mapped, so that what is never touched costs nothing. */
+static void *table(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static void table_free(void *at, size_t bytes)
+{
+    if (at)
+        munmap(at, bytes);
+}
+
+#define HASH_BYTES ((sizeof(struct cache_unit *)) << HASH_BITS)
+#define PAGES_BYTES (sizeof(struct cache_page) * XL_CODE_PAGES)
+
+bool cache_new(const struct cache_config *config, struct cache **out, GError **err)
+{
+    struct cache *cache = g_new0(struct cache, 1);
+    uint64_t limit = config->limit ? config->limit : CACHE_DEFAULT_BYTES;
+
+    cache->fd = -1;
+    cache->kick = config->kick;
+    cache->opaque = config->opaque;
+    pthread_mutex_init(&cache->lock, NULL);
+    pthread_cond_init(&cache->passed, NULL);
+    cache->segment = g_new0(struct segment, SEGMENTS);
+    cache->page_hash = g_new0(struct cache_page *, 1u << PAGE_HASH_BITS);
+    cache->hash = table(HASH_BYTES);
+    cache->page = table(PAGES_BYTES);
+    if (!cache->hash || !cache->page) {
+        cache_free(cache);
+        return vmd_set_errno(err, ENOMEM, "tables of the code cache");
+    }
+    for (unsigned i = XL_CODE_PAGES; i-- > 0;) {
+        cache->page[i].next = cache->free_pages;
+        cache->free_pages = &cache->page[i];
+    }
+    if (!cache__map(cache, err) || !cache_set_limit(cache, limit, err)) {
+        cache_free(cache);
+        return false;
+    }
+    *out = cache;
+    return true;
+}
+
+void cache_free(struct cache *cache)
+{
+    if (!cache)
+        return;
+    g_assert(!cache->users);
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        g_free(cache->segment[i].units);
+        g_free(cache->segment[i].links);
+    }
+    cache__unmap(cache);
+    table_free(cache->hash, HASH_BYTES);
+    table_free(cache->page, PAGES_BYTES);
+    g_free(cache->page_hash);
+    g_free(cache->segment);
+    pthread_cond_destroy(&cache->passed);
+    pthread_mutex_destroy(&cache->lock);
+    g_free(cache);
+}
+
+void cache_fixed(struct cache *cache, uint8_t **write, ptrdiff_t *run_delta)
+{
+    *write = cache->write;
+    *run_delta = cache->run_delta;
+}
+
+/* --- users -------------------------------------------------------------------------------------- */
+
+struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu)
+{
+    struct cache_user *user = g_new0(struct cache_user, 1);
+
+    user->cache = cache;
+    user->cpu = cpu;
+    user->epoch = UINT64_MAX;
+    for (unsigned i = 0; i < XL_CODE_PAGES; i++)
+        cpu->code_at[i] = XL_TLB_NONE;
+    memset(cpu->code_mapped, 0, sizeof(cpu->code_mapped));
+    memset(cpu->jump, 0, sizeof(cpu->jump));
+    memset(cpu->ras, 0, sizeof(cpu->ras));
+    pthread_mutex_lock(&cache->lock);
+    user->log_seen = cache->log_head;
+    user->next = cache->users;
+    cache->users = user;
+    pthread_mutex_unlock(&cache->lock);
+    return user;
+}
+
+void cache_user_free(struct cache_user *user)
+{
+    if (!user)
+        return;
+    struct cache *cache = user->cache;
+    struct cache_user **at = &cache->users;
+
+    pthread_mutex_lock(&cache->lock);
+    g_assert(!user->begun[0] && user->epoch == UINT64_MAX);
+    while (*at != user)
+        at = &(*at)->next;
+    *at = user->next;
+    if (user->segment) {
+        user->segment->owner = NULL;
+        user->segment->state = SEGMENT_FULL;
+    }
+    cache->stats.links_indirect += user->remembered;
+    pthread_mutex_unlock(&cache->lock);
+    g_free(user);
+}
+
+bool cache_safepoint(struct cache_user *user)
+{
+    struct cache *cache = user->cache;
+
+    if (likely(user->epoch == __atomic_load_n(&cache->epoch, __ATOMIC_ACQUIRE)))
+        return true;
+    pthread_mutex_lock(&cache->lock);
+    cache__catch_up(user);
+    pthread_mutex_unlock(&cache->lock);
+    return false;
+}
+
+void cache_leave(struct cache_user *user)
+{
+    struct cache *cache = user->cache;
+
+    pthread_mutex_lock(&cache->lock);
+    user->epoch = UINT64_MAX;
+    if (cache->waiting)
+        pthread_cond_broadcast(&cache->passed);
+    pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_join(struct cache_user *user)
+{
+    pthread_mutex_lock(&user->cache->lock);
+    cache__catch_up(user);
+    pthread_mutex_unlock(&user->cache->lock);
+}
+
+/* --- lookup ------------------------------------------------------------------------------------- */
+
+struct cache_unit *cache_lookup(struct cache *cache, gpa_t gpa, uint32_t mode)
+{
+    struct cache_unit *unit = __atomic_load_n(cache__bucket(cache, gpa, mode), __ATOMIC_ACQUIRE);
+
+    while (unit && (unit->gpa != gpa || unit->mode != mode))
+        unit = __atomic_load_n(&unit->next, __ATOMIC_ACQUIRE);
+    return unit;
+}
+
+/* --- filling ------------------------------------------------------------------------------------ */
+
+static bool segment_has_room(const struct segment *s)
+{
+    return s->hot_used + ROOM_LEAST <= SEGMENT_BYTES / 2 &&
+           s->cold_used + ROOM_LEAST <= SEGMENT_BYTES / 2 && s->n_units < SEGMENT_UNITS &&
+           s->n_links + CACHE_UNIT_LINKS <= SEGMENT_LINKS;
+}
+
+static struct segment *find_segment(struct cache *cache, enum segment_state state)
+{
+    for (unsigned i = 0; i < SEGMENTS; i++)
+        if (cache->segment[i].state == state)
+            return &cache->segment[i];
+    return NULL;
+}
+
+/* Starts dropping the oldest segments early enough for some to be free when they are needed. */
+static void keep_reserve(struct cache *cache)
+{
+    bool kick = false;
+
+    while (cache->max_segments - MIN(cache->n_segments, cache->max_segments) + cache->n_free +
+               cache->n_dead < RESERVE && cache__evict(cache))
+        kick = true;
+    if (kick)
+        cache->kick(cache->opaque);
+}
+
+/* Gives the user a segment with room; false when none is free yet. */
+static bool take_segment(struct cache_user *user)
+{
+    struct cache *cache = user->cache;
+
+    if (user->segment) {
+        user->segment->state = SEGMENT_FULL;
+        user->segment->owner = NULL;
+        user->segment = NULL;
+    }
+    cache__reclaim(cache);
+    if (!cache->n_free && cache->n_segments < cache->max_segments)
+        cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
+    struct segment *s = cache->n_free ? find_segment(cache, SEGMENT_FREE) : NULL;
+    if (s) {
+        cache->n_free--;
+        s->state = SEGMENT_FILLING;
+        s->hot_used = s->cold_used = s->n_units = s->n_links = 0;
+        s->order = cache->next_order++;
+        s->owner = user;
+        user->segment = s;
+    }
+    keep_reserve(cache);
+    return s != NULL;
+}
+
+static struct cache_page **page_bucket(struct cache *cache, gpa_t gpa)
+{
+    return &cache->page_hash[(gpa >> MEM_PAGE_SHIFT) % (1u << PAGE_HASH_BITS)];
+}
+
+/* The record of a page in a regime, made where there is none; NULL when numbers have run out. */
+static struct cache_page *get_page(struct cache *cache, gpa_t gpa, unsigned regime)
+{
+    struct cache_page **bucket = page_bucket(cache, gpa), *page;
+
+    gpa &= ~(MEM_PAGE_SIZE - 1);
+    for (page = *bucket; page; page = page->next)
+        if (page->gpa == gpa && page->regime == regime)
+            return page;
+    page = cache->free_pages;
+    if (!page)
+        return NULL;
+    cache->free_pages = page->next;
+    *page = (struct cache_page){.gpa = gpa, .regime = (uint8_t)regime, .used = true,
+                                .next = *bucket};
+    *bucket = page;
+    return page;
+}
+
+/* Numbers have run out: takes back those of empty pages, of the oldest code if there are none. */
+static void make_pages(struct cache *cache)
+{
+    if (cache->dying_pages)
+        return;
+    cache__recycle_pages(cache);
+    if (!cache->dying_pages && cache__evict(cache))
+        cache__recycle_pages(cache);
+    cache->kick(cache->opaque);
+}
+
+static bool begin_pages(struct cache_user *user, gpa_t gpa, gpa_t second, unsigned regime)
+{
+    struct cache *cache = user->cache;
+    struct cache_page *page[2] = {get_page(cache, gpa, regime), NULL};
+
+    if (second != CACHE_NO_PAGE && (second ^ gpa) >> MEM_PAGE_SHIFT)
+        page[1] = get_page(cache, second, regime);
+    else
+        second = CACHE_NO_PAGE;
+    if (!page[0] || (second != CACHE_NO_PAGE && !page[1])) {
+        make_pages(cache);
+        return false;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        user->begun[i] = page[i];
+        if (page[i])
+            page[i]->n_begun++;
+    }
+    user->stale = false;
+    return true;
+}
+
+static void end_pages(struct cache_user *user)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (user->begun[i])
+            user->begun[i]->n_begun--;
+        user->begun[i] = NULL;
+    }
+}
+
+int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
+                struct cache_place *place)
+{
+    struct cache *cache = user->cache;
+    uint64_t started = host_ns();
+    bool ok;
+
+    pthread_mutex_lock(&cache->lock);
+    ok = (user->segment && segment_has_room(user->segment)) || take_segment(user);
+    ok = ok && begin_pages(user, gpa, second, xl_fetch_mode(mode));
+    if (ok) {
+        struct segment *s = user->segment;
+        uint8_t *code = cache__segment_code(cache, s);
+        *place = (struct cache_place){
+            .gpa = gpa, .second = second, .mode = mode,
+            .page_id = (uint32_t)(user->begun[0] - cache->page),
+            .hot = code + s->hot_used, .cold = code + SEGMENT_BYTES / 2 + s->cold_used,
+            .hot_room = MIN(SEGMENT_BYTES / 2 - s->hot_used, CACHE_UNIT_BYTES),
+            .cold_room = MIN(SEGMENT_BYTES / 2 - s->cold_used, CACHE_UNIT_BYTES),
+            .run_delta = cache->run_delta, .links = s->links + s->n_links,
+            .first_link = (uint32_t)(s - cache->segment) << LINK_BITS | s->n_links,
+            .started = started};
+    }
+    pthread_mutex_unlock(&cache->lock);
+    return ok ? 0 : -EAGAIN;
+}
+
+void cache_abandon(struct cache_user *user)
+{
+    pthread_mutex_lock(&user->cache->lock);
+    end_pages(user);
+    pthread_mutex_unlock(&user->cache->lock);
+}
+
+static void join_page(struct cache_unit *unit, unsigned which, struct cache_page *page)
+{
+    unit->in_page[which].page = page;
+    unit->in_page[which].prev = NULL;
+    unit->in_page[which].next = page ? page->units : NULL;
+    if (!page)
+        return;
+    if (page->units)
+        page->units->in_page[page->units->in_page[1].page == page].prev = unit;
+    page->units = unit;
+}
+
+static void count_unit(struct cache *cache, const struct cache_unit *unit,
+                       const struct cache_place *place)
+{
+    struct cache_stats *stats = &cache->stats;
+
+    stats->units++;
+    stats->code_bytes += unit->hot_bytes + unit->cold_bytes;
+    stats->translated_units++;
+    stats->translated_guest += unit->n_guest;
+    stats->translated_bytes += unit->hot_bytes + unit->cold_bytes;
+    stats->translation_ns += host_ns() - place->started;
+    stats->pattern_hits += place->patterns;
+}
+
+/* Fills the unit's record in the user's segment and makes it findable. */
+static struct cache_unit *publish(struct cache_user *user, const struct cache_place *place)
+{
+    struct cache *cache = user->cache;
+    struct segment *s = user->segment;
+    struct cache_unit *unit = &s->units[s->n_units++];
+    struct cache_unit **bucket = cache__bucket(cache, place->gpa, place->mode);
+    const uint8_t *hot = place->hot + place->run_delta;
+
+    *unit = (struct cache_unit){
+        .gpa = place->gpa, .mode = place->mode, .page_id = place->page_id,
+        .entry = hot + place->entry, .checked = hot + place->checked,
+        .hot_bytes = place->hot_bytes, .cold_bytes = place->cold_bytes,
+        .cold = place->cold + place->run_delta, .n_guest = place->n_guest,
+        .n_links = place->n_links, .linkable = place->second == CACHE_NO_PAGE, .live = true,
+        .links = place->links};
+    for (unsigned i = 0; i < place->n_links; i++) {
+        unit->links[i].from = unit;
+        unit->links[i].to = NULL;
+    }
+    s->n_links += place->n_links;
+    s->hot_used += ALIGN_UP(place->hot_bytes, 16u);
+    s->cold_used += ALIGN_UP(place->cold_bytes, 16u);
+    join_page(unit, 0, user->begun[0]);
+    join_page(unit, 1, user->begun[1]);
+    unit->next = *bucket;
+    __atomic_store_n(bucket, unit, __ATOMIC_RELEASE);
+    count_unit(cache, unit, place);
+    return unit;
+}
+
+struct cache_unit *cache_commit(struct cache_user *user, const struct cache_place *place)
+{
+    struct cache *cache = user->cache;
+    struct cache_unit *unit = NULL;
+
+    pthread_mutex_lock(&cache->lock);
+    if (!user->stale) {
+        unit = cache_lookup(cache, place->gpa, place->mode);
+        if (!unit)
+            unit = publish(user, place);
+    }
+    end_pages(user);
+    pthread_mutex_unlock(&cache->lock);
+    return unit;
+}
+
+void cache_wait(struct cache_user *user)
+{
+    struct cache *cache = user->cache;
+
+    pthread_mutex_lock(&cache->lock);
+    cache->stats.waits++;
+    cache->waiting++;
+    user->epoch = UINT64_MAX;
+    pthread_cond_broadcast(&cache->passed);
+    for (;;) {
+        cache__reclaim(cache);
+        keep_reserve(cache);
+        cache__reclaim(cache);
+        if ((cache->n_free || cache->n_segments < cache->max_segments) &&
+            (cache->free_pages || !cache->dying_pages))
+            break;
+        cache->kick(cache->opaque);
+        pthread_cond_wait(&cache->passed, &cache->lock);
+    }
+    cache->waiting--;
+    cache__catch_up(user);
+    pthread_mutex_unlock(&cache->lock);
+}
+
+/* --- links -------------------------------------------------------------------------------------- */
+
+void cache_link(struct cache_user *user, uint32_t number, struct cache_unit *unit)
+{
+    struct cache *cache = user->cache;
+    struct cache_link *link =
+        &cache->segment[number >> LINK_BITS].links[number & ((1u << LINK_BITS) - 1)];
+
+    pthread_mutex_lock(&cache->lock);
+    struct cache_unit *from = link->from;
+    if (from->live && unit->live && !link->to && unit->linkable && from->mode == unit->mode &&
+        (link->checked || from->in_page[0].page == unit->in_page[0].page)) {
+        const uint8_t *target = link->checked ? unit->checked : unit->entry;
+        link->to = unit;
+        link->in_next = unit->in;
+        link->in_prev = &unit->in;
+        if (unit->in)
+            unit->in->in_prev = &link->in_next;
+        unit->in = link;
+        __atomic_store_n((int32_t *)link->site,
+                         (int32_t)(target - cache->run_delta - (link->site + 4)),
+                         __ATOMIC_RELEASE);
+        if (link->checked)
+            cache->stats.links_cross++;
+        else
+            cache->stats.links_direct++;
+    }
+    pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *unit)
+{
+    struct xl_cpu *cpu = user->cpu;
+
+    if (!unit->linkable)
+        return;
+    cpu->jump[pc / 2 % XL_JUMP_SIZE] = (struct xl_jump){.tag = pc ^ cpu->jump_salt,
+                                                        .code = unit->checked};
+    __atomic_store_n(&user->remembered, user->remembered + 1, __ATOMIC_RELAXED);
+}
+
+/* --- statistics --------------------------------------------------------------------------------- */
+
+void cache_stats(struct cache *cache, struct cache_stats *out)
+{
+    pthread_mutex_lock(&cache->lock);
+    *out = cache->stats;
+    for (const struct cache_user *u = cache->users; u; u = u->next)
+        out->links_indirect += __atomic_load_n(&u->remembered, __ATOMIC_RELAXED);
+    out->used_bytes = (uint64_t)(cache->n_segments - cache->n_free) * SEGMENT_BYTES;
+    pthread_mutex_unlock(&cache->lock);
+}
+
+static bool holds(const struct cache_unit *unit, const void *code)
+{
+    /* The checked entry is where the hot part starts. */
+    return unit->live &&
+           ((uintptr_t)code - (uintptr_t)unit->checked < unit->hot_bytes ||
+            (uintptr_t)code - (uintptr_t)unit->cold < unit->cold_bytes);
+}
+
+bool cache_find_code(struct cache *cache, const void *code,
+                     void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque)
+{
+    uintptr_t at = (uintptr_t)code - (uintptr_t)(cache->run + CACHE_FIXED_BYTES);
+    bool found = false;
+
+    if (at / SEGMENT_BYTES >= SEGMENTS)
+        return false;
+    pthread_mutex_lock(&cache->lock);
+    const struct segment *s = &cache->segment[at / SEGMENT_BYTES];
+    bool full = s->state == SEGMENT_FILLING || s->state == SEGMENT_FULL;
+    for (uint32_t i = 0; full && i < s->n_units && !found; i++) {
+        found = holds(&s->units[i], code);
+        if (found)
+            fn(opaque, &s->units[i]);
+    }
+    pthread_mutex_unlock(&cache->lock);
+    return found;
+}

@@ -1,0 +1,140 @@
+/*
+ * What the files of the code cache share.
+ *
+ * Life of a segment: unused (no memory) -> free -> filling (a user's) -> full -> dead (dropped, but
+ * vCPUs may still run in it) -> free. A dead segment becomes free when every user has published an
+ * epoch that is not older than the segment's death; a user publishes the present epoch at its
+ * safepoints, having forgotten all it knew of what was dropped until then.
+ *
+ * One lock guards everything but the chains of the hash table, which are read without it: a unit is
+ * published with its next set, and keeps its next when it is taken out.
+ */
+#ifndef XLATE_CACHE_CACHE_PRIV_H
+#define XLATE_CACHE_CACHE_PRIV_H
+
+#include "xlate/cache/cache.h"
+
+#include <pthread.h>
+
+enum {
+    SEGMENT_BYTES = 256 * 1024, /* hot half, then cold half */
+    SEGMENT_UNITS = 2048,
+    SEGMENT_LINKS = 8192,
+    SEGMENTS = LIMIT_XLATE_CACHE_MIB * 4,
+    LINK_BITS = 13, /* a link's number: segment << LINK_BITS | index */
+    HASH_BITS = 18,
+    PAGE_HASH_BITS = 12,
+    LOG_SIZE = 256,  /* dropped units remembered one by one; a user further behind drops all */
+    RESERVE = 2,     /* segments kept free or dying, so that nobody waits */
+    ROOM_LEAST = 12 * 1024, /* a segment with less in either half is full */
+};
+G_STATIC_ASSERT(SEGMENT_LINKS <= 1 << LINK_BITS);
+G_STATIC_ASSERT((uint64_t)SEGMENTS << LINK_BITS < CACHE_NO_LINK);
+
+enum segment_state { SEGMENT_UNUSED, SEGMENT_FREE, SEGMENT_FILLING, SEGMENT_FULL, SEGMENT_DEAD };
+
+struct segment {
+    enum segment_state state;
+    uint32_t hot_used, cold_used, n_units, n_links;
+    struct cache_unit *units; /* SEGMENT_UNITS; NULL while unused */
+    struct cache_link *links; /* SEGMENT_LINKS */
+    uint64_t order;           /* filling, full: age, smaller is older */
+    uint64_t died;            /* dead: the epoch */
+    struct cache_user *owner; /* filling */
+};
+
+/* A guest-physical page in one fetch regime; its number is its index in cache->page. */
+struct cache_page {
+    gpa_t gpa;
+    uint8_t regime;
+    bool used;
+    uint32_t n_begun;         /* commits under way */
+    struct cache_unit *units; /* linked by in_page[] */
+    struct cache_page *next;  /* of its hash chain, or of the free or the dying ones */
+    uint64_t died;
+};
+
+/* What a user must know of a dropped unit, which may be gone by the time it looks. */
+struct dropped {
+    const void *checked, *cold;
+    uint32_t cold_bytes;
+    uint32_t offset; /* in its page */
+};
+
+struct cache_user {
+    struct cache *cache;
+    struct xl_cpu *cpu;
+    struct cache_user *next;
+    uint64_t epoch;    /* published; UINT64_MAX while outside */
+    uint64_t log_seen; /* how much of the log it has worked through */
+    struct segment *segment;
+    struct cache_page *begun[2]; /* between begin and commit */
+    bool stale;                  /* one of them was invalidated */
+    uint64_t remembered;         /* jump-cache entries; own thread, read by any */
+};
+
+struct cache {
+    pthread_mutex_t lock;
+    pthread_cond_t passed; /* a user published an epoch, while someone waits */
+    unsigned waiting;
+    void (*kick)(void *opaque);
+    void *opaque;
+
+    int fd;
+    uint8_t *write;
+    const uint8_t *run;
+    size_t mapped;
+    ptrdiff_t run_delta;
+
+    struct segment *segment; /* SEGMENTS */
+    unsigned n_segments;     /* with memory */
+    unsigned max_segments;
+    unsigned n_free, n_dead;
+    uint64_t next_order;
+
+    struct cache_unit **hash; /* 1 << HASH_BITS */
+    struct cache_page *page;  /* XL_CODE_PAGES */
+    struct cache_page **page_hash;
+    struct cache_page *free_pages, *dying_pages;
+
+    struct cache_user *users;
+    uint64_t epoch; /* rises with every drop; any thread reads */
+    struct dropped log[LOG_SIZE];
+    uint64_t log_head;
+    uint64_t log_floor; /* whoever has seen less than this drops all */
+
+    struct cache_stats stats;
+};
+
+static inline uint8_t *cache__segment_code(const struct cache *cache, const struct segment *segment)
+{
+    return cache->write + CACHE_FIXED_BYTES + (size_t)(segment - cache->segment) * SEGMENT_BYTES;
+}
+
+static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t gpa, uint32_t mode)
+{
+    uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return &cache->hash[h >> (64 - HASH_BITS)];
+}
+
+/* memory.c: the two mappings and segments' memory. */
+bool cache__map(struct cache *cache, GError **err);
+void cache__unmap(struct cache *cache);
+void cache__segment_alloc(struct cache *cache, struct segment *segment);
+void cache__segment_release(struct cache *cache, struct segment *segment);
+
+/* drop.c, lock held. */
+void cache__drop_unit(struct cache *cache, struct cache_unit *unit);
+/* Drops the oldest segment; false when there is none. */
+bool cache__evict(struct cache *cache);
+/* Drops a segment that is filling or full. */
+void cache__kill(struct cache *cache, struct segment *segment);
+/* Frees what no user can be inside any more. */
+void cache__reclaim(struct cache *cache);
+/* Brings a user up to the present epoch. */
+void cache__catch_up(struct cache_user *user);
+/* Takes page numbers back from pages without units; they are free after the next safepoints. */
+void cache__recycle_pages(struct cache *cache);
+
+#endif
