@@ -143,6 +143,12 @@ void block_wait_idle(struct block *b);
  */
 void block_close(struct block *b, void (*closed)(void *opaque, int status), void *opaque);
 
+/*
+ * Why the image turned out to be damaged since it was opened, a line for a person, or NULL. From then
+ * on what needs the damaged part fails with -EIO, and so does all writing. Valid while B is open.
+ */
+const char *block_fault(const struct block *b);
+
 /* Counts since block_open(), for statistics. */
 struct block_stats {
     struct {
