@@ -1,0 +1,20 @@
+/* machine/virtio/blk.h: a disk (virtio 1.2, 5.2). */
+#ifndef MACHINE_VIRTIO_BLK_H
+#define MACHINE_VIRTIO_BLK_H
+
+#include "machine/block/block.h"
+#include "machine/virtio/virtio.h"
+
+struct virtio_blk_options {
+    const char *serial; /* what the guest finds in /dev/disk/by-id, up to 20 bytes; or NULL */
+    unsigned queues;    /* request queues, 1 to LIMIT_VCPUS; one a vCPU is best */
+};
+
+/*
+ * A disk over BLOCK, which was opened on the loop of ENV, is used by nobody else, and is closed by its
+ * owner after the device is freed. Loop thread.
+ */
+struct virtio_device *virtio_blk_new(const struct virtio_env *env, struct block *block,
+                                     const struct virtio_blk_options *options);
+
+#endif
