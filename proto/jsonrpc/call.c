@@ -323,8 +323,8 @@ void rpc_call__begin(struct rpc_conn *conn, struct rpc_batch *batch, struct json
     }
     struct rpc_call *call = call_new(conn, batch, (size_t)number, request);
     g_autoptr(json_object) none = json_object_new_object();
-    v = none;
-    json_object_object_get_ex(request, "params", &v);
+    if (!json_object_object_get_ex(request, "params", &v))
+        v = none;
     if (!check_call(call, v, &err))
         rpc_call_fail(call, err);
     else if (enter_key(call))
