@@ -58,13 +58,15 @@ uint32_t ir_get(struct ir_unit *unit, enum ir_type type, unsigned slot)
 {
     uint32_t known = unit->slot[slot];
 
+    if (known != IR_NONE && type == IR_F32 && unit->insn[known].op == IR_BOX)
+        known = unit->insn[known].arg[0];
     if (known != IR_NONE && ir_result_type(&unit->insn[known]) == type) {
         unit->pattern[IR_PATTERN_GET]++;
         return known;
     }
     uint32_t value = add(unit, (struct ir_insn){.op = IR_GET, .type = type, .aux = slot,
                                                 .arg = NO_ARGS});
-    if (known == IR_NONE && (type == IR_I64 || type == IR_F64))
+    if (unit->slot[slot] == IR_NONE && (type == IR_I64 || type == IR_F64))
         unit->slot[slot] = value;
     return value;
 }
@@ -145,6 +147,14 @@ uint32_t ir_select(struct ir_unit *unit, enum ir_type type, uint32_t cond, uint3
 uint32_t ir_fp(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_rm rm, uint32_t a,
                uint32_t b)
 {
+    uint32_t same = ir_fold_sign(unit, op, type, a, b);
+
+    if (same != IR_NONE)
+        return same;
+    if (op <= IR_FMAX) {
+        a = ir_fold_nan(unit, a);
+        b = ir_fold_nan(unit, b);
+    }
     return add(unit, (struct ir_insn){.op = op, .type = type, .aux = rm,
                                       .arg = {a, b, IR_NONE, IR_NONE}});
 }
@@ -152,6 +162,9 @@ uint32_t ir_fp(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_r
 uint32_t ir_fma(struct ir_unit *unit, enum ir_type type, enum ir_rm rm, unsigned negate, uint32_t a,
                 uint32_t b, uint32_t c)
 {
+    a = ir_fold_nan(unit, a);
+    b = ir_fold_nan(unit, b);
+    c = ir_fold_nan(unit, c);
     return add(unit, (struct ir_insn){.op = IR_FMA, .type = type, .aux = rm, .imm = negate,
                                       .arg = {a, b, c, IR_NONE}});
 }
@@ -159,6 +172,8 @@ uint32_t ir_fma(struct ir_unit *unit, enum ir_type type, enum ir_rm rm, unsigned
 uint32_t ir_fcmp(struct ir_unit *unit, enum ir_fcond cond, enum ir_type type, uint32_t a,
                  uint32_t b)
 {
+    a = ir_fold_nan(unit, a);
+    b = ir_fold_nan(unit, b);
     return add(unit, (struct ir_insn){.op = IR_FCMP, .type = type, .aux = cond,
                                       .arg = {a, b, IR_NONE, IR_NONE}});
 }
@@ -166,6 +181,7 @@ uint32_t ir_fcmp(struct ir_unit *unit, enum ir_fcond cond, enum ir_type type, ui
 uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_type from,
                  enum ir_rm rm, bool is_unsigned, uint32_t a)
 {
+    a = ir_fold_nan(unit, a);
     return add(unit, (struct ir_insn){.op = op, .type = type, .from = from, .aux = rm,
                                       .imm = is_unsigned, .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
 }

@@ -303,3 +303,32 @@ uint32_t ir_fold_select(struct ir_unit *unit, uint32_t cond, uint32_t a, uint32_
         return found(unit, IR_PATTERN_IDENTITY, unit->insn[cond].imm ? a : b);
     return IR_NONE;
 }
+
+/* --- floating point --------------------------------------------------------------------------- */
+
+uint32_t ir_fold_sign(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a,
+                      uint32_t b)
+{
+    if (a != b)
+        return IR_NONE;
+    if (op == IR_FSGNJ)
+        return found(unit, IR_PATTERN_IDENTITY, a);
+    if (op == IR_FSGNJN)
+        return found(unit, IR_PATTERN_SIGN, ir_un(unit, IR_FNEG, type, a));
+    if (op == IR_FSGNJX)
+        return found(unit, IR_PATTERN_SIGN, ir_un(unit, IR_FABS, type, a));
+    return IR_NONE;
+}
+
+/* Arithmetic on a NaN gives a NaN whose bits are made canonical again after it. */
+uint32_t ir_fold_nan(struct ir_unit *unit, uint32_t a)
+{
+    if (a == IR_NONE || unit->insn[a].op != IR_FCANON)
+        return a;
+    uint32_t x = unit->insn[a].arg[0];
+    enum ir_op op = unit->insn[x].op;
+
+    if ((op < IR_FADD || op > IR_FMA) && op != IR_FCVTFF) /* x may be a signalling NaN */
+        return a;
+    return found(unit, IR_PATTERN_CANON, x);
+}

@@ -20,5 +20,10 @@ uint32_t ir_fold_ext(struct ir_unit *unit, enum ir_op op, enum ir_type type, uin
 uint32_t ir_fold_cmp(struct ir_unit *unit, enum ir_cond cond, enum ir_type type, uint32_t a,
                      uint32_t b);
 uint32_t ir_fold_select(struct ir_unit *unit, uint32_t cond, uint32_t a, uint32_t b);
+/* Sign operations of one value with itself. */
+uint32_t ir_fold_sign(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a,
+                      uint32_t b);
+/* A stand-in for A where any quiet NaN does as well as the default one; takes IR_NONE. */
+uint32_t ir_fold_nan(struct ir_unit *unit, uint32_t a);
 
 #endif

@@ -1,0 +1,89 @@
+/*
+ * xlate/front/riscv64/front.c: from guest bytes to a unit.
+ *
+ * A unit is straight code. It ends at a branch, at an instruction that may change the mode, at the
+ * page's end, before an instruction that crosses into the next page, or after max_insns.
+ */
+#include "xlate/front/riscv64/front.h"
+#include "xlate/front/riscv64/rv_disasm.h"
+#include "xlate/front/riscv64/rv_emit.h"
+
+enum { MAX_INSNS = 64, PAGE = 4096 };
+
+static const char *const slot_names[RV_SLOTS] = {
+    "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5",
+    "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
+    "ft0", "ft1", "ft2", "ft3", "ft4", "ft5", "ft6", "ft7", "fs0", "fs1", "fa0", "fa1", "fa2", "fa3",
+    "fa4", "fa5", "fa6", "fa7", "fs2", "fs3", "fs4", "fs5", "fs6", "fs7", "fs8", "fs9", "fs10", "fs11",
+    "ft8", "ft9", "ft10", "ft11", "reservation", "reserved_value",
+};
+
+/* By how often compilers use them: a5 a4 a0 sp s0 a3 a1 a2 s1 ra s2 a6 s3 a7 t1 s4 s5. */
+static const uint8_t hot_slots[] = {15, 14, 10, 2, 8, 13, 11, 12, 9, 1, 18, 16, 19, 17, 6, 20, 21, 0xff};
+/* fa5 fa4 fa3 fa0 fa2 fa1 ft0 fs0 ft1 fs1 ft2 ft3. */
+static const uint8_t hot_fslots[] = {47, 46, 45, 42, 44, 43, 32, 40, 33, 41, 34, 35, 0xff};
+
+/* The instruction at OFFSET; false where it does not end before LENGTH. */
+static bool fetch(const struct xl_source *source, uint32_t offset, struct rv_insn *insn)
+{
+    uint16_t low, high = 0;
+
+    if (offset + 2 > source->length)
+        return false;
+    memcpy(&low, source->code + offset, 2);
+    if ((low & 3) == 3) {
+        if (offset + 4 > source->length)
+            return false;
+        memcpy(&high, source->code + offset + 2, 2);
+    }
+    rv_decode(low | (uint32_t)high << 16, insn);
+    return true;
+}
+
+static void emit(struct rv_translation *t, const struct rv_insn *insn)
+{
+    const struct rv_row *row = &rv_rows[insn->op];
+
+    if (!insn->row || rv_rows[insn->row].privilege > rv_mode_priv(t->mode))
+        rv_illegal(t, insn);
+    else
+        row->emit(t, insn, row->arg);
+}
+
+static void translate(const struct xl_source *source, struct ir_unit *unit)
+{
+    struct rv_translation t = {.unit = unit, .mode = source->mode, .next = source->start};
+    uint32_t most = MIN(source->max_insns, MAX_INSNS), offset = 0;
+    struct rv_insn insn;
+
+    unit->start = source->start;
+    unit->mode = source->mode;
+    while (!t.done) {
+        bool fits = fetch(source, offset, &insn);
+        bool crosses = fits && t.next + insn.length > PAGE;
+
+        if (offset && (unit->n_guest == most || t.next >= PAGE || !fits || crosses)) {
+            rv_go(&t, t.next, 0, 0);
+            break;
+        }
+        if (!fits) /* nothing to decode: an illegal instruction of no bits */
+            insn = (struct rv_insn){.length = 2};
+        t.pc = t.next;
+        t.next += insn.length;
+        offset += insn.length;
+        ir_at(unit, t.pc, insn.length);
+        emit(&t, &insn);
+    }
+    unit->bytes = offset;
+}
+
+const struct xl_front xl_front_riscv64 = {
+    .isa = ISA_RISCV64,
+    .n_slots = RV_SLOTS,
+    .slot_names = slot_names,
+    .hot_slots = hot_slots,
+    .hot_fslots = hot_fslots,
+    .n_helpers = RV_HELPER_COUNT,
+    .translate = translate,
+    .disassemble = rv_disassemble,
+};

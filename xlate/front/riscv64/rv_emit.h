@@ -1,0 +1,63 @@
+/*
+ * rv_emit.h: what the emitters share. An emitter rv_emit_NAME() turns one decoded instruction into
+ * IR; the specification says which with what argument. The ones that end the unit append its
+ * terminator and set DONE.
+ *
+ * x0 reads as the constant 0 and is never written, so that what it makes pointless folds away.
+ */
+#ifndef XLATE_FRONT_RISCV64_RV_EMIT_H
+#define XLATE_FRONT_RISCV64_RV_EMIT_H
+
+#include "xlate/front/riscv64/rv_helpers.h"
+#include "xlate/front/riscv64/rv_isa.h"
+#include "xlate/front/riscv64/rv_mode.h"
+#include "xlate/front/riscv64/rv_slots.h"
+
+struct rv_translation {
+    struct ir_unit *unit;
+    uint32_t mode;
+    int32_t pc;   /* displacement of the instruction */
+    int32_t next; /* of the one after it */
+    bool done;    /* the unit has its terminator */
+};
+
+/* Arguments of the conversions' emitters. */
+#define RV_CVT(to, from, is_unsigned) ((to) | (from) << 4 | (is_unsigned) << 8)
+
+static inline uint32_t rv_x(struct rv_translation *t, unsigned number)
+{
+    return number ? ir_get(t->unit, IR_I64, RV_SLOT_X + number) : ir_const(t->unit, IR_I64, 0);
+}
+
+static inline void rv_set_x(struct rv_translation *t, unsigned number, uint32_t value)
+{
+    if (number)
+        ir_set(t->unit, RV_SLOT_X + number, value);
+}
+
+/* The low half of a register. */
+static inline uint32_t rv_w(struct rv_translation *t, unsigned number)
+{
+    return ir_un(t->unit, IR_TRUNC, IR_I32, rv_x(t, number));
+}
+
+/* The sign extension of an I32 into a register. */
+static inline void rv_set_w(struct rv_translation *t, unsigned number, uint32_t value)
+{
+    rv_set_x(t, number, ir_ext(t->unit, IR_SEXT, IR_I64, value, 32));
+}
+
+/* Calls a helper with the arguments up to the first IR_NONE; its result where it has one. */
+uint32_t rv_call(struct rv_translation *t, enum rv_helper helper, uint32_t a, uint32_t b,
+                 uint32_t c, uint32_t d);
+
+/* Ends the unit after a helper that has set cpu->pc. */
+void rv_end(struct rv_translation *t);
+
+/* The instruction is illegal here. */
+void rv_illegal(struct rv_translation *t, const struct rv_insn *insn);
+
+/* Goes on at a displacement; polls where it does not lie ahead. */
+void rv_go(struct rv_translation *t, int64_t displacement, unsigned flags, int32_t ret);
+
+#endif
