@@ -69,6 +69,7 @@ static void write_hart(struct dt *dt, unsigned cpu)
     dt_string(dt, "mmu-type", "riscv,sv48");
     dt_u32(dt, "phandle", hart_phandle(cpu));
     dt_node(dt, "interrupt-controller");
+    dt_u32(dt, "#address-cells", 0);
     dt_u32(dt, "#interrupt-cells", 1);
     dt_empty(dt, "interrupt-controller");
     dt_string(dt, "compatible", "riscv,cpu-intc");

@@ -227,7 +227,7 @@ static bool recognise(struct image *image, enum isa isa, GError **err)
         image->format = IMAGE_ELF;
         return check_elf(image, isa, err);
     }
-    bool riscv = n >= 64 && (memcmp(p + 56, "RSC\5", 4) == 0 || memcmp(p + 48, "RISCV", 5) == 0);
+    bool riscv = n >= 64 && memcmp(p + 56, "RSC\5", 4) == 0;
     bool arm = n >= 64 && memcmp(p + 56, "ARM\x64", 4) == 0;
     if (n >= 0x206 && memcmp(p + 0x202, "HdrS", 4) == 0 && isa != ISA_X86_64)
         return wrong_isa(err, image->name, "x86_64", isa);
