@@ -1,0 +1,26 @@
+/*
+ * daemon/daemon: what all parts of vmd share: one of each. Loop thread.
+ */
+#ifndef DAEMON_DAEMON_H
+#define DAEMON_DAEMON_H
+
+#include "daemon/events.h"
+#include "daemon/jobs.h"
+#include "daemon/paths.h"
+
+#include <uv.h>
+
+struct registry;
+
+struct daemon {
+    uv_loop_t *loop;
+    struct paths paths;
+    struct events *events;
+    struct jobs *jobs;
+    struct registry *registry;
+    struct rpc_server *server;
+    uint64_t started_ns, started_monotonic_ns;
+    void (*leave)(struct daemon *daemon); /* ends the daemon; VMs go on */
+};
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * daemon/events: the numbered events, kept and delivered.
+ *
+ * Each event gets the next number and is appended to the event log on disk before anybody hears of
+ * it, so that numbers grow by one over restarts and no event is told twice. The latest
+ * LIMIT_EVENTS_KEPT are kept for those who resume. Loop thread.
+ */
+#ifndef DAEMON_EVENTS_H
+#define DAEMON_EVENTS_H
+
+#include "proto/jsonrpc/rpc.h"
+#include "proto/schema/api.h"
+
+struct events;
+
+/* Opens the log in STORE. NULL with ERR when it can't be read or written. */
+struct events *events_open(const char *store, GError **err);
+void events_free(struct events *events);
+
+/* Which VM an event is about, and which event of the VM's process it came from. */
+struct event_source {
+    const char *vm, *vm_id; /* NULL: none */
+    uint64_t vm_seq;        /* 0: not from a VM process */
+};
+
+/* Emits EVENT with DATA, its generated struct (NULL: no members). Time 0 is now. */
+void events_emit(struct events *events, enum api_event event, const struct event_source *source,
+                 uint64_t time_ns, const void *data);
+
+/* The latest number of VM_ID's own process that is in the log since the VM's latest start. */
+uint64_t events_vm_seq(const struct events *events, const char *vm_id);
+/* A new process of VM_ID counts from 1 again. */
+void events_vm_restart(struct events *events, const char *vm_id);
+
+/* What the log says of VM_ID, which is ahead of the VM's own file if the daemon was killed between
+ * the two: its latest state (STATE untouched where the log has none), and whether its latest run's
+ * end was told. */
+void events_vm_state(const struct events *events, const char *vm_id, enum vm_state *state);
+bool events_vm_ended(const struct events *events, const char *vm_id);
+
+/* The handlers of event.subscribe, event.unsubscribe and event.list. VM_ID is params->vm resolved,
+ * or NULL. */
+void events_subscribe(struct events *events, struct rpc_call *call,
+                      const struct event_subscribe_params *params, const char *vm_id);
+void events_unsubscribe(struct events *events, struct rpc_call *call, uint32_t subscription);
+void events_list(struct events *events, struct rpc_call *call,
+                 const struct event_list_params *params, const char *vm_id);
+/* CONN is gone: its subscriptions too. */
+void events_forget(struct events *events, struct rpc_conn *conn);
+
+#endif

@@ -1,0 +1,242 @@
+/*
+ * vmd: the daemon. Arguments, signals, readiness, and the order in which its parts come and go.
+ *
+ * It stops by SIGTERM, SIGINT or system.shutdown, and VMs go on without it.
+ */
+#include "base/log.h"
+#include "daemon/daemon.h"
+#include "daemon/methods.h"
+#include "daemon/registry.h"
+#include "daemon/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+struct program {
+    struct daemon daemon;
+    uv_loop_t loop;
+    uv_signal_t signals[2];
+    char *keys_path; /* of remembered idempotency keys */
+    int lock;
+    bool leaving;
+};
+
+struct options {
+    gboolean system, user, version;
+    char *store, *runtime, *socket;
+};
+
+static bool parse(int *argc, char ***argv, struct options *o, GError **err)
+{
+    const GOptionEntry entries[] = {
+        {"system", 0, 0, G_OPTION_ARG_NONE, &o->system, "Be the system's daemon", NULL},
+        {"user", 0, 0, G_OPTION_ARG_NONE, &o->user, "Be the user's own daemon (default)", NULL},
+        {"store", 0, 0, G_OPTION_ARG_FILENAME, &o->store, "Keep VMs in DIR", "DIR"},
+        {"runtime", 0, 0, G_OPTION_ARG_FILENAME, &o->runtime, "Keep sockets in DIR", "DIR"},
+        {"socket", 0, 0, G_OPTION_ARG_FILENAME, &o->socket, "Listen at PATH", "PATH"},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
+        {NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+
+    g_option_context_set_summary(context, "The virtual machine daemon; see vmd(8).");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, argc, argv, err))
+        return false;
+    if (*argc > 1)
+        return vmd_fail(err, VMD_ERROR_INVALID, "unexpected argument '%s'", (*argv)[1]);
+    if (o->system && o->user)
+        return vmd_fail(err, VMD_ERROR_INVALID, "--system and --user exclude each other");
+    return true;
+}
+
+static void options_clear(struct options *o)
+{
+    g_free(o->store);
+    g_free(o->runtime);
+    g_free(o->socket);
+}
+
+/* --- idempotency keys ---------------------------------------------------------------------------------- */
+
+static void keys_changed(void *user)
+{
+    struct program *p = container_of((struct daemon *)user, struct program, daemon);
+    g_autoptr(GError) err = NULL;
+    struct json_object *keys = rpc_server_keys_save(p->daemon.server);
+
+    if (!store_write(p->keys_path, keys, false, &err))
+        log_error("%s", err->message);
+    json_object_put(keys);
+}
+
+static void keys_load(struct program *p)
+{
+    struct json_object *keys = NULL;
+    g_autoptr(GError) err = NULL;
+
+    if (!store_read(p->keys_path, &keys, &err) ||
+        (keys && !rpc_server_keys_load(p->daemon.server, keys, &err)))
+        log_warning("remembered answers are forgotten: %s", err->message);
+    json_object_put(keys);
+    rpc_server_keys_watch(p->daemon.server, keys_changed);
+}
+
+/* --- coming ------------------------------------------------------------------------------------------------ */
+
+/* Sockets that the service manager holds, or our own. */
+static bool listen_all(struct program *p, GError **err)
+{
+    struct daemon *d = &p->daemon;
+    int n = sd_listen_fds(1);
+
+    for (int i = 0; i < n; i++) {
+        if (!rpc_server_listen_fd(d->server, SD_LISTEN_FDS_START + i, err))
+            return false;
+    }
+    return n > 0 || rpc_server_listen(d->server, d->paths.socket, d->paths.system ? 0660 : 0600, err);
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec ts;
+
+    clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static bool open_all(struct program *p, GError **err)
+{
+    struct daemon *d = &p->daemon;
+
+    d->loop = &p->loop;
+    d->started_ns = clock_ns(CLOCK_REALTIME);
+    d->started_monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+    p->keys_path = g_build_filename(d->paths.store, "keys.json", NULL);
+    p->lock = store_lock(d->paths.store, err);
+    if (p->lock < 0)
+        return false;
+    d->events = events_open(d->paths.store, err);
+    if (!d->events)
+        return false;
+    d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
+    d->registry = d->jobs ? registry_open(d, err) : NULL;
+    if (!d->registry)
+        return false;
+    d->server = methods_server(d);
+    keys_load(p);
+    return listen_all(p, err);
+}
+
+/* --- going --------------------------------------------------------------------------------------------------- */
+
+static void close_walk(uv_handle_t *handle, void *arg)
+{
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void close_all(struct program *p)
+{
+    registry_free(p->daemon.registry);
+    jobs_free(p->daemon.jobs);
+    events_free(p->daemon.events);
+    if (p->lock >= 0)
+        close(p->lock);
+    g_free(p->keys_path);
+    paths_clear(&p->daemon.paths);
+}
+
+static void server_closed(void *arg)
+{
+    struct program *p = arg;
+
+    p->daemon.server = NULL;
+    for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
+        uv_close((uv_handle_t *)&p->signals[i], NULL);
+    uv_stop(&p->loop);
+}
+
+static void leave(struct daemon *d)
+{
+    struct program *p = container_of(d, struct program, daemon);
+
+    if (p->leaving)
+        return;
+    p->leaving = true;
+    sd_notify(0, "STOPPING=1");
+    events_emit(d->events, API_EVENT_SYSTEM_STOPPING, NULL, 0, NULL);
+    rpc_server_close(d->server, server_closed, p);
+}
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    leave(handle->data);
+}
+
+static void catch_signals(struct program *p)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+
+    signal(SIGPIPE, SIG_IGN);
+    for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        uv_signal_init(&p->loop, &p->signals[i]);
+        p->signals[i].data = &p->daemon;
+        uv_signal_start(&p->signals[i], on_signal, numbers[i]);
+    }
+}
+
+static void serve(struct program *p)
+{
+    struct daemon *d = &p->daemon;
+    struct system_started_event started = {.version = (char *)VMD_VERSION,
+                                           .pid = (uint32_t)getpid()};
+
+    catch_signals(p);
+    events_emit(d->events, API_EVENT_SYSTEM_STARTED, NULL, 0, &started);
+    registry_recover(d->registry);
+    log_info("listening at %s", d->paths.socket);
+    sd_notify(0, "READY=1");
+    uv_run(&p->loop, UV_RUN_DEFAULT);
+}
+
+int main(int argc, char **argv)
+{
+    struct program p = {.lock = -1, .daemon.leave = leave};
+    struct options options = {0};
+    g_autoptr(GError) err = NULL;
+    bool ok;
+
+    log_init("vmd");
+    if (!parse(&argc, &argv, &options, &err)) {
+        log_error("%s", err->message);
+        return 2;
+    }
+    if (options.version) {
+        puts("vmd " VMD_VERSION);
+        return EXIT_SUCCESS;
+    }
+    umask(0077);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    uv_loop_init(&p.loop);
+    ok = paths_init(&p.daemon.paths, options.system, options.store, options.runtime,
+                    options.socket, &err) &&
+         open_all(&p, &err);
+    if (ok)
+        serve(&p);
+    else
+        log_error("%s", err->message);
+    close_all(&p);
+    uv_walk(&p.loop, close_walk, NULL);
+    uv_run(&p.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&p.loop);
+    options_clear(&options);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}

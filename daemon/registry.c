@@ -1,0 +1,229 @@
+/* Two tables over the same VMs; the one by id owns them. */
+#include "daemon/registry.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+struct registry {
+    struct daemon *daemon;
+    GHashTable *by_id;   /* char * -> struct vm, owned */
+    GHashTable *by_name; /* char * of the VM -> struct vm */
+};
+
+static void free_vm(gpointer p)
+{
+    vm_free(p);
+}
+
+static void add(struct registry *r, struct vm *vm)
+{
+    g_hash_table_insert(r->by_id, (gpointer)vm_id(vm), vm);
+    g_hash_table_insert(r->by_name, (gpointer)vm_name(vm), vm);
+}
+
+struct registry *registry_open(struct daemon *daemon, GError **err)
+{
+    g_autofree char *vms = g_build_filename(daemon->paths.store, "vms", NULL);
+    g_autoptr(GDir) dir = g_dir_open(vms, 0, NULL);
+    const char *id;
+
+    if (!dir) {
+        vmd_set_errno(err, errno, "reading %s", vms);
+        return NULL;
+    }
+    struct registry *r = g_new0(struct registry, 1);
+    r->daemon = daemon;
+    r->by_id = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_vm);
+    r->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    while ((id = g_dir_read_name(dir))) {
+        g_autoptr(GError) why = NULL;
+        struct vm *vm = vm_load(daemon, id, &why);
+        if (!vm)
+            log_error("VM %s is left out: %s", id, why->message);
+        else
+            add(r, vm);
+    }
+    return r;
+}
+
+void registry_recover(struct registry *r)
+{
+    g_autoptr(GPtrArray) all = registry_list(r);
+
+    for (guint i = 0; i < all->len; i++)
+        vm_recover(g_ptr_array_index(all, i));
+}
+
+void registry_free(struct registry *r)
+{
+    if (!r)
+        return;
+    g_hash_table_destroy(r->by_name);
+    g_hash_table_destroy(r->by_id);
+    g_free(r);
+}
+
+struct vm *registry_find(struct registry *r, const char *ref)
+{
+    struct vm *vm = g_hash_table_lookup(r->by_name, ref);
+
+    return vm ? vm : g_hash_table_lookup(r->by_id, ref);
+}
+
+unsigned registry_count(const struct registry *r, bool active)
+{
+    GHashTableIter it;
+    gpointer vm;
+    unsigned n = 0;
+
+    g_hash_table_iter_init(&it, r->by_id);
+    while (g_hash_table_iter_next(&it, NULL, &vm))
+        n += !active || vm_active(vm);
+    return n;
+}
+
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp(vm_name(*(struct vm *const *)a), vm_name(*(struct vm *const *)b));
+}
+
+GPtrArray *registry_list(struct registry *r)
+{
+    GPtrArray *all = g_ptr_array_new();
+    GHashTableIter it;
+    gpointer vm;
+
+    g_hash_table_iter_init(&it, r->by_id);
+    while (g_hash_table_iter_next(&it, NULL, &vm))
+        g_ptr_array_add(all, vm);
+    g_ptr_array_sort(all, by_name);
+    return all;
+}
+
+void registry_drop(struct registry *r, struct vm *vm)
+{
+    g_hash_table_remove(r->by_name, vm_name(vm));
+    g_hash_table_steal(r->by_id, vm_id(vm));
+    vm_deleted(vm);
+    vm_free(vm);
+}
+
+/* --- checks of a configuration ---------------------------------------------------------------------- */
+
+static bool check_file(const char *what, const char *path, GError **err)
+{
+    struct stat st;
+
+    if (!path)
+        return true;
+    if (stat(path, &st) < 0)
+        return vmd_set_errno(err, errno, "the %s %s", what, path);
+    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+        return vmd_fail(err, VMD_ERROR_INVALID, "the %s %s is not a file", what, path);
+    if (access(path, R_OK) < 0)
+        return vmd_set_errno(err, errno, "the %s %s", what, path);
+    return true;
+}
+
+static bool check_machine(const struct vm_config *c, GError **err)
+{
+    if (c->arch != VM_ARCH_RISCV64)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "%s guests are not offered by this version; riscv64 ones are",
+                        vm_arch_to_string(c->arch));
+    if (c->accel == VM_ACCEL_KVM)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "KVM cannot run %s guests on this host; use accel auto or xlate",
+                        vm_arch_to_string(c->arch));
+    if (c->memory & (MIB(1) - 1))
+        return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
+    if (!c->kernel && !c->firmware)
+        return vmd_fail(err, VMD_ERROR_INVALID, "a kernel or a firmware is needed to boot");
+    if (c->initrd && !c->kernel)
+        return vmd_fail(err, VMD_ERROR_INVALID, "an initrd needs a kernel");
+    if (c->firmware_vars)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this machine has no firmware variables");
+    return check_file("kernel", c->kernel, err) && check_file("initrd", c->initrd, err) &&
+           check_file("firmware", c->firmware, err);
+}
+
+/* Reads enough of a disk to know its format for good: a guest can write the header of another. */
+static bool settle_format(struct vm_disk_config *disk, GError **err)
+{
+    static const char magic[4] = {'Q', 'F', 'I', '\xfb'};
+    char head[4];
+    autofd fd = open(disk->path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return vmd_set_errno(err, errno, "the disk %s", disk->path);
+    if (disk->format == VM_DISK_FORMAT_AUTO)
+        disk->format = pread(fd, head, 4, 0) == 4 && memcmp(head, magic, 4) == 0
+                           ? VM_DISK_FORMAT_QCOW2
+                           : VM_DISK_FORMAT_RAW;
+    return true;
+}
+
+/* Gives devices without an id theirs, and refuses doubles. */
+static bool settle_id(GHashTable *seen, char **id, const char *stem, size_t index, GError **err)
+{
+    if (!*id)
+        *id = g_strdup_printf("%s%zu", stem, index);
+    if (!g_hash_table_add(seen, *id))
+        return vmd_fail(err, VMD_ERROR_INVALID, "two devices have the id %s", *id);
+    return true;
+}
+
+static bool settle_nic(struct vm_nic_config *nic, GError **err)
+{
+    if (nic->kind == VM_NIC_KIND_TAP && !nic->tap)
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: no tap was named", nic->id);
+    if (nic->kind != VM_NIC_KIND_TAP && nic->tap)
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a tap goes with kind tap", nic->id);
+    if (nic->kind != VM_NIC_KIND_USER && nic->n_hostfwd)
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: port forwards go with kind user",
+                        nic->id);
+    if (!nic->mac)
+        nic->mac = g_strdup_printf("52:54:00:%02x:%02x:%02x", g_random_int_range(0, 256),
+                                   g_random_int_range(0, 256), g_random_int_range(0, 256));
+    return true;
+}
+
+/* Fills in what the client left to us, once, so that it stays the same over runs. */
+static bool settle(struct vm_config *c, GError **err)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (size_t i = 0; i < c->n_disks; i++) {
+        if (!settle_id(seen, &c->disks[i]->id, "disk", i, err) ||
+            !check_file("disk", c->disks[i]->path, err) || !settle_format(c->disks[i], err))
+            return false;
+    }
+    for (size_t i = 0; i < c->n_nics; i++) {
+        if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !settle_nic(c->nics[i], err))
+            return false;
+    }
+    return true;
+}
+
+struct vm *registry_create(struct registry *r, struct vm_config *config, uid_t uid, GError **err)
+{
+    struct vm *vm = NULL;
+
+    if (registry_find(r, config->name))
+        vmd_fail(err, VMD_ERROR_EXISTS, "there is a VM %s already", config->name);
+    else if (g_hash_table_size(r->by_id) >= LIMIT_VMS)
+        vmd_fail(err, VMD_ERROR_LIMIT, "there are %d VMs already", LIMIT_VMS);
+    else if (check_machine(config, err) && settle(config, err))
+        vm = vm_new(r->daemon, g_steal_pointer(&config), uid, err);
+    vm_config_free(config);
+    if (!vm)
+        return NULL;
+    add(r, vm);
+    struct event_source source = {.vm = vm_name(vm), .vm_id = vm_id(vm)};
+    struct vm_created_event event = {.state = vm_state(vm)};
+    events_emit(r->daemon->events, API_EVENT_VM_CREATED, &source, 0, &event);
+    return vm;
+}

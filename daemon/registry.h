@@ -1,0 +1,26 @@
+/* daemon/registry: all VMs, by name and by id. Loop thread. */
+#ifndef DAEMON_REGISTRY_H
+#define DAEMON_REGISTRY_H
+
+#include "daemon/vm.h"
+
+struct registry;
+
+/* Loads what the store has; a VM that can't be read is left where it is and logged. */
+struct registry *registry_open(struct daemon *daemon, GError **err);
+/* Finds running VMs again. Once, when the daemon is ready for their events. */
+void registry_recover(struct registry *registry);
+/* Forgets all in memory; processes go on. Takes NULL. */
+void registry_free(struct registry *registry);
+
+/* By name, else by id; NULL. */
+struct vm *registry_find(struct registry *registry, const char *ref);
+unsigned registry_count(const struct registry *registry, bool active);
+/* All VMs by name, borrowed; the caller frees the array. */
+GPtrArray *registry_list(struct registry *registry);
+
+/* Checks CONFIG (taken) against the host and other VMs, and defines a VM of it for UID. */
+struct vm *registry_create(struct registry *registry, struct vm_config *config, uid_t uid,
+                           GError **err);
+
+#endif

@@ -1,0 +1,89 @@
+/* Write to a new file, sync, rename, sync the directory. */
+#include "daemon/store.h"
+
+#include "proto/jsonrpc/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+
+int store_lock(const char *dir, GError **err)
+{
+    g_autofree char *path = g_build_filename(dir, "lock", NULL);
+    autofd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    char pid[32] = "";
+
+    if (fd < 0) {
+        vmd_set_errno(err, errno, "opening %s", path);
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
+        pid[n > 0 ? n : 0] = 0;
+        vmd_fail(err, VMD_ERROR_BUSY, "the store %s is in use by another vmd (process %s)", dir,
+                 g_strstrip(pid));
+        return -1;
+    }
+    g_snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, strlen(pid), 0) < 0) {
+        vmd_set_errno(err, errno, "writing %s", path);
+        return -1;
+    }
+    return steal_fd(&fd);
+}
+
+static bool write_all(int fd, const char *text, size_t n)
+{
+    while (n) {
+        ssize_t put = write(fd, text, n);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return false;
+        text += put;
+        n -= (size_t)put;
+    }
+    return true;
+}
+
+static bool sync_dir_of(const char *path)
+{
+    g_autofree char *dir = g_path_get_dirname(path);
+    autofd fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd >= 0 && fsync(fd) == 0;
+}
+
+bool store_write(const char *path, struct json_object *json, bool sync, GError **err)
+{
+    g_autofree char *tmp = g_strconcat(path, ".new", NULL);
+    size_t n;
+    g_autofree char *text = json_write(json, &n);
+    autofd fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0 || !write_all(fd, text, n) || !write_all(fd, "\n", 1) || (sync && fsync(fd) < 0) ||
+        rename(tmp, path) < 0 || (sync && !sync_dir_of(path))) {
+        int errnum = errno;
+        unlink(tmp);
+        return vmd_set_errno(err, errnum, "writing %s", path);
+    }
+    return true;
+}
+
+bool store_read(const char *path, struct json_object **out, GError **err)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(GError) why = NULL;
+    size_t n;
+
+    *out = NULL;
+    if (!g_file_get_contents(path, &text, &n, &why)) {
+        if (g_error_matches(why, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+            return true;
+        return vmd_fail(err, VMD_ERROR_IO, "%s", why->message);
+    }
+    if (!json_read(text, n, out, &why))
+        return vmd_fail(err, VMD_ERROR_INVALID, "%s: %s", path, why->message);
+    return true;
+}

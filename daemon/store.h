@@ -1,0 +1,22 @@
+/*
+ * daemon/store: files that survive a crash, and the lock that keeps a second daemon out.
+ */
+#ifndef DAEMON_STORE_H
+#define DAEMON_STORE_H
+
+#include "base/base.h"
+
+#include <json-c/json.h>
+
+/* Takes the store in DIR for this process. Returns a descriptor to keep open, or -1 with
+ * VMD_ERROR_BUSY naming the process that has it. */
+int store_lock(const char *dir, GError **err);
+
+/* Writes JSON to PATH: the old contents or the new, never a mixture. With SYNC the new contents are
+ * on stable storage on return. */
+bool store_write(const char *path, struct json_object *json, bool sync, GError **err);
+
+/* Reads PATH; OUT is NULL where there is no such file. VMD_ERROR_INVALID when it isn't JSON. */
+bool store_read(const char *path, struct json_object **out, GError **err);
+
+#endif

@@ -1,0 +1,819 @@
+/* A VM's life. See vm.h. */
+#include "daemon/vm.h"
+
+#include "base/log.h"
+#include "daemon/spawn.h"
+#include "daemon/store.h"
+#include "daemon/waiters.h"
+#include "proto/jsonrpc/json.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+enum {
+    CALL_MS = 30000,  /* a VM process answers an ordinary call within this */
+    START_MS = 60000, /* and has its VM started within this */
+    KILL_MS = 8000,   /* from vmi.quit to SIGKILL */
+    REOPEN_MOST = 3,  /* times a broken link to a living process is opened again, a run */
+};
+
+/* Tags of waiters. */
+enum { WAIT_END, WAIT_RUNNING, WAIT_KILLED, WAIT_DELETED };
+
+struct vm {
+    struct daemon *daemon;
+    char *id;
+    struct vm_config *config;
+    uid_t uid;
+    enum vm_state state;
+    uint64_t created_ns, started_ns, runs;
+    bool has_accel;
+    enum vm_accel accel;
+    uint64_t acked; /* latest stored event of the present process */
+    struct vm_end *end;
+
+    struct spawned process;
+    struct vmipc_link *link;
+    bool end_known; /* of this run: vm->end is set, the process is leaving */
+    unsigned reopened; /* times the link broke and was opened again */
+    struct rpc_call *starting; /* answered when the start is decided */
+    bool start_new;            /* forget the VM if it does not start */
+    bool start_paused;
+    struct waiters *waiters;
+    struct job *stop_job;
+    bool stop_force, deleting;
+    uv_timer_t *timer; /* of the stop job, or of a kill; freed by its close */
+};
+
+static const char *const state_file = "vm.json";
+
+static uint64_t now_ns(void)
+{
+    return (uint64_t)g_get_real_time() * 1000;
+}
+
+const char *vm_id(const struct vm *vm)
+{
+    return vm->id;
+}
+
+const char *vm_name(const struct vm *vm)
+{
+    return vm->config->name;
+}
+
+uid_t vm_owner(const struct vm *vm)
+{
+    return vm->uid;
+}
+
+enum vm_state vm_state(const struct vm *vm)
+{
+    return vm->state;
+}
+
+const struct vm_config *vm_config_of(const struct vm *vm)
+{
+    return vm->config;
+}
+
+bool vm_active(const struct vm *vm)
+{
+    return vm->state == VM_STATE_STARTING || vm->state == VM_STATE_RUNNING ||
+           vm->state == VM_STATE_PAUSED || vm->state == VM_STATE_STOPPING;
+}
+
+char *vm_log_dir(const struct vm *vm)
+{
+    return paths_vm_store(&vm->daemon->paths, vm->id);
+}
+
+static char *user_name(uid_t uid)
+{
+    struct passwd *pw = getpwuid(uid);
+
+    return pw ? g_strdup(pw->pw_name) : g_strdup_printf("%u", (unsigned)uid);
+}
+
+struct vm_info *vm_describe(const struct vm *vm)
+{
+    struct vm_info *info = vm_info_new();
+
+    info->id = g_strdup(vm->id);
+    info->name = g_strdup(vm->config->name);
+    info->state = vm->state;
+    info->has_accel = vm->has_accel;
+    info->accel = vm->accel;
+    info->owner_uid = vm->uid;
+    info->owner = user_name(vm->uid);
+    info->has_pid = vm_active(vm) && vm->process.pid > 0;
+    info->pid = (uint32_t)vm->process.pid;
+    info->created_ns = vm->created_ns;
+    info->has_started_ns = vm->started_ns != 0;
+    info->started_ns = vm->started_ns;
+    info->runs = vm->runs;
+    info->end = vm_end_copy(vm->end);
+    vm_config_free(info->config);
+    info->config = vm_config_copy(vm->config);
+    return info;
+}
+
+/* --- the store ---------------------------------------------------------------------------------------- */
+
+static struct json_object *encode(const struct vm *vm)
+{
+    g_autoptr(vm_info) info = vm_describe(vm);
+    struct json_object *json = vm_info_encode(info);
+
+    json_object_object_add(json, "acked", json_object_new_uint64(vm->acked));
+    json_object_object_add(json, "process_start", json_object_new_uint64(vm->process.start_time));
+    return json;
+}
+
+/* SYNC for what must survive the host's crash: that a VM exists, and what it is. */
+static bool save(struct vm *vm, bool sync, GError **err)
+{
+    g_autofree char *dir = paths_vm_store(&vm->daemon->paths, vm->id);
+    g_autofree char *path = g_build_filename(dir, state_file, NULL);
+    g_autoptr(json_object) json = encode(vm);
+
+    return paths_make_dir(dir, err) && store_write(path, json, sync, err);
+}
+
+static void save_or_log(struct vm *vm)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!save(vm, false, &err))
+        log_error("VM %s: %s", vm->config->name, err->message);
+}
+
+static struct vm *vm_alloc(struct daemon *daemon)
+{
+    struct vm *vm = g_new0(struct vm, 1);
+
+    vm->daemon = daemon;
+    vm->waiters = waiters_new(daemon->loop);
+    spawned_init(&vm->process);
+    return vm;
+}
+
+struct vm *vm_new(struct daemon *daemon, struct vm_config *config, uid_t uid, GError **err)
+{
+    struct vm *vm = vm_alloc(daemon);
+
+    vm->id = g_uuid_string_random();
+    vm->config = config;
+    vm->uid = uid;
+    vm->created_ns = now_ns();
+    vm->state = VM_STATE_DEFINED;
+    if (!save(vm, true, err)) {
+        vm_erase(vm);
+        vm_free(vm);
+        return NULL;
+    }
+    return vm;
+}
+
+static uint64_t take_number(struct json_object *json, const char *member)
+{
+    struct json_object *value = NULL;
+    uint64_t n = 0;
+
+    if (json_object_object_get_ex(json, member, &value))
+        n = json_object_get_uint64(value);
+    json_object_object_del(json, member);
+    return n;
+}
+
+struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
+{
+    g_autofree char *dir = paths_vm_store(&daemon->paths, id);
+    g_autofree char *path = g_build_filename(dir, state_file, NULL);
+    g_autoptr(json_object) json = NULL;
+    g_autoptr(vm_info) info = NULL;
+
+    if (!store_read(path, &json, err))
+        return NULL;
+    if (!json || !json_object_is_type(json, json_type_object)) {
+        vmd_fail(err, VMD_ERROR_INVALID, "%s is missing or empty", path);
+        return NULL;
+    }
+    uint64_t acked = take_number(json, "acked");
+    uint64_t process_start = take_number(json, "process_start");
+    if (!vm_info_decode(json, &info, err))
+        return NULL;
+
+    struct vm *vm = vm_alloc(daemon);
+    vm->id = g_strdup(id);
+    vm->config = g_steal_pointer(&info->config);
+    vm->uid = info->owner_uid;
+    vm->state = info->state;
+    events_vm_state(daemon->events, id, &vm->state);
+    vm->created_ns = info->created_ns;
+    vm->started_ns = info->started_ns;
+    vm->runs = info->runs;
+    vm->has_accel = info->has_accel;
+    vm->accel = info->accel;
+    vm->end = g_steal_pointer(&info->end);
+    vm->acked = MAX(acked, events_vm_seq(daemon->events, id));
+    if (info->has_pid)
+        spawned_adopt(&vm->process, (pid_t)info->pid, process_start);
+    return vm;
+}
+
+static void stop_timer(struct vm *vm);
+
+void vm_free(struct vm *vm)
+{
+    if (!vm)
+        return;
+    if (vm->starting)
+        rpc_call_error(vm->starting, VMD_ERROR_GONE, "the daemon is ending");
+    waiters_free(vm->waiters);
+    stop_timer(vm);
+    vmipc_link_free(vm->link);
+    spawned_forget(&vm->process);
+    vm_config_free(vm->config);
+    vm_end_free(vm->end);
+    g_free(vm->id);
+    g_free(vm);
+}
+
+void vm_erase(struct vm *vm)
+{
+    g_autofree char *store = paths_vm_store(&vm->daemon->paths, vm->id);
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+
+    paths_remove_dir(store);
+    paths_remove_dir(runtime);
+}
+
+/* --- news ------------------------------------------------------------------------------------------------ */
+
+static void emit_from(struct vm *vm, enum api_event event, const void *data, uint64_t vm_seq,
+                      uint64_t time_ns)
+{
+    struct event_source source = {.vm = vm->config->name, .vm_id = vm->id, .vm_seq = vm_seq};
+
+    events_emit(vm->daemon->events, event, &source, time_ns, data);
+}
+
+static void emit(struct vm *vm, enum api_event event, const void *data)
+{
+    emit_from(vm, event, data, 0, 0);
+}
+
+static void set_state(struct vm *vm, enum vm_state to)
+{
+    struct vm_state_event event = {.from = vm->state, .to = to};
+
+    if (vm->state == to)
+        return;
+    vm->state = to;
+    emit(vm, API_EVENT_VM_STATE, &event);
+    save_or_log(vm);
+}
+
+static void reply_info(struct rpc_call *call, void *opaque)
+{
+    struct vm_info *info = vm_describe(opaque);
+
+    rpc_call_reply_typed(call, &vm_info_type, info, -1);
+    vm_info_free(info);
+}
+
+static void reply_deleted(struct rpc_call *call, void *opaque)
+{
+    vm_delete_reply(call);
+}
+
+/* --- timers ------------------------------------------------------------------------------------------------ */
+
+static void timer_closed(uv_handle_t *handle)
+{
+    g_free(handle);
+}
+
+static void stop_timer(struct vm *vm)
+{
+    if (!vm->timer)
+        return;
+    uv_close((uv_handle_t *)vm->timer, timer_closed);
+    vm->timer = NULL;
+}
+
+static void start_timer(struct vm *vm, uv_timer_cb cb, uint64_t ms)
+{
+    stop_timer(vm);
+    vm->timer = g_new0(uv_timer_t, 1);
+    uv_timer_init(vm->daemon->loop, vm->timer);
+    vm->timer->data = vm;
+    uv_timer_start(vm->timer, cb, ms, 0);
+}
+
+static void kill_timeout(uv_timer_t *timer)
+{
+    struct vm *vm = timer->data;
+
+    log_warning("VM %s: its process does not end; killing it", vm->config->name);
+    stop_timer(vm);
+    spawned_kill(&vm->process, SIGKILL);
+}
+
+/* --- the end of a run ------------------------------------------------------------------------------------------ */
+
+static void end_stop_job(struct vm *vm, bool cancelled, const GError *err)
+{
+    struct job *job = g_steal_pointer(&vm->stop_job);
+
+    if (job)
+        job_end(job, cancelled, err);
+}
+
+/* What everybody hears once the run is over. May free VM. */
+static void tell_end(struct vm *vm)
+{
+    struct vm_ended_event event = {.end = vm->end};
+    bool orderly = vm->end->reason == VM_END_REASON_POWERED_OFF ||
+                   vm->end->reason == VM_END_REASON_RESET ||
+                   vm->end->reason == VM_END_REASON_KILLED;
+    bool go = vm->deleting || vm->config->ephemeral;
+
+    stop_timer(vm);
+    /* A daemon that was killed at this point has told it already. */
+    if (!events_vm_ended(vm->daemon->events, vm->id))
+        emit_from(vm, API_EVENT_VM_ENDED, &event, 0, vm->end->time_ns);
+    set_state(vm, orderly ? VM_STATE_STOPPED : VM_STATE_CRASHED);
+    end_stop_job(vm, false, NULL);
+    waiters_answer(vm->waiters, WAIT_END, reply_info, vm);
+    waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
+    waiters_answer(vm->waiters, WAIT_KILLED, reply_info, vm);
+    save_or_log(vm);
+    if (go)
+        registry_drop(vm->daemon->registry, vm);
+}
+
+/* Cuts the connection to a process that is over. */
+static void forget_process(struct vm *vm)
+{
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+
+    vmipc_link_free(g_steal_pointer(&vm->link));
+    spawned_forget(&vm->process);
+    paths_remove_dir(runtime);
+}
+
+static void set_end(struct vm *vm, enum vm_end_reason reason, const char *text)
+{
+    vm_end_free(vm->end);
+    vm->end = vm_end_new();
+    vm->end->reason = reason;
+    vm->end->text = g_strndup(text, LONG_TEXT_MAX);
+    vm->end->time_ns = now_ns();
+}
+
+/* The process is gone without a word over the link: end.json has it, or it crashed. */
+static void find_end(struct vm *vm)
+{
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+    g_autofree char *path = g_build_filename(runtime, "end.json", NULL);
+    g_autoptr(json_object) json = NULL;
+    struct vm_end *end = NULL;
+
+    if (vm->end_known)
+        return;
+    if (store_read(path, &json, NULL) && json && vm_end_decode(json, &end, NULL)) {
+        vm_end_free(vm->end);
+        vm->end = end;
+        return;
+    }
+    set_end(vm, VM_END_REASON_VM_PROCESS_CRASHED, "the VM process died");
+    if (!vm->process.exited)
+        return;
+    g_free(vm->end->text);
+    if (vm->process.signal) {
+        vm->end->has_signal = true;
+        vm->end->signal = (uint32_t)vm->process.signal;
+        vm->end->text = g_strdup_printf("the VM process was killed by signal %d (%s)",
+                                        vm->process.signal, g_strsignal(vm->process.signal));
+    } else {
+        vm->end->has_status = true;
+        vm->end->status = (uint32_t)vm->process.status;
+        vm->end->text = g_strdup_printf("the VM process exited with status %d",
+                                        vm->process.status);
+    }
+}
+
+static void answer_failed_start(struct vm *vm, const GError *err)
+{
+    struct rpc_call *call = g_steal_pointer(&vm->starting);
+
+    if (call)
+        rpc_call_fail(call, g_error_copy(err));
+    vm->deleting |= vm->start_new;
+}
+
+/* The process is gone, however. May free VM. */
+static void process_gone(struct vm *vm)
+{
+    if (!vm_active(vm)) {
+        forget_process(vm);
+        return;
+    }
+    find_end(vm);
+    forget_process(vm);
+    if (vm->starting) {
+        g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_GONE, "%s", vm->end->text);
+        answer_failed_start(vm, err);
+    }
+    log_warning("VM %s: %s", vm->config->name, vm->end->text);
+    tell_end(vm);
+}
+
+/* --- the link ----------------------------------------------------------------------------------------------------- */
+
+static void process_exited(void *opaque)
+{
+    struct vm *vm = opaque;
+
+    vm->process.exited = true;
+    process_gone(vm);
+}
+
+static void on_vmi_state(struct vm *vm, const struct vmi_state_event *event)
+{
+    if (event->to == VMI_STATE_PAUSED)
+        set_state(vm, VM_STATE_PAUSED);
+    else if (event->to == VMI_STATE_RUNNING && !vm->stop_job)
+        set_state(vm, VM_STATE_RUNNING);
+    if (vm->state == VM_STATE_RUNNING)
+        waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
+}
+
+/* The run is over. It is told when the process, which leaves once it has our acknowledgement, is gone:
+ * then its disks and ports are free. */
+static void on_ended(struct vm *vm, const struct vmi_ended_event *event, uint64_t seq)
+{
+    vm_end_free(vm->end);
+    vm->end = vm_end_copy(event->end);
+    vm->end_known = true;
+    vmipc_link_ack(vm->link, seq);
+    start_timer(vm, kill_timeout, KILL_MS);
+}
+
+static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event type,
+                     const void *data)
+{
+    struct vm *vm = user;
+
+    vm->acked = seq;
+    switch (type) {
+    case VMI_EVENT_STATE:
+        on_vmi_state(vm, data);
+        break;
+    case VMI_EVENT_ENDED:
+        on_ended(vm, data, seq);
+        return;
+    case VMI_EVENT_RESET:
+        emit_from(vm, API_EVENT_VM_RESET,
+                  &(struct vm_reset_event){((const struct vmi_reset_event *)data)->by_guest}, seq,
+                  time_ns);
+        break;
+    case VMI_EVENT_WARNING:
+        emit_from(vm, API_EVENT_VM_WARNING,
+                  &(struct vm_warning_event){((const struct vmi_warning_event *)data)->text}, seq,
+                  time_ns);
+        break;
+    case VMI_EVENT_DEVICE: {
+        const struct vmi_device_event *d = data;
+        emit_from(vm, API_EVENT_DEVICE_CHANGED, &(struct device_changed_event){d->device, d->text},
+                  seq, time_ns);
+        break;
+    }
+    }
+    save_or_log(vm);
+    vmipc_link_ack(vm->link, seq);
+}
+
+static void started(void *arg, const void *result, int fd, const GError *err);
+
+static void call_start(struct vm *vm)
+{
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+    g_autofree char *logs = vm_log_dir(vm);
+    struct vmi_start_params params = {
+        .vm_id = vm->id,
+        .config = vm->config,
+        .accel = vm->accel,
+        .runtime_dir = runtime,
+        .log_dir = logs,
+        .paused = vm->start_paused,
+    };
+
+    vmipc_link_call(vm->link, VMI_START, &params, START_MS, started, vm);
+}
+
+/* A process that an earlier daemon started says where it is. */
+static void recovered(struct vm *vm, const struct vmi_hello_result *hello)
+{
+    log_info("VM %s: found again, process %u", vm->config->name, hello->pid);
+    if (hello->state == VMI_STATE_RUNNING)
+        set_state(vm, VM_STATE_RUNNING);
+    else if (hello->state == VMI_STATE_PAUSED)
+        set_state(vm, VM_STATE_PAUSED);
+    /* Of an ended one the event comes; of an idle one nothing will. */
+    if (hello->state == VMI_STATE_IDLE)
+        vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);
+}
+
+static void on_ready(void *user, const struct vmi_hello_result *hello)
+{
+    struct vm *vm = user;
+
+    if (vm->starting || vm->start_new)
+        call_start(vm);
+    else
+        recovered(vm, hello);
+}
+
+/* The link broke. Either the process is leaving, and its death will be told, or it is there still and
+ * can be called again. */
+static void on_lost(void *user, const GError *why)
+{
+    struct vm *vm = user;
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+    g_autoptr(GError) err = NULL;
+
+    log_debug("VM %s: connection lost: %s", vm->config->name, why->message);
+    if (vm->end_known || !spawned_alive(&vm->process))
+        return;
+    if (vm->starting || vm->reopened++ >= REOPEN_MOST ||
+        !vmipc_link_open(vm->link, runtime, &err))
+        start_timer(vm, kill_timeout, KILL_MS);
+}
+
+static const struct vmipc_link_ops link_ops = {
+    .ready = on_ready,
+    .event = on_event,
+    .lost = on_lost,
+};
+
+/* --- starting -------------------------------------------------------------------------------------------------------- */
+
+/* The answer to vmi.start. */
+static void started(void *arg, const void *result, int fd, const GError *err)
+{
+    struct vm *vm = arg;
+
+    if (err) {
+        set_end(vm, VM_END_REASON_START_FAILED, err->message);
+        answer_failed_start(vm, err);
+        spawned_kill(&vm->process, SIGKILL);
+        forget_process(vm);
+        tell_end(vm);
+        return;
+    }
+    vm->start_new = false;
+    struct rpc_call *call = g_steal_pointer(&vm->starting);
+    if (call)
+        reply_info(call, vm);
+}
+
+static bool launch(struct vm *vm, GError **err)
+{
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+    g_autofree char *store = paths_vm_store(&vm->daemon->paths, vm->id);
+    g_autofree char *log = g_build_filename(store, "process.log", NULL);
+    int fd;
+
+    paths_remove_dir(runtime);
+    if (!paths_make_dir(runtime, err))
+        return false;
+    fd = spawn_vm_process(&vm->process, vm->daemon->loop, vm->daemon->paths.vm_program, log,
+                          process_exited, vm, err);
+    if (fd < 0)
+        return false;
+    vm->acked = 0;
+    vm->end_known = false;
+    vm->reopened = 0;
+    events_vm_restart(vm->daemon->events, vm->id);
+    vm->link = vmipc_link_new(vm->daemon->loop, vm->id, 0, &link_ops, vm);
+    return vmipc_link_open_fd(vm->link, fd, err);
+}
+
+void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (vm_active(vm)) {
+        rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s", vm->config->name,
+                       vm_state_to_string(vm->state));
+        return;
+    }
+    vm->starting = call;
+    vm->start_paused = paused;
+    vm->has_accel = true;
+    vm->accel = VM_ACCEL_XLATE;
+    vm->started_ns = now_ns();
+    vm->runs++;
+    forget_process(vm);
+    set_state(vm, VM_STATE_STARTING);
+    if (!launch(vm, &err)) {
+        set_end(vm, VM_END_REASON_START_FAILED, err->message);
+        answer_failed_start(vm, err);
+        spawned_kill(&vm->process, SIGKILL);
+        forget_process(vm);
+        tell_end(vm);
+        return;
+    }
+    save_or_log(vm);
+}
+
+void vm_start_new(struct vm *vm, struct rpc_call *call)
+{
+    vm->start_new = true;
+    vm_start(vm, false, call);
+}
+
+void vm_recover(struct vm *vm)
+{
+    g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
+    g_autoptr(GError) err = NULL;
+
+    if (!vm_active(vm)) {
+        if (vm->config->ephemeral && vm->state != VM_STATE_DEFINED)
+            registry_drop(vm->daemon->registry, vm);
+        return;
+    }
+    spawned_watch(&vm->process, vm->daemon->loop, process_exited, vm);
+    vm->link = vmipc_link_new(vm->daemon->loop, vm->id, vm->acked, &link_ops, vm);
+    if (!spawned_alive(&vm->process)) {
+        process_gone(vm);
+    } else if (!vmipc_link_open(vm->link, runtime, &err)) {
+        log_warning("VM %s: its process does not answer: %s", vm->config->name, err->message);
+        spawned_kill(&vm->process, SIGKILL);
+    }
+}
+
+/* --- stopping ------------------------------------------------------------------------------------------------------------ */
+
+static void kill_now(struct vm *vm)
+{
+    start_timer(vm, kill_timeout, KILL_MS);
+    if (vm->link && vmipc_link_ready(vm->link) && vm->state != VM_STATE_STARTING)
+        vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);
+    else
+        spawned_kill(&vm->process, SIGKILL);
+}
+
+static bool need_active(struct vm *vm, struct rpc_call *call)
+{
+    if (vm_active(vm))
+        return true;
+    rpc_call_error(call, VMD_ERROR_STATE, "VM %s is not running", vm->config->name);
+    return false;
+}
+
+void vm_kill(struct vm *vm, struct rpc_call *call)
+{
+    if (!need_active(vm, call))
+        return;
+    waiters_add(vm->waiters, call, WAIT_KILLED, 0, "");
+    kill_now(vm);
+}
+
+static void stop_over(struct vm *vm, bool cancelled, const GError *err)
+{
+    stop_timer(vm);
+    end_stop_job(vm, cancelled, err);
+    if (vm->state == VM_STATE_STOPPING)
+        set_state(vm, VM_STATE_RUNNING);
+}
+
+static void stop_timeout(uv_timer_t *timer)
+{
+    struct vm *vm = timer->data;
+
+    if (vm->stop_force) {
+        job_progress(vm->stop_job, 90, "the guest did not power off; killing it");
+        kill_now(vm);
+        return;
+    }
+    g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_TIMEOUT,
+                                        "the guest of VM %s did not power off", vm->config->name);
+    stop_over(vm, false, err);
+}
+
+static void stop_cancelled(void *opaque)
+{
+    stop_over(opaque, true, NULL);
+}
+
+static void powerdown_answered(void *arg, const void *result, int fd, const GError *err)
+{
+    struct vm *vm = arg;
+
+    if (!vm->stop_job)
+        return;
+    if (!err) {
+        job_progress(vm->stop_job, 10, "the guest was asked to power off");
+    } else if (vm->stop_force) {
+        job_progress(vm->stop_job, 90, "the guest cannot be asked to power off; killing it");
+        kill_now(vm);
+    } else {
+        stop_over(vm, false, err);
+    }
+}
+
+void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call *call)
+{
+    if (!need_active(vm, call))
+        return;
+    if (vm->stop_job || vm->state == VM_STATE_STARTING) {
+        rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s", vm->config->name,
+                       vm_state_to_string(vm->state));
+        return;
+    }
+    vm->stop_force = params->force;
+    vm->stop_job = jobs_begin(vm->daemon->jobs, "vm.stop", vm->config->name, vm->id,
+                              rpc_call_peer(call)->uid, "asking the guest to power off",
+                              stop_cancelled, vm);
+    struct job_ref ref = {.job = job_id(vm->stop_job)};
+    vm_stop_reply(call, &ref);
+    if (vm->state == VM_STATE_RUNNING)
+        set_state(vm, VM_STATE_STOPPING);
+    start_timer(vm, stop_timeout, (uint64_t)params->timeout_s * 1000);
+    vmipc_link_call(vm->link, VMI_POWERDOWN, NULL, CALL_MS, powerdown_answered, vm);
+}
+
+void vm_wait(struct vm *vm, const struct vm_wait_params *params, struct rpc_call *call)
+{
+    bool end = params->until == VM_WAIT_FOR_END;
+
+    if (end ? !vm_active(vm) : vm->state == VM_STATE_RUNNING)
+        reply_info(call, vm);
+    else if (params->has_timeout_ms && params->timeout_ms == 0)
+        rpc_call_error(call, VMD_ERROR_TIMEOUT, "VM %s is %s", vm->config->name,
+                       vm_state_to_string(vm->state));
+    else
+        waiters_add(vm->waiters, call, end ? WAIT_END : WAIT_RUNNING,
+                    params->has_timeout_ms ? params->timeout_ms : 0,
+                    "the VM has not reached that state in the time allowed");
+}
+
+void vm_delete(struct vm *vm, bool force, struct rpc_call *call)
+{
+    if (!vm_active(vm)) {
+        registry_drop(vm->daemon->registry, vm);
+        vm_delete_reply(call);
+        return;
+    }
+    if (!force) {
+        rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s; stop it first, or use force",
+                       vm->config->name, vm_state_to_string(vm->state));
+        return;
+    }
+    vm->deleting = true;
+    waiters_add(vm->waiters, call, WAIT_DELETED, 0, "");
+    kill_now(vm);
+}
+
+void vm_deleted(struct vm *vm)
+{
+    emit(vm, API_EVENT_VM_DELETED, NULL);
+    waiters_answer(vm->waiters, WAIT_DELETED, reply_deleted, vm);
+    forget_process(vm);
+    vm_erase(vm);
+}
+
+/* --- passing on --------------------------------------------------------------------------------------------------------------- */
+
+static void forwarded(void *arg, const void *result, int fd, const GError *err)
+{
+    struct rpc_call *call = arg;
+
+    if (err)
+        rpc_call_fail(call, g_error_copy(err));
+    else
+        rpc_call_reply_typed(call, rpc_call_method(call)->result, result, fd);
+}
+
+void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
+             void *arg)
+{
+    if (vm_active(vm) && vm->link && vm->state != VM_STATE_STARTING) {
+        vmipc_link_call(vm->link, method, params, CALL_MS, reply, arg);
+        return;
+    }
+    g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_STATE, "VM %s is %s",
+                                        vm->config->name, vm_state_to_string(vm->state));
+    reply(arg, NULL, -1, err);
+}
+
+void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call)
+{
+    vm_call(vm, method, params, forwarded, call);
+}

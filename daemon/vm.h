@@ -1,0 +1,62 @@
+/*
+ * daemon/vm: one VM of the registry and the process that runs it.
+ *
+ * State on disk: vm.json in the VM's directory of the store, written at every change. The VM
+ * process is found by its socket in the VM's runtime directory, also by a daemon that did not start
+ * it. What became of a process that nobody watched is in its end.json. Loop thread.
+ */
+#ifndef DAEMON_VM_H
+#define DAEMON_VM_H
+
+#include "daemon/daemon.h"
+#include "proto/vmipc/vmipc.h"
+
+struct vm;
+
+/* Defines a VM of CONFIG (taken) for UID; not yet in the registry. NULL when it can't be stored. */
+struct vm *vm_new(struct daemon *daemon, struct vm_config *config, uid_t uid, GError **err);
+/* Reads the VM ID of the store. */
+struct vm *vm_load(struct daemon *daemon, const char *id, GError **err);
+/* Finds its process again, or out how it ended. After all VMs are loaded. */
+void vm_recover(struct vm *vm);
+/* Forgets it in memory alone; a process goes on. Takes NULL. */
+void vm_free(struct vm *vm);
+/* Removes its files. It has no process. */
+void vm_erase(struct vm *vm);
+
+const char *vm_id(const struct vm *vm);
+const char *vm_name(const struct vm *vm);
+uid_t vm_owner(const struct vm *vm);
+enum vm_state vm_state(const struct vm *vm);
+const struct vm_config *vm_config_of(const struct vm *vm);
+/* Has a process: starting, running, paused or stopping. */
+bool vm_active(const struct vm *vm);
+/* A description; the caller frees. */
+struct vm_info *vm_describe(const struct vm *vm);
+/* Where the logs of its consoles are; the caller frees. */
+char *vm_log_dir(const struct vm *vm);
+
+/* Answered when done; each answers CALL exactly once. */
+void vm_start(struct vm *vm, bool paused, struct rpc_call *call);
+/* Create and start: as vm_start(), but a VM that doesn't start is forgotten. */
+void vm_start_new(struct vm *vm, struct rpc_call *call);
+void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call *call);
+void vm_kill(struct vm *vm, struct rpc_call *call);
+void vm_wait(struct vm *vm, const struct vm_wait_params *params, struct rpc_call *call);
+/* Kills it where it runs, then forgets it. */
+void vm_delete(struct vm *vm, bool force, struct rpc_call *call);
+
+/* A call to the VM process; REPLY hears VMD_ERROR_STATE where there is none. */
+void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
+             void *arg);
+/* A call to the VM process whose typed answer goes on to CALL. PARAMS is the vmi method's struct.
+ * VMD_ERROR_STATE where there is no process. */
+void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call);
+
+/* Called by registry_drop(): tells that VM is deleted and removes what it had. */
+void vm_deleted(struct vm *vm);
+
+/* The registry's: an ephemeral or deleted VM is over and must go. */
+void registry_drop(struct registry *registry, struct vm *vm);
+
+#endif
