@@ -152,12 +152,12 @@ void codec_free(const struct codec_type *t, void *obj)
         return;
     for (size_t i = 0; i < t->n; i++) {
         const struct codec_field *f = &t->fields[i];
-        char *base = *(char **)at(obj, f->offset);
 
         if (!(f->flags & CODEC_ARRAY)) {
             free_element(f, at(obj, f->offset));
             continue;
         }
+        char *base = *(char **)at(obj, f->offset);
         for (size_t k = 0; base && k < *(size_t *)at(obj, f->aux); k++)
             free_element(f, base + k * element_size(f));
         g_free(base);
