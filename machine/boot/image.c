@@ -249,6 +249,8 @@ static bool take(struct image *file, enum isa isa, struct image *out, GError **e
     if (!unpack(file->data, file->size, &unpacked, &was_packed, err))
         return false;
     struct image *result = was_packed ? &unpacked : file;
+    if (result->size == 0)
+        return bad(err, file->name, "unpacks to nothing");
     if (!recognise(result, isa, err))
         return false;
     *out = *result;
