@@ -102,7 +102,9 @@ struct xl_cpu {
     uint64_t code_at[XL_CODE_PAGES];
     uint64_t code_mapped[2][XL_CODE_PAGES / 64]; /* [1]: global mappings */
 
-    struct mmu *mmu;        /* of this vCPU (mmu/mmu.h) */
+    struct mmu *mmu;            /* of this vCPU (mmu/mmu.h) */
+    const struct xl_host *host; /* what privileged code asks of the run loop (xlate_priv.h) */
+    bool waiting;               /* in WFI: the run loop waits until sys->idle() says no more */
 
     /* Counters of this vCPU; read by any thread without order. */
     struct xl_counters {

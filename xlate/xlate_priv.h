@@ -62,6 +62,16 @@ struct xl_walk {
     bool global;        /* the same in every address space */
 };
 
+/* What sys asks of the run loop, through cpu->host. */
+struct xl_host {
+    /* Later fetches of this vCPU see its earlier stores, and those it knows of. vCPU thread. */
+    void (*fence_code)(struct xl_cpu *cpu);
+    /* From now on polls the vCPU once the guest time GUEST_NS has come; UINT64_MAX: never. */
+    void (*timer)(struct xl_cpu *cpu, uint64_t guest_ns);
+    /* Any thread: polls the vCPU soon, waking it from WFI. */
+    void (*attend)(struct xl_cpu *cpu);
+};
+
 struct xl_sys {
     enum isa isa;
     size_t cpu_size; /* of the ISA's struct, which starts with struct xl_cpu */
@@ -71,6 +81,8 @@ struct xl_sys {
     void (*init)(struct xl_cpu *cpu);
     void (*reset)(struct xl_cpu *cpu, const struct vcpu_start *start);
     void (*fini)(struct xl_cpu *cpu);
+    /* State was loaded: makes it legal and computes what follows from it. */
+    void (*loaded)(struct xl_cpu *cpu);
 
     /*
      * Translates VA for ACCESS in TLB mode TLB_MODE. True and OUT, or false with cpu->fault and
@@ -83,6 +95,8 @@ struct xl_sys {
 
     /* Takes cpu->fault (clears it) at cpu->pc: enters the guest's handler. */
     void (*take_fault)(struct xl_cpu *cpu);
+    /* XL_REQ_IRQ was set: looks at the clock. */
+    void (*refresh)(struct xl_cpu *cpu);
     /* Looks at interrupts; takes one that may be taken now. True when pc has changed. */
     bool (*poll)(struct xl_cpu *cpu);
     /* WFI: true while nothing would wake the vCPU; DEADLINE gets the guest ns of its next timer. */
