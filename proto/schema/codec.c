@@ -589,7 +589,6 @@ struct json_object *codec_encode(const struct codec_type *t, const void *obj, un
 
     for (size_t i = 0; i < t->n; i++) {
         const struct codec_field *f = &t->fields[i];
-        const char *base = *(char *const *)at(obj, f->offset);
 
         if (!is_present(f, obj) || (version && f->since > version))
             continue;
@@ -597,6 +596,7 @@ struct json_object *codec_encode(const struct codec_type *t, const void *obj, un
             json_object_object_add(json, f->name, encode_value(f, at(obj, f->offset), version));
             continue;
         }
+        const char *base = *(char *const *)at(obj, f->offset);
         struct json_object *array = json_object_new_array();
         for (size_t k = 0; k < *(size_t *)at(obj, f->aux); k++)
             json_object_array_add(array, encode_value(f, base + k * element_size(f), version));
