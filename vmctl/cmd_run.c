@@ -1,0 +1,410 @@
+/*
+ * vmctl run: one command from an image to its console.
+ *
+ * The VM is made standing, its console connected, and only then let go, so that not a byte of output
+ * is missed however soon it ends. How it ended is learnt from its events, also over a restart of the
+ * daemon.
+ */
+#include "vmctl/commands.h"
+
+static void set_text(const struct arguments *args, const char *option, char **to)
+{
+    const char *value = arguments_get(args, option);
+
+    if (value) {
+        g_free(*to);
+        *to = g_strdup(value);
+    }
+}
+
+/* A path as the daemon needs it: absolute. */
+static void set_path(const struct arguments *args, const char *option, char **to)
+{
+    const char *value = arguments_get(args, option);
+
+    if (value)
+        *to = g_canonicalize_filename(value, NULL);
+}
+
+/* "FILE[,format=raw|qcow2][,readonly][,serial=S]"; a comma of the file's name is written twice. */
+static bool parse_disk(const char *text, struct vm_disk_config **out, GError **err)
+{
+    struct vm_disk_config *disk = vm_disk_config_new();
+    g_autoptr(GString) file = g_string_new(NULL);
+    const char *at = text;
+
+    for (; *at && (*at != ',' || at[1] == ','); at++) {
+        at += *at == ',';
+        g_string_append_c(file, *at);
+    }
+    disk->path = g_canonicalize_filename(file->str, NULL);
+    g_auto(GStrv) words = g_strsplit(*at ? at + 1 : "", ",", -1);
+    bool ok = file->len > 0 || vmd_fail(err, VMD_ERROR_INVALID, "--disk needs a file");
+    for (char **w = words; ok && *w; w++) {
+        if (strcmp(*w, "readonly") == 0)
+            disk->readonly = true;
+        else if (g_str_has_prefix(*w, "format="))
+            ok = vm_disk_format_from_string(*w + 7, &disk->format, err);
+        else if (g_str_has_prefix(*w, "serial="))
+            disk->serial = g_strdup(*w + 7);
+        else
+            ok = vmd_fail(err, VMD_ERROR_INVALID, "--disk: '%s' is not one of format=, readonly, serial=",
+                          *w);
+    }
+    if (ok)
+        *out = disk;
+    else
+        vm_disk_config_free(disk);
+    return ok;
+}
+
+static bool parse_port(const char *text, uint16_t *out)
+{
+    guint64 v;
+
+    if (!g_ascii_string_to_unsigned(text, 10, 1, 65535, &v, NULL))
+        return false;
+    *out = (uint16_t)v;
+    return true;
+}
+
+/* "tcp:HOSTPORT:PORT", or "tcp:HOSTADDR:HOSTPORT:PORT". */
+static bool parse_hostfwd(const char *text, struct vm_hostfwd_config **out, GError **err)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ":", -1);
+    guint n = g_strv_length(parts);
+    struct vm_hostfwd_config *fwd = vm_hostfwd_config_new();
+
+    if ((n == 3 || n == 4) && net_proto_from_string(parts[0], &fwd->proto, NULL) &&
+        parse_port(parts[n - 2], &fwd->host_port) && parse_port(parts[n - 1], &fwd->guest_port)) {
+        if (n == 4) {
+            g_free(fwd->host_addr);
+            fwd->host_addr = g_strdup(*parts[1] ? parts[1] : "0.0.0.0");
+        }
+        *out = fwd;
+        return true;
+    }
+    vm_hostfwd_config_free(fwd);
+    return vmd_fail(err, VMD_ERROR_INVALID,
+                    "hostfwd=%s is not of the form tcp:HOSTPORT:PORT or tcp:ADDRESS:HOSTPORT:PORT",
+                    text);
+}
+
+static bool nic_word(struct vm_nic_config *nic, GPtrArray *fwds, const char *word, GError **err)
+{
+    struct vm_hostfwd_config *fwd = NULL;
+
+    if (g_str_has_prefix(word, "hostfwd=")) {
+        if (!parse_hostfwd(word + 8, &fwd, err))
+            return false;
+        g_ptr_array_add(fwds, fwd);
+    } else if (g_str_has_prefix(word, "mac=")) {
+        g_free(nic->mac);
+        nic->mac = g_strdup(word + 4);
+    } else {
+        return vmd_fail(err, VMD_ERROR_INVALID, "--net: '%s' is not one of hostfwd=, mac=", word);
+    }
+    return true;
+}
+
+/* "user[,hostfwd=...]...", "tap=NAME", each with ",mac=". */
+static bool parse_net(const char *text, struct vm_nic_config **out, GError **err)
+{
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    struct vm_nic_config *nic = vm_nic_config_new();
+    GPtrArray *fwds = g_ptr_array_new();
+    bool ok = true;
+
+    if (words[0] && g_str_has_prefix(words[0], "tap=")) {
+        nic->kind = VM_NIC_KIND_TAP;
+        nic->tap = g_strdup(words[0] + 4);
+    } else if (g_strcmp0(words[0], "user") != 0) {
+        ok = vmd_fail(err, VMD_ERROR_INVALID, "--net %s is not one of user, tap=NAME, none", text);
+    }
+    for (char **w = words + 1; ok && *w; w++)
+        ok = nic_word(nic, fwds, *w, err);
+    nic->n_hostfwd = fwds->len;
+    nic->hostfwd = (struct vm_hostfwd_config **)g_ptr_array_free(fwds, FALSE);
+    if (ok)
+        *out = nic;
+    else
+        vm_nic_config_free(nic);
+    return ok;
+}
+
+static bool parse_devices(const struct arguments *args, struct vm_config *c, GError **err)
+{
+    guint n = args->names->len;
+    bool none = false, net = false;
+
+    c->disks = g_new0(struct vm_disk_config *, n + 1);
+    c->nics = g_new0(struct vm_nic_config *, n + 2);
+    for (guint i = 0; i < n; i++) {
+        const char *name = g_ptr_array_index(args->names, i);
+        const char *value = g_ptr_array_index(args->values, i);
+        if (strcmp(name, "disk") == 0) {
+            if (!parse_disk(value, &c->disks[c->n_disks], err))
+                return false;
+            c->n_disks++;
+        } else if (strcmp(name, "net") == 0) {
+            net = true;
+            none |= strcmp(value, "none") == 0;
+            if (strcmp(value, "none") == 0)
+                continue;
+            if (!parse_net(value, &c->nics[c->n_nics], err))
+                return false;
+            c->n_nics++;
+        }
+    }
+    if (none && c->n_nics)
+        return vmd_fail(err, VMD_ERROR_INVALID, "--net none excludes other interfaces");
+    if (!net)
+        c->nics[c->n_nics++] = vm_nic_config_new();
+    return true;
+}
+
+static char *make_name(const char *arch)
+{
+    return g_strdup_printf("%s-%06x", arch, g_random_int() & 0xffffff);
+}
+
+static bool parse_sizes(const struct arguments *args, struct vm_config *c, GError **err)
+{
+    const char *memory = arguments_get(args, "memory");
+    uint64_t cpus = c->cpus;
+
+    if (!arguments_number(args, "cpus", LIMIT_VCPUS, &cpus, err))
+        return false;
+    c->cpus = (uint32_t)cpus;
+    return !memory || size_parse(memory, &c->memory, err);
+}
+
+static struct vm_config *parse_config(const struct arguments *args, GError **err)
+{
+    g_autoptr(vm_config) c = vm_config_new();
+    const char *arch = arguments_get(args, "arch");
+    const char *accel = arguments_get(args, "accel");
+
+    if ((arch && !vm_arch_from_string(arch, &c->arch, err)) ||
+        (accel && !vm_accel_from_string(accel, &c->accel, err)) || !parse_sizes(args, c, err) ||
+        !parse_devices(args, c, err))
+        return NULL;
+    c->name = make_name(vm_arch_to_string(c->arch));
+    set_text(args, "name", &c->name);
+    set_text(args, "append", &c->append);
+    set_path(args, "kernel", &c->kernel);
+    set_path(args, "initrd", &c->initrd);
+    set_path(args, "firmware", &c->firmware);
+    c->ephemeral = arguments_has(args, "ephemeral");
+    if (arguments_has(args, "no-reboot"))
+        c->on_reset = VM_ON_RESET_END;
+    return g_steal_pointer(&c);
+}
+
+/* --- the console ------------------------------------------------------------------------------------------ */
+
+/* Looks among the kept events for the end of VM_ID's run. */
+static struct vm_end *find_end(struct vmd_client *c, const char *vm_id)
+{
+    struct event_list_params list = {.limit = 1000};
+    char *types[] = {(char *)"vm.ended"};
+    struct vm_end *end = NULL;
+
+    list.types = types;
+    list.n_types = 1;
+    for (;;) {
+        g_autoptr(event_list_result) result = NULL;
+        if (!vmd_client_invoke(c, API_EVENT_LIST, &list, &result, NULL, NULL))
+            return end;
+        for (size_t i = 0; i < result->n_events; i++) {
+            struct event_record *e = result->events[i];
+            struct json_object *data = NULL;
+            list.after = e->seq;
+            if (g_strcmp0(e->vm_id, vm_id) == 0 &&
+                json_object_object_get_ex(e->data, "end", &data)) {
+                vm_end_free(end);
+                end = NULL;
+                vm_end_decode(data, &end, NULL);
+            }
+        }
+        if (result->n_events < list.limit)
+            return end;
+    }
+}
+
+int report_end(const struct vm_end *end, const char *name)
+{
+    if (!end) {
+        fprintf(stderr, "vmctl: VM %s: how it ended is not known\n", name);
+        return VMCTL_EXIT_ERROR;
+    }
+    if (end->reason != VM_END_REASON_POWERED_OFF || isatty(STDERR_FILENO))
+        fprintf(stderr, "vmctl: VM %s: %s\n", name, end->text);
+    return status_of_end(end);
+}
+
+int wait_for_end(struct vmd_client **client, const char *vm_id, const char *name)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(vm_info) info = NULL;
+    struct vm_wait_params wait = {.vm = (char *)vm_id};
+    int status;
+
+    for (;;) {
+        if (vmd_client_invoke(*client, API_VM_WAIT, &wait, &info, NULL, &err))
+            return report_end(info->end, name);
+        if (!g_error_matches(err, VMD_ERROR, VMD_ERROR_GONE))
+            break;
+        /* The daemon went away, not the VM: the next one knows. */
+        g_clear_error(&err);
+        vmd_client_free(*client);
+        *client = connect_daemon(&status);
+        if (!*client)
+            return status;
+    }
+    if (!g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND))
+        return fail(*client, g_steal_pointer(&err));
+    /* An ephemeral VM is gone by now; its end is in the events. */
+    g_autoptr(vm_end) end = find_end(*client, vm_id);
+    return report_end(end, name);
+}
+
+static int kill_vm(struct vmd_client *c, const struct vm_info *vm)
+{
+    struct vm_kill_params kill = {.vm = vm->id};
+
+    vmd_client_invoke(c, API_VM_KILL, &kill, NULL, NULL, NULL);
+    fprintf(stderr, "vmctl: VM %s was killed\n", vm->name);
+    return VMCTL_EXIT_KILLED;
+}
+
+static int run_console(struct vmd_client **c, const struct vm_info *vm, int fd)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (isatty(STDIN_FILENO))
+        fprintf(stderr, "vmctl: console of %s; ^] leaves it%s\n", vm->name,
+                vm->config->ephemeral ? " and ends the VM" : "");
+    switch (console_stream(fd, false, &err)) {
+    case CONSOLE_ENDED:
+        return wait_for_end(c, vm->id, vm->name);
+    case CONSOLE_FAILED:
+        fprintf(stderr, "vmctl: %s\n", err->message);
+        if (vm->config->ephemeral)
+            kill_vm(*c, vm);
+        return VMCTL_EXIT_ERROR;
+    default:
+        break;
+    }
+    if (vm->config->ephemeral)
+        return kill_vm(*c, vm);
+    fprintf(stderr, "\nvmctl: VM %s goes on; 'vmctl console %s' comes back\n", vm->name, vm->name);
+    return VMCTL_EXIT_OK;
+}
+
+/* Takes back a VM that could not be brought up. */
+static int undo(struct vmd_client *c, const struct vm_info *vm, GError *err)
+{
+    struct vm_delete_params delete = {.vm = vm->id, .force = true};
+    int status = fail(c, err);
+
+    vmd_client_invoke(c, API_VM_DELETE, &delete, NULL, NULL, NULL);
+    return status;
+}
+
+static int bring_up_console(struct vmd_client **c, struct vm_config *config)
+{
+    struct vm_create_params create = {.config = config};
+    g_autoptr(vm_info) vm = NULL;
+    g_autoptr(console_attach_result) attached = NULL;
+    GError *err = NULL;
+    int fd = -1;
+
+    if (!vmd_client_invoke(*c, API_VM_CREATE, &create, &vm, NULL, &err))
+        return fail(*c, err);
+    struct vm_start_params start = {.vm = vm->id, .paused = true};
+    struct console_attach_params attach = {
+        .vm = vm->id, .console = (char *)"serial0", .replay = LIMIT_CONSOLE_LOG};
+    struct vm_resume_params resume = {.vm = vm->id};
+    if (!vmd_client_invoke(*c, API_VM_START, &start, NULL, NULL, &err) ||
+        !vmd_client_invoke(*c, API_CONSOLE_ATTACH, &attach, &attached, &fd, &err) ||
+        !vmd_client_invoke(*c, API_VM_RESUME, &resume, NULL, NULL, &err))
+        return undo(*c, vm, err);
+    return run_console(c, vm, fd);
+}
+
+static int bring_up_detached(struct vmd_client *c, struct vm_config *config, bool json)
+{
+    struct vm_create_params create = {.config = config, .start = true};
+    g_autoptr(vm_info) vm = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_VM_CREATE, &create, &vm, NULL, &err))
+        return fail(c, err);
+    if (json) {
+        struct json_object *out = vm_info_encode(vm);
+        print_json(out);
+        json_object_put(out);
+    } else {
+        puts(vm->name);
+    }
+    return VMCTL_EXIT_OK;
+}
+
+static int run(const struct arguments *args)
+{
+    bool detach = arguments_has(args, "detach");
+    GError *err = NULL;
+    int status;
+
+    if (detach && arguments_has(args, "console"))
+        return usage_error(args->command, "--console and --detach exclude each other");
+    if (!detach && arguments_has(args, "json"))
+        return usage_error(args->command, "--json goes with --detach");
+    g_autoptr(vm_config) config = parse_config(args, &err);
+    if (!config) {
+        status = usage_error(args->command, "%s", err->message);
+        g_error_free(err);
+        return status;
+    }
+    struct vmd_client *c = connect_daemon(&status);
+    if (!c)
+        return status;
+    status = detach ? bring_up_detached(c, config, arguments_has(args, "json"))
+                    : bring_up_console(&c, config);
+    vmd_client_free(c);
+    return status;
+}
+
+static const struct option_row options[] = {
+    {"name", "NAME", "name of the VM; made up where none is given", NULL},
+    {"arch", "ARCH", "instruction set of the guest (riscv64)", "riscv64 aarch64 x86_64"},
+    {"accel", "ACCEL", "what runs it: auto, kvm or xlate (auto)", "auto kvm xlate"},
+    {"cpus", "N", "virtual CPUs (1)", NULL},
+    {"memory", "SIZE", "guest memory, as 512M or 2G (512M)", NULL},
+    {"kernel", "FILE", "kernel to boot: a Linux Image or an ELF file", "@file"},
+    {"initrd", "FILE", "initial ramdisk", "@file"},
+    {"append", "STRING", "kernel command line", NULL},
+    {"firmware", "FILE", "firmware in place of the built-in one", "@file"},
+    {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S]",
+     "a disk; may be given several times", "@file"},
+    {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",
+     "a network interface (user); may be given several times", "user none"},
+    {"console", NULL, "connect this terminal to the console (the default)", NULL},
+    {"detach", NULL, "start it and return; prints the name", NULL},
+    {"ephemeral", NULL, "delete the VM when its run ends", NULL},
+    {"no-reboot", NULL, "end the run where the guest asks for a reset", NULL},
+    {NULL, NULL, NULL, NULL},
+};
+
+const struct command command_run = {
+    .name = "run",
+    .synopsis = "",
+    .doc = "make a VM and start it",
+    .more = "On a terminal the console is raw and ^] leaves it: a VM that is ephemeral is then "
+            "killed, any other goes on. In a pipe the console is a serial line: guest output goes to "
+            "standard output, standard input to the guest, and the exit status says how the run "
+            "ended.",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,116 @@
+/* vmctl xlate: what the translator does for a VM, and its code cache. */
+#include "vmctl/commands.h"
+
+#include <inttypes.h>
+
+static void print_stats(const struct vm_xlate_stats *s)
+{
+    g_autofree char *bytes = size_format(s->bytes), *limit = size_format(s->limit_bytes);
+    g_autofree char *time = format_duration(s->translation_ns);
+
+    printf("blocks        %" PRIu64 " in %s (limit %s)\n", s->len, bytes, limit);
+    printf("lookups       %" PRIu64 ", %.2f %% hits\n", s->lookups, 100 * s->hit_rate);
+    printf("edges         %" PRIu64 " direct, %.2f %% linked; %" PRIu64 " indirect\n",
+           s->direct_edges, 100 * s->link_rate, s->indirect_edges);
+    printf("translated    %" PRIu64 " blocks, %" PRIu64 " instructions in %s", s->translations,
+           s->translated_instructions, time);
+    if (s->translated_instructions)
+        printf(" (%.0f ns each)",
+               (double)s->translation_ns / (double)s->translated_instructions);
+    printf("\ndropped       %" PRIu64 " for room, %" PRIu64 " changed; %" PRIu64 " clears\n",
+           s->evictions, s->invalidations, s->clears);
+    printf("interpreted   %" PRIu64 " instructions\n", s->interpreted_instructions);
+    for (size_t i = 0; i < s->n_patterns; i++)
+        printf("pattern       %s: %" PRIu64 "\n", s->patterns[i]->name, s->patterns[i]->hits);
+    for (size_t i = 0; i < s->n_vcpus; i++) {
+        const struct vcpu_xlate_stats *v = s->vcpus[i];
+        printf("vcpu%u         %" PRIu64 " entries, %" PRIu64 " lookups (%" PRIu64
+               " hits), %" PRIu64 " TLB misses, %" PRIu64 " faults, %" PRIu64 " interrupts\n",
+               v->index, v->blocks, v->lookups, v->hits, v->tlb_misses, v->faults, v->interrupts);
+    }
+}
+
+static int stats(struct vmd_client *c, const struct arguments *args)
+{
+    struct xlate_stats_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(vm_xlate_stats) s = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_XLATE_STATS, &p, &s, NULL, &err))
+        return fail(c, err);
+    if (arguments_has(args, "json")) {
+        struct json_object *json = vm_xlate_stats_encode(s);
+        print_json(json);
+        json_object_put(json);
+    } else {
+        print_stats(s);
+    }
+    return VMCTL_EXIT_OK;
+}
+
+static int clear(struct vmd_client *c, const struct arguments *args)
+{
+    struct xlate_clear_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(xlate_clear_result) r = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_XLATE_CLEAR, &p, &r, NULL, &err))
+        return fail(c, err);
+    g_autofree char *bytes = size_format(r->bytes);
+    printf("dropped %" PRIu64 " blocks, %s\n", r->blocks, bytes);
+    return VMCTL_EXIT_OK;
+}
+
+static int limit(struct vmd_client *c, const struct arguments *args)
+{
+    struct xlate_limit_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(xlate_limit_result) r = NULL;
+    GError *err = NULL;
+
+    if (!arguments_at(args, 2))
+        return usage_error(args->command, "limit needs a SIZE");
+    if (!size_parse(arguments_at(args, 2), &p.bytes, &err) ||
+        !vmd_client_invoke(c, API_XLATE_LIMIT, &p, &r, NULL, &err))
+        return fail(c, err);
+    g_autofree char *bytes = size_format(r->bytes);
+    printf("limit %s\n", bytes);
+    return VMCTL_EXIT_OK;
+}
+
+static int run(const struct arguments *args)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct vmd_client *c, const struct arguments *args);
+        unsigned arguments;
+    } parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}};
+    const char *what = arguments_at(args, 0);
+    int status;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        if (strcmp(parts[i].name, what) != 0)
+            continue;
+        if (args->positional->len > parts[i].arguments)
+            return usage_error(args->command, "too many arguments");
+        struct vmd_client *c = connect_daemon(&status);
+        if (!c)
+            return status;
+        status = parts[i].run(c, args);
+        vmd_client_free(c);
+        return status;
+    }
+    return usage_error(args->command, "'%s' is not one of stats, clear, limit", what);
+}
+
+static const struct option_row options[] = {{NULL, NULL, NULL, NULL}};
+
+const struct command command_xlate = {
+    .name = "xlate",
+    .synopsis = "stats|clear|limit VM [SIZE]",
+    .doc = "show the translator's counters, drop its code, or bound its cache",
+    .options = options,
+    .least = 2,
+    .most = 3,
+    .positional_kind = "stats clear limit",
+    .run = run,
+};
