@@ -18,7 +18,9 @@ static const char *after_stamp(const char *line)
         return line;
     for (p++; *p == ' ' || *p == '.' || *p == 'T' || *p == 'C' || g_ascii_isdigit(*p); p++)
         ;
-    return *p == ']' && p[1] == ' ' ? p + 2 : line;
+    if (*p != ']')
+        return line;
+    return p[1] == ' ' ? p + 2 : p[1] == '[' ? p + 1 : line;
 }
 
 static void end_line(struct panic_watch *w)

@@ -1,5 +1,7 @@
 /* base: sizes as people write them, errno kinds, the table of limits. */
 #include "base/base.h"
+#include "base/seglog.h"
+#include "base/state.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -74,6 +76,122 @@ START_TEST(limits_have_names)
 }
 END_TEST
 
+/* --- declared state --------------------------------------------------------------------------------- */
+
+struct inner {
+    uint8_t a[3];
+};
+struct outer {
+    uint16_t small;
+    uint32_t word;
+    uint64_t wide[2];
+    struct inner in[2];
+    uint32_t unsaved;
+};
+
+static const struct state_field inner_fields[] = {STATE_FIELD_U8(struct inner, a, 1)};
+static const struct state_desc inner_desc = {"inner", 1, sizeof(struct inner), 1, inner_fields};
+static const struct state_field outer_fields[] = {
+    STATE_FIELD_U16(struct outer, small, 1),
+    STATE_FIELD_U32(struct outer, word, 1),
+    STATE_FIELD_U64(struct outer, wide, 1),
+    STATE_FIELD_STRUCT(struct outer, in, inner_desc, 2),
+};
+static const struct state_desc outer_desc = {"outer", 2, sizeof(struct outer), 4, outer_fields};
+/* The table as version 1 had it. */
+static const struct state_desc older_desc = {"outer", 1, sizeof(struct outer), 3, outer_fields};
+static const struct outer sample = {
+    0x1234, 0xdeadbeef, {1, UINT64_MAX}, {{{1, 2, 3}}, {{4, 5, 6}}}, 77};
+
+START_TEST(state_round_trip)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    struct outer got = {0};
+    size_t used;
+
+    state_save(&outer_desc, &sample, bytes);
+    ck_assert(state_load(&outer_desc, &got, bytes->data, bytes->len, &used, NULL));
+    ck_assert_uint_eq(used, bytes->len);
+    ck_assert_uint_eq(got.unsaved, 0);
+    got.unsaved = sample.unsaved;
+    ck_assert_mem_eq(&got, &sample, sizeof(got));
+    g_autofree char *text = state_print(&outer_desc, &sample);
+    ck_assert_ptr_nonnull(strstr(text, "word=0xdeadbeef"));
+}
+END_TEST
+
+START_TEST(state_versions)
+{
+    g_autoptr(GByteArray) old = g_byte_array_new(), now = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+    struct outer got = {.in = {{{9, 9, 9}}}};
+    size_t used;
+
+    state_save(&older_desc, &sample, old);
+    ck_assert(state_load(&outer_desc, &got, old->data, old->len, &used, NULL));
+    ck_assert_uint_eq(got.in[0].a[0], 9);
+    state_save(&outer_desc, &sample, now);
+    ck_assert(!state_load(&older_desc, &got, now->data, now->len, &used, &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_INVALID));
+}
+END_TEST
+
+START_TEST(state_cut_short)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    struct outer got;
+    size_t used;
+
+    state_save(&outer_desc, &sample, bytes);
+    for (guint n = 0; n < bytes->len; n++)
+        ck_assert_msg(!state_load(&outer_desc, &got, bytes->data, n, &used, NULL), "%u bytes", n);
+}
+END_TEST
+
+/* --- segmented logs ------------------------------------------------------------------------------------ */
+
+START_TEST(seglog_keeps_half_of_its_bound)
+{
+    g_autofree char *dir = g_dir_make_tmp("vmd-test-XXXXXX", NULL);
+    struct seglog *log = seglog_create(dir, "x", 1000, NULL);
+    struct seglog_extent extent;
+    char got[64];
+
+    ck_assert_int_eq(seglog_stat(dir, "y", &extent), -ENOENT);
+    for (unsigned i = 0; i < 500; i++) {
+        g_autofree char *line = g_strdup_printf("%08u\n", i);
+        ck_assert_int_eq(seglog_append(log, line, 9), 0);
+        ck_assert_uint_ge(seglog_total(log) - seglog_first(log), MIN((i + 1) * 9, 500));
+        ck_assert_uint_lt(seglog_total(log) - seglog_first(log), 1018);
+    }
+    ck_assert_int_eq(seglog_stat(dir, "x", &extent), 0);
+    ck_assert_uint_eq(extent.first, seglog_first(log));
+    ck_assert_uint_eq(extent.total, 4500);
+    /* Every byte that is kept is at its offset, by both ways of reading. */
+    for (uint64_t at = extent.first; at < extent.total; at++) {
+        g_autofree char *line = g_strdup_printf("%08u\n", (unsigned)(at / 9));
+        uint64_t offset = at;
+        ck_assert_int_ge(seglog_read(log, &offset, got, 1), 1);
+        ck_assert_uint_eq(offset, at);
+        ck_assert_int_eq(got[0], line[at % 9]);
+        ck_assert_int_ge(seglog_pread(dir, "x", &offset, got, 1), 1);
+        ck_assert_int_eq(got[0], line[at % 9]);
+    }
+    uint64_t offset = 0;
+    ck_assert_int_gt(seglog_read(log, &offset, got, sizeof(got)), 0);
+    ck_assert_uint_eq(offset, extent.first);
+    seglog_free(log);
+    /* A new log of the name begins empty and removes the segments of the old one. */
+    log = seglog_create(dir, "x", 1000, NULL);
+    ck_assert_int_eq(seglog_stat(dir, "x", &extent), 0);
+    ck_assert_uint_eq(extent.total, 0);
+    seglog_free(log);
+    g_autofree char *path = g_strdup_printf("%s/x.%016x.log", dir, 0);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -83,6 +201,10 @@ int main(void)
     tcase_add_test(tc, size_text);
     tcase_add_test(tc, errno_kinds);
     tcase_add_test(tc, limits_have_names);
+    tcase_add_test(tc, state_round_trip);
+    tcase_add_test(tc, state_versions);
+    tcase_add_test(tc, state_cut_short);
+    tcase_add_test(tc, seglog_keeps_half_of_its_bound);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }
