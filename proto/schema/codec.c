@@ -146,6 +146,15 @@ static void free_element(const struct codec_field *f, void *p)
         json_object_put(*(struct json_object **)p);
 }
 
+static void free_array(const struct codec_field *f, void *obj)
+{
+    char *base = *(char **)at(obj, f->offset);
+
+    for (size_t i = 0; base && i < *(size_t *)at(obj, f->aux); i++)
+        free_element(f, base + i * element_size(f));
+    g_free(base);
+}
+
 void codec_free(const struct codec_type *t, void *obj)
 {
     if (!obj)
@@ -153,14 +162,10 @@ void codec_free(const struct codec_type *t, void *obj)
     for (size_t i = 0; i < t->n; i++) {
         const struct codec_field *f = &t->fields[i];
 
-        if (!(f->flags & CODEC_ARRAY)) {
+        if (f->flags & CODEC_ARRAY)
+            free_array(f, obj);
+        else
             free_element(f, at(obj, f->offset));
-            continue;
-        }
-        char *base = *(char **)at(obj, f->offset);
-        for (size_t k = 0; base && k < *(size_t *)at(obj, f->aux); k++)
-            free_element(f, base + k * element_size(f));
-        g_free(base);
     }
     g_free(obj);
 }
@@ -583,6 +588,18 @@ static struct json_object *encode_value(const struct codec_field *f, const void 
     return NULL;
 }
 
+static struct json_object *encode_array(const struct codec_field *f, const void *obj,
+                                        unsigned version)
+{
+    const char *base = *(char *const *)at(obj, f->offset);
+    size_t n = *(size_t *)at(obj, f->aux);
+    struct json_object *array = json_object_new_array_ext((int)MAX(n, 1));
+
+    for (size_t i = 0; i < n; i++)
+        json_object_array_add(array, encode_value(f, base + i * element_size(f), version));
+    return array;
+}
+
 struct json_object *codec_encode(const struct codec_type *t, const void *obj, unsigned version)
 {
     struct json_object *json = json_object_new_object();
@@ -592,15 +609,10 @@ struct json_object *codec_encode(const struct codec_type *t, const void *obj, un
 
         if (!is_present(f, obj) || (version && f->since > version))
             continue;
-        if (!(f->flags & CODEC_ARRAY)) {
-            json_object_object_add(json, f->name, encode_value(f, at(obj, f->offset), version));
-            continue;
-        }
-        const char *base = *(char *const *)at(obj, f->offset);
-        struct json_object *array = json_object_new_array();
-        for (size_t k = 0; k < *(size_t *)at(obj, f->aux); k++)
-            json_object_array_add(array, encode_value(f, base + k * element_size(f), version));
-        json_object_object_add(json, f->name, array);
+        json_object_object_add(json, f->name,
+                               f->flags & CODEC_ARRAY
+                                   ? encode_array(f, obj, version)
+                                   : encode_value(f, at(obj, f->offset), version));
     }
     return json;
 }
@@ -694,25 +706,31 @@ static void copy_element(const struct codec_field *f, void *dst, const void *src
         *(struct json_object **)dst = json_object_get(*(struct json_object *const *)src);
 }
 
+static void copy_array(const struct codec_field *f, void *to, const void *from)
+{
+    const char *src = *(char *const *)at(from, f->offset);
+    size_t n = *(size_t *)at(from, f->aux), size = element_size(f);
+    char *dst = g_malloc0_n(n + 1, size);
+
+    if (n && is_scalar(f))
+        memcpy(dst, src, n * size);
+    for (size_t i = 0; i < n; i++)
+        copy_element(f, dst + i * size, src + i * size);
+    *(void **)at(to, f->offset) = dst;
+}
+
 void *codec_copy(const struct codec_type *t, const void *obj)
 {
     if (!obj)
         return NULL;
-    char *to = g_memdup2(obj, t->size);
+    void *to = g_memdup2(obj, t->size);
     for (size_t i = 0; i < t->n; i++) {
         const struct codec_field *f = &t->fields[i];
-        if (!(f->flags & CODEC_ARRAY)) {
+
+        if (f->flags & CODEC_ARRAY)
+            copy_array(f, to, obj);
+        else
             copy_element(f, at(to, f->offset), at(obj, f->offset));
-            continue;
-        }
-        const char *from = *(char *const *)at(obj, f->offset);
-        size_t n = *(size_t *)at(obj, f->aux), size = element_size(f);
-        char *base = g_malloc0_n(n + 1, size);
-        if (n && is_scalar(f))
-            memcpy(base, from, n * size);
-        for (size_t k = 0; k < n; k++)
-            copy_element(f, base + k * size, from + k * size);
-        *(void **)at(to, f->offset) = base;
     }
     return to;
 }
