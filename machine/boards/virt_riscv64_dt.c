@@ -232,7 +232,7 @@ static void write_pci(struct dt *dt, const struct virt_dt *c)
     dt_u32(dt, "linux,pci-domain", 0);
     dt_empty(dt, "dma-coherent");
     DT_CELLS(dt, "ranges", 0x02000000, DT_HI_LO(VIRT_MEM32), DT_HI_LO(VIRT_MEM32),
-             DT_HI_LO(VIRT_MEM32_SIZE), 0x03000000, DT_HI_LO(mem64), DT_HI_LO(mem64),
+             DT_HI_LO(VIRT_MEM32_SIZE), 0x43000000, DT_HI_LO(mem64), DT_HI_LO(mem64),
              DT_HI_LO(VIRT_MEM64_SIZE));
     write_interrupt_map(dt);
     dt_end(dt);

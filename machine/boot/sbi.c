@@ -300,12 +300,6 @@ static struct result legacy_putchar(struct sbi *sbi, unsigned cpu, const uint64_
     return ok((uint64_t)dbcn_write_byte(sbi, cpu, args).error);
 }
 
-static struct result legacy_clear_ipi(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
-{
-    sbi->config.cpu_ops->set_irq(sbi->config.cpu_opaque, cpu, HART_IRQ_S_SOFT, false);
-    return ok(0);
-}
-
 static struct result legacy_shutdown(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
 {
     struct board_request request = {.kind = BOARD_REQUEST_POWEROFF, .source = "sbi-legacy"};
@@ -317,7 +311,6 @@ static struct result legacy_shutdown(struct sbi *sbi, unsigned cpu, const uint64
 static const sbi_fn legacy_set_timer_functions[] = {time_set_timer};
 static const sbi_fn legacy_putchar_functions[] = {legacy_putchar};
 static const sbi_fn legacy_getchar_functions[] = {legacy_getchar};
-static const sbi_fn legacy_clear_ipi_functions[] = {legacy_clear_ipi};
 static const sbi_fn legacy_shutdown_functions[] = {legacy_shutdown};
 
 /* --- dispatch ---------------------------------------------------------------------------------- */
@@ -341,7 +334,6 @@ static const struct extension extensions[] = {
     LEGACY(0x00, legacy_set_timer_functions),
     LEGACY(0x01, legacy_putchar_functions),
     LEGACY(0x02, legacy_getchar_functions),
-    LEGACY(0x03, legacy_clear_ipi_functions),
     LEGACY(0x08, legacy_shutdown_functions),
 };
 

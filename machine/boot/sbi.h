@@ -2,9 +2,9 @@
  * machine/boot/sbi: the firmware that a RISC-V kernel in S-mode calls when no firmware was given.
  *
  * RISC-V Supervisor Binary Interface 2.0: base, TIME, IPI, RFENCE, HSM, SRST, DBCN, and of the
- * legacy calls those that need no guest-virtual address (set_timer, console_putchar,
- * console_getchar, clear_ipi, shutdown). To its board it is a device without registers whose
- * state is the harts' timers. Calls come on vCPU threads and lock nothing of their own.
+ * legacy calls those that have no newer form everywhere (set_timer, console_putchar,
+ * console_getchar, shutdown). To its board it is a device without registers whose state is the
+ * harts' timers. Calls come on vCPU threads and lock nothing of their own.
  */
 #ifndef MACHINE_BOOT_SBI_H
 #define MACHINE_BOOT_SBI_H

@@ -6,6 +6,9 @@
  * transmitter-empty interrupt is an event: it is set when the transmitter becomes empty and when
  * IER.1 is switched on while it is, and cleared when IIR shows it to the guest or THR is written.
  *
+ * The loop is woken for the first byte, and then looks again every PACE_MS while there is more, so
+ * that a burst costs a vCPU one wake-up and the backend a few large pieces.
+ *
  * Locking: one lock for all registers and rings; the interrupt line is driven under it. The
  * backend is called without it: output is taken from the ring only after the backend took it,
  * and only the loop's thread takes.
@@ -72,6 +75,7 @@ enum {
     TX_BUSY = TX_SIZE / 2,
     TX_FREE = TX_SIZE / 4, /* once busy, free again below this */
     RX_SIZE = 4096,        /* a power of two */
+    PACE_MS = 2,
 };
 
 struct uart16550 {
@@ -91,10 +95,12 @@ struct uart16550 {
     bool room_wanted;  /* input() took fewer bytes than it was given */
     bool tell_room;    /* there is room now: the loop tells the backend */
     bool stalled;      /* the backend took fewer bytes than it was given */
-    bool woken;        /* the loop has been told to come */
+    bool woken;        /* the loop has been told to come, or will by PACE */
     const struct uart16550_ops *ops;
     void *opaque;
     uv_async_t wake;
+    uv_timer_t pace;
+    unsigned handles; /* of those two, how many are open */
 };
 
 /* --- interrupts --------------------------------------------------------------------------- */
@@ -216,18 +222,36 @@ static void drain(struct uart16550 *u)
     pthread_mutex_unlock(&u->lock);
 }
 
-static void on_wake(uv_async_t *wake)
-{
-    struct uart16550 *u = wake->data;
+static void on_pace(uv_timer_t *pace);
 
+/* What the loop was woken for. */
+static void serve(struct uart16550 *u)
+{
     pthread_mutex_lock(&u->lock);
     bool tell_room = u->tell_room;
     u->tell_room = false;
-    u->woken = false;
     pthread_mutex_unlock(&u->lock);
     drain(u);
     if (tell_room)
         u->ops->input_room(u->opaque);
+    uv_timer_start(&u->pace, on_pace, PACE_MS, 0);
+}
+
+static void on_pace(uv_timer_t *pace)
+{
+    struct uart16550 *u = pace->data;
+
+    pthread_mutex_lock(&u->lock);
+    u->woken = u->tell_room || (u->tx_len && !u->stalled);
+    bool more = u->woken;
+    pthread_mutex_unlock(&u->lock);
+    if (more)
+        serve(u);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    serve(wake->data);
 }
 
 /* --- registers ------------------------------------------------------------------------------ */
@@ -501,6 +525,8 @@ static void on_closed(uv_handle_t *handle)
 {
     struct uart16550 *u = handle->data;
 
+    if (--u->handles)
+        return;
     pthread_mutex_destroy(&u->lock);
     g_free(u);
 }
@@ -510,6 +536,7 @@ static void uart_free(struct device *dev)
     struct uart16550 *u = container_of(dev, struct uart16550, dev);
 
     uv_close((uv_handle_t *)&u->wake, on_closed);
+    uv_close((uv_handle_t *)&u->pace, on_closed);
 }
 
 #define F8(m)  STATE_FIELD_U8(struct uart16550, m, 1)
@@ -549,7 +576,9 @@ struct uart16550 *uart16550_new(uv_loop_t *loop, struct irq_line irq,
         g_free(u);
         return NULL;
     }
-    u->wake.data = u;
+    uv_timer_init(loop, &u->pace);
+    u->handles = 2;
+    u->wake.data = u->pace.data = u;
     u->dev.class = &uart_class;
     pthread_mutex_init(&u->lock, NULL);
     u->irq = irq;

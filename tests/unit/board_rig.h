@@ -156,10 +156,12 @@ static inline void rig_end(struct rig *r)
     g_string_free(r->output, TRUE);
 }
 
-/* Lets the loop do what it has been told to. */
+/* Lets the loop do what it has been told to, until it has nothing left but waiting. */
 static inline void rig_turn(struct rig *r)
 {
-    uv_run(&r->loop, UV_RUN_NOWAIT);
+    do {
+        uv_run(&r->loop, UV_RUN_NOWAIT);
+    } while (uv_backend_timeout(&r->loop) >= 0 && uv_run(&r->loop, UV_RUN_ONCE));
 }
 
 static inline uint64_t rig_read(struct rig *r, gpa_t gpa, unsigned size)
