@@ -24,7 +24,7 @@
 struct board;
 struct pci_host;
 
-/* --- what the VM gives ----------------------------------------------------------------------- */
+/* --- what the VM gives -------------------------------------------------------------------- */
 
 /* Where a vCPU starts or starts again: its program counter and first argument registers. */
 struct board_start {
@@ -125,7 +125,7 @@ struct board_config {
     void *console_opaque;
 };
 
-/* --- what the VM gets ------------------------------------------------------------------------ */
+/* --- what the VM gets --------------------------------------------------------------------- */
 
 /* Facts of a machine that its accelerator and its VM need. */
 struct board_traits {
@@ -185,7 +185,7 @@ struct pci_host *board_pci(struct board *board);
 /* The clock was paused, resumed or set: timers are armed anew. On the control thread. */
 void board_clock_changed(struct board *board);
 
-/* --- saved state ----------------------------------------------------------------------------- */
+/* --- saved state -------------------------------------------------------------------------- */
 
 /* Appends the state of the platform devices (not of PCI devices, not RAM) to OUT. */
 void board_state_save(struct board *board, GByteArray *out);

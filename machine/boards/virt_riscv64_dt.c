@@ -17,7 +17,8 @@
 #define TREE_MOST 32768
 #define SERIAL    "/soc/serial@10000000"
 
-enum { /* phandles; a hart's own and its interrupt controller's are two a hart */
+/* Phandles; a hart's own and its interrupt controller's are two a hart. */
+enum {
     PLIC_PHANDLE = 1,
     SYSCON_PHANDLE = 2,
     HART_PHANDLE = 16,
@@ -26,8 +27,8 @@ enum { /* phandles; a hart's own and its interrupt controller's are two a hart *
 
 /* In the canonical order of the ISA manual; the first six are one word of "riscv,isa". */
 static const char *const isa_extensions[] = {
-    "i",        "m",        "a",           "f",   "d",   "c",   "zicbom", "zicboz", "zicntr",
-    "zicsr",    "zifencei", "zihintpause", "zba", "zbb", "zbs", "sstc",   "svvptc",
+    "i",     "m",        "a",           "f",   "d",   "c",   "zicbom", "zicboz", "zicntr",
+    "zicsr", "zifencei", "zihintpause", "zba", "zbb", "zbs", "sstc",   "svvptc",
 };
 
 static uint32_t hart_phandle(unsigned cpu)
@@ -208,8 +209,8 @@ static void write_interrupt_map(struct dt *dt)
 
     for (unsigned slot = 0; slot < SLOTS; slot++) {
         for (unsigned pin = 1; pin <= PINS; pin++, row += ROW) {
-            const uint32_t r[ROW] = {slot << 11, 0, 0, pin, PLIC_PHANDLE,
-                                     VIRT_IRQ_INTX + pci_intx_line(slot, pin)};
+            const uint32_t r[ROW] = {
+                slot << 11, 0, 0, pin, PLIC_PHANDLE, VIRT_IRQ_INTX + pci_intx_line(slot, pin)};
             memcpy(row, r, sizeof(r));
         }
     }

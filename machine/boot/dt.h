@@ -39,10 +39,10 @@ void dt_reg(struct dt *dt, uint64_t address, uint64_t size);
 
 #define DT_CELLS(dt, name, ...)                                                                    \
     dt_cells((dt), (name), (const uint32_t[]){__VA_ARGS__},                                        \
-              sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+             sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 #define DT_STRINGS(dt, name, ...)                                                                  \
     dt_strings((dt), (name), (const char *const[]){__VA_ARGS__},                                   \
-                sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+               sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 /* The two cells of a 64-bit number. */
 #define DT_HI_LO(v) (uint32_t)((uint64_t)(v) >> 32), (uint32_t)(v)

@@ -27,7 +27,7 @@ static uint64_t le64(const uint8_t *p)
     return le32(p) | (uint64_t)le32(p + 4) << 32;
 }
 
-/* --- files ------------------------------------------------------------------------------------ */
+/* --- files -------------------------------------------------------------------------------- */
 
 bool image_file_size(int fd, const char *name, uint64_t limit, uint64_t *size, GError **err)
 {
@@ -62,7 +62,7 @@ bool image_file_read(int fd, const char *name, void *to, uint64_t size, GError *
     return true;
 }
 
-/* --- compression ------------------------------------------------------------------------------ */
+/* --- compression -------------------------------------------------------------------------- */
 
 /* Makes room for more output of an unpacker; false at the limit. */
 static bool grow(struct image *out, size_t used, GError **err)
@@ -166,7 +166,7 @@ static bool unpack(const uint8_t *from, size_t size, struct image *out, bool *un
     return true;
 }
 
-/* --- what it is --------------------------------------------------------------------------------- */
+/* --- what it is --------------------------------------------------------------------------- */
 
 static const struct {
     enum isa isa;
@@ -332,7 +332,7 @@ bool image_linux_header(const struct image *image, uint64_t *text_offset, uint64
     return true;
 }
 
-/* --- into guest memory ------------------------------------------------------------------------- */
+/* --- into guest memory -------------------------------------------------------------------- */
 
 static bool no_room(GError **err, const char *name, gpa_t start, uint64_t size)
 {

@@ -87,8 +87,8 @@ static bool too_small(const struct layout *l, const char *what, uint64_t size, G
 {
     g_autofree char *need = size_format(size), *ram = size_format(l->boot->ram_size);
 
-    return vmd_fail(err, VMD_ERROR_INVALID, "%s (%s) does not fit beside the kernel in %s of memory",
-                    what, need, ram);
+    return vmd_fail(err, VMD_ERROR_INVALID,
+                    "%s (%s) does not fit beside the kernel in %s of memory", what, need, ram);
 }
 
 static bool place_fdt(struct layout *l, GError **err)

@@ -84,7 +84,7 @@ static const sbi_fn base_functions[] = {
     base_machine_id,   base_machine_id, base_machine_id,
 };
 
-/* --- TIME (chapter 6) ----------------------------------------------------------------------- */
+/* --- TIME (chapter 6) --------------------------------------------------------------------- */
 
 static struct result time_set_timer(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
 {
@@ -115,7 +115,7 @@ static bool hart_mask(const struct sbi *sbi, uint64_t mask, uint64_t base, uint6
     return true;
 }
 
-/* --- IPI (chapter 7) ------------------------------------------------------------------------ */
+/* --- IPI (chapter 7) ---------------------------------------------------------------------- */
 
 static struct result ipi_send(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
 {
@@ -131,7 +131,7 @@ static struct result ipi_send(struct sbi *sbi, unsigned cpu, const uint64_t args
 
 static const sbi_fn ipi_functions[] = {ipi_send};
 
-/* --- RFENCE (chapter 8) ----------------------------------------------------------------------- */
+/* --- RFENCE (chapter 8) ------------------------------------------------------------------- */
 
 static struct result fence(struct sbi *sbi, unsigned cpu, const uint64_t args[8],
                            enum board_fence kind)
@@ -171,7 +171,7 @@ static struct result rfence_vma_asid(struct sbi *sbi, unsigned cpu, const uint64
 /* The rest fence a guest of the guest, which needs the hypervisor extension. */
 static const sbi_fn rfence_functions[] = {rfence_i, rfence_vma, rfence_vma_asid};
 
-/* --- HSM (chapter 9) ------------------------------------------------------------------------- */
+/* --- HSM (chapter 9) ---------------------------------------------------------------------- */
 
 static struct result hsm_start(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
 {
@@ -226,7 +226,7 @@ static struct result hsm_suspend(struct sbi *sbi, unsigned cpu, const uint64_t a
 
 static const sbi_fn hsm_functions[] = {hsm_start, hsm_stop, hsm_status, hsm_suspend};
 
-/* --- SRST (chapter 10) ------------------------------------------------------------------------ */
+/* --- SRST (chapter 10) -------------------------------------------------------------------- */
 
 static struct result srst_reset(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
 {
@@ -247,7 +247,7 @@ static struct result srst_reset(struct sbi *sbi, unsigned cpu, const uint64_t ar
 
 static const sbi_fn srst_functions[] = {srst_reset};
 
-/* --- DBCN (chapter 12) ------------------------------------------------------------------------ */
+/* --- DBCN (chapter 12) -------------------------------------------------------------------- */
 
 /* The guest's buffer of a0 bytes at a1 (a2: the address's upper half, beyond RV64's reach). */
 static void *console_buffer(struct sbi *sbi, const uint64_t args[8], bool write)
@@ -286,7 +286,7 @@ static struct result dbcn_write_byte(struct sbi *sbi, unsigned cpu, const uint64
 
 static const sbi_fn dbcn_functions[] = {dbcn_write, dbcn_read, dbcn_write_byte};
 
-/* --- legacy (chapter 5): the value is all of the result ------------------------------------- */
+/* --- legacy (chapter 5): the value is all of the result ----------------------------------- */
 
 static struct result legacy_getchar(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
 {
@@ -313,7 +313,7 @@ static const sbi_fn legacy_putchar_functions[] = {legacy_putchar};
 static const sbi_fn legacy_getchar_functions[] = {legacy_getchar};
 static const sbi_fn legacy_shutdown_functions[] = {legacy_shutdown};
 
-/* --- dispatch ---------------------------------------------------------------------------------- */
+/* --- dispatch ----------------------------------------------------------------------------- */
 
 #define EXTENSION(id_, functions_)                                                                 \
     {                                                                                              \
@@ -324,16 +324,11 @@ static const sbi_fn legacy_shutdown_functions[] = {legacy_shutdown};
         .id = (id_), .functions = (functions_), .n = 1, .legacy = true                             \
     }
 static const struct extension extensions[] = {
-    EXTENSION(0x54494d45, time_functions),
-    EXTENSION(0x52464e43, rfence_functions),
-    EXTENSION(0x735049, ipi_functions),
-    EXTENSION(0x4442434e, dbcn_functions),
-    EXTENSION(0x48534d, hsm_functions),
-    EXTENSION(0x53525354, srst_functions),
-    EXTENSION(0x10, base_functions),
-    LEGACY(0x00, legacy_set_timer_functions),
-    LEGACY(0x01, legacy_putchar_functions),
-    LEGACY(0x02, legacy_getchar_functions),
+    EXTENSION(0x54494d45, time_functions),   EXTENSION(0x52464e43, rfence_functions),
+    EXTENSION(0x735049, ipi_functions),      EXTENSION(0x4442434e, dbcn_functions),
+    EXTENSION(0x48534d, hsm_functions),      EXTENSION(0x53525354, srst_functions),
+    EXTENSION(0x10, base_functions),         LEGACY(0x00, legacy_set_timer_functions),
+    LEGACY(0x01, legacy_putchar_functions),  LEGACY(0x02, legacy_getchar_functions),
     LEGACY(0x08, legacy_shutdown_functions),
 };
 
@@ -363,7 +358,7 @@ bool sbi_call(struct sbi *sbi, unsigned cpu, uint64_t args[8])
     return !r.leave;
 }
 
-/* --- as a device --------------------------------------------------------------------------------- */
+/* --- as a device -------------------------------------------------------------------------- */
 
 static void sbi_reset(struct device *dev)
 {

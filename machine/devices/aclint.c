@@ -156,8 +156,12 @@ struct aclint *aclint_new(unsigned cpus, uint64_t hz, struct guest_timers *timer
                           hart_irq_fn set_irq, void *opaque)
 {
     struct aclint *a = g_new0(struct aclint, 1);
-    struct hart_timer_config config = {.cpus = cpus, .irq = HART_IRQ_M_TIMER, .hz = hz,
-                                       .timers = timers, .set_irq = set_irq, .opaque = opaque};
+    struct hart_timer_config config = {.cpus = cpus,
+                                       .irq = HART_IRQ_M_TIMER,
+                                       .hz = hz,
+                                       .timers = timers,
+                                       .set_irq = set_irq,
+                                       .opaque = opaque};
 
     g_assert(cpus <= LIMIT_VCPUS);
     a->dev.class = &aclint_class;

@@ -36,8 +36,7 @@ struct device {
 /* Maps DEV's registers at GPA. 0 or -EEXIST. */
 static inline int device_map(struct device *dev, struct mem_map *mem, gpa_t gpa)
 {
-    return mem_map_add_device(mem, gpa, dev->class->size, dev->class->name, &dev->class->regs,
-                              dev);
+    return mem_map_add_device(mem, gpa, dev->class->size, dev->class->name, &dev->class->regs, dev);
 }
 
 static inline void device_reset(struct device *dev)
@@ -68,14 +67,13 @@ static inline char *device_print(struct device *dev)
 }
 
 /* Reads DEV's state back; on failure the device needs a reset. */
-static inline bool device_load(struct device *dev, const uint8_t *data, size_t length,
-                               size_t *used, GError **err)
+static inline bool device_load(struct device *dev, const uint8_t *data, size_t length, size_t *used,
+                               GError **err)
 {
     if (!state_load(dev->class->state, dev, data, length, used, err))
         return false;
     if (!dev->class->restored(dev))
-        return vmd_fail(err, VMD_ERROR_INVALID, "state of '%s' is out of range",
-                        dev->class->name);
+        return vmd_fail(err, VMD_ERROR_INVALID, "state of '%s' is out of range", dev->class->name);
     return true;
 }
 

@@ -66,8 +66,7 @@ static void update(struct goldfish_rtc *rtc)
     }
     /* The host's time of day may be set meanwhile, so look again at least every minute. */
     if (rtc->armed)
-        deadline = guest_timers_now(rtc->timer.set) +
-                   MIN(rtc->alarm - time, UINT64_C(60000000000));
+        deadline = guest_timers_now(rtc->timer.set) + MIN(rtc->alarm - time, UINT64_C(60000000000));
     guest_timer_set(&rtc->timer, deadline);
     irq_line_set(&rtc->irq, rtc->pending && rtc->irq_enabled);
 }

@@ -34,7 +34,7 @@ struct plic {
     struct device dev;
     pthread_mutex_t lock;
     uint32_t priority[PLIC_SOURCES + 1];
-    uint32_t level[WORDS];   /* the lines */
+    uint32_t level[WORDS]; /* the lines */
     uint32_t pending[WORDS];
     uint32_t service[WORDS]; /* claimed, not completed */
     struct context context[MAX_CONTEXTS];
@@ -79,8 +79,7 @@ static unsigned best(const struct plic *plic, const struct context *c, uint32_t 
 static void drive(struct plic *plic, unsigned i)
 {
     if (plic->wiring[i].irq != HART_IRQ_NONE)
-        plic->set_irq(plic->opaque, plic->wiring[i].cpu, plic->wiring[i].irq,
-                      plic->context[i].out);
+        plic->set_irq(plic->opaque, plic->wiring[i].cpu, plic->wiring[i].irq, plic->context[i].out);
 }
 
 static void update_context(struct plic *plic, unsigned i)
@@ -307,8 +306,12 @@ static const struct state_field plic_fields[] = {
     STATE_FIELD_U32(struct plic, level, 1),
     STATE_FIELD_U32(struct plic, pending, 1),
     STATE_FIELD_U32(struct plic, service, 1),
-    {.name = "context", .type = STATE_STRUCT, .offset = offsetof(struct plic, context),
-     .count = MAX_CONTEXTS, .since = 1, .sub = &context_state},
+    {.name = "context",
+     .type = STATE_STRUCT,
+     .offset = offsetof(struct plic, context),
+     .count = MAX_CONTEXTS,
+     .since = 1,
+     .sub = &context_state},
 };
 
 static const struct state_desc plic_state = {

@@ -16,8 +16,7 @@ enum {
 };
 
 /* FINISH is called on the vCPU's thread with one of the above and, for a failure, its code. */
-struct syscon *syscon_new(void (*finish)(void *opaque, unsigned what, unsigned code),
-                          void *opaque);
+struct syscon *syscon_new(void (*finish)(void *opaque, unsigned what, unsigned code), void *opaque);
 
 struct device *syscon_device(struct syscon *syscon);
 

@@ -17,7 +17,8 @@
 
 #include <pthread.h>
 
-enum { /* offsets; the first two are the divisor's while LCR.DLAB is set */
+/* Offsets; the first two are the divisor's while LCR.DLAB is set. */
+enum {
     REG_DATA = 0,
     REG_IER = 1,
     REG_IIR = 2, /* read */
@@ -91,11 +92,11 @@ struct uart16550 {
     uint32_t tx_head, tx_len, rx_head, rx_len;
 
     struct irq_line irq;
-    bool level;        /* of the line */
-    bool room_wanted;  /* input() took fewer bytes than it was given */
-    bool tell_room;    /* there is room now: the loop tells the backend */
-    bool stalled;      /* the backend took fewer bytes than it was given */
-    bool woken;        /* the loop has been told to come, or will by PACE */
+    bool level;       /* of the line */
+    bool room_wanted; /* input() took fewer bytes than it was given */
+    bool tell_room;   /* there is room now: the loop tells the backend */
+    bool stalled;     /* the backend took fewer bytes than it was given */
+    bool woken;       /* the loop has been told to come, or will by PACE */
     const struct uart16550_ops *ops;
     void *opaque;
     uv_async_t wake;
@@ -144,7 +145,7 @@ static void wake_loop(struct uart16550 *u)
     }
 }
 
-/* --- the two directions --------------------------------------------------------------------- */
+/* --- the two directions ------------------------------------------------------------------- */
 
 static unsigned fifo_size(const struct uart16550 *u)
 {
@@ -254,7 +255,7 @@ static void on_wake(uv_async_t *wake)
     serve(wake->data);
 }
 
-/* --- registers ------------------------------------------------------------------------------ */
+/* --- registers ---------------------------------------------------------------------------- */
 
 static uint8_t modem_lines(const struct uart16550 *u)
 {
@@ -275,7 +276,7 @@ static void set_modem_lines(struct uart16550 *u)
     uint8_t now = modem_lines(u), changed = (uint8_t)((u->msr ^ now) >> 4);
 
     if (now & MSR_RI)
-        changed &= (uint8_t)~(MSR_RI >> 4);
+        changed &= (uint8_t) ~(MSR_RI >> 4);
     u->msr = (uint8_t)(now | (u->msr & MSR_DELTA) | changed);
 }
 
@@ -428,7 +429,7 @@ static int uart_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
     return 0;
 }
 
-/* --- the backend and the firmware ----------------------------------------------------------- */
+/* --- the backend and the firmware --------------------------------------------------------- */
 
 size_t uart16550_input(struct uart16550 *u, const uint8_t *data, size_t n)
 {
@@ -485,7 +486,7 @@ size_t uart16550_receive(struct uart16550 *u, uint8_t *data, size_t n)
     return got;
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------- */
 
 /* Output that waits is kept: it was sent before the reset. */
 static void uart_reset(struct device *dev)
@@ -542,9 +543,9 @@ static void uart_free(struct device *dev)
 #define F8(m)  STATE_FIELD_U8(struct uart16550, m, 1)
 #define F32(m) STATE_FIELD_U32(struct uart16550, m, 1)
 static const struct state_field uart_fields[] = {
-    F8(ier),        F8(lcr),     F8(mcr),     F8(lsr),  F8(msr),     F8(scr), F8(fcr),
-    F8(dll),        F8(dlm),     F8(thre_event), F8(tx_busy), F8(fifo), F8(fifo_len),
-    F8(tx),         F8(rx),      F32(tx_head), F32(tx_len), F32(rx_head), F32(rx_len),
+    F8(ier), F8(lcr),      F8(mcr),        F8(lsr),      F8(msr),     F8(scr),      F8(fcr),
+    F8(dll), F8(dlm),      F8(thre_event), F8(tx_busy),  F8(fifo),    F8(fifo_len), F8(tx),
+    F8(rx),  F32(tx_head), F32(tx_len),    F32(rx_head), F32(rx_len),
 };
 
 static const struct state_desc uart_state = {
@@ -592,4 +593,3 @@ struct device *uart16550_device(struct uart16550 *u)
 {
     return &u->dev;
 }
-

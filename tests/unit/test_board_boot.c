@@ -13,7 +13,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-/* --- making files --------------------------------------------------------------------------- */
+/* --- making files ------------------------------------------------------------------------- */
 
 enum { PAYLOAD = 0x3000 }; /* bytes of the test kernel's file */
 
@@ -115,7 +115,7 @@ static GByteArray *zboot(GByteArray *packed)
     return out;
 }
 
-/* --- what boots ------------------------------------------------------------------------------- */
+/* --- what boots --------------------------------------------------------------------------- */
 
 enum wrapping { PLAIN, GZIP, ZSTD, ZBOOT_GZIP, ZBOOT_ZSTD };
 
@@ -321,7 +321,7 @@ START_TEST(initrd_place)
 }
 END_TEST
 
-/* --- what doesn't -------------------------------------------------------------------------------- */
+/* --- what doesn't ------------------------------------------------------------------------- */
 
 /* One change to a good file, and a word of the error that it must bring. */
 struct damage {
@@ -517,7 +517,7 @@ START_TEST(load_refusals)
 }
 END_TEST
 
-/* --- the device tree ------------------------------------------------------------------------------ */
+/* --- the device tree ---------------------------------------------------------------------- */
 
 static uint8_t *make_tree(unsigned cpus, uint64_t memory, bool firmware_mode)
 {
@@ -567,8 +567,8 @@ static const struct {
     {"/reboot", "value", "7777", true},
     {"/soc/pci@30000000", "reg", "0 30000000 0 10000000", true},
     {"/soc/pci@30000000", "bus-range", "0 ff", true},
-    {"/soc/pci@30000000", "ranges",
-     "2000000 0 40000000 0 40000000 0 40000000 43000000 4 0 4 0 4 0", true},
+    {"/soc/pci@30000000", "ranges", "2000000 0 40000000 0 40000000 0 40000000 43000000 4 0 4 0 4 0",
+     true},
     {"/soc/pci@30000000", "interrupt-map-mask", "1800 0 0 7", true},
 };
 
@@ -589,8 +589,8 @@ static char *property_text(const void *fdt, const char *path, const char *proper
 START_TEST(tree_properties)
 {
     g_autofree uint8_t *fdt = make_tree(2, GIB(1), false);
-    g_autofree char *text = property_text(fdt, properties[_i].path, properties[_i].property,
-                                          properties[_i].cells);
+    g_autofree char *text =
+        property_text(fdt, properties[_i].path, properties[_i].property, properties[_i].cells);
 
     ck_assert_str_eq(text, properties[_i].text);
 }
@@ -659,8 +659,8 @@ END_TEST
 START_TEST(tree_longest_command_line)
 {
     g_autofree char *append = g_strnfill(LIMIT_APPEND, 'x');
-    struct virt_dt config = {.cpus = LIMIT_VCPUS, .memory = GIB(1), .firmware_mode = true,
-                             .append = append};
+    struct virt_dt config = {
+        .cpus = LIMIT_VCPUS, .memory = GIB(1), .firmware_mode = true, .append = append};
     g_autoptr(GError) err = NULL;
     size_t size;
     g_autofree uint8_t *fdt = virt_dt_make(&config, &size, &err);

@@ -9,7 +9,7 @@
 #include "machine/devices/syscon.h"
 #include "tests/unit/board_rig.h"
 
-/* --- PLIC -------------------------------------------------------------------------------------- */
+/* --- PLIC --------------------------------------------------------------------------------- */
 
 enum plic_op { END, WRITE, READ, HIGH, LOW, HART };
 
@@ -67,8 +67,14 @@ static const struct {
       {WRITE, CLAIM(1), 5},
       {READ, PENDING(0), 1 << 5}}},
     {"pending stays when the line falls",
-     {{WRITE, PRIO(5), 1}, {WRITE, ENABLE(1, 0), 1 << 5}, {HIGH, 5}, {LOW, 5}, {HART, S_EXT(0), 1},
-      {READ, CLAIM(1), 5}, {WRITE, CLAIM(1), 5}, {HART, S_EXT(0), 0}}},
+     {{WRITE, PRIO(5), 1},
+      {WRITE, ENABLE(1, 0), 1 << 5},
+      {HIGH, 5},
+      {LOW, 5},
+      {HART, S_EXT(0), 1},
+      {READ, CLAIM(1), 5},
+      {WRITE, CLAIM(1), 5},
+      {HART, S_EXT(0), 0}}},
     {"higher priority first, then lower number",
      {{WRITE, PRIO(4), 2},
       {WRITE, PRIO(40), 7},
@@ -130,8 +136,12 @@ static const struct {
       {HART, S_EXT(1), 0},
       {READ, CLAIM(1), 0}}},
     {"the contexts of M-mode are wired to nothing without it",
-     {{WRITE, PRIO(5), 1}, {WRITE, ENABLE(0, 0), 1 << 5}, {HIGH, 5}, {HART, M_EXT(0), 0},
-      {HART, S_EXT(0), 0}, {READ, CLAIM(0), 5}}},
+     {{WRITE, PRIO(5), 1},
+      {WRITE, ENABLE(0, 0), 1 << 5},
+      {HIGH, 5},
+      {HART, M_EXT(0), 0},
+      {HART, S_EXT(0), 0},
+      {READ, CLAIM(0), 5}}},
     {"source 0 and what is beyond the last cannot be set; fields keep their width",
      {{WRITE, PRIO(0), 7},
       {READ, PRIO(0), 0},
@@ -269,7 +279,7 @@ START_TEST(plic_refuses_impossible_state)
 }
 END_TEST
 
-/* --- 16550A ------------------------------------------------------------------------------------ */
+/* --- 16550A ------------------------------------------------------------------------------- */
 
 enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
 
@@ -530,7 +540,7 @@ START_TEST(uart_flush)
 }
 END_TEST
 
-/* --- ACLINT, RTC, finisher --------------------------------------------------------------------- */
+/* --- ACLINT, RTC, finisher ---------------------------------------------------------------- */
 
 static void firmware_rig(struct rig *r, unsigned cpus)
 {
@@ -725,9 +735,12 @@ static const struct {
     enum board_request_kind kind;
     uint32_t code;
 } finishes[] = {
-    {0x5555, 1, BOARD_REQUEST_POWEROFF, 0}, {0x7777, 1, BOARD_REQUEST_REBOOT, 0},
-    {0x00013333, 1, BOARD_REQUEST_FAILED, 1}, {0xabcd3333, 1, BOARD_REQUEST_FAILED, 0xabcd},
-    {0, 0, 0, 0}, {0x3334, 0, 0, 0},
+    {0x5555, 1, BOARD_REQUEST_POWEROFF, 0},
+    {0x7777, 1, BOARD_REQUEST_REBOOT, 0},
+    {0x00013333, 1, BOARD_REQUEST_FAILED, 1},
+    {0xabcd3333, 1, BOARD_REQUEST_FAILED, 0xabcd},
+    {0, 0, 0, 0},
+    {0x3334, 0, 0, 0},
 };
 
 START_TEST(finisher)
@@ -749,7 +762,7 @@ START_TEST(finisher)
 }
 END_TEST
 
-/* --- all of a board ------------------------------------------------------------------------------- */
+/* --- all of a board ----------------------------------------------------------------------- */
 
 /* A board in mid-work, saved and loaded to a new one, goes on where it was. */
 START_TEST(board_state)
@@ -804,9 +817,9 @@ static const struct {
     unsigned size;
     int rc;
 } sizes[] = {
-    {VIRT_PLIC, 1, -EINVAL},   {VIRT_PLIC, 8, -EINVAL},       {VIRT_RTC, 8, -EINVAL},
-    {VIRT_UART, 1, 0},         {VIRT_UART + 1, 4, -EINVAL},   {VIRT_UART, 8, -EINVAL},
-    {VIRT_SYSCON, 1, -EINVAL}, {VIRT_SYSCON + 0xffe, 2, 0},   {VIRT_ACLINT, 4, -EFAULT},
+    {VIRT_PLIC, 1, -EINVAL},   {VIRT_PLIC, 8, -EINVAL},         {VIRT_RTC, 8, -EINVAL},
+    {VIRT_UART, 1, 0},         {VIRT_UART + 1, 4, -EINVAL},     {VIRT_UART, 8, -EINVAL},
+    {VIRT_SYSCON, 1, -EINVAL}, {VIRT_SYSCON + 0xffe, 2, 0},     {VIRT_ACLINT, 4, -EFAULT},
     {VIRT_ECAM, 2, 0},         {VIRT_RTC + 0x1000, 4, -EFAULT},
 };
 

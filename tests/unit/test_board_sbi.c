@@ -227,10 +227,8 @@ static const struct {
     enum board_request_kind kind;
     uint32_t reason;
 } resets[] = {
-    {SRST, {0, 0}, BOARD_REQUEST_POWEROFF, 0},
-    {SRST, {0, 1}, BOARD_REQUEST_FAILED, 1},
-    {SRST, {1, 0}, BOARD_REQUEST_REBOOT, 0},
-    {SRST, {2, 1}, BOARD_REQUEST_REBOOT, 1},
+    {SRST, {0, 0}, BOARD_REQUEST_POWEROFF, 0}, {SRST, {0, 1}, BOARD_REQUEST_FAILED, 1},
+    {SRST, {1, 0}, BOARD_REQUEST_REBOOT, 0},   {SRST, {2, 1}, BOARD_REQUEST_REBOOT, 1},
     {8, {0}, BOARD_REQUEST_POWEROFF, 0},
 };
 
