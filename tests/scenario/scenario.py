@@ -472,6 +472,10 @@ daemon NAME stop|kill: end it by SIGTERM (its status must be 0) or by SIGKILL"""
         for who, text in self.transcript:
             if who != "line":
                 said[who] = said.get(who, "") + text
+        # VM processes write to files of their own.
+        for log in self.tmp.rglob("*"):
+            if log.is_file() and log.stat().st_size < 1 << 20:
+                said[log.name] = log.read_text(encoding="utf-8", errors="replace")
         for who, text in said.items():
             if match := CRASH.search(text):
                 raise Failure(f"{path.name}: {who} said '{match[0]}'")

@@ -65,6 +65,8 @@ ROWS = (
      "the time is over, waiting for p to end"),
     ("sanitizer's report", "start p sh -c 'echo ==1==ERROR: AddressSanitizer: x'\nexit p 0\n", 1,
      "p said 'ERROR: AddressSanitizer'"),
+    ("assertion in a log", "file log <<END\nx.c:1: f: Assertion `y' failed.\nEND\n", 1,
+     "log said 'Assertion `y' failed"),
     ("json", "do echo '{\"a\": [{\"b\": 2}], \"c\": \"d\"}'\njson .a.0.b == 2\njson .a.count == 1\n"
      "json .a.0.b >= 2\njson .c == d\njson .c ~ ^d\njson .c != e\njson .e == null\n", 0, ""),
     ("json differs", "do echo '{\"a\": 1}'\njson .a == 2\n", 1, ".a is 1"),

@@ -311,11 +311,11 @@ START_TEST(initrd_place)
     ck_assert_int_eq(len, 8);
     const fdt64_t *to = fdt_getprop(fdt, chosen, "linux,initrd-end", &len);
     ck_assert_int_eq(len, 8);
-    ck_assert_uint_eq(fdt64_to_cpu(*to) - fdt64_to_cpu(*from), size);
-    ck_assert_uint_eq(fdt64_to_cpu(*from) % 4096, 0);
-    ck_assert_uint_le(fdt64_to_cpu(*to), start.args[1]);
-    ck_assert_uint_ge(fdt64_to_cpu(*from), VIRT_RAM + 0x205000);
-    check_memory(&r, fdt64_to_cpu(*from), initrd, size);
+    ck_assert_uint_eq(fdt64_ld(to) - fdt64_ld(from), size);
+    ck_assert_uint_eq(fdt64_ld(from) % 4096, 0);
+    ck_assert_uint_le(fdt64_ld(to), start.args[1]);
+    ck_assert_uint_ge(fdt64_ld(from), VIRT_RAM + 0x205000);
+    check_memory(&r, fdt64_ld(from), initrd, size);
     close_files(&config);
     rig_end(&r);
 }
