@@ -92,6 +92,7 @@ static const char *parse_long(const char *at, struct net_hostfwd *rule)
     at = take_port(at, &port);
     if (!at || *at)
         return "the guest's port is wrong";
+    set_port(&rule->guest, port);
     if (!guest_given && rule->host.ss_family == AF_INET6)
         return "the guest's address is missing";
     if (!host_given)
