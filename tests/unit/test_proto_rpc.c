@@ -31,6 +31,7 @@ static struct rig {
     bool cancelled;
     enum rpc_role role;
     unsigned remembered;
+    GQueue held; /* calls of vm.reset */
 } rig;
 
 /* --- handlers ------------------------------------------------------------------------------ */
@@ -73,6 +74,11 @@ static void on_start(struct rpc_call *call, struct vm_start_params *params)
     rig.waiting = call;
 }
 
+static void on_reset(struct rpc_call *call, struct vm_reset_params *params)
+{
+    g_queue_push_tail(&rig.held, call);
+}
+
 static void on_attach(struct rpc_call *call, struct console_attach_params *params)
 {
     struct console_attach_result r = {.console = params->console, .total = 7};
@@ -98,6 +104,7 @@ static const struct api_handlers handlers = {
     .vm_create = on_create,
     .vm_wait = on_wait,
     .vm_start = on_start,
+    .vm_reset = on_reset,
     .console_attach = on_attach,
     .console_log = on_log,
 };
@@ -459,6 +466,30 @@ START_TEST(pipelining)
 }
 END_TEST
 
+/* So many calls are taken unanswered; the next one waits until there is room. */
+START_TEST(in_flight)
+{
+    struct rpc_call *call;
+
+    for (int i = 0; i < LIMIT_RPC_INFLIGHT + 2; i++)
+        send_line(REQ("1", "vm.reset", "{\"vm\":\"mine\"}"));
+    for (int i = 0; i < 50; i++)
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(rig.held.length, LIMIT_RPC_INFLIGHT);
+    rpc_call_reply(g_queue_pop_head(&rig.held), NULL);
+    for (int64_t until = patience(); rig.held.length < LIMIT_RPC_INFLIGHT;)
+        turn(until);
+    for (int i = 0; i < 50; i++)
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(rig.held.length, LIMIT_RPC_INFLIGHT);
+    while ((call = g_queue_pop_head(&rig.held)))
+        rpc_call_reply(call, NULL);
+    for (int64_t until = patience(); rig.held.length < 1;)
+        turn(until);
+    rpc_call_reply(g_queue_pop_head(&rig.held), NULL);
+}
+END_TEST
+
 START_TEST(out_of_order)
 {
     g_autoptr(vm_info) info = vm_info_new();
@@ -811,6 +842,31 @@ START_TEST(keys_are_bounded)
 }
 END_TEST
 
+/* Long results push out older ones before there are too many of them. */
+START_TEST(keys_are_bounded_in_bytes)
+{
+    g_autofree char *path = g_strnfill(4000, 'p');
+    GString *disks = g_string_new(NULL);
+    enum { N = LIMIT_IDEMPOTENCY_BYTES / (4000 * LIMIT_DISKS) + 2 };
+
+    for (int i = 0; i < LIMIT_DISKS; i++)
+        g_string_append_printf(disks, "%s{\"path\":\"/%s\"}", i ? "," : "", path);
+    for (int i = 0; i < N; i++) {
+        g_autofree char *line =
+            g_strdup_printf(REQ("1", "vm.create",
+                                "{\"key\":\"k%d\",\"config\":{\"name\":\"a\",\"arch\":\"riscv64\","
+                                "\"disks\":[%s]}}"),
+                            i, disks->str);
+        send_line(line);
+        g_autofree char *id = result_id();
+    }
+    g_string_free(disks, TRUE);
+    g_autoptr(json_object) kept = rpc_server_keys_save(rig.server);
+    ck_assert_uint_lt(json_object_array_length(kept), N);
+    ck_assert_uint_gt(json_object_array_length(kept), N / 2);
+}
+END_TEST
+
 /* --- listening ----------------------------------------------------------------------------- */
 
 static int connect_to(const char *path)
@@ -917,6 +973,7 @@ int main(void)
     tcase_add_test(tc, half_line);
     tcase_add_test(tc, byte_by_byte);
     tcase_add_test(tc, pipelining);
+    tcase_add_test(tc, in_flight);
     tcase_add_test(tc, out_of_order);
     tcase_add_test(tc, batch);
     tcase_add_test(tc, batch_waits);
@@ -936,6 +993,7 @@ int main(void)
     tcase_add_test(tc, key_client_gone);
     tcase_add_test(tc, keys_over_restart);
     tcase_add_test(tc, keys_are_bounded);
+    tcase_add_test(tc, keys_are_bounded_in_bytes);
     tcase_add_test(tc, listening);
     tcase_add_test(tc, stale_socket);
     tcase_add_test(tc, too_many_clients);
