@@ -266,6 +266,12 @@ class Scenario:
         if not os.access(path, os.R_OK | os.W_OK):
             raise Skip(f"needs {path}")
 
+    def do_env(self, name, value=None):
+        """env NAME [VALUE]: set or take away an environment variable of what is started from here on"""
+        self.env.pop(name, None)
+        if value is not None:
+            self.env[name] = value
+
     def do_let(self, name, value):
         """let NAME VALUE: set a variable"""
         self.variables[name] = value

@@ -45,6 +45,8 @@ ROWS = (
     ("output is missing", "do echo a\n\noutput b\n", 1, "x.scn:3: output: no /b/ in the output"),
     ("output that must not be", "do echo a\nno-output a\n", 1, "the output has /a/"),
     ("variables", "let x 'a b'\nfile f <<END\none ${x}\nEND\ndo cat ${f}\noutput '^one a b$'\n", 0, ""),
+    ("environment", "env X y\ndo sh -c 'echo $X'\noutput ^y$\nenv X\ndo sh -c 'echo $X-'\n"
+     "output ^-$\n", 0, ""),
     ("variable that is none", "do echo ${nothing}\n", 1, "there is no variable 'nothing'"),
     ("group sets a variable", "do echo pid 17\noutput 'pid (?P<pid>.*)'\ndo echo ${pid}\n"
      "output ^17$\n", 0, ""),
