@@ -8,6 +8,7 @@
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/mman.h>
 
 struct rig {
@@ -34,8 +35,8 @@ static inline void rig_set_irq(void *opaque, unsigned cpu, unsigned irq, bool le
 {
     struct rig *r = opaque;
 
-    ck_assert_uint_lt(cpu, LIMIT_VCPUS);
-    ck_assert_uint_lt(irq, 16);
+    if (cpu >= LIMIT_VCPUS || irq >= 16)
+        ck_abort_msg("input %u of hart %u", irq, cpu);
     r->irq[cpu][irq] = level;
 }
 
@@ -159,22 +160,28 @@ static inline void rig_end(struct rig *r)
 /* Lets the loop do what it has been told to, until it has nothing left but waiting. */
 static inline void rig_turn(struct rig *r)
 {
-    do {
+    int timeout;
+
+    uv_run(&r->loop, UV_RUN_NOWAIT);
+    while ((timeout = uv_backend_timeout(&r->loop)) >= 0) {
+        poll(&(struct pollfd){uv_backend_fd(&r->loop), POLLIN, 0}, 1, timeout);
         uv_run(&r->loop, UV_RUN_NOWAIT);
-    } while (uv_backend_timeout(&r->loop) >= 0 && uv_run(&r->loop, UV_RUN_ONCE));
+    }
 }
 
 static inline uint64_t rig_read(struct rig *r, gpa_t gpa, unsigned size)
 {
     uint64_t value = 0;
 
-    ck_assert_int_eq(mem_map_device_read(r->mem, gpa, size, &value), 0);
+    if (mem_map_device_read(r->mem, gpa, size, &value) < 0)
+        ck_abort_msg("the read at 0x%x is refused", (unsigned)gpa);
     return value;
 }
 
 static inline void rig_write(struct rig *r, gpa_t gpa, unsigned size, uint64_t value)
 {
-    ck_assert_int_eq(mem_map_device_write(r->mem, gpa, size, value), 0);
+    if (mem_map_device_write(r->mem, gpa, size, value) < 0)
+        ck_abort_msg("the write at 0x%x is refused", (unsigned)gpa);
 }
 
 /* A file in memory with SIZE bytes of DATA. */

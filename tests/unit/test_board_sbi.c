@@ -344,6 +344,7 @@ int main(void)
     Suite *s = suite_create("board_sbi");
     TCase *tc = tcase_create("all");
 
+    tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, results, 0, G_N_ELEMENTS(calls));
     tcase_add_test(tc, ipi_reaches);
     tcase_add_loop_test(tc, fence_reaches, 0, G_N_ELEMENTS(fences));
