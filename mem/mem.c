@@ -75,6 +75,16 @@ void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listen
     g_array_append_vals(map->listeners, listener, 1);
 }
 
+void mem_map_remove_listener(struct mem_map *map, const struct mem_listener *listener)
+{
+    for (guint i = 0; i < map->listeners->len; i++) {
+        if (g_array_index(map->listeners, struct mem_listener, i).opaque == listener->opaque) {
+            g_array_remove_index(map->listeners, i);
+            return;
+        }
+    }
+}
+
 static void tell_changed(struct mem_map *map, gpa_t gpa, uint64_t size, enum mem_kind kind,
                          bool added)
 {

@@ -93,6 +93,8 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
 int mem_map_remove_device(struct mem_map *map, gpa_t gpa);
 
 void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listener);
+/* Takes back a listener with the same opaque. While nobody changes or writes memory. */
+void mem_map_remove_listener(struct mem_map *map, const struct mem_listener *listener);
 
 /* Tells what is at GPA; always fills OUT (MEM_NONE for a hole). */
 void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out);

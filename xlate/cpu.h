@@ -64,7 +64,7 @@ enum xl_request {
     XL_REQ_KICK = 1,   /* accel_vcpu_kick() */
     XL_REQ_IRQ = 2,    /* an interrupt input or the timer changed: look again */
     XL_REQ_FENCE = 4,  /* fences are queued for this vCPU */
-    XL_REQ_STOP = 8,   /* stop the world: wait at the safepoint */
+    XL_REQ_PASS = 8,   /* pass a safepoint: the code cache wants memory back */
     XL_REQ_STEP = 16,  /* after one instruction (debugger) */
 };
 
@@ -115,6 +115,7 @@ struct xl_cpu {
         uint64_t walks;          /* of them, those that read page tables */
         uint64_t slow_accesses;  /* device, page-crossing or code-page accesses */
         uint64_t faults, interrupts;
+        uint64_t interpreted;    /* guest instructions of interpreted units */
     } count;
 };
 

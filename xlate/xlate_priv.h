@@ -101,6 +101,10 @@ struct xl_sys {
     bool (*poll)(struct xl_cpu *cpu);
     /* WFI: true while nothing would wake the vCPU; DEADLINE gets the guest ns of its next timer. */
     bool (*idle)(struct xl_cpu *cpu, uint64_t *deadline);
+    /* A remote fence: drops translations of [START, START + SIZE), in every address space or, where
+     * ONE_SPACE, in that of ASID. */
+    void (*tlb_fence)(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid,
+                      bool one_space);
     /* Any thread. */
     void (*set_irq)(struct xl_cpu *cpu, unsigned irq, bool level);
 };

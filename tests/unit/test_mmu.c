@@ -437,11 +437,18 @@ START_TEST(code_pages)
     mmu_store(fix.cpu, VA(8), 1, 3);
     mmu_store(fix.cpu, VA(1), 1, 3);
     mem_page_set(fix.ram, 0, MEM_PAGE_CODE);
-    ck_assert(mmu_drop_stores(fix.cpu, fix.ram->host));
+    mmu_drop_code_stores(fix.cpu, false);
+    ck_assert_uint_eq(fix.code_drops, 0);
     ck_assert(!fast(KERNEL, VA(0), true));
     ck_assert(!fast(KERNEL, VA(8), true));
     ck_assert(fast(KERNEL, VA(1), true));
-    ck_assert(!mmu_drop_stores(fix.cpu, fix.ram->host));
+    mem_page_set(fix.ram, 1, MEM_PAGE_CODE);
+    mmu_drop_code_stores(fix.cpu, true); /* the second page may have been written since */
+    ck_assert_uint_eq(fix.code_drops, 1);
+    ck_assert(!fast(KERNEL, VA(1), true));
+    mmu_drop_code_stores(fix.cpu, true);
+    ck_assert_uint_eq(fix.code_drops, 1);
+    fix.code_drops = 0;
 
     ck_assert_ptr_null(mmu_translate(fix.cpu, VA(0), 8, IR_MEM_WRITE));
     ck_assert_uint_eq(fix.code_drops, 0);

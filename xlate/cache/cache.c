@@ -367,7 +367,7 @@ static struct cache_unit *publish(struct cache_user *user, const struct cache_pl
 
     *unit = (struct cache_unit){
         .gpa = place->gpa, .mode = place->mode, .page_id = place->page_id,
-        .entry = hot + place->entry, .checked = hot + place->checked,
+        .second = place->second, .entry = hot + place->entry, .checked = hot + place->checked,
         .hot_bytes = place->hot_bytes, .cold_bytes = place->cold_bytes,
         .cold = place->cold + place->run_delta, .n_guest = place->n_guest,
         .n_links = place->n_links, .linkable = place->second == CACHE_NO_PAGE, .live = true,

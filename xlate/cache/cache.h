@@ -60,6 +60,7 @@ struct cache_unit {
     gpa_t gpa;           /* of its first guest instruction */
     uint32_t mode;       /* translation mode */
     uint32_t page_id;    /* number of its page and fetch regime: cpu->code_at[page_id] */
+    gpa_t second;        /* an address in its other page, or CACHE_NO_PAGE */
     const void *entry;   /* enter here with cpu->pc_page set */
     const void *checked; /* enter here with the guest address in a register: checks code_at */
     uint32_t hot_bytes, cold_bytes;

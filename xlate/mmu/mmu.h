@@ -108,9 +108,9 @@ void mmu_flush(struct xl_cpu *cpu, gva_t start, uint64_t size, uint32_t space);
 void mmu_flush_all(struct xl_cpu *cpu);
 
 /*
- * The RAM page at HOST_PAGE got MEM_PAGE_CODE: drops the store entries that lead to it.
- * True when there were some, so that the vCPU may have written unseen since the flag was set.
+ * Pages may have got MEM_PAGE_CODE since their store entries were made: drops those entries. Where
+ * WROTE, the vCPU may have stored through them after that: code.page_written() is called for each.
  */
-bool mmu_drop_stores(struct xl_cpu *cpu, const uint8_t *host_page);
+void mmu_drop_code_stores(struct xl_cpu *cpu, bool wrote);
 
 #endif

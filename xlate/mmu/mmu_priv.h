@@ -84,7 +84,7 @@ void mmu__before_store(struct mmu *mmu, const struct mmu_place *place);
 /*
  * After a store that went past the fast TLB: drops code that was made from the page meanwhile.
  * Whoever translates sets the flag first and then reads, so that one of the two sees the other.
- * (Stores that filled a fast entry need it not: mmu_drop_stores() finds the entry.)
+ * (Stores that filled a fast entry need it not: mmu_drop_code_stores() finds the entry.)
  */
 void mmu__after_store(struct mmu *mmu, const struct mmu_place *place);
 

@@ -356,22 +356,42 @@ void mmu_flush_all(struct xl_cpu *cpu)
     flush_space(cpu, MMU_EVERY_SPACE);
 }
 
-bool mmu_drop_stores(struct xl_cpu *cpu, const uint8_t *host_page)
+/* What mmu_drop_code_stores() does in one stretch of RAM. */
+struct drop {
+    struct xl_cpu *cpu;
+    bool wrote;
+};
+
+static void drop_entry(const struct drop *d, struct mem_ram *ram, struct xl_tlb_entry *e)
 {
-    bool found = false;
+    uint64_t offset = e->tag + e->delta - (uintptr_t)ram->host;
+    uint64_t page = offset >> MEM_PAGE_SHIFT;
+
+    if (e->tag == XL_TLB_NONE || offset >= ram->size || !(mem_page_flags(ram, page) & MEM_PAGE_CODE))
+        return;
+    e->tag = XL_TLB_NONE;
+    if (d->wrote)
+        d->cpu->mmu->code.page_written(d->cpu->mmu->code.opaque, ram, page);
+}
+
+static void drop_in_ram(void *opaque, struct mem_ram *ram)
+{
+    const struct drop *d = opaque;
 
     for (unsigned mode = 0; mode < XL_TLB_MODES; mode++) {
-        for (uint64_t left = cpu->mmu->touched[mode][1]; left; left &= left - 1) {
-            struct xl_tlb_entry *e = cpu->tlb[mode].store + __builtin_ctzll(left) * CHUNK;
-            for (unsigned i = 0; i < CHUNK; i++) {
-                if (e[i].tag == XL_TLB_NONE || e[i].tag + e[i].delta != (uintptr_t)host_page)
-                    continue;
-                e[i].tag = XL_TLB_NONE;
-                found = true;
-            }
+        for (uint64_t left = d->cpu->mmu->touched[mode][1]; left; left &= left - 1) {
+            struct xl_tlb_entry *chunk = d->cpu->tlb[mode].store + __builtin_ctzll(left) * CHUNK;
+            for (unsigned i = 0; i < CHUNK; i++)
+                drop_entry(d, ram, &chunk[i]);
         }
     }
-    return found;
+}
+
+void mmu_drop_code_stores(struct xl_cpu *cpu, bool wrote)
+{
+    struct drop d = {cpu, wrote};
+
+    mem_map_each_ram(cpu->mmu->map, drop_in_ram, &d);
 }
 
 /* --- life -------------------------------------------------------------------------------------- */

@@ -170,6 +170,7 @@ void rv_trap(struct rv_hart *hart, uint64_t cause, uint64_t tval);
 void rv_take_fault(struct xl_cpu *cpu);
 bool rv_poll(struct xl_cpu *cpu);
 bool rv_idle(struct xl_cpu *cpu, uint64_t *deadline);
+void rv_tlb_fence(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid, bool one_space);
 void rv_set_irq(struct xl_cpu *cpu, unsigned irq, bool level);
 
 /* --- helpers of the front end: rv_help_<name>() of rv_helpers.inc --------------------------------- */

@@ -174,5 +174,6 @@ const struct xl_sys riscv64_sys = {
     .refresh = rv_refresh,
     .poll = rv_poll,
     .idle = rv_idle,
+    .tlb_fence = rv_tlb_fence,
     .set_irq = rv_set_irq,
 };

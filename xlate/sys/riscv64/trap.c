@@ -254,6 +254,11 @@ uint64_t rv_help_sfence_vma(struct xl_cpu *cpu, uint64_t va, uint64_t asid, uint
     return 0;
 }
 
+void rv_tlb_fence(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid, bool one_space)
+{
+    mmu_flush(cpu, start, size, one_space ? rv_space(rv_hart(cpu), asid) : MMU_EVERY_SPACE);
+}
+
 uint64_t rv_help_fence_i(struct xl_cpu *cpu)
 {
     cpu->host->fence_code(cpu);

@@ -1,0 +1,199 @@
+/*
+ * From a guest address to a unit that can run: found in the cache, or translated into it.
+ *
+ * An instruction that crosses into the next page is a unit of its own, entered only from here, where
+ * both pages are looked up. The cache has one unit for its address; where that was made with another
+ * second page, the instruction is interpreted.
+ */
+#include "xlate/runner.h"
+
+#include <errno.h>
+
+enum {
+    INSN_MOST = 16,  /* no guest instruction is longer */
+    TRIES = 4,       /* translations of a page that is written meanwhile */
+    INSNS_MOST = LIMIT_XLATE_BLOCK_INSNS,
+};
+
+#define PAGE_MASK (MEM_PAGE_SIZE - 1)
+
+/* Where the guest's bytes are. */
+struct origin {
+    struct mmu_fetched first, second;
+    bool crosses;                     /* the first instruction goes on in SECOND */
+    uint8_t bytes[2 * INSN_MOST];     /* of a crossing instruction */
+    struct xl_source source;
+};
+
+static gva_t next_page(gva_t pc)
+{
+    return (pc | PAGE_MASK) + 1;
+}
+
+static void translate(struct runner *r, const struct origin *o, uint32_t max_insns)
+{
+    struct xl_source source = o->source;
+
+    source.max_insns = max_insns;
+    ir_unit_clear(r->unit);
+    r->x->front->translate(&source, r->unit);
+}
+
+/*
+ * Does the first instruction, which starts near its page's end, go on in the next page? What
+ * follows it doesn't matter to the front end, so that zeros stand in for a page that can't be
+ * fetched. False with cpu->fault set where it crosses into such a page.
+ */
+static bool look_across(struct runner *r, struct origin *o)
+{
+    struct xl_cpu *cpu = r->cpu;
+    uint32_t left = (uint32_t)(next_page(cpu->pc) - cpu->pc);
+    bool there;
+
+    memset(o->bytes, 0, sizeof(o->bytes));
+    memcpy(o->bytes, o->first.host, left);
+    there = mmu_fetch(cpu, next_page(cpu->pc), &o->second);
+    if (there)
+        memcpy(o->bytes + left, o->second.host, INSN_MOST);
+    o->source.code = o->bytes;
+    o->source.length = left + INSN_MOST;
+    translate(r, o, 1);
+    o->crosses = r->unit->bytes > left;
+    if (o->crosses)
+        return there;
+    cpu->fault = 0;
+    o->source.code = o->first.host;
+    o->source.length = left;
+    return true;
+}
+
+/* Fills O for cpu->pc, whose first page was fetched already. False with cpu->fault set. */
+static bool find_origin(struct runner *r, struct origin *o)
+{
+    uint32_t start = (uint32_t)(r->cpu->pc & PAGE_MASK), left = (uint32_t)MEM_PAGE_SIZE - start;
+
+    o->crosses = false;
+    o->source = (struct xl_source){.code = o->first.host, .length = left, .start = (int32_t)start,
+                                   .mode = r->cpu->mode};
+    return left >= INSN_MOST || look_across(r, o);
+}
+
+static enum xlate_found interpret(struct runner *r, const struct origin *o, struct back_exit *out)
+{
+    struct xl_cpu *cpu = r->cpu;
+
+    translate(r, o, o->crosses ? 1 : INSNS_MOST);
+    if (!xlate__enter(r))
+        return XLATE_AGAIN;
+    cpu->pc_page = cpu->pc & ~PAGE_MASK;
+    cpu->count.interpreted += r->unit->n_guest;
+    *out = (struct back_exit){.leave = interp_run(r->interp, cpu, r->unit), .link = CACHE_NO_LINK};
+    xlate__leave(r);
+    return XLATE_INTERPRETED;
+}
+
+/* --- translating --------------------------------------------------------------------------------------- */
+
+static uint64_t ram_page(const struct mmu_fetched *f)
+{
+    return (f->gpa - f->ram->gpa) >> MEM_PAGE_SHIFT;
+}
+
+static bool is_marked(const struct mmu_fetched *f)
+{
+    return mem_page_flags(f->ram, ram_page(f)) & MEM_PAGE_CODE;
+}
+
+/* Compiles as many instructions as fit. */
+static void compile(struct runner *r, const struct origin *o, struct cache_place *place)
+{
+    uint32_t insns = o->crosses ? 1 : INSNS_MOST;
+
+    for (;;) {
+        translate(r, o, insns);
+        if (!back_compile(r->compiler, r->unit, place))
+            return;
+        insns = MIN(insns, r->unit->n_guest) / 2;
+        g_assert(insns); /* one instruction always fits */
+    }
+}
+
+/* One try: NULL when a page was written meanwhile, or there is no room (ROOM is false then). */
+static struct cache_unit *make_once(struct runner *r, const struct origin *o, bool *room)
+{
+    struct cache_place place;
+    struct cache_unit *unit;
+    gpa_t second = o->crosses ? o->second.gpa : CACHE_NO_PAGE;
+
+    xlate__mark_code(r, o->first.ram, ram_page(&o->first));
+    if (o->crosses)
+        xlate__mark_code(r, o->second.ram, ram_page(&o->second));
+    *room = cache_begin(r->user, o->first.gpa, second, r->cpu->mode, &place) == 0;
+    if (!*room)
+        return NULL;
+    if (!is_marked(&o->first) || (o->crosses && !is_marked(&o->second))) {
+        cache_abandon(r->user);
+        return NULL;
+    }
+    compile(r, o, &place);
+    unit = cache_commit(r->user, &place);
+    for (unsigned i = 0; unit && i < IR_PATTERN_COUNT; i++)
+        r->patterns[i] += r->unit->pattern[i];
+    return unit;
+}
+
+static enum xlate_found make(struct runner *r, struct origin *o, struct cache_unit **unit,
+                             struct back_exit *out)
+{
+    bool room;
+
+    if (!find_origin(r, o))
+        return XLATE_FAULTED;
+    for (unsigned i = 0; i < TRIES; i++) {
+        *unit = make_once(r, o, &room);
+        if (*unit)
+            return XLATE_UNIT;
+        if (!room) {
+            cache_wait(r->user);
+            r->link = CACHE_NO_LINK;
+            return XLATE_AGAIN;
+        }
+        if (o->crosses) /* the bytes were copied */
+            return XLATE_AGAIN;
+    }
+    return interpret(r, o, out);
+}
+
+/* --- finding -------------------------------------------------------------------------------------------- */
+
+/* Is UNIT, of a crossing instruction, made of the page that follows now? */
+static bool second_matches(struct runner *r, const struct cache_unit *unit, struct origin *o)
+{
+    return mmu_fetch(r->cpu, next_page(r->cpu->pc), &o->second) && o->second.gpa == unit->second;
+}
+
+enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct back_exit *out)
+{
+    struct xl_cpu *cpu = r->cpu;
+    enum xlate_found found = XLATE_UNIT;
+    struct origin o;
+
+    if (!mmu_fetch(cpu, cpu->pc, &o.first))
+        return XLATE_FAULTED;
+    if (!r->compiler)
+        return find_origin(r, &o) ? interpret(r, &o, out) : XLATE_FAULTED;
+    cpu->count.lookups++;
+    *unit = cache_lookup(r->x->cache, o.first.gpa, cpu->mode);
+    if (*unit)
+        cpu->count.hits++;
+    if (*unit && !(*unit)->linkable && !second_matches(r, *unit, &o)) {
+        if (cpu->fault)
+            return XLATE_FAULTED;
+        return find_origin(r, &o) ? interpret(r, &o, out) : XLATE_FAULTED;
+    }
+    if (!*unit)
+        found = make(r, &o, unit, out);
+    if (found == XLATE_UNIT)
+        xl_code_map(cpu, (*unit)->page_id, cpu->pc & ~PAGE_MASK, o.first.global);
+    return found;
+}

@@ -1,0 +1,385 @@
+/*
+ * The accelerator: wires front end, privileged state, mmu, cache and back end, and offers them as
+ * struct accel_ops. runner.h says how its threads get on with each other.
+ */
+#include "xlate/xlate.h"
+
+#include "xlate/front/riscv64/front.h"
+#include "xlate/runner.h"
+#include "xlate/sys/riscv64/riscv64.h"
+
+#include <errno.h>
+
+static const struct guest {
+    const struct xl_front *front;
+    const struct xl_sys *sys;
+} guests[] = {
+    {&xl_front_riscv64, &riscv64_sys},
+};
+
+static const struct back_slow slow = {
+    .load = mmu_load, .store = mmu_store, .rmw = mmu_rmw, .cas = mmu_cas, .sc = mmu_sc};
+
+static struct xlate *xlate_from(struct accel *accel)
+{
+    return container_of(accel, struct xlate, accel);
+}
+
+static struct runner *runner_from(struct vcpu *vcpu)
+{
+    return runner_of(container_of(vcpu, struct xl_cpu, vcpu));
+}
+
+/* --- the accelerator ------------------------------------------------------------------------------- */
+
+static bool check_config(const struct accel_config *config, GError **err)
+{
+    if (config->vcpus < 1 || config->vcpus > LIMIT_VCPUS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "%u virtual CPUs: a machine has 1 to %d",
+                        config->vcpus, LIMIT_VCPUS);
+    if (!config->timebase_hz)
+        return vmd_fail(err, VMD_ERROR_INVALID, "the guest's time register needs a frequency");
+    if (!config->firmware_mode && !config->hypercall)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "harts without a firmware need a handler for its calls");
+    return true;
+}
+
+static const struct guest *find_guest(enum isa isa)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(guests); i++) {
+        if (guests[i].front->isa == isa)
+            return &guests[i];
+    }
+    return NULL;
+}
+
+/* The cache asks every vCPU to pass a safepoint: taking any request does. */
+static void kick_all(void *opaque)
+{
+    struct xlate *x = opaque;
+
+    for (unsigned i = 0; i < x->accel.config.vcpus; i++) {
+        if (x->runner[i])
+            __atomic_fetch_or(&x->runner[i]->cpu->request, (uint32_t)XL_REQ_PASS, __ATOMIC_SEQ_CST);
+    }
+}
+
+static bool make_back(struct xlate *x, GError **err)
+{
+    struct back_config config = {
+        .cache = x->cache,
+        .n_slots = x->front->n_slots,
+        .hot_slots = x->front->hot_slots,
+        .hot_fslots = x->front->hot_fslots,
+        .helpers = x->sys->helpers,
+        .n_helpers = x->front->n_helpers,
+        .slow = slow,
+        .features = BACK_ALL,
+    };
+
+    return x->accel.config.tier == 0 || back_new(&config, &x->back, err);
+}
+
+static void xlate_free(struct accel *accel)
+{
+    struct xlate *x = xlate_from(accel);
+    struct mem_listener listener = {.code_written = xlate__code_written, .opaque = x};
+
+    mem_map_remove_listener(x->accel.config.mem, &listener);
+    xlate__timers_stop(x);
+    back_free(x->back);
+    cache_free(x->cache);
+    pthread_cond_destroy(&x->passed);
+    pthread_mutex_destroy(&x->lock);
+    g_free(x);
+}
+
+static bool xlate_create(const struct accel_config *config, struct accel **out, GError **err)
+{
+    const struct guest *guest = find_guest(config->isa);
+    struct mem_listener listener = {.code_written = xlate__code_written};
+    struct cache_config cache_config = {.limit = config->code_cache_bytes, .kick = kick_all};
+
+    if (!guest)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "the translator runs riscv64 guests only, so far");
+    if (!check_config(config, err))
+        return false;
+    struct xlate *x = g_new0(struct xlate, 1);
+    x->accel = (struct accel){.ops = &xlate_accel_ops, .config = *config};
+    x->front = guest->front;
+    x->sys = guest->sys;
+    x->epoll_fd = x->stop_fd = -1;
+    pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->passed, NULL);
+    listener.opaque = cache_config.opaque = x;
+    mem_map_add_listener(config->mem, &listener);
+    if (!cache_new(&cache_config, &x->cache, err) || !make_back(x, err) ||
+        !xlate__timers_start(x, err)) {
+        xlate_free(&x->accel);
+        return false;
+    }
+    *out = &x->accel;
+    return true;
+}
+
+/* --- vCPUs ------------------------------------------------------------------------------------------ */
+
+static const struct xl_host host = {
+    .fence_code = xlate__fence_code, .timer = xlate__timer_set, .attend = xlate__attend};
+
+static void init_locks(struct runner *r)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->wake, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static void runner_free(struct runner *r)
+{
+    xlate__timer_free(r);
+    r->x->runner[r->cpu->vcpu.index] = NULL;
+    if (r->cpu->mmu) {
+        r->x->sys->fini(r->cpu);
+        mmu_fini(r->cpu);
+    }
+    cache_user_free(r->user);
+    back_compiler_free(r->compiler);
+    interp_free(r->interp);
+    ir_unit_free(r->unit);
+    pthread_cond_destroy(&r->wake);
+    pthread_mutex_destroy(&r->lock);
+    free(r->cpu);
+    g_free(r);
+}
+
+static void xlate_vcpu_free(struct vcpu *vcpu)
+{
+    runner_free(runner_from(vcpu));
+}
+
+static struct xl_cpu *cpu_new(struct xlate *x, unsigned index)
+{
+    void *cpu;
+
+    if (posix_memalign(&cpu, 64, x->sys->cpu_size))
+        return NULL;
+    memset(cpu, 0, x->sys->cpu_size);
+    ((struct xl_cpu *)cpu)->vcpu = (struct vcpu){.accel = &x->accel, .index = index};
+    ((struct xl_cpu *)cpu)->host = &host;
+    ((struct xl_cpu *)cpu)->fp_rm = IR_RM_RNE;
+    return cpu;
+}
+
+static bool xlate_vcpu_create(struct accel *accel, unsigned index, struct vcpu **out, GError **err)
+{
+    struct xlate *x = xlate_from(accel);
+    struct interp_config interp = {
+        .helpers = x->sys->helpers, .n_helpers = x->front->n_helpers, .slow = slow};
+    struct mmu_code_ops code = {.page_written = xlate__page_written, .opaque = x};
+
+    g_assert(index < accel->config.vcpus && !x->runner[index]);
+    struct xl_cpu *cpu = cpu_new(x, index);
+    if (!cpu)
+        return vmd_set_errno(err, ENOMEM, "virtual CPU %u", index);
+    struct runner *r = g_new0(struct runner, 1);
+    *r = (struct runner){.x = x, .cpu = cpu, .link = CACHE_NO_LINK, .deadline = UINT64_MAX,
+                         .timer_fd = -1};
+    init_locks(r);
+    x->runner[index] = r;
+    if (!xlate__timer_new(r, err)) {
+        runner_free(r);
+        return false;
+    }
+    r->unit = ir_unit_new();
+    r->interp = interp_new(&interp);
+    r->compiler = x->back ? back_compiler_new(x->back) : NULL;
+    mmu_init(cpu, accel->config.mem, x->sys, &code);
+    r->user = cache_user_new(x->cache, cpu);
+    x->sys->init(cpu);
+    *out = &cpu->vcpu;
+    return true;
+}
+
+static void xlate_vcpu_reset(struct vcpu *vcpu, const struct vcpu_start *start)
+{
+    struct runner *r = runner_from(vcpu);
+
+    r->state_lent = false;
+    r->x->sys->reset(r->cpu, start);
+}
+
+static const char *xlate_vcpu_error(struct vcpu *vcpu)
+{
+    return "";
+}
+
+static void xlate_vcpu_kick(struct vcpu *vcpu)
+{
+    xlate__request(runner_from(vcpu), XL_REQ_KICK);
+}
+
+static void xlate_vcpu_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
+{
+    struct runner *r = runner_from(vcpu);
+
+    r->x->sys->set_irq(r->cpu, irq, level);
+}
+
+static void xlate_vcpu_info(struct vcpu *vcpu, struct accel_vcpu_info *out)
+{
+    struct runner *r = runner_from(vcpu);
+
+    out->halted = __atomic_load_n(&r->asleep, __ATOMIC_RELAXED);
+    out->interrupts = __atomic_load_n(&r->cpu->count.interrupts, __ATOMIC_RELAXED);
+}
+
+static const struct state_desc *xlate_vcpu_state(struct vcpu *vcpu, void **object)
+{
+    struct runner *r = runner_from(vcpu);
+
+    r->state_lent = true;
+    *object = r->cpu;
+    return r->x->sys->state;
+}
+
+static void xlate_clock_changed(struct accel *accel)
+{
+    struct xlate *x = xlate_from(accel);
+
+    for (unsigned i = 0; i < accel->config.vcpus; i++) {
+        if (x->runner[i])
+            x->runner[i]->timer_changed = true;
+    }
+}
+
+/* --- statistics ---------------------------------------------------------------------------------------- */
+
+static size_t add_row(struct accel_stat *rows, size_t n, size_t most, const char *name,
+                      uint64_t value)
+{
+    if (n < most)
+        rows[n++] = (struct accel_stat){name, value};
+    return n;
+}
+
+#define COUNTER(r, name) __atomic_load_n(&(r)->cpu->count.name, __ATOMIC_RELAXED)
+
+/* Name of a row, counter of struct xl_counters. */
+#define VCPU_COUNTERS(_)                                                                           \
+    _("blocks", entries) _("lookups", lookups) _("hits", hits) _("tlb_misses", tlb_misses)         \
+    _("page_walks", walks) _("slow_accesses", slow_accesses) _("faults", faults)                   \
+    _("interrupts", interrupts) _("interpreted_instructions", interpreted)
+
+static size_t xlate_vcpu_stats(struct vcpu *vcpu, struct accel_stat *rows, size_t most)
+{
+    struct runner *r = runner_from(vcpu);
+    size_t n = 0;
+
+#define ROW(text, name) n = add_row(rows, n, most, text, COUNTER(r, name));
+    VCPU_COUNTERS(ROW)
+#undef ROW
+    return n;
+}
+
+static size_t add_sums(struct xlate *x, struct accel_stat *rows, size_t n, size_t most)
+{
+    struct xl_counters sum = {0};
+
+    for (unsigned i = 0; i < x->accel.config.vcpus; i++) {
+        if (!x->runner[i])
+            continue;
+#define ADD(text, name) sum.name += COUNTER(x->runner[i], name);
+        VCPU_COUNTERS(ADD)
+#undef ADD
+    }
+#define ROW(text, name) n = add_row(rows, n, most, text, sum.name);
+    VCPU_COUNTERS(ROW)
+#undef ROW
+    return n;
+}
+
+static size_t add_patterns(struct xlate *x, struct accel_stat *rows, size_t n, size_t most)
+{
+#define IR_PATTERN(NAME, text, doc) "pattern." text,
+    static const char *const names[] = {
+#include "xlate/ir/patterns.inc"
+    };
+#undef IR_PATTERN
+
+    for (unsigned p = 0; p < IR_PATTERN_COUNT; p++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < x->accel.config.vcpus; i++)
+            sum += x->runner[i] ? __atomic_load_n(&x->runner[i]->patterns[p], __ATOMIC_RELAXED) : 0;
+        n = add_row(rows, n, most, names[p], sum);
+    }
+    return n;
+}
+
+static size_t xlate_stats(struct accel *accel, struct accel_stat *rows, size_t most)
+{
+    struct xlate *x = xlate_from(accel);
+    struct cache_stats s;
+    size_t n = 0;
+
+    cache_stats(x->cache, &s);
+    const struct accel_stat fixed[] = {
+        {"len", s.units},
+        {"bytes", s.used_bytes},
+        {"code_bytes", s.code_bytes},
+        {"limit_bytes", s.limit},
+        {"translations", s.translated_units},
+        {"translated_instructions", s.translated_guest},
+        {"translated_bytes", s.translated_bytes},
+        {"translation_ns", s.translation_ns},
+        {"linked_edges", s.links_direct + s.links_cross},
+        {"cross_page_links", s.links_cross},
+        {"jump_cache_fills", s.links_indirect},
+        {"unlinked_edges", s.unlinks},
+        {"evictions", s.evicted_units},
+        {"invalidations", s.invalidated_units},
+        {"invalidated_pages", s.invalidations},
+        {"clears", s.clears},
+        {"waits", s.waits},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++)
+        n = add_row(rows, n, most, fixed[i].name, fixed[i].value);
+    n = add_sums(x, rows, n, most);
+    return add_patterns(x, rows, n, most);
+}
+
+static void xlate_code_clear(struct accel *accel)
+{
+    cache_clear(xlate_from(accel)->cache);
+}
+
+static bool xlate_code_limit(struct accel *accel, uint64_t bytes, GError **err)
+{
+    return cache_set_limit(xlate_from(accel)->cache, bytes, err);
+}
+
+const struct accel_ops xlate_accel_ops = {
+    .name = "xlate",
+    .create = xlate_create,
+    .free = xlate_free,
+    .vcpu_create = xlate_vcpu_create,
+    .vcpu_free = xlate_vcpu_free,
+    .vcpu_reset = xlate_vcpu_reset,
+    .vcpu_run = xlate__run,
+    .vcpu_error = xlate_vcpu_error,
+    .vcpu_kick = xlate_vcpu_kick,
+    .vcpu_set_irq = xlate_vcpu_set_irq,
+    .vcpu_info = xlate_vcpu_info,
+    .vcpu_stats = xlate_vcpu_stats,
+    .vcpu_state = xlate_vcpu_state,
+    .fence = xlate__fence,
+    .clock_changed = xlate_clock_changed,
+    .stats = xlate_stats,
+    .code_clear = xlate_code_clear,
+    .code_limit = xlate_code_limit,
+};
