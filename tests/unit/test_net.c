@@ -101,6 +101,7 @@ static uint16_t fold16(uint32_t sum)
 
 /* A frame as it grows. */
 struct frame {
+    uint8_t pad[2] __attribute__((aligned(8))); /* what follows the Ethernet header is aligned */
     uint8_t data[NET_FRAME_MAX];
     size_t n;
     struct virtio_net_hdr_v1 hdr;
@@ -109,7 +110,8 @@ struct frame {
 static void add(struct frame *f, const void *data, size_t n)
 {
     ck_assert_uint_le(f->n + n, sizeof(f->data));
-    memcpy(f->data + f->n, data, n);
+    if (n)
+        memcpy(f->data + f->n, data, n);
     f->n += n;
 }
 
