@@ -5,8 +5,8 @@
 
 Prints one line "file:line: what is wrong" a finding and exits with 1 if there is any. What is
 checked: the include arrows of arrows.txt, the form of includes and headers, words that have no place
-in the tree, tests that nobody runs. With the build folder also: C files that nobody
-compiles, and mutable file-scope state where there must be none.
+in the tree, tests that nobody runs, limits that nobody keeps. With the build folder also: C
+files that nobody compiles, and mutable file-scope state where there must be none.
 """
 import argparse
 import collections
@@ -24,7 +24,7 @@ MUST_EXIST = ("base", "mem", "accel", "xlate", "machine", "proto", "vm", "daemon
 FREE = ("tests", "bench", "guest")
 NOT_OURS = re.compile(r"^(build.*|\.git|\.cache|__pycache__|shared)$")
 TEXT = {".c", ".h", ".inc", ".S", ".py", ".sh", ".md", ".txt", ".build", ".in", ".service", ".socket",
-        ".scn"}
+        ".scn", ".schema"}
 
 # Pattern, the files it must not be in (by suffix; () is any), why. Split words keep this file clean.
 WORDS = (
@@ -166,6 +166,20 @@ def check_tests_run(tree):
                 yield Finding(path, 1, f"is not in the list of {folder}/meson.build")
 
 
+def check_limits(tree):
+    """Every limit is kept by somebody: code that names LIMIT_X, or a bound X of the schema."""
+    used = set()
+    for path, lines in tree.of(".c", ".h", ".schema"):
+        if path.split("/", 1)[0] not in FREE:
+            pattern = r"[A-Z][A-Z0-9_]+" if path.endswith(".schema") else r"(?<=\bLIMIT_)[A-Z0-9_]+"
+            for line in lines:
+                used.update(re.findall(pattern, line))
+    for number, line in enumerate(tree.files.get("base/limits.inc", []), 1):
+        match = re.match(r"LIMIT\((\w+),", line)
+        if match and match[1] not in used:
+            yield Finding("base/limits.inc", number, f"nothing keeps LIMIT_{match[1]}")
+
+
 def check_compiled(tree, build):
     """Every C file of the product is compiled by somebody."""
     commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
@@ -206,6 +220,7 @@ def check(top, build=None, sanitized=False):
     yield from check_headers(tree)
     yield from check_words(tree)
     yield from check_tests_run(tree)
+    yield from check_limits(tree)
     if build:
         yield from check_compiled(tree, build)
         if not sanitized:  # sanitizers add variables of their own

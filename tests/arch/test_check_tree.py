@@ -20,6 +20,8 @@ def header(path, text=""):
 # A tree without a fault.
 GOOD = {
     "base/base.h": header("base/base.h"),
+    "base/limits.inc": 'LIMIT(VM_NAME, 64, "bytes", "of a name")\nLIMIT(VCPUS, 8, "", "")\n',
+    "proto/schema/types.schema": 'string vm_name 1..VM_NAME "A name."\n',
     "mem/mem.h": header("mem/mem.h"),
     "accel/accel.h": header("accel/accel.h"),
     "xlate/cpu.h": header("xlate/cpu.h"),
@@ -31,7 +33,8 @@ GOOD = {
     "machine/bus/bus.h": header("machine/bus/bus.h"),
     "machine/virtio/blk.c": source("machine/bus/bus.h", "mem/mem.h"),
     "proto/jsonrpc/jsonrpc.h": header("proto/jsonrpc/jsonrpc.h"),
-    "vm/vm.c": source("accel/accel.h", "machine/bus/bus.h", "proto/jsonrpc/jsonrpc.h"),
+    "vm/vm.c": source("accel/accel.h", "machine/bus/bus.h", "proto/jsonrpc/jsonrpc.h") +
+               "int vcpus = LIMIT_VCPUS;\n",
     "daemon/main.c": source("proto/jsonrpc/jsonrpc.h"),
     "vmctl/main.c": source("proto/jsonrpc/jsonrpc.h"),
     "tests/unit/meson.build": LIST,
@@ -47,8 +50,8 @@ FAULTS = (
      'machine/boards/virt.c:2: includes "xlate/xlate.h"'),
     ("xlate knows machine", {"xlate/xlate.c": source("base/base.h", "machine/bus/bus.h")},
      'xlate/xlate.c:3: includes "machine/bus/bus.h"'),
-    ("vm reaches into xlate", {"vm/vm.c": source("xlate/ir/ir.h")},
-     'vm/vm.c:2: includes "xlate/ir/ir.h"'),
+    ("vm reaches into xlate", {"vm/main.c": source("xlate/ir/ir.h")},
+     'vm/main.c:2: includes "xlate/ir/ir.h"'),
     ("back end knows a guest", {"xlate/back/x86_64/emit.c": source("xlate/sys/riscv64/sys.h")},
      'xlate/back/x86_64/emit.c:2: includes "xlate/sys/riscv64/sys.h"'),
     ("front end knows a back end", {"xlate/front/riscv64/decode.c": source("xlate/back/x86_64/x.h")},
@@ -79,12 +82,15 @@ FAULTS = (
     ("path of a machine", {"docs/x.md": "see /wor" "k/main\n"}, "docs/x.md:1: '/wor" "k/'"),
     ("unfinished work", {"mem/mem.c": "/* x */\n// TO" "DO: more\n"}, "mem/mem.c:2: 'TO" "DO'"),
     ("mirror", {"tools/a.py": "x\nhttp://deb.debi" "an.org/\n"}, "tools/a.py:2:"),
-    ("main loop", {"vm/vm.c": "/* x */\n g_main_loop_run(l);\n"}, "vm/vm.c:2: 'g_main_loop_'"),
-    ("typedef", {"vm/vm.c": "/* x */\ntypedef struct vm {\n"}, "vm/vm.c:2: 'typedef struct vm {'"),
+    ("main loop", {"vm/main.c": "/* x */\n g_main_loop_run(l);\n"}, "vm/main.c:2: 'g_main_loop_'"),
+    ("typedef", {"vm/main.c": "/* x */\ntypedef struct vm {\n"}, "vm/main.c:2: 'typedef struct vm {'"),
     ("test nobody runs", {"tests/unit/test_mem.c": source()},
      "tests/unit/test_mem.c:1: is not in the list"),
     ("scenario nobody runs", {"tests/scenario/boot.scn": "", "tests/scenario/meson.build": ""},
      "tests/scenario/boot.scn:1: is not in the list"),
+    ("limit nobody keeps", {"base/limits.inc": 'LIMIT(A, 1, "", "")\nLIMIT(B, 1, "", "")\n',
+                            "proto/schema/types.schema": "", "vm/vm.c": "/* x */\nint a = LIMIT_A;\n"},
+     "base/limits.inc:2: nothing keeps LIMIT_B"),
     ("missing folder", {"docs/man/x": None}, "docs/man:0: is missing"),
 )
 
