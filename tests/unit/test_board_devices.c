@@ -279,6 +279,66 @@ START_TEST(plic_refuses_impossible_state)
 }
 END_TEST
 
+/*
+ * Devices on threads of their own raise their lines; a hart claims, serves (which lowers the line)
+ * and completes. No request is lost, and each is served once.
+ */
+enum { RAISERS = 3, RAISES = 2000 };
+
+struct raiser {
+    struct irq_line line;
+    unsigned raised, served; /* atomic; a device raises again only once it was served */
+    GThread *thread;
+};
+
+static gpointer raise_lines(gpointer arg)
+{
+    struct raiser *r = arg;
+
+    for (unsigned i = 0; i < RAISES; i++) {
+        __atomic_store_n(&r->raised, i + 1, __ATOMIC_SEQ_CST);
+        irq_line_set(&r->line, true);
+        while (__atomic_load_n(&r->served, __ATOMIC_SEQ_CST) != i + 1)
+            g_thread_yield();
+    }
+    return NULL;
+}
+
+START_TEST(plic_threads)
+{
+    struct plic_rig p;
+    struct raiser raisers[RAISERS + 1] = {0}; /* by source number */
+    unsigned served = 0;
+    uint64_t source;
+
+    plic_begin(&p);
+    mem_map_device_write(p.mem, ENABLE(1, 0), 4, 0xffffffff);
+    for (unsigned i = 1; i <= RAISERS; i++) {
+        mem_map_device_write(p.mem, PRIO(i), 4, i);
+        raisers[i].line = plic_line(p.plic, i);
+        raisers[i].thread = g_thread_new("raiser", raise_lines, &raisers[i]);
+    }
+    while (served < RAISERS * RAISES) {
+        mem_map_device_read(p.mem, CLAIM(1), 4, &source);
+        if (!source) {
+            g_thread_yield();
+            continue;
+        }
+        struct raiser *r = &raisers[source];
+        irq_line_set(&r->line, false);
+        if (__atomic_load_n(&r->raised, __ATOMIC_SEQ_CST) != r->served + 1)
+            ck_abort_msg("source %u was claimed though it asked for nothing", (unsigned)source);
+        mem_map_device_write(p.mem, CLAIM(1), 4, source);
+        served++;
+        __atomic_store_n(&r->served, r->served + 1, __ATOMIC_SEQ_CST);
+    }
+    for (unsigned i = 1; i <= RAISERS; i++)
+        g_thread_join(raisers[i].thread);
+    ck_assert(!p.irq.irq[0][HART_IRQ_S_EXT]);
+    plic_end(&p);
+}
+END_TEST
+
 /* --- 16550A ------------------------------------------------------------------------------- */
 
 enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR, FCR = IIR };
@@ -539,6 +599,39 @@ START_TEST(uart_flush)
         out(&r, DATA, (uint8_t)*s);
     board_console_flush(r.board);
     ck_assert_str_eq(r.output->str, "last words\n");
+    rig_end(&r);
+}
+END_TEST
+
+enum { TYPED = 200000 };
+
+static gpointer type_bytes(gpointer arg)
+{
+    struct rig *r = arg;
+
+    for (unsigned i = 0; i < TYPED; i++) {
+        while (!(in(r, LSR) & 0x20))
+            g_thread_yield();
+        out(r, DATA, (uint8_t)(i * 5));
+    }
+    return NULL;
+}
+
+/* A vCPU writes while the loop gives to the backend: every byte arrives, in order. */
+START_TEST(uart_threads)
+{
+    struct rig r;
+
+    uart_begin(&r);
+    GThread *vcpu = g_thread_new("vcpu", type_bytes, &r);
+    while (r.output->len < TYPED)
+        uv_run(&r.loop, UV_RUN_ONCE);
+    g_thread_join(vcpu);
+    ck_assert_uint_eq(r.output->len, TYPED);
+    for (unsigned i = 0; i < TYPED; i++) {
+        if ((uint8_t)r.output->str[i] != (uint8_t)(i * 5))
+            ck_abort_msg("byte %u is wrong", i);
+    }
     rig_end(&r);
 }
 END_TEST
@@ -888,6 +981,7 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, plic_scripts, 0, G_N_ELEMENTS(plic_rows));
+    tcase_add_test(tc, plic_threads);
     tcase_add_test(tc, plic_state);
     tcase_add_test(tc, plic_refuses_impossible_state);
     tcase_add_test(tc, uart_autoconfig);
@@ -898,6 +992,7 @@ int main(void)
     tcase_add_test(tc, uart_slow_backend);
     tcase_add_test(tc, uart_input_flow);
     tcase_add_test(tc, uart_flush);
+    tcase_add_test(tc, uart_threads);
     tcase_add_test(tc, aclint_registers);
     tcase_add_test(tc, aclint_timer_fires);
     tcase_add_test(tc, rtc_time);
