@@ -18,6 +18,7 @@ static const char *const f_names[] = {
     "fs6", "fs7", "fs8", "fs9", "fs10", "fs11", "ft8", "ft9", "ft10", "ft11",
 };
 static const char *const rm_names[] = {"rne", "rtz", "rdn", "rup", "rmm", "?", "?", "dyn"};
+enum { RM_DYNAMIC = 7 };
 
 /* A buffer that fills up and stays terminated. */
 struct text {
@@ -95,7 +96,7 @@ static void put_operand(struct text *out, const char *word, size_t length,
     }
     if (!strncmp(word, "csr", length))
         put_csr(out, insn->csr);
-    else if (!strncmp(word, "rm", length))
+    else if (!strncmp(word, "rm", length) || !strncmp(word, "exact", length))
         put(out, "%s", rm_names[insn->rm]);
     else if (!strncmp(word, "pred", length))
         put_fence(out, insn->pred);
@@ -111,6 +112,10 @@ static void put_operands(struct text *out, const char *format, const struct rv_i
     while (*format) {
         size_t length = strspn(format, "abcdefghijklmnopqrstuvwxyz0123456789");
 
+        if (!strcmp(format, ",rm") && insn->rm == RM_DYNAMIC) /* what one means by none */
+            break;
+        if (!strcmp(format, ",exact") && insn->rm == 0) /* nothing to round */
+            break;
         if (length)
             put_operand(out, format, length, insn, pc);
         else
