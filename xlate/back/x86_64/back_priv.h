@@ -18,6 +18,7 @@
 
 #include "xlate/back/back.h"
 #include "xlate/back/x86_64/asm.h"
+#include "xlate/xlate_priv.h"
 
 enum {
     NO_REG = 255,
@@ -29,7 +30,9 @@ enum {
     MOST_COLD = 1024,
     MOST_BLOCKS = 64,
     MOST_FIXUPS = 512,
-    HOT_STEP = 640,  /* most bytes that one insn takes, hot and cold */
+    HOT_STEP = 1024,  /* most bytes of an insn, but for those that move all there is */
+    CALL_STEP = 4096,
+    PARAM_STEP = 48,
     COLD_STEP = 256,
 };
 

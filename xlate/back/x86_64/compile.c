@@ -126,6 +126,15 @@ static void place_params(struct back_compiler *c)
     }
 }
 
+static uint32_t most_bytes(const struct back_compiler *c, const struct ir_insn *insn)
+{
+    if (insn->op == IR_CALL)
+        return CALL_STEP;
+    if (insn->op == IR_BR)
+        return HOT_STEP + PARAM_STEP * c->unit->block[insn->block[0]].n_params;
+    return HOT_STEP;
+}
+
 static void compile_block(struct back_compiler *c)
 {
     const struct ir_block *block = &c->unit->block[c->block];
@@ -134,7 +143,7 @@ static void compile_block(struct back_compiler *c)
     c->block_at[c->block] = c->a.at;
     for (c->idx = block->first; c->idx < block->end && !c->full; c->idx++) {
         c->skip_next = false;
-        if (c->a.at + HOT_STEP > c->hot_end)
+        if (c->a.at + most_bytes(c, &c->unit->insn[c->idx]) > c->hot_end)
             c->full = true;
         else
             compile_insn(c, &c->unit->insn[c->idx]);

@@ -162,7 +162,6 @@ void back__cold_edge(struct back_compiler *c, struct cold *cold)
         asm_jmp_to(&c->a, back__stub(c, STUB_POLL_ABS));
         return;
     case COLD_LANDING: /* rax is the return address */
-        cold->kind = COLD_LINK_ABS;
         link_jump(c, -1, COLD_LINK_ABS, true);
         return;
     case COLD_LINK:
@@ -219,32 +218,25 @@ static void brif(struct back_compiler *c, const struct ir_insn *insn)
     }
 }
 
-/* Parameters live on the stack. All are read before one is written: arguments may be parameters of
- * the same block. */
+/* Parameters live on the stack. All arguments are read before one is written: they may be
+ * parameters of the same block. */
 static void br(struct back_compiler *c, const struct ir_insn *insn)
 {
     const struct ir_block *to = &c->unit->block[insn->block[0]];
     const uint32_t *arg = &c->unit->param[insn->params];
-    uint32_t n = to->n_params, direct = 0;
+    uint32_t n = to->n_params, at = c->n_stack;
 
-    for (uint32_t i = 0; i < n; i++) {
-        bool is_param = back__insn(c, arg[i])->op == IR_PARAM;
-        if (!is_param && n == 1)
-            direct = 1;
+    if (at + n > STACK_SLOTS) {
+        c->full = true;
+        return;
     }
-    if (direct) {
-        back__store_value(c, arg[0], STACK_MEM(c->value[to->first].stack));
-    } else {
-        if (c->n_stack + n > STACK_SLOTS) {
-            c->full = true;
-            return;
-        }
-        for (uint32_t i = 0; i < n; i++)
-            back__store_value(c, arg[i], STACK_MEM(c->n_stack + i));
-        for (uint32_t i = 0; i < n; i++) {
-            asm_rm(&c->a, A_MOV, true, RAX, STACK_MEM(c->n_stack + i));
-            asm_rm(&c->a, A_MOV_ST, true, RAX, STACK_MEM(c->value[to->first + i].stack));
-        }
+    for (uint32_t i = 0; i < n; i++)
+        c->in_stack[c->n_stack++] = c->idx; /* nobody else's */
+    for (uint32_t i = 0; i < n; i++)
+        back__store_value(c, arg[i], STACK_MEM(at + i));
+    for (uint32_t i = 0; i < n; i++) {
+        asm_rm(&c->a, A_MOV, true, RAX, STACK_MEM(at + i));
+        asm_rm(&c->a, A_MOV_ST, true, RAX, STACK_MEM(c->value[to->first + i].stack));
     }
     back__jump_block(c, -1, insn->block[0]);
 }

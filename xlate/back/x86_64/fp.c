@@ -152,7 +152,7 @@ static bool canon_follows(const struct back_compiler *c)
 
 /* The host's FMA does not raise NV for 0 x inf with a quiet NaN addend: NaN results are looked at
  * again. They are made canonical there too when that is what follows. */
-static void fma(struct back_compiler *c, const struct ir_insn *insn)
+static void fused(struct back_compiler *c, const struct ir_insn *insn)
 {
     static const enum asm_op ops[] = {A_FMADD231, A_FNMADD231, A_FMSUB231, A_FNMSUB231};
 
@@ -503,7 +503,7 @@ void back__fp_op(struct back_compiler *c, const struct ir_insn *insn)
 {
     static void (*const ops[])(struct back_compiler *, const struct ir_insn *) = {
         [IR_FADD] = arith,     [IR_FSUB] = arith,           [IR_FMUL] = arith,
-        [IR_FDIV] = arith,     [IR_FSQRT] = arith,          [IR_FMA] = fma,
+        [IR_FDIV] = arith,     [IR_FSQRT] = arith,          [IR_FMA] = fused,
         [IR_FMIN] = minmax,    [IR_FMAX] = minmax,          [IR_FCMP] = fcmp,
         [IR_FCLASS] = slow_op, [IR_FNEG] = sign,            [IR_FABS] = sign,
         [IR_FSGNJ] = sign_of_other, [IR_FSGNJN] = sign_of_other, [IR_FSGNJX] = sign_of_other,
