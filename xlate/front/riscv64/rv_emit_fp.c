@@ -52,6 +52,13 @@ static uint32_t get(struct rv_translation *t, enum ir_type type, unsigned number
     return type == IR_F64 ? bits : ir_un(t->unit, IR_UNBOX, IR_F32, bits);
 }
 
+/* rs2, where A is rs1's value. */
+static uint32_t get_second(struct rv_translation *t, enum ir_type type, const struct rv_insn *i,
+                           uint32_t a)
+{
+    return i->rs2 == i->rs1 ? a : get(t, type, i->rs2);
+}
+
 static void set(struct rv_translation *t, enum ir_type type, unsigned number, uint32_t value)
 {
     if (type == IR_F32)
@@ -116,7 +123,7 @@ static void fop(struct rv_translation *t, const struct rv_insn *i, enum ir_type 
 
     if (!ready_to_round(t, i, &rm))
         return;
-    uint32_t a = get(t, type, i->rs1), b = get(t, type, i->rs2);
+    uint32_t a = get(t, type, i->rs1), b = get_second(t, type, i, a);
     set_canonical(t, type, i->rd, ir_fp(t->unit, op, type, rm, a, b));
 }
 
@@ -147,7 +154,7 @@ static void multiply_add(struct rv_translation *t, const struct rv_insn *i, enum
 
     if (!ready_to_round(t, i, &rm))
         return;
-    uint32_t a = get(t, type, i->rs1), b = get(t, type, i->rs2), c = get(t, type, i->rs3);
+    uint32_t a = get(t, type, i->rs1), b = get_second(t, type, i, a), c = get(t, type, i->rs3);
     set_canonical(t, type, i->rd, ir_fma(t->unit, type, rm, negate, a, b, c));
 }
 
@@ -167,7 +174,7 @@ static void fminmax(struct rv_translation *t, const struct rv_insn *i, enum ir_t
 {
     if (!ready(t, i, true))
         return;
-    uint32_t a = get(t, type, i->rs1), b = get(t, type, i->rs2);
+    uint32_t a = get(t, type, i->rs1), b = get_second(t, type, i, a);
     set(t, type, i->rd, ir_fp(t->unit, op, type, IR_RM_DYN, a, b));
 }
 
@@ -186,7 +193,7 @@ static void fsgn(struct rv_translation *t, const struct rv_insn *i, enum ir_type
 {
     if (!ready(t, i, true))
         return;
-    uint32_t a = get(t, type, i->rs1), b = get(t, type, i->rs2);
+    uint32_t a = get(t, type, i->rs1), b = get_second(t, type, i, a);
     set(t, type, i->rd, ir_fp(t->unit, op, type, IR_RM_DYN, a, b));
 }
 
@@ -207,7 +214,7 @@ static void fcmp(struct rv_translation *t, const struct rv_insn *i, enum ir_type
 {
     if (!ready(t, i, true))
         return;
-    uint32_t a = get(t, type, i->rs1), b = get(t, type, i->rs2);
+    uint32_t a = get(t, type, i->rs1), b = get_second(t, type, i, a);
     rv_set_x(t, i->rd, ir_fcmp(t->unit, cond, type, a, b));
 }
 

@@ -37,6 +37,10 @@ void rv_emit_opw(struct rv_translation *t, const struct rv_insn *i, uint32_t op)
 
 void rv_emit_opiw(struct rv_translation *t, const struct rv_insn *i, uint32_t op)
 {
+    if (i->imm == 0) { /* sext.w: nothing where the value is extended already */
+        rv_emit_sext(t, i, 32);
+        return;
+    }
     rv_set_w(t, i->rd, ir_bini(t->unit, op, IR_I32, rv_w(t, i->rs1), i->imm));
 }
 
