@@ -49,6 +49,7 @@ struct runner {
     struct cache_user *user;
     struct back_compiler *compiler; /* NULL: interprets */
     struct interp *interp;
+    struct kept *kept; /* IR of units, where they are all interpreted; else NULL */
     struct ir_unit *unit;
     uint32_t link;     /* edge that left generated code for cpu->pc, or CACHE_NO_LINK */
     bool state_lent;   /* accel_vcpu_state() was called: the state may have been loaded */
@@ -152,6 +153,10 @@ enum xlate_found {
     XLATE_AGAIN,       /* look at requests, then try again */
     XLATE_FAULTED,     /* cpu->fault is set */
 };
+
+struct kept *xlate__kept_new(void);
+/* Takes NULL. */
+void xlate__kept_free(struct kept *kept);
 
 /* Finds or makes the unit for cpu->pc and mode. */
 enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct back_exit *out);

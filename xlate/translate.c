@@ -5,6 +5,7 @@
  * both pages are looked up. The cache has one unit for its address; where that was made with another
  * second page, the instruction is interpreted.
  */
+#include "xlate/opt/opt.h"
 #include "xlate/runner.h"
 
 #include <errno.h>
@@ -13,6 +14,9 @@ enum {
     INSN_MOST = 16,  /* no guest instruction is longer */
     TRIES = 4,       /* translations of a page that is written meanwhile */
     INSNS_MOST = LIMIT_XLATE_BLOCK_INSNS,
+    KEPT = 4096,
+    KEPT_BYTES = 128,
+    KEPT_INSNS = 32,
 };
 
 #define PAGE_MASK (MEM_PAGE_SIZE - 1)
@@ -37,6 +41,7 @@ static void translate(struct runner *r, const struct origin *o, uint32_t max_ins
     source.max_insns = max_insns;
     ir_unit_clear(r->unit);
     r->x->front->translate(&source, r->unit);
+    opt_unit(r->unit, r->x->sys->helpers);
 }
 
 /*
@@ -78,18 +83,73 @@ static bool find_origin(struct runner *r, struct origin *o)
     return left >= INSN_MOST || look_across(r, o);
 }
 
-static enum xlate_found interpret(struct runner *r, const struct origin *o, struct back_exit *out)
+static enum xlate_found run_unit(struct runner *r, const struct ir_unit *unit, struct back_exit *out)
 {
     struct xl_cpu *cpu = r->cpu;
 
-    translate(r, o, o->crosses ? 1 : INSNS_MOST);
     if (!xlate__enter(r))
         return XLATE_AGAIN;
     cpu->pc_page = cpu->pc & ~PAGE_MASK;
-    cpu->count.interpreted += r->unit->n_guest;
-    *out = (struct back_exit){.leave = interp_run(r->interp, cpu, r->unit), .link = CACHE_NO_LINK};
+    cpu->count.interpreted += unit->n_guest;
+    *out = (struct back_exit){.leave = interp_run(r->interp, cpu, unit), .link = CACHE_NO_LINK};
     xlate__leave(r);
     return XLATE_INTERPRETED;
+}
+
+static enum xlate_found interpret(struct runner *r, const struct origin *o, struct back_exit *out)
+{
+    translate(r, o, o->crosses ? 1 : INSNS_MOST);
+    return run_unit(r, r->unit, out);
+}
+
+/* --- tier 0 alone ---------------------------------------------------------------------------------------
+ * Units are kept as IR. One is good while the guest's bytes are what it was made from, so that
+ * nothing needs to tell when they change.
+ */
+
+struct kept {
+    struct ir_unit *unit; /* NULL: empty */
+    gpa_t gpa;
+    uint8_t bytes[KEPT_BYTES];
+};
+
+struct kept *xlate__kept_new(void)
+{
+    return g_new0(struct kept, KEPT);
+}
+
+void xlate__kept_free(struct kept *kept)
+{
+    for (unsigned i = 0; kept && i < KEPT; i++)
+        ir_unit_free(kept[i].unit);
+    g_free(kept);
+}
+
+/* A page boundary is looked across each time: what lies there isn't kept. */
+static enum xlate_found interpret_kept(struct runner *r, struct origin *o, struct back_exit *out)
+{
+    uint64_t hash = (o->first.gpa >> 1 ^ o->first.gpa >> MEM_PAGE_SHIFT) + r->cpu->mode;
+    struct kept *k = &r->kept[hash % KEPT];
+    uint8_t bytes[KEPT_BYTES] = {0};
+
+    if (k->unit && k->gpa == o->first.gpa && k->unit->mode == r->cpu->mode &&
+        !memcmp(k->bytes, o->first.host, k->unit->bytes))
+        return run_unit(r, k->unit, out);
+    if (!find_origin(r, o))
+        return XLATE_FAULTED;
+    if (o->source.length < INSN_MOST || o->crosses)
+        return interpret(r, o, out);
+    /* First the copy: were the bytes to change, it would match no more. */
+    memcpy(bytes, o->first.host, MIN(KEPT_BYTES, o->source.length));
+    translate(r, o, KEPT_INSNS);
+    if (r->unit->bytes > KEPT_BYTES)
+        return run_unit(r, r->unit, out);
+    struct ir_unit *made = r->unit;
+    r->unit = k->unit ? k->unit : ir_unit_new();
+    k->unit = made;
+    k->gpa = o->first.gpa;
+    memcpy(k->bytes, bytes, KEPT_BYTES);
+    return run_unit(r, made, out);
 }
 
 /* --- translating --------------------------------------------------------------------------------------- */
@@ -181,7 +241,7 @@ enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct 
     if (!mmu_fetch(cpu, cpu->pc, &o.first))
         return XLATE_FAULTED;
     if (!r->compiler)
-        return find_origin(r, &o) ? interpret(r, &o, out) : XLATE_FAULTED;
+        return interpret_kept(r, &o, out);
     cpu->count.lookups++;
     *unit = cache_lookup(r->x->cache, o.first.gpa, cpu->mode);
     if (*unit)

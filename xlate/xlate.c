@@ -149,8 +149,10 @@ static void runner_free(struct runner *r)
         mmu_fini(r->cpu);
     }
     cache_user_free(r->user);
-    back_compiler_free(r->compiler);
+    if (r->compiler)
+        back_compiler_free(r->compiler);
     interp_free(r->interp);
+    xlate__kept_free(r->kept);
     ir_unit_free(r->unit);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
@@ -198,7 +200,10 @@ static bool xlate_vcpu_create(struct accel *accel, unsigned index, struct vcpu *
     }
     r->unit = ir_unit_new();
     r->interp = interp_new(&interp);
-    r->compiler = x->back ? back_compiler_new(x->back) : NULL;
+    if (x->back)
+        r->compiler = back_compiler_new(x->back);
+    else
+        r->kept = xlate__kept_new();
     mmu_init(cpu, accel->config.mem, x->sys, &code);
     r->user = cache_user_new(x->cache, cpu);
     x->sys->init(cpu);
