@@ -1,0 +1,14 @@
+/* vm/helper: how a VM process gets what it has no right to. */
+#ifndef VM_HELPER_CLIENT_H
+#define VM_HELPER_CLIENT_H
+
+#include "base/base.h"
+
+/*
+ * Opens tap interface NAME: by itself where that is allowed (an interface of the user's own, or
+ * CAP_NET_ADMIN), else through vmd-helper at SOCKET_PATH. The descriptor, for net_tap_new(), or
+ * -1; where there is no helper the error says what is needed. Blocks for the helper's answer.
+ */
+int helper_open_tap(const char *socket_path, const char *name, GError **err);
+
+#endif

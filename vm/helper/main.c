@@ -1,0 +1,217 @@
+/*
+ * vmd-helper: the one part of vmd that may need rights. It serves a fixed list of requests on a
+ * socket of its own, and holds no right but CAP_NET_ADMIN.
+ *
+ * Its socket comes from systemd (vmd-helper.socket) or from --listen. Rights go in steps: first,
+ * while names can still be looked up, it reads its rules and gets its socket; then it gives up all
+ * other capabilities and new privileges; then all system calls but a few.
+ */
+#include "base/log.h"
+#include "vm/helper/protocol.h"
+#include "vm/helper/serve.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#define CLIENTS_MAX 32
+#define IDLE_S      10 /* a client that says nothing for so long is hung up on */
+
+struct options {
+    char *listen, *rules;
+    gboolean version;
+};
+
+static bool parse(int *argc, char ***argv, struct options *o, GError **err)
+{
+    const GOptionEntry entries[] = {
+        {"listen", 0, 0, G_OPTION_ARG_FILENAME, &o->listen, "Listen at PATH", "PATH"},
+        {"rules", 0, 0, G_OPTION_ARG_FILENAME, &o->rules, "Read who may what from FILE", "FILE"},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
+        {NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+
+    g_option_context_set_summary(context, "Opens tap interfaces for VMs; see vmd-helper(8).");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, argc, argv, err))
+        return false;
+    return *argc == 1 || vmd_fail(err, VMD_ERROR_INVALID, "unexpected argument '%s'", (*argv)[1]);
+}
+
+/* --- the socket
+ * ------------------------------------------------------------------------------------- */
+
+/* Anyone may connect: the rules say what comes of it. */
+static int listen_at(const char *path, GError **err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    autofd fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        vmd_fail(err, VMD_ERROR_INVALID, "the path '%s' is too long for a socket", path);
+        return -1;
+    }
+    g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+    unlink(path);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        chmod(path, 0666) < 0 || listen(fd, CLIENTS_MAX) < 0) {
+        vmd_set_errno(err, errno, "listening at %s", path);
+        return -1;
+    }
+    return steal_fd(&fd);
+}
+
+static int find_socket(const struct options *o, GError **err)
+{
+    int n = sd_listen_fds(1);
+
+    if (n == 1 && sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_SEQPACKET, 1, NULL, 0) > 0)
+        return SD_LISTEN_FDS_START;
+    if (n > 0) {
+        vmd_fail(err, VMD_ERROR_INVALID, "systemd gave %d sockets, not one for packets", n);
+        return -1;
+    }
+    return listen_at(o->listen ? o->listen : HELPER_SOCKET, err);
+}
+
+/* --- rights
+ * ----------------------------------------------------------------------------------------- */
+
+static bool drop_capabilities(GError **err)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+
+    data[0].effective = data[0].permitted = 1u << CAP_NET_ADMIN;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_capset, &header, data) < 0)
+        return vmd_set_errno(err, errno, "keeping CAP_NET_ADMIN alone (vmd-helper runs as root)");
+    return true;
+}
+
+static const char *const calls[] = {
+    "poll",         "ppoll",          "accept", "accept4",    "recvfrom",      "recvmsg",
+    "sendmsg",      "getsockopt",     "socket", "ioctl",      "open",          "openat",
+    "read",         "write",          "close",  "fcntl",      "fstat",         "newfstatat",
+    "brk",          "mmap",           "munmap", "mremap",     "madvise",       "mprotect",
+    "futex",        "getrandom",      "getpid", "gettid",     "clock_gettime", "restart_syscall",
+    "rt_sigreturn", "rt_sigprocmask", "exit",   "exit_group", "lseek",         "sched_yield",
+};
+
+static bool filter_calls(GError **err)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    int rc = ctx ? 0 : -ENOMEM;
+
+    for (size_t i = 0; !rc && i < G_N_ELEMENTS(calls); i++) {
+        int call = seccomp_syscall_resolve_name(calls[i]);
+        if (call == __NR_SCMP_ERROR)
+            continue;
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 0);
+        if (rc == -EDOM || rc == -EINVAL)
+            rc = 0; /* not a call of this architecture */
+    }
+    if (!rc)
+        rc = seccomp_load(ctx);
+    seccomp_release(ctx);
+    return rc == 0 || vmd_set_errno(err, -rc, "limiting vmd-helper's system calls");
+}
+
+/* --- serving
+ * ---------------------------------------------------------------------------------------- */
+
+struct clients {
+    struct pollfd fds[1 + CLIENTS_MAX]; /* the listening socket, then connections */
+    int64_t heard[1 + CLIENTS_MAX];     /* seconds, when each last said something */
+    nfds_t n;
+};
+
+static int64_t seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* Whether client I stays: it asked something sensible, or may still. */
+static bool serve_one(struct clients *c, nfds_t i, const struct helper_rules *rules)
+{
+    if (!c->fds[i].revents)
+        return seconds() - c->heard[i] < IDLE_S;
+    c->heard[i] = seconds();
+    return c->fds[i].revents & POLLIN && helper_serve(c->fds[i].fd, rules);
+}
+
+/* Ends only by a signal. */
+static void serve_all(int listener, const struct helper_rules *rules)
+{
+    struct clients c = {.fds = {{.fd = listener}}, .n = 1};
+
+    for (;;) {
+        /* At the limit the rest waits in the listener's queue. */
+        c.fds[0].events = c.n < G_N_ELEMENTS(c.fds) ? POLLIN : 0;
+        if (poll(c.fds, c.n, c.n > 1 ? 1000 : -1) < 0)
+            continue;
+        for (nfds_t i = c.n; i-- > 1;) {
+            if (serve_one(&c, i, rules))
+                continue;
+            close(c.fds[i].fd);
+            c.n--;
+            c.fds[i] = c.fds[c.n];
+            c.heard[i] = c.heard[c.n];
+        }
+        int fd = c.fds[0].revents & POLLIN ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
+        if (fd < 0)
+            continue;
+        c.fds[c.n] = (struct pollfd){.fd = fd, .events = POLLIN};
+        c.heard[c.n++] = seconds();
+    }
+}
+
+static bool run(int *argc, char ***argv, struct options *o, GError **err)
+{
+    if (!parse(argc, argv, o, err))
+        return false;
+    if (o->version) {
+        puts("vmd-helper " VMD_VERSION);
+        return true;
+    }
+    struct helper_rules *rules = helper_rules_load(o->rules ? o->rules : HELPER_RULES, err);
+    if (!rules)
+        return false;
+    int listener = find_socket(o, err);
+    if (listener < 0 || !drop_capabilities(err) || !filter_calls(err)) {
+        helper_rules_free(rules);
+        return false;
+    }
+    log_info("ready");
+    serve_all(listener, rules);
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    g_autoptr(GError) err = NULL;
+    bool ok;
+
+    log_init("vmd-helper");
+    signal(SIGPIPE, SIG_IGN); /* a journal that went away is no reason to go too */
+    ok = run(&argc, &argv, &o, &err);
+    if (!ok)
+        log_error("%s", err->message);
+    g_free(o.listen);
+    g_free(o.rules);
+    return ok ? 0 : 1;
+}
