@@ -104,7 +104,7 @@ class TestScenario(unittest.TestCase):
         with tempfile.TemporaryDirectory() as scratch:
             done = self.run_scenario(
                 pathlib.Path(scratch), "daemon d start\ndo cat ${tmp}/state/child\n"
-                "output '(?P<pid>[0-9]+)'\ndaemon d kill\ndo kill -0 ${pid}\n")
+                "output '(?P<pid>[0-9]+)'\ndaemon d kill\ndo sh -c 'kill -0 ${pid}'\n")
             self.assertEqual(done.returncode, 0, done.stdout)
             done = self.run_scenario(
                 pathlib.Path(scratch), "daemon d start\ndo cat ${tmp}/state/child\nfail 0 false\n")
