@@ -3,18 +3,18 @@
 
     check_units.py FOLDER
 
-The units are checked as they would be installed, with /bin/true for the daemon, because it need not
+The units are checked as they would be installed, with /bin/true for the programs, which need not
 be installed for this. Fails on anything that systemd has to say about them.
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 
 SKIPPED = 77  # to meson
-UNITS = ("vmd.service", "vmd.socket")
 
 
 def run(*command, **env):
@@ -27,11 +27,11 @@ def run(*command, **env):
 def unit_complaints(folder, scope):
     """What systemd says of the units in FOLDER; it looks at others too, which are not ours."""
     with tempfile.TemporaryDirectory(prefix="units-") as scratch:
-        for name in UNITS:
-            source = folder / (name + ".in" if (folder / (name + ".in")).exists() else name)
-            text = source.read_text(encoding="utf-8").replace("@vmd@", "/bin/true")
-            pathlib.Path(scratch, name).write_text(text, encoding="utf-8")
-        paths = [str(pathlib.Path(scratch, name)) for name in UNITS]
+        paths = []
+        for source in [*folder.glob("*.service.in"), *folder.glob("*.socket")]:
+            text = re.sub(r"@\w+@", "/bin/true", source.read_text(encoding="utf-8"))
+            paths.append(pathlib.Path(scratch, source.name.removesuffix(".in")))
+            paths[-1].write_text(text, encoding="utf-8")
         # The manual pages need not be installed either.
         said, good = run("systemd-analyze", "verify", scope, "--man=no", *paths,
                          XDG_RUNTIME_DIR=scratch)
