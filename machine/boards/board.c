@@ -163,6 +163,11 @@ size_t board_console_input(struct board *board, const uint8_t *data, size_t n)
     return uart16550_input(board->console, data, n);
 }
 
+bool board_console_break(struct board *board)
+{
+    return uart16550_break(board->console);
+}
+
 void board_console_ready(struct board *board)
 {
     uart16550_ready(board->console);

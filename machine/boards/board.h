@@ -173,6 +173,9 @@ bool board_hypercall(void *board, unsigned cpu, uint64_t args[8]);
  * input_room() tells when to go on. */
 size_t board_console_input(struct board *board, const uint8_t *data, size_t n);
 
+/* Sends the serial console a break. False while the guest has not read all earlier input. */
+bool board_console_break(struct board *board);
+
 /* The backend takes output again. */
 void board_console_ready(struct board *board);
 

@@ -60,6 +60,7 @@ enum {
 
     LSR_DATA = 0x01,
     LSR_OVERRUN = 0x02,
+    LSR_BREAK = 0x10,
     LSR_THRE = 0x20,
     LSR_TEMT = 0x40,
 
@@ -116,7 +117,7 @@ static unsigned rx_trigger(const struct uart16550 *u)
 /* The low bits of IIR: the highest interrupt that waits and is enabled. */
 static uint8_t interrupt_id(const struct uart16550 *u)
 {
-    if ((u->ier & IER_LINE) && (u->lsr & LSR_OVERRUN))
+    if ((u->ier & IER_LINE) && (u->lsr & (LSR_OVERRUN | LSR_BREAK)))
         return IIR_LINE;
     if ((u->ier & IER_RX) && u->fifo_len)
         return u->fifo_len >= rx_trigger(u) ? IIR_RX : IIR_TIMEOUT;
@@ -304,7 +305,7 @@ static uint8_t read_lsr(struct uart16550 *u)
 {
     uint8_t v = u->lsr;
 
-    u->lsr &= (uint8_t)~LSR_OVERRUN;
+    u->lsr &= (uint8_t) ~(LSR_OVERRUN | LSR_BREAK);
     if (u->fifo_len)
         v |= LSR_DATA;
     if (!u->tx_busy)
@@ -443,6 +444,21 @@ size_t uart16550_input(struct uart16550 *u, const uint8_t *data, size_t n)
     update(u);
     pthread_mutex_unlock(&u->lock);
     return taken;
+}
+
+bool uart16550_break(struct uart16550 *u)
+{
+    bool free;
+
+    pthread_mutex_lock(&u->lock);
+    free = !u->fifo_len && !u->rx_len && !(u->mcr & MCR_LOOP);
+    if (free) {
+        u->fifo[u->fifo_len++] = 0;
+        u->lsr |= LSR_BREAK;
+        update(u);
+    }
+    pthread_mutex_unlock(&u->lock);
+    return free;
 }
 
 void uart16550_ready(struct uart16550 *u)

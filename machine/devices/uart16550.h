@@ -36,6 +36,12 @@ struct device *uart16550_device(struct uart16550 *uart);
 /* Input for the guest; returns how many of the N bytes were taken. Any thread. */
 size_t uart16550_input(struct uart16550 *uart, const uint8_t *data, size_t n);
 
+/*
+ * A break on the line, as a zero byte that comes with the break bit. False while the guest has not
+ * read all input before it. Any thread.
+ */
+bool uart16550_break(struct uart16550 *uart);
+
 /* The backend takes output again. Any thread. */
 void uart16550_ready(struct uart16550 *uart);
 

@@ -144,6 +144,11 @@ struct net_backend *net_user_new(uv_loop_t *loop, const struct net_user_config *
 bool net_user_add_hostfwd(struct net_backend *b, const struct net_hostfwd *rule, GError **err);
 bool net_user_remove_hostfwd(struct net_backend *b, const struct net_hostfwd *rule, GError **err);
 
+/* --- none ------------------------------------------------------------------------------------------ */
+
+/* A cable that leads nowhere: drops what it is sent. */
+struct net_backend *net_null_new(void);
+
 /* --- tap
  * ------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,378 @@
+/*
+ * A row a device: its frontend on the bus, its backend, and what is asked of them. Rows are made in the
+ * order in which the guest shall find them: disks, interfaces, then the rest.
+ */
+#include "vm/devices.h"
+
+#include "machine/block/block.h"
+#include "machine/net/net.h"
+#include "machine/virtio/balloon.h"
+#include "machine/virtio/blk.h"
+#include "machine/virtio/console.h"
+#include "machine/virtio/net.h"
+#include "machine/virtio/rng.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <stdio.h>
+
+struct row {
+    char *id;
+    const char *kind;
+    struct virtio_device *virtio;
+    struct virtio_pci *pci; /* owns virtio */
+    unsigned slot;
+    bool plugged;
+    struct block *block; /* of a disk */
+    char *text;
+};
+
+struct devices {
+    struct devices_env env;
+    const struct vm_config *config;
+    GPtrArray *rows;
+    struct virtio_device *console, *balloon; /* borrowed of their rows; NULL */
+    bool quiet;
+    unsigned closing; /* disks whose backends are being closed, and one more */
+    void (*done)(void *opaque);
+    void *done_opaque;
+};
+
+/* --- the console's backend ------------------------------------------------------------------------- */
+
+static size_t console_out(void *opaque, const uint8_t *data, size_t n)
+{
+    struct devices *d = opaque;
+
+    console_output(d->env.console, data, n);
+    return n;
+}
+
+static void console_room(void *opaque)
+{
+    struct devices *d = opaque;
+
+    console_input_room(d->env.console);
+}
+
+static const struct virtio_console_ops console_ops = {.output = console_out,
+                                                      .input_room = console_room};
+
+size_t devices_console_input(struct devices *d, const uint8_t *data, size_t n)
+{
+    return d->console ? virtio_console_input(d->console, data, n) : n;
+}
+
+/* --- making ------------------------------------------------------------------------------------------ */
+
+/* Puts VIRTIO, which the row owns from here on, into the next free slot. */
+static struct row *plug(struct devices *d, const char *id, const char *kind,
+                        struct virtio_device *virtio, GError **err)
+{
+    struct row *row = g_new0(struct row, 1);
+    int slot = pci_host_free_slot(d->env.pci);
+
+    row->id = g_strdup(id);
+    row->kind = kind;
+    row->virtio = virtio;
+    row->pci = virtio_pci_new(virtio);
+    g_ptr_array_add(d->rows, row);
+    if (slot < 0) {
+        vmd_fail(err, VMD_ERROR_LIMIT, "device %s: no PCI slot is free", id);
+        return NULL;
+    }
+    row->slot = (unsigned)slot;
+    row->plugged = pci_host_add(d->env.pci, virtio_pci_function(row->pci), row->slot, 0, err);
+    return row->plugged ? row : NULL;
+}
+
+static struct virtio_env virtio_env_of(const struct devices *d)
+{
+    return (struct virtio_env){.loop = d->env.loop, .mem = d->env.mem, .clock = d->env.clock};
+}
+
+static bool add_disk(struct devices *d, const struct vm_disk_config *c, GError **err)
+{
+    static const enum block_format formats[] = {
+        [VM_DISK_FORMAT_AUTO] = BLOCK_FORMAT_AUTO,
+        [VM_DISK_FORMAT_RAW] = BLOCK_FORMAT_RAW,
+        [VM_DISK_FORMAT_QCOW2] = BLOCK_FORMAT_QCOW2,
+    };
+    struct virtio_env env = virtio_env_of(d);
+    struct virtio_blk_options options = {.serial = c->serial ? c->serial : c->id,
+                                         .queues = d->config->cpus};
+    struct block *block = block_open(c->path, formats[c->format], c->readonly, d->env.loop, err);
+
+    if (!block) {
+        g_prefix_error(err, "disk %s: ", c->id);
+        return false;
+    }
+    struct row *row = plug(d, c->id, "virtio-blk", virtio_blk_new(&env, block, &options), err);
+    /* The last row is the disk's even where it found no slot. */
+    struct row *made = g_ptr_array_index(d->rows, d->rows->len - 1);
+    g_autofree char *size = size_format(block_geometry(block)->size);
+    made->block = block;
+    made->text = g_strdup_printf("%s, %s, %s%s", c->path, block_format_name(block_format(block)),
+                                 size, c->readonly ? ", read-only" : "");
+    return row != NULL;
+}
+
+static char *hostfwd_text(const struct vm_hostfwd_config *c)
+{
+    bool v6 = strchr(c->host_addr, ':') != NULL;
+
+    return g_strdup_printf("%s:%s%s%s:%u-%s:%u", net_proto_to_string(c->proto), v6 ? "[" : "",
+                           c->host_addr, v6 ? "]" : "", c->host_port,
+                           c->guest_addr ? c->guest_addr : "", c->guest_port);
+}
+
+static struct net_backend *user_backend(struct devices *d, const struct vm_nic_config *c,
+                                        GError **err)
+{
+    struct net_user_config config = {.hostname = d->config->name};
+    struct net_backend *b = net_user_new(d->env.loop, &config, err);
+
+    for (size_t i = 0; b && i < c->n_hostfwd; i++) {
+        g_autofree char *text = hostfwd_text(c->hostfwd[i]);
+        struct net_hostfwd rule;
+        if (!net_hostfwd_parse(text, &rule, err) || !net_user_add_hostfwd(b, &rule, err)) {
+            net_free(b);
+            return NULL;
+        }
+    }
+    return b;
+}
+
+static struct net_backend *tap_backend(struct devices *d, const struct vm_nic_config *c,
+                                       GError **err)
+{
+    int fd = d->env.files ? d->env.files->take(d->env.files->opaque, c->id) : -1;
+
+    if (fd < 0) {
+        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "tap %s was not opened for this VM", c->tap);
+        return NULL;
+    }
+    return net_tap_new(d->env.loop, fd, err);
+}
+
+static bool add_nic(struct devices *d, const struct vm_nic_config *c, GError **err)
+{
+    struct virtio_env env = virtio_env_of(d);
+    struct net_backend *b = c->kind == VM_NIC_KIND_TAP    ? tap_backend(d, c, err)
+                            : c->kind == VM_NIC_KIND_USER ? user_backend(d, c, err)
+                                                          : net_null_new();
+    unsigned m[6];
+    uint8_t mac[6];
+
+    if (!b) {
+        g_prefix_error(err, "interface %s: ", c->id);
+        return false;
+    }
+    /* The schema has checked its form. */
+    sscanf(c->mac, "%x:%x:%x:%x:%x:%x", &m[0], &m[1], &m[2], &m[3], &m[4], &m[5]);
+    for (unsigned i = 0; i < 6; i++)
+        mac[i] = (uint8_t)m[i];
+    struct row *row = plug(d, c->id, "virtio-net", virtio_net_new(&env, b, mac), err);
+    if (!row)
+        return false;
+    if (c->kind == VM_NIC_KIND_NONE)
+        virtio_net_set_link(row->virtio, false);
+    row->text = g_strdup_printf("%s%s%s, %s", vm_nic_kind_to_string(c->kind), c->tap ? " " : "",
+                                c->tap ? c->tap : "", c->mac);
+    return true;
+}
+
+static bool add_rest(struct devices *d, GError **err)
+{
+    const struct vm_device_config *c = d->config->devices;
+    struct virtio_env env = virtio_env_of(d);
+
+    if (d->env.console) {
+        d->console = virtio_console_new(&env, &console_ops, d);
+        if (!plug(d, "console0", "virtio-console", d->console, err))
+            return false;
+    }
+    if (c->rng && !plug(d, "rng0", "virtio-rng", virtio_rng_new(&env), err))
+        return false;
+    if (c->balloon) {
+        d->balloon = virtio_balloon_new(&env);
+        if (!plug(d, "balloon0", "virtio-balloon", d->balloon, err))
+            return false;
+    }
+    return true;
+}
+
+struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,
+                            GError **err)
+{
+    struct devices *d = g_new0(struct devices, 1);
+    bool ok = true;
+
+    d->env = *env;
+    d->config = config;
+    d->rows = g_ptr_array_new();
+    for (size_t i = 0; ok && i < config->n_disks; i++)
+        ok = add_disk(d, config->disks[i], err);
+    for (size_t i = 0; ok && i < config->n_nics; i++)
+        ok = add_nic(d, config->nics[i], err);
+    if (!ok || !add_rest(d, err)) {
+        devices_free(d, NULL, NULL);
+        return NULL;
+    }
+    return d;
+}
+
+/* --- freeing --------------------------------------------------------------------------------------------- */
+
+static void part_closed(struct devices *d)
+{
+    void (*done)(void *) = d->done;
+    void *opaque = d->done_opaque;
+
+    if (--d->closing)
+        return;
+    g_ptr_array_free(d->rows, TRUE);
+    g_free(d);
+    if (done)
+        done(opaque);
+}
+
+static void block_closed(void *opaque, int status)
+{
+    struct devices *d = opaque;
+
+    if (status < 0 && d->env.warning) {
+        g_autofree char *text =
+            g_strdup_printf("a disk could not be flushed at its end: %s", g_strerror(-status));
+        d->env.warning(d->env.opaque, text);
+    }
+    part_closed(d);
+}
+
+void devices_free(struct devices *d, void (*done)(void *opaque), void *opaque)
+{
+    if (!d) {
+        if (done)
+            done(opaque);
+        return;
+    }
+    d->done = done;
+    d->done_opaque = opaque;
+    d->closing = 1;
+    for (guint i = 0; i < d->rows->len; i++) {
+        struct row *row = g_ptr_array_index(d->rows, i);
+        if (row->plugged)
+            pci_host_remove(virtio_pci_function(row->pci));
+        virtio_pci_free(row->pci);
+        if (row->block) {
+            d->closing++;
+            block_close(row->block, block_closed, d);
+        }
+        g_free(row->id);
+        g_free(row->text);
+        g_free(row);
+    }
+    part_closed(d);
+}
+
+/* --- standing still ------------------------------------------------------------------------------------------ */
+
+static void host_quiet(void *opaque)
+{
+    struct devices *d = opaque;
+    void (*done)(void *) = d->done;
+
+    d->quiet = true;
+    d->done = NULL;
+    done(d->done_opaque);
+}
+
+void devices_quiesce(struct devices *d, void (*done)(void *opaque), void *opaque)
+{
+    if (d->quiet) {
+        done(opaque);
+        return;
+    }
+    d->done = done;
+    d->done_opaque = opaque;
+    pci_host_quiesce(d->env.pci, host_quiet, d);
+}
+
+void devices_resume(struct devices *d)
+{
+    if (!d->quiet)
+        return;
+    d->quiet = false;
+    pci_host_resume(d->env.pci);
+}
+
+/* --- what can be asked ------------------------------------------------------------------------------------------ */
+
+static void disk_row(const struct row *row, struct vm_stats *out)
+{
+    struct disk_stats *s = disk_stats_new();
+    struct block_stats b;
+
+    block_stats(row->block, &b);
+    s->id = g_strdup(row->id);
+    s->reads = b.kind[BLOCK_READ].requests;
+    s->writes = b.kind[BLOCK_WRITE].requests + b.kind[BLOCK_WRITE_ZEROES].requests;
+    s->flushes = b.kind[BLOCK_FLUSH].requests;
+    s->discards = b.kind[BLOCK_DISCARD].requests;
+    s->read_bytes = b.kind[BLOCK_READ].bytes;
+    s->write_bytes = b.kind[BLOCK_WRITE].bytes + b.kind[BLOCK_WRITE_ZEROES].bytes;
+    for (unsigned k = 0; k < BLOCK_KINDS; k++)
+        s->errors += b.kind[k].errors;
+    s->inflight = block_inflight(row->block);
+    out->disks[out->n_disks++] = s;
+}
+
+static void nic_row(const struct row *row, struct vm_stats *out)
+{
+    struct nic_stats *s = nic_stats_new();
+    struct virtio_net_counts c;
+
+    virtio_net_counts(row->virtio, &c);
+    s->id = g_strdup(row->id);
+    s->rx_packets = c.rx_frames;
+    s->rx_bytes = c.rx_bytes;
+    s->rx_dropped = c.rx_dropped;
+    s->tx_packets = c.tx_frames;
+    s->tx_bytes = c.tx_bytes;
+    s->tx_dropped = c.tx_dropped;
+    out->nics[out->n_nics++] = s;
+}
+
+void devices_stats(struct devices *d, struct vm_stats *out)
+{
+    out->disks = g_new0(struct disk_stats *, d->config->n_disks + 1);
+    out->nics = g_new0(struct nic_stats *, d->config->n_nics + 1);
+    for (guint i = 0; i < d->rows->len; i++) {
+        const struct row *row = g_ptr_array_index(d->rows, i);
+        if (row->block)
+            disk_row(row, out);
+        else if (row->virtio->ops->id == VIRTIO_ID_NET)
+            nic_row(row, out);
+    }
+    out->balloon_bytes = d->balloon ? virtio_balloon_actual(d->balloon) : 0;
+}
+
+GPtrArray *devices_list(struct devices *d)
+{
+    GPtrArray *list = g_ptr_array_new();
+
+    for (guint i = 0; i < d->rows->len; i++) {
+        const struct row *row = g_ptr_array_index(d->rows, i);
+        struct device_info *info = device_info_new();
+        info->id = g_strdup(row->id);
+        info->kind = g_strdup(row->kind);
+        info->bus = g_strdup("pci");
+        info->address = g_strdup_printf("00:%02x.0", row->slot);
+        info->has_driver_ok = true;
+        info->driver_ok = virtio_running(row->virtio);
+        g_free(info->text);
+        info->text = g_strndup(row->text ? row->text : "", LONG_TEXT_MAX);
+        g_ptr_array_add(list, info);
+    }
+    return list;
+}

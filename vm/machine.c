@@ -1,0 +1,761 @@
+/*
+ * Putting a machine together, and the operations that need all of it to stand still: halt the
+ * vCPUs, stop the clock, quiesce the PCI devices (which takes turns of the loop), act, go on.
+ */
+#include "vm/machine.h"
+
+#include "machine/boards/board.h"
+#include "machine/bus/pci.h"
+#include "vm/devices.h"
+#include "vm/panic.h"
+#include "vm/sysrq.h"
+#include "vm/vcpus.h"
+#include "xlate/xlate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <time.h>
+
+/* What the machine does that takes turns of the loop. */
+enum operation { OP_NONE, OP_PAUSE, OP_RESET, OP_END };
+
+/* What a vCPU or device asks of the loop. */
+struct request {
+    bool pending;
+    struct board_request board;
+    bool failed; /* a vCPU cannot go on; TEXT says why */
+    enum vcpu_exit why;
+    char text[256];
+};
+
+struct machine {
+    uv_loop_t *loop;
+    const struct vm_config *config;
+    const struct machine_ops *ops;
+    void *opaque;
+
+    struct mem_map *mem;
+    struct vm_clock *clock;
+    struct board *board;
+    struct accel *accel;
+    struct vcpus *vcpus;
+    struct devices *devices;
+    struct console *serial, *hvc; /* hvc: NULL without virtio-console */
+    struct panic_watch panic;
+    struct sysrq *sysrq;
+    int files[3]; /* kernel, initrd, firmware: kept open for resets */
+
+    bool started;  /* has run */
+    bool running;  /* vCPUs may run, but for an operation under way */
+    bool by_guest; /* OP_RESET: who asked */
+    struct vm_end *end; /* how the run ended; nothing runs from then on */
+    bool tell_end;      /* all stands: machine_ops.ended is due */
+    enum operation op;
+    machine_done_fn done;
+    void *done_opaque;
+    bool freeing;
+    unsigned console_ms; /* of machine_free() */
+    unsigned draining;   /* consoles that have clients to serve */
+    machine_done_fn freed;
+    void *freed_opaque;
+    uint64_t started_ns; /* CLOCK_MONOTONIC */
+
+    uv_async_t *wake; /* a request is pending; freed by its close */
+    pthread_mutex_t request_lock;
+    struct request request;
+};
+
+static uint64_t monotonic_ns(clockid_t clock)
+{
+    struct timespec ts;
+
+    clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* --- what the board asks of vCPUs ---------------------------------------------------------------- */
+
+static void cpu_set_irq(void *opaque, unsigned cpu, unsigned irq, bool level)
+{
+    struct machine *m = opaque;
+
+    accel_vcpu_set_irq(vcpus_get(m->vcpus, cpu), irq, level);
+}
+
+static int cpu_start(void *opaque, unsigned cpu, const struct board_start *start)
+{
+    struct machine *m = opaque;
+    struct vcpu_start s = {.pc = start->pc};
+
+    memcpy(s.args, start->args, sizeof(s.args));
+    return vcpus_start(m->vcpus, cpu, &s);
+}
+
+static void cpu_stop(void *opaque, unsigned self)
+{
+    struct machine *m = opaque;
+
+    vcpus_stop_self(m->vcpus, self);
+}
+
+static enum board_cpu_status cpu_status(void *opaque, unsigned cpu)
+{
+    static const enum board_cpu_status status[] = {
+        [VCPU_OFF] = BOARD_CPU_STOPPED,
+        [VCPU_STARTING] = BOARD_CPU_STARTING,
+        [VCPU_ON] = BOARD_CPU_STARTED,
+        [VCPU_STOPPING] = BOARD_CPU_STOPPING,
+    };
+    struct machine *m = opaque;
+
+    return status[vcpus_power(m->vcpus, cpu)];
+}
+
+static void cpu_fence(void *opaque, unsigned from, uint64_t mask, enum board_fence kind,
+                      const struct board_fence_range *range)
+{
+    static const enum accel_fence kinds[] = {
+        [BOARD_FENCE_CODE] = ACCEL_FENCE_CODE,
+        [BOARD_FENCE_TLB] = ACCEL_FENCE_TLB,
+        [BOARD_FENCE_TLB_ASID] = ACCEL_FENCE_TLB_ASID,
+    };
+    struct machine *m = opaque;
+    struct accel_fence_range r = {.start = range->start, .size = range->size, .asid = range->asid};
+
+    accel_fence(m->accel, vcpus_get(m->vcpus, from), mask, kinds[kind], &r);
+}
+
+/* Keeps the first request until the loop takes it, and stops the guest meanwhile. Any thread. */
+static void post_request(struct machine *m, const struct request *r)
+{
+    pthread_mutex_lock(&m->request_lock);
+    if (!m->request.pending) {
+        m->request = *r;
+        m->request.pending = true;
+    }
+    pthread_mutex_unlock(&m->request_lock);
+    vcpus_halt_async(m->vcpus);
+    uv_async_send(m->wake);
+}
+
+static void cpu_request(void *opaque, const struct board_request *request)
+{
+    struct request r = {.board = *request};
+
+    post_request(opaque, &r);
+}
+
+static const struct board_cpu_ops cpu_ops = {
+    .set_irq = cpu_set_irq,
+    .start = cpu_start,
+    .stop = cpu_stop,
+    .status = cpu_status,
+    .fence = cpu_fence,
+    .request = cpu_request,
+};
+
+static void vcpu_failed(void *opaque, unsigned index, enum vcpu_exit why, const char *text)
+{
+    struct request r = {.failed = true, .why = why};
+
+    g_snprintf(r.text, sizeof(r.text), "vCPU %u cannot go on: %s", index, text ? text : "unknown");
+    post_request(opaque, &r);
+}
+
+/* --- the serial console -------------------------------------------------------------------------- */
+
+static size_t serial_output(void *opaque, const uint8_t *data, size_t n)
+{
+    struct machine *m = opaque;
+
+    console_output(m->serial, data, n);
+    return n;
+}
+
+static void serial_input_room(void *opaque)
+{
+    struct machine *m = opaque;
+
+    console_input_room(m->serial);
+}
+
+static const struct board_console_ops board_console_ops = {
+    .output = serial_output,
+    .input_room = serial_input_room,
+};
+
+static size_t serial_input(void *opaque, const uint8_t *data, size_t n)
+{
+    struct machine *m = opaque;
+
+    return m->board && !m->end ? board_console_input(m->board, data, n) : n;
+}
+
+static void serial_seen(void *opaque, const uint8_t *data, size_t n)
+{
+    struct machine *m = opaque;
+
+    sysrq_seen(m->sysrq, data, n);
+    if (panic_feed(&m->panic, data, n) == PANIC_END && !m->end)
+        machine_end(m, VM_END_REASON_GUEST_PANIC, m->panic.text);
+}
+
+static bool serial_break(void *opaque)
+{
+    struct machine *m = opaque;
+
+    return board_console_break(m->board);
+}
+
+static void serial_type(void *opaque, char key)
+{
+    struct machine *m = opaque;
+
+    board_console_input(m->board, (const uint8_t *)&key, 1);
+}
+
+static const struct sysrq_ops sysrq_ops = {.send_break = serial_break, .type = serial_type};
+
+static const struct console_ops serial_ops = {.input = serial_input, .seen = serial_seen};
+
+static size_t hvc_input(void *opaque, const uint8_t *data, size_t n)
+{
+    struct machine *m = opaque;
+
+    return m->devices && !m->end ? devices_console_input(m->devices, data, n) : n;
+}
+
+static const struct console_ops hvc_ops = {.input = hvc_input};
+
+/* --- building -------------------------------------------------------------------------------------- */
+
+/* Opens what the machine boots from: a file handed over under NAME, or PATH. */
+static bool open_boot_file(struct machine *m, unsigned index, const struct machine_files *files,
+                           const char *name, const char *path, GError **err)
+{
+    m->files[index] = files ? files->take(files->opaque, name) : -1;
+    if (m->files[index] >= 0 || !path)
+        return true;
+    m->files[index] = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return m->files[index] >= 0 || vmd_set_errno(err, errno, "opening the %s %s", name, path);
+}
+
+static enum isa isa_of(enum vm_arch arch)
+{
+    static const enum isa isas[] = {
+        [VM_ARCH_RISCV64] = ISA_RISCV64,
+        [VM_ARCH_AARCH64] = ISA_AARCH64,
+        [VM_ARCH_X86_64] = ISA_X86_64,
+    };
+
+    return isas[arch];
+}
+
+static bool build_board(struct machine *m, GError **err)
+{
+    const struct vm_config *c = m->config;
+    struct board_config bc = {
+        .isa = isa_of(c->arch),
+        .cpus = c->cpus,
+        .memory = c->memory,
+        .mem = m->mem,
+        .clock = m->clock,
+        .loop = m->loop,
+        .kernel = {m->files[0], c->kernel},
+        .initrd = {m->files[1], c->initrd},
+        .firmware = {m->files[2], c->firmware},
+        .append = c->append,
+        .cpu_ops = &cpu_ops,
+        .cpu_opaque = m,
+        .console_ops = &board_console_ops,
+        .console_opaque = m,
+    };
+
+    m->board = board_new(&bc, err);
+    return m->board != NULL;
+}
+
+static bool build_accel(struct machine *m, enum vm_accel accel, GError **err)
+{
+    const struct board_traits *traits = board_traits(m->board);
+    const struct vm_xlate_config *x = m->config->xlate;
+    struct accel_config ac = {
+        .isa = isa_of(m->config->arch),
+        .vcpus = m->config->cpus,
+        .mem = m->mem,
+        .clock = m->clock,
+        .timebase_hz = traits->timebase_hz,
+        .firmware_mode = traits->firmware_mode,
+        .hypercall = board_hypercall,
+        .hypercall_opaque = m->board,
+        .code_cache_bytes = x && x->has_cache_bytes ? x->cache_bytes : 0,
+        .tier = x ? x->tier : 2,
+    };
+
+    if (accel != VM_ACCEL_XLATE)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "KVM cannot run %s guests here; use --accel xlate",
+                        vm_arch_to_string(m->config->arch));
+    if (!accel_create(&xlate_accel_ops, &ac, &m->accel, err))
+        return false;
+    m->vcpus = vcpus_new(m->accel, vcpu_failed, m, err);
+    return m->vcpus != NULL;
+}
+
+static bool build_devices(struct machine *m, const struct machine_files *files, GError **err)
+{
+    const struct devices_env env = {
+        .loop = m->loop,
+        .mem = m->mem,
+        .clock = m->clock,
+        .pci = board_pci(m->board),
+        .console = m->hvc,
+        .files = files,
+        .warning = m->ops->warning,
+        .opaque = m->opaque,
+    };
+
+    m->devices = devices_new(m->config, &env, err);
+    return m->devices != NULL;
+}
+
+/* Loads the machine's memory and switches the vCPUs on that start with it. */
+static bool load(struct machine *m, GError **err)
+{
+    struct board_start start;
+
+    if (!board_load(m->board, err))
+        return false;
+    for (unsigned i = 0; i < m->config->cpus; i++) {
+        if (board_cpu_start(m->board, i, &start))
+            cpu_start(m, i, &start);
+    }
+    return true;
+}
+
+static void wake(uv_async_t *async);
+
+static bool build(struct machine *m, enum vm_accel accel, const char *log_dir,
+                  const struct machine_files *files, GError **err)
+{
+    const struct vm_config *c = m->config;
+
+    m->serial = console_new(m->loop, "serial0", log_dir, &serial_ops, m, err);
+    if (m->serial && c->devices->console)
+        m->hvc = console_new(m->loop, "hvc0", log_dir, &hvc_ops, m, err);
+    return m->serial && (m->hvc || !c->devices->console) &&
+           open_boot_file(m, 0, files, "kernel", c->kernel, err) &&
+           open_boot_file(m, 1, files, "initrd", c->initrd, err) &&
+           open_boot_file(m, 2, files, "firmware", c->firmware, err) && build_board(m, err) &&
+           build_accel(m, accel, err) &&
+           build_devices(m, files, err) &&
+           load(m, err);
+}
+
+struct machine *machine_new(uv_loop_t *loop, const struct vm_config *config, enum vm_accel accel,
+                            const char *log_dir, const struct machine_files *files,
+                            const struct machine_ops *ops, void *opaque, GError **err)
+{
+    struct machine *m = g_new0(struct machine, 1);
+
+    m->loop = loop;
+    m->config = config;
+    m->ops = ops;
+    m->opaque = opaque;
+    pthread_mutex_init(&m->request_lock, NULL);
+    m->wake = g_new0(uv_async_t, 1);
+    uv_async_init(loop, m->wake, wake);
+    m->wake->data = m;
+    for (unsigned i = 0; i < G_N_ELEMENTS(m->files); i++)
+        m->files[i] = -1;
+    m->sysrq = sysrq_new(loop, &sysrq_ops, m);
+    m->mem = mem_map_new();
+    m->clock = vm_clock_new(0);
+    vm_clock_pause(m->clock);
+    if (!build(m, accel, log_dir, files, err)) {
+        machine_free(m, 0, NULL, NULL);
+        return NULL;
+    }
+    return m;
+}
+
+/* --- standing still ---------------------------------------------------------------------------------- */
+
+static void finish_operation(struct machine *m);
+
+static void quiet(void *opaque)
+{
+    finish_operation(opaque);
+}
+
+/* Begins OP: everything comes to rest, then finish_operation(). */
+static void begin_operation(struct machine *m, enum operation op, machine_done_fn done,
+                            void *opaque)
+{
+    m->op = op;
+    m->done = done;
+    m->done_opaque = opaque;
+    sysrq_cancel(m->sysrq);
+    vcpus_halt(m->vcpus);
+    vm_clock_pause(m->clock);
+    devices_quiesce(m->devices, quiet, m);
+}
+
+static bool may_begin(struct machine *m, GError **err)
+{
+    if (m->end)
+        return vmd_fail(err, VMD_ERROR_STATE, "the run is over");
+    if (m->op != OP_NONE)
+        return vmd_fail(err, VMD_ERROR_BUSY, "the machine is being paused or reset");
+    return true;
+}
+
+static void go_on(struct machine *m)
+{
+    m->running = true;
+    vm_clock_resume(m->clock);
+    accel_clock_changed(m->accel);
+    board_clock_changed(m->board);
+    devices_resume(m->devices);
+    vcpus_resume(m->vcpus);
+}
+
+/* All stands: puts the machine to its state after power-on. */
+static void do_reset(struct machine *m)
+{
+    g_autoptr(GError) err = NULL;
+
+    vcpus_all_off(m->vcpus);
+    board_reset(m->board);
+    panic_reset(&m->panic);
+    if (!load(m, &err)) {
+        machine_end(m, VM_END_REASON_START_FAILED, err->message);
+        return;
+    }
+    m->ops->was_reset(m->opaque, m->by_guest);
+    if (m->running)
+        go_on(m);
+}
+
+static void free_now(struct machine *m);
+
+static void finish_operation(struct machine *m)
+{
+    enum operation op = m->op;
+    machine_done_fn done = m->done;
+    void *opaque = m->done_opaque;
+
+    m->op = OP_NONE;
+    m->done = NULL;
+    switch (op) {
+    case OP_PAUSE:
+        m->running = false;
+        break;
+    case OP_RESET:
+        do_reset(m);
+        break;
+    case OP_END:
+        m->running = false;
+        m->tell_end = true;
+        break;
+    case OP_NONE:
+        g_assert_not_reached();
+    }
+    if (done)
+        done(opaque);
+    /* What came meanwhile. */
+    uv_async_send(m->wake);
+    if (m->freeing)
+        free_now(m);
+}
+
+bool machine_resume(struct machine *m, GError **err)
+{
+    if (!may_begin(m, err))
+        return false;
+    if (m->running)
+        return vmd_fail(err, VMD_ERROR_STATE, "the guest runs already");
+    if (!m->started)
+        m->started_ns = monotonic_ns(CLOCK_MONOTONIC);
+    m->started = true;
+    go_on(m);
+    return true;
+}
+
+bool machine_pause(struct machine *m, machine_done_fn done, void *opaque, GError **err)
+{
+    if (!may_begin(m, err))
+        return false;
+    if (!m->running)
+        return vmd_fail(err, VMD_ERROR_STATE, "the guest is paused already");
+    begin_operation(m, OP_PAUSE, done, opaque);
+    return true;
+}
+
+bool machine_reset(struct machine *m, machine_done_fn done, void *opaque, GError **err)
+{
+    if (!may_begin(m, err))
+        return false;
+    m->by_guest = false;
+    begin_operation(m, OP_RESET, done, opaque);
+    return true;
+}
+
+bool machine_powerdown(struct machine *m, GError **err)
+{
+    if (!may_begin(m, err))
+        return false;
+    if (!m->running)
+        return vmd_fail(err, VMD_ERROR_STATE, "the guest is paused");
+    sysrq_power_off(m->sysrq);
+    return true;
+}
+
+void machine_end(struct machine *m, enum vm_end_reason reason, const char *text)
+{
+    if (m->end)
+        return;
+    m->end = vm_end_new();
+    m->end->reason = reason;
+    m->end->text = g_strdup(text);
+    m->end->time_ns = monotonic_ns(CLOCK_REALTIME);
+    /* An operation under way is overtaken: its caller is answered, and then the end told. */
+    machine_done_fn done = m->done;
+    void *opaque = m->done_opaque;
+    bool standing = m->op == OP_NONE;
+    m->op = OP_END;
+    m->done = NULL;
+    if (standing)
+        begin_operation(m, OP_END, NULL, NULL);
+    if (done)
+        done(opaque);
+}
+
+bool machine_running(const struct machine *m)
+{
+    return m->running && !m->end;
+}
+
+/* --- what the guest asks for --------------------------------------------------------------------------- */
+
+static void take_poweroff(struct machine *m, const struct board_request *r)
+{
+    g_autofree char *text = NULL;
+
+    if (m->panic.state != PANIC_NONE) {
+        machine_end(m, VM_END_REASON_GUEST_PANIC, m->panic.text);
+        return;
+    }
+    if (r->kind == BOARD_REQUEST_FAILED) {
+        text = g_strdup_printf("the guest powered off with failure code %u (%s)", r->code,
+                               r->source);
+        machine_end(m, VM_END_REASON_GUEST_PANIC, text);
+        m->end->has_guest_code = true;
+        m->end->guest_code = r->code;
+        return;
+    }
+    text = g_strdup_printf("the guest powered off (%s)", r->source);
+    machine_end(m, VM_END_REASON_POWERED_OFF, text);
+}
+
+static void take_request(struct machine *m, const struct request *r)
+{
+    if (r->failed) {
+        machine_end(m, VM_END_REASON_GUEST_PANIC, r->text);
+    } else if (r->board.kind != BOARD_REQUEST_REBOOT) {
+        take_poweroff(m, &r->board);
+    } else if (m->panic.state != PANIC_NONE) {
+        machine_end(m, VM_END_REASON_GUEST_PANIC, m->panic.text);
+    } else if (m->config->on_reset == VM_ON_RESET_END) {
+        machine_end(m, VM_END_REASON_RESET, "the guest asked for a reset");
+    } else {
+        m->by_guest = true;
+        begin_operation(m, OP_RESET, NULL, NULL);
+    }
+}
+
+/* On the loop: takes a pending request, unless an operation must end first. */
+static void wake(uv_async_t *async)
+{
+    struct machine *m = async->data;
+    struct request r;
+
+    if (m->tell_end && !m->freeing) {
+        m->tell_end = false;
+        m->ops->ended(m->opaque, m->end);
+        return;
+    }
+    if (m->end || m->op != OP_NONE || !m->vcpus)
+        return;
+    pthread_mutex_lock(&m->request_lock);
+    r = m->request;
+    m->request.pending = false;
+    pthread_mutex_unlock(&m->request_lock);
+    if (r.pending)
+        take_request(m, &r);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------- */
+
+static void async_closed(uv_handle_t *handle)
+{
+    g_free(handle);
+}
+
+static void free_rest(struct machine *m)
+{
+    machine_done_fn freed = m->freed;
+    void *opaque = m->freed_opaque;
+
+    sysrq_free(m->sysrq);
+    console_free(m->serial);
+    console_free(m->hvc);
+    for (unsigned i = 0; i < G_N_ELEMENTS(m->files); i++) {
+        if (m->files[i] >= 0)
+            close(m->files[i]);
+    }
+    vm_end_free(m->end);
+    pthread_mutex_destroy(&m->request_lock);
+    uv_close((uv_handle_t *)m->wake, async_closed);
+    g_free(m);
+    if (freed)
+        freed(opaque);
+}
+
+static void console_drained(void *opaque)
+{
+    struct machine *m = opaque;
+
+    if (--m->draining == 0)
+        free_rest(m);
+}
+
+/* Devices are closed: what they used goes. */
+static void devices_gone(void *opaque)
+{
+    struct machine *m = opaque;
+
+    m->devices = NULL;
+    accel_free(m->accel);
+    board_free(m->board);
+    m->board = NULL;
+    mem_map_free(m->mem);
+    vm_clock_free(m->clock);
+    /* One more than there are, so that the last to be drained is this function's own. */
+    m->draining = 1;
+    if (m->serial) {
+        m->draining++;
+        console_drain(m->serial, m->console_ms, console_drained, m);
+    }
+    if (m->hvc) {
+        m->draining++;
+        console_drain(m->hvc, m->console_ms, console_drained, m);
+    }
+    console_drained(m);
+}
+
+/* Everything stands: frees from the vCPUs down. */
+static void free_now(struct machine *m)
+{
+    vcpus_free(m->vcpus);
+    m->vcpus = NULL;
+    devices_free(m->devices, devices_gone, m);
+}
+
+void machine_free(struct machine *m, unsigned console_ms, machine_done_fn done, void *opaque)
+{
+    if (!m) {
+        if (done)
+            done(opaque);
+        return;
+    }
+    m->freeing = true;
+    m->console_ms = console_ms;
+    m->freed = done;
+    m->freed_opaque = opaque;
+    if (m->op != OP_NONE)
+        return; /* finish_operation() goes on from here */
+    if (m->vcpus && m->devices)
+        begin_operation(m, OP_PAUSE, NULL, NULL);
+    else
+        free_now(m);
+}
+
+/* --- what can be asked -------------------------------------------------------------------------------------- */
+
+struct console *machine_console(struct machine *m, const char *name)
+{
+    if (strcmp(name, console_name(m->serial)) == 0)
+        return m->serial;
+    if (m->hvc && strcmp(name, console_name(m->hvc)) == 0)
+        return m->hvc;
+    return NULL;
+}
+
+struct accel *machine_accel(struct machine *m)
+{
+    return m->accel;
+}
+
+struct vcpus *machine_vcpus(struct machine *m)
+{
+    return m->vcpus;
+}
+
+/* Bytes of host memory that this process holds. */
+static uint64_t resident_bytes(void)
+{
+    g_autofree char *text = NULL;
+    uint64_t pages = 0;
+
+    if (g_file_get_contents("/proc/self/statm", &text, NULL, NULL)) {
+        const char *second = strchr(text, ' ');
+        if (second)
+            pages = g_ascii_strtoull(second, NULL, 10);
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static struct vcpu_stats *vcpu_row(struct machine *m, unsigned index)
+{
+    struct vcpu_stats *row = vcpu_stats_new();
+    struct accel_vcpu_info info;
+    struct vcpu_times times;
+
+    accel_vcpu_info(vcpus_get(m->vcpus, index), &info);
+    vcpus_times(m->vcpus, index, &times);
+    row->index = index;
+    row->cpu_ns = times.cpu_ns;
+    row->exits = times.exits;
+    row->interrupts = info.interrupts;
+    if (vcpus_power(m->vcpus, index) == VCPU_OFF)
+        row->state = VCPU_STATE_OFF;
+    else if (!machine_running(m))
+        row->state = VCPU_STATE_PAUSED;
+    else
+        row->state = info.halted ? VCPU_STATE_HALTED : VCPU_STATE_RUNNING;
+    return row;
+}
+
+struct vm_stats *machine_stats(struct machine *m)
+{
+    struct vm_stats *s = vm_stats_new();
+
+    s->uptime_ns = m->started ? monotonic_ns(CLOCK_MONOTONIC) - m->started_ns : 0;
+    s->guest_ns = vm_clock_now(m->clock);
+    s->cpu_ns = monotonic_ns(CLOCK_PROCESS_CPUTIME_ID);
+    s->memory_bytes = m->config->memory;
+    s->resident_bytes = resident_bytes();
+    s->vcpus = g_new0(struct vcpu_stats *, m->config->cpus);
+    for (unsigned i = 0; i < m->config->cpus; i++)
+        s->vcpus[s->n_vcpus++] = vcpu_row(m, i);
+    devices_stats(m->devices, s);
+    return s;
+}
+
+GPtrArray *machine_devices(struct machine *m)
+{
+    return devices_list(m->devices);
+}

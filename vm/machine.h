@@ -1,0 +1,74 @@
+/*
+ * vm/machine: one virtual machine: board, accelerator, vCPUs, devices and consoles put together.
+ *
+ * This is the only place that knows accelerators and machines at once. All functions are for the
+ * loop's thread. Operations that wait for devices (pause, reset, end) answer by callback; one runs at a
+ * time, and another that comes meanwhile is VMD_ERROR_BUSY.
+ */
+#ifndef VM_MACHINE_H
+#define VM_MACHINE_H
+
+#include "accel/accel.h"
+#include "proto/schema/types.h"
+#include "vm/console.h"
+
+#include <uv.h>
+
+struct machine;
+
+struct machine_ops {
+    /* The run is over; the machine stands. END is borrowed. Comes once, from the loop. */
+    void (*ended)(void *opaque, const struct vm_end *end);
+    /* The machine was reset. */
+    void (*was_reset)(void *opaque, bool by_guest);
+    /* Something the owner should know. */
+    void (*warning)(void *opaque, const char *text);
+};
+
+typedef void (*machine_done_fn)(void *opaque);
+
+/* Files that were opened for the VM by somebody with more rights; -1 where there is none. */
+struct machine_files {
+    int (*take)(void *opaque, const char *name);
+    void *opaque;
+};
+
+/*
+ * Builds the machine of CONFIG (kept by reference), loads what it boots from, and leaves it
+ * standing before the first instruction. ACCEL is VM_ACCEL_XLATE or VM_ACCEL_KVM. Console logs go
+ * to LOG_DIR. NULL with ERR naming what cannot be had.
+ */
+struct machine *machine_new(uv_loop_t *loop, const struct vm_config *config, enum vm_accel accel,
+                            const char *log_dir, const struct machine_files *files,
+                            const struct machine_ops *ops, void *opaque, GError **err);
+
+/* Ends vCPUs at once, then devices; calls DONE when all is freed. Consoles get CONSOLE_MS to send
+ * what they have. Takes NULL (DONE is still called). */
+void machine_free(struct machine *machine, unsigned console_ms, machine_done_fn done,
+                  void *opaque);
+
+/* Lets the guest run: the first time, or after a pause. */
+bool machine_resume(struct machine *machine, GError **err);
+/* Halts vCPUs, guest time and devices; DONE when they stand. */
+bool machine_pause(struct machine *machine, machine_done_fn done, void *opaque, GError **err);
+/* As by the reset button; the machine runs afterwards as it did before. */
+bool machine_reset(struct machine *machine, machine_done_fn done, void *opaque, GError **err);
+/* Asks the guest to power off. */
+bool machine_powerdown(struct machine *machine, GError **err);
+/* Ends the run for REASON; machine_ops.ended follows. */
+void machine_end(struct machine *machine, enum vm_end_reason reason, const char *text);
+
+bool machine_running(const struct machine *machine);
+
+struct console *machine_console(struct machine *machine, const char *name);
+
+/* New structs, the caller's. */
+struct vm_stats *machine_stats(struct machine *machine);
+/* Rows into an array of struct device_info. */
+GPtrArray *machine_devices(struct machine *machine);
+
+/* The accelerator, for what only a translator has. */
+struct accel *machine_accel(struct machine *machine);
+struct vcpus *machine_vcpus(struct machine *machine);
+
+#endif

@@ -1,0 +1,598 @@
+/*
+ * The VM process: serves vmi.* to vmd, holds one machine, and outlives its vmd.
+ *
+ * How it ends: the run's end is written to end.json in the runtime directory, told as the event
+ * vmi.ended, and the process exits once vmd has acknowledged that, or after ORPHAN_MS without a
+ * vmd; a vmd that comes later reads the file.
+ */
+#include "vm/process.h"
+
+#include "base/log.h"
+#include "proto/consolelog.h"
+#include "proto/jsonrpc/json.h"
+#include "proto/vmipc/vmipc.h"
+#include "vm/machine.h"
+#include "vm/sandbox.h"
+#include "vm/stats.h"
+
+#include <errno.h>
+#include <signal.h>
+
+enum {
+    CONSOLE_MS = 5000, /* how long clients of an ended console may take to read the rest */
+    ORPHAN_MS = 30000, /* how long an ended process waits for a vmd to hear of it */
+};
+
+struct process {
+    uv_loop_t *loop;
+    struct vmipc_server *server;
+    enum vmi_state state;
+    struct vmi_start_params *start; /* what was started; NULL while idle */
+    char *log_dir;
+    struct machine *machine;
+    uint64_t started_ns; /* CLOCK_REALTIME */
+    struct vm_end *end;
+    bool attached; /* a vmd is connected */
+    bool leaving;  /* the server is closing */
+    struct rpc_call *waiting; /* answered when an operation of the machine is done */
+    uv_timer_t orphan;
+    uv_signal_t signals[2];
+};
+
+static struct process *process_of(struct rpc_call *call)
+{
+    return rpc_call_user(call);
+}
+
+static void set_state(struct process *p, enum vmi_state to)
+{
+    struct vmi_state_event event = {.from = p->state, .to = to};
+
+    if (p->state == to)
+        return;
+    p->state = to;
+    vmipc_server_emit(p->server, VMI_EVENT_STATE, &event);
+}
+
+/* --- leaving ---------------------------------------------------------------------------------- */
+
+static void close_walk(uv_handle_t *handle, void *arg)
+{
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void server_closed(void *arg)
+{
+    struct process *p = arg;
+
+    uv_close((uv_handle_t *)&p->orphan, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
+        uv_close((uv_handle_t *)&p->signals[i], NULL);
+}
+
+static void leave(struct process *p)
+{
+    if (p->leaving)
+        return;
+    p->leaving = true;
+    vmipc_server_close(p->server, server_closed, p);
+    p->server = NULL;
+}
+
+/* Leaves when nothing is left to do: the run is over, all is freed, and vmd knows. */
+static void maybe_leave(struct process *p)
+{
+    if (p->leaving || p->state != VMI_STATE_ENDED || p->machine)
+        return;
+    if (vmipc_server_acked(p->server) >= vmipc_server_last(p->server))
+        leave(p);
+}
+
+static void orphan_timeout(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+
+    if (!p->attached && p->state != VMI_STATE_RUNNING && p->state != VMI_STATE_PAUSED)
+        leave(p);
+}
+
+/* Nobody may come for an idle or ended process: it does not wait for ever. */
+static void watch_orphan(struct process *p)
+{
+    if (!p->attached && (p->state == VMI_STATE_ENDED || p->state == VMI_STATE_IDLE))
+        uv_timer_start(&p->orphan, orphan_timeout, ORPHAN_MS, 0);
+}
+
+/* --- the machine's news ------------------------------------------------------------------------- */
+
+static void answer_waiting(struct process *p, bool ok)
+{
+    struct rpc_call *call = g_steal_pointer(&p->waiting);
+
+    if (!call)
+        return;
+    if (ok)
+        rpc_call_reply_typed(call, NULL, NULL, -1);
+    else
+        rpc_call_error(call, VMD_ERROR_STATE, "the run has ended meanwhile");
+}
+
+static void write_end(struct process *p)
+{
+    g_autofree char *path = g_build_filename(p->start->runtime_dir, "end.json", NULL);
+    g_autoptr(json_object) json = vm_end_encode(p->end);
+    g_autofree char *text = json_write(json, NULL);
+    g_autoptr(GError) err = NULL;
+
+    if (!g_file_set_contents(path, text, -1, &err))
+        log_error("how the run ended could not be written: %s", err->message);
+}
+
+/* The machine is freed, its disks are closed: the run is over for everybody. */
+static void machine_gone(void *opaque)
+{
+    struct process *p = opaque;
+    struct vmi_ended_event event = {.end = p->end};
+
+    p->machine = NULL;
+    answer_waiting(p, false);
+    write_end(p);
+    set_state(p, VMI_STATE_ENDED);
+    vmipc_server_emit(p->server, VMI_EVENT_ENDED, &event);
+    log_info("the run ended: %s", p->end->text);
+    watch_orphan(p);
+    maybe_leave(p);
+}
+
+static void on_ended(void *opaque, const struct vm_end *end)
+{
+    struct process *p = opaque;
+
+    p->end = vm_end_copy(end);
+    machine_free(p->machine, CONSOLE_MS, machine_gone, p);
+}
+
+static void on_reset(void *opaque, bool by_guest)
+{
+    struct process *p = opaque;
+    struct vmi_reset_event event = {.by_guest = by_guest};
+
+    vmipc_server_emit(p->server, VMI_EVENT_RESET, &event);
+}
+
+static void on_warning(void *opaque, const char *text)
+{
+    struct process *p = opaque;
+    struct vmi_warning_event event = {.text = (char *)text};
+
+    log_warning("%s", text);
+    vmipc_server_emit(p->server, VMI_EVENT_WARNING, &event);
+}
+
+static const struct machine_ops machine_ops = {
+    .ended = on_ended,
+    .was_reset = on_reset,
+    .warning = on_warning,
+};
+
+/* --- methods: the run ------------------------------------------------------------------------------ */
+
+/* The machine, or NULL when CALL was answered with an error. */
+static struct machine *need_machine(struct rpc_call *call)
+{
+    struct process *p = process_of(call);
+
+    if (p->machine && !p->end)
+        return p->machine;
+    rpc_call_error(call, VMD_ERROR_STATE, p->start ? "the run is over" : "no VM was started here");
+    return NULL;
+}
+
+static int take_file(void *opaque, const char *name)
+{
+    struct process *p = opaque;
+
+    return vmipc_server_take_fd(p->server, name);
+}
+
+/* From here on this process can change only the files of its VM. */
+static bool confine(struct process *p, GError **err)
+{
+    const struct vm_config *c = p->start->config;
+    g_autoptr(GPtrArray) paths = g_ptr_array_new();
+
+    g_ptr_array_add(paths, p->start->runtime_dir);
+    g_ptr_array_add(paths, p->log_dir);
+    g_ptr_array_add(paths, (char *)"/dev/kvm");
+    g_ptr_array_add(paths, (char *)"/dev/null");
+    for (size_t i = 0; i < c->n_disks; i++) {
+        if (!c->disks[i]->readonly)
+            g_ptr_array_add(paths, c->disks[i]->path);
+    }
+    return sandbox_confine_writes((const char *const *)paths->pdata, paths->len, err);
+}
+
+static bool start_machine(struct process *p, GError **err)
+{
+    const struct machine_files files = {.take = take_file, .opaque = p};
+    const struct vmi_start_params *s = p->start;
+
+    p->log_dir = g_strdup(s->log_dir ? s->log_dir : s->runtime_dir);
+    if (!confine(p, err))
+        return false;
+    p->machine = machine_new(p->loop, s->config, s->accel, p->log_dir, &files, &machine_ops, p, err);
+    if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err))
+        return false;
+    return s->paused || machine_resume(p->machine, err);
+}
+
+static void start(struct rpc_call *call, struct vmi_start_params *params)
+{
+    struct process *p = process_of(call);
+    struct vmi_start_result result = {.accel = params->accel};
+    GError *err = NULL;
+
+    if (p->start) {
+        rpc_call_error(call, VMD_ERROR_STATE, "this process has a VM already");
+        return;
+    }
+    /* The decoded params outlive the call: the machine refers to the configuration. */
+    p->start = vmi_start_params_copy(params);
+    if (!start_machine(p, &err)) {
+        p->end = vm_end_new();
+        p->end->reason = VM_END_REASON_START_FAILED;
+        p->end->text = g_strdup(err->message);
+        p->end->time_ns = (uint64_t)g_get_real_time() * 1000;
+        rpc_call_fail(call, err);
+        machine_free(p->machine, 0, machine_gone, p);
+        return;
+    }
+    p->started_ns = (uint64_t)g_get_real_time() * 1000;
+    set_state(p, params->paused ? VMI_STATE_PAUSED : VMI_STATE_RUNNING);
+    vmi_start_reply(call, &result);
+}
+
+static void status(struct rpc_call *call, struct vmi_status_params *params)
+{
+    struct process *p = process_of(call);
+    struct vmi_status_result result = {.state = p->state, .end = p->end};
+
+    if (p->start) {
+        result.vm_id = p->start->vm_id;
+        result.has_accel = true;
+        result.accel = p->start->accel;
+        result.has_started_ns = p->started_ns != 0;
+        result.started_ns = p->started_ns;
+    }
+    vmi_status_reply(call, &result);
+}
+
+static void paused(void *opaque)
+{
+    struct process *p = opaque;
+
+    if (!p->end)
+        set_state(p, VMI_STATE_PAUSED);
+    answer_waiting(p, !p->end);
+}
+
+static void pause_vm(struct rpc_call *call, struct vmi_pause_params *params)
+{
+    struct process *p = process_of(call);
+    struct machine *m = need_machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (p->waiting) {
+        rpc_call_error(call, VMD_ERROR_BUSY, "the machine is being paused or reset");
+        return;
+    }
+    p->waiting = call;
+    if (!machine_pause(m, paused, p, &err)) {
+        p->waiting = NULL;
+        rpc_call_fail(call, err);
+    }
+}
+
+static void resume(struct rpc_call *call, struct vmi_resume_params *params)
+{
+    struct machine *m = need_machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (!machine_resume(m, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    set_state(process_of(call), VMI_STATE_RUNNING);
+    vmi_resume_reply(call);
+}
+
+static void was_reset(void *opaque)
+{
+    struct process *p = opaque;
+
+    answer_waiting(p, !p->end);
+}
+
+static void reset(struct rpc_call *call, struct vmi_reset_params *params)
+{
+    struct process *p = process_of(call);
+    struct machine *m = need_machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (p->waiting) {
+        rpc_call_error(call, VMD_ERROR_BUSY, "the machine is being paused or reset");
+        return;
+    }
+    p->waiting = call;
+    if (!machine_reset(m, was_reset, p, &err)) {
+        p->waiting = NULL;
+        rpc_call_fail(call, err);
+    }
+}
+
+static void powerdown(struct rpc_call *call, struct vmi_powerdown_params *params)
+{
+    struct machine *m = need_machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (!machine_powerdown(m, &err))
+        rpc_call_fail(call, err);
+    else
+        vmi_powerdown_reply(call);
+}
+
+static void quit(struct rpc_call *call, struct vmi_quit_params *params)
+{
+    struct process *p = process_of(call);
+
+    vmi_quit_reply(call);
+    if (p->machine)
+        machine_end(p->machine, VM_END_REASON_KILLED, "killed by a client");
+    else if (!p->start)
+        leave(p);
+}
+
+/* --- methods: what can be seen ----------------------------------------------------------------------- */
+
+static void stats(struct rpc_call *call, struct vmi_stats_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m) {
+        g_autoptr(vm_stats) s = machine_stats(m);
+        vmi_stats_reply(call, s);
+    }
+}
+
+static void devices(struct rpc_call *call, struct vmi_devices_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m) {
+        struct vmi_devices_result *result = vmi_devices_result_new();
+        GPtrArray *rows = machine_devices(m);
+        result->n_devices = rows->len;
+        result->devices = (struct device_info **)g_ptr_array_free(rows, FALSE);
+        vmi_devices_reply(call, result);
+        vmi_devices_result_free(result);
+    }
+}
+
+static struct console *need_console(struct rpc_call *call, const char *name)
+{
+    struct machine *m = need_machine(call);
+    struct console *c = m ? machine_console(m, name) : NULL;
+
+    if (m && !c)
+        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "there is no console %s", name);
+    return c;
+}
+
+static void console_attach_method(struct rpc_call *call, struct vmi_console_attach_params *params)
+{
+    struct console *c = need_console(call, params->console);
+    GError *err = NULL;
+
+    if (!c)
+        return;
+    int fd = console_attach(c, params->readonly, params->replay, &err);
+    if (fd < 0) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    struct vmi_console_attach_result result = {.console = params->console,
+                                               .total = console_total(c)};
+    vmi_console_attach_reply(call, &result, fd);
+}
+
+static void console_log_method(struct rpc_call *call, struct vmi_console_log_params *params)
+{
+    struct process *p = process_of(call);
+    GError *err = NULL;
+
+    if (!p->start) {
+        rpc_call_error(call, VMD_ERROR_STATE, "no VM was started here");
+        return;
+    }
+    g_autoptr(console_chunk) chunk =
+        consolelog_read(p->log_dir, params->console, params->has_offset ? &params->offset : NULL,
+                        params->limit, params->encoding, &err);
+    if (chunk)
+        vmi_console_log_reply(call, chunk);
+    else
+        rpc_call_fail(call, err);
+}
+
+static void console_write_method(struct rpc_call *call, struct vmi_console_write_params *params)
+{
+    struct console *c = need_console(call, params->console);
+    GError *err = NULL;
+    size_t n;
+
+    if (!c)
+        return;
+    g_autofree uint8_t *data = consolelog_decode(params->data, params->encoding, &n, &err);
+    if (!data) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    struct vmi_console_write_result result = {.written = (uint32_t)console_write(c, data, n)};
+    vmi_console_write_reply(call, &result);
+}
+
+/* --- methods: the translator --------------------------------------------------------------------------- */
+
+static struct machine *need_xlate(struct rpc_call *call)
+{
+    struct machine *m = need_machine(call);
+
+    if (m && process_of(call)->start->accel != VM_ACCEL_XLATE) {
+        rpc_call_error(call, VMD_ERROR_UNSUPPORTED, "the translator does not run this VM");
+        return NULL;
+    }
+    return m;
+}
+
+static void xlate_stats(struct rpc_call *call, struct vmi_xlate_stats_params *params)
+{
+    struct machine *m = need_xlate(call);
+
+    if (m) {
+        g_autoptr(vm_xlate_stats) s = stats_xlate(machine_accel(m), machine_vcpus(m));
+        vmi_xlate_stats_reply(call, s);
+    }
+}
+
+static void xlate_clear(struct rpc_call *call, struct vmi_xlate_clear_params *params)
+{
+    struct machine *m = need_xlate(call);
+
+    if (m) {
+        g_autoptr(vm_xlate_stats) before = stats_xlate(machine_accel(m), machine_vcpus(m));
+        struct vmi_xlate_clear_result result = {.blocks = before->len, .bytes = before->bytes};
+        accel_code_clear(machine_accel(m));
+        vmi_xlate_clear_reply(call, &result);
+    }
+}
+
+static void xlate_limit(struct rpc_call *call, struct vmi_xlate_limit_params *params)
+{
+    struct machine *m = need_xlate(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (!accel_code_limit(machine_accel(m), params->bytes, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    g_autoptr(vm_xlate_stats) now = stats_xlate(machine_accel(m), machine_vcpus(m));
+    struct vmi_xlate_limit_result result = {.bytes = now->limit_bytes};
+    vmi_xlate_limit_reply(call, &result);
+}
+
+static const struct vmi_handlers handlers = {
+    .vmi_start = start,
+    .vmi_status = status,
+    .vmi_pause = pause_vm,
+    .vmi_resume = resume,
+    .vmi_reset = reset,
+    .vmi_powerdown = powerdown,
+    .vmi_quit = quit,
+    .vmi_stats = stats,
+    .vmi_devices = devices,
+    .vmi_console_attach = console_attach_method,
+    .vmi_console_log = console_log_method,
+    .vmi_console_write = console_write_method,
+    .vmi_xlate_stats = xlate_stats,
+    .vmi_xlate_clear = xlate_clear,
+    .vmi_xlate_limit = xlate_limit,
+};
+
+/* --- the link ------------------------------------------------------------------------------------------ */
+
+static void hello_status(void *user, struct vmi_hello_result *out)
+{
+    struct process *p = user;
+
+    out->state = p->state;
+    out->vm_id = p->start ? g_strdup(p->start->vm_id) : NULL;
+}
+
+static void acked(void *user, uint64_t seq)
+{
+    maybe_leave(user);
+}
+
+static void attached(void *user, bool on)
+{
+    struct process *p = user;
+
+    p->attached = on;
+    if (on)
+        uv_timer_stop(&p->orphan);
+    else
+        watch_orphan(p);
+}
+
+static const struct vmipc_server_ops link_ops = {
+    .status = hello_status,
+    .acked = acked,
+    .attached = attached,
+};
+
+/* SIGTERM and SIGINT: the host shuts down, or somebody wants this VM gone. */
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct process *p = handle->data;
+
+    log_info("ended by signal %d", signum);
+    if (p->machine)
+        machine_end(p->machine, VM_END_REASON_KILLED, "the VM process was asked to end");
+    else
+        leave(p);
+}
+
+static void catch_signals(struct process *p)
+{
+    static const int numbers[] = {SIGTERM, SIGINT};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        uv_signal_init(p->loop, &p->signals[i]);
+        p->signals[i].data = p;
+        uv_signal_start(&p->signals[i], on_signal, numbers[i]);
+    }
+}
+
+bool process_run(int fd, GError **err)
+{
+    struct process p = {.state = VMI_STATE_IDLE, .attached = true};
+    uv_loop_t loop;
+
+    uv_loop_init(&loop);
+    p.loop = &loop;
+    uv_timer_init(&loop, &p.orphan);
+    p.orphan.data = &p;
+    p.server = vmipc_server_new(&loop, &handlers, &link_ops, &p);
+    catch_signals(&p);
+    bool ok = vmipc_server_adopt(p.server, fd, err);
+    if (!ok)
+        leave(&p);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_walk(&loop, close_walk, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    vmi_start_params_free(p.start);
+    vm_end_free(p.end);
+    g_free(p.log_dir);
+    return ok;
+}
