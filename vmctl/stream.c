@@ -106,8 +106,12 @@ static enum console_left join(struct stream *s, GError **err)
             vmd_set_errno(err, errno, "waiting for the console");
             return CONSOLE_FAILED;
         }
-        if (p[1].revents)
-            return CONSOLE_SIGNAL;
+        if (p[1].revents) {
+            /* Taken, so that it does not end us once it is let through again. */
+            struct signalfd_siginfo info;
+            if (read(s->signals, &info, sizeof(info)) > 0)
+                return CONSOLE_SIGNAL;
+        }
         if (p[0].revents && !from_console(s, &left, err))
             return left;
         if (p[2].revents && !to_console(s, &left))
