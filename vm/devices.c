@@ -11,6 +11,8 @@
 #include "machine/virtio/console.h"
 #include "machine/virtio/net.h"
 #include "machine/virtio/rng.h"
+#include "vm/helper/client.h"
+#include "vm/helper/protocol.h"
 
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -148,11 +150,9 @@ static struct net_backend *tap_backend(struct devices *d, const struct vm_nic_co
 {
     int fd = d->env.files ? d->env.files->take(d->env.files->opaque, c->id) : -1;
 
-    if (fd < 0) {
-        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "tap %s was not opened for this VM", c->tap);
-        return NULL;
-    }
-    return net_tap_new(d->env.loop, fd, err);
+    if (fd < 0)
+        fd = helper_open_tap(HELPER_SOCKET, c->tap, err);
+    return fd < 0 ? NULL : net_tap_new(d->env.loop, fd, err);
 }
 
 static bool add_nic(struct devices *d, const struct vm_nic_config *c, GError **err)
