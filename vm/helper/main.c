@@ -106,6 +106,7 @@ static const char *const calls[] = {
     "brk",          "mmap",           "munmap", "mremap",     "madvise",       "mprotect",
     "futex",        "getrandom",      "getpid", "gettid",     "clock_gettime", "restart_syscall",
     "rt_sigreturn", "rt_sigprocmask", "exit",   "exit_group", "lseek",         "sched_yield",
+    "sigaltstack",
 };
 
 static bool filter_calls(GError **err)

@@ -1,0 +1,88 @@
+/*
+ * Virtqueues: the input is what a driver wrote to its rings.
+ *
+ * Byte 0 picks the device, byte 1 features; the rest lies at the start of RAM: a table of 16
+ * descriptors, the available ring, and from 512 on whatever descriptors point at. All queues of
+ * the device use it, each with a used ring of its own. Then every queue is rung, twice.
+ */
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/virtio_rig.h"
+
+#include <linux/virtio_pci.h>
+
+#define QUEUE_SIZE 16
+#define AVAIL_AT   256
+#define DATA_AT    512
+#define USED_AT    KIB(128)
+#define INPUT_MOST KIB(64)
+
+static void set_up(struct rig *r, unsigned device, uint8_t features)
+{
+    gpa_t bar = rig_bar(device);
+    uint64_t take = r->devices[device]->offered;
+
+    take &= features & 1 ? UINT64_MAX : ~VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX);
+    take &= features & 2 ? UINT64_MAX : ~VIRTIO_FEATURE(VIRTIO_RING_F_INDIRECT_DESC);
+    take &= features & 4 ? UINT64_MAX : ~(uint64_t)UINT32_MAX;
+    rig_map(r, device);
+    for (unsigned i = 0; i < 2; i++) {
+        rig_write(r, bar + VIRTIO_PCI_COMMON_GFSELECT, 4, i);
+        rig_write(r, bar + VIRTIO_PCI_COMMON_GF, 4, (uint32_t)(take >> 32 * i));
+    }
+    rig_write(r, bar + VIRTIO_PCI_COMMON_STATUS, 1, VIRTIO_CONFIG_S_FEATURES_OK);
+    for (unsigned q = 0; q < r->devices[device]->n_queues; q++) {
+        rig_write(r, bar + VIRTIO_PCI_COMMON_Q_SELECT, 2, q);
+        rig_write(r, bar + VIRTIO_PCI_COMMON_Q_SIZE, 2, QUEUE_SIZE);
+        rig_write(r, bar + VIRTIO_PCI_COMMON_Q_DESCLO, 4, RIG_RAM);
+        rig_write(r, bar + VIRTIO_PCI_COMMON_Q_AVAILLO, 4, RIG_RAM + AVAIL_AT);
+        rig_write(r, bar + VIRTIO_PCI_COMMON_Q_USEDLO, 4, RIG_RAM + USED_AT + 256 * q);
+        rig_write(r, bar + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+    }
+    rig_write(r, bar + VIRTIO_PCI_COMMON_STATUS, 1,
+              VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct rig *r = rig_get();
+
+    if (size < 2)
+        return 0;
+    unsigned device = data[0] % RIG_DEVICES;
+    memset(r->ram->host, 0, KIB(132));
+    memcpy(r->ram->host, data + 2, MIN(size - 2, INPUT_MOST));
+    set_up(r, device, data[1]);
+    for (unsigned round = 0; round < 2; round++) {
+        rig_turn(r, 2);
+        rig_poke(r);
+        for (unsigned q = 0; q < r->devices[device]->n_queues; q++)
+            rig_write(r, rig_bar(device) + 0x3000 + 4 * q, 2, q);
+        rig_turn(r, 2);
+    }
+    rig_reset(r);
+    return 0;
+}
+
+/* Device N % 4 with, by N / 4: one chain, an indirect one, a full ring. */
+bool fuzz_seed(unsigned n, GByteArray *out)
+{
+    const uint8_t head[2] = {(uint8_t)(n % RIG_DEVICES), 7};
+    struct vring_desc d[(DATA_AT + 256) / sizeof(struct vring_desc)] = {{0}};
+    struct vring_desc *indirect = d + DATA_AT / sizeof(*d);
+    uint16_t *avail = (uint16_t *)(d + AVAIL_AT / sizeof(*d));
+    const struct vring_desc chain[] = {
+        {GUINT64_TO_LE(RIG_RAM + DATA_AT + 64), GUINT32_TO_LE(100), VRING_DESC_F_NEXT, 1},
+        {GUINT64_TO_LE(RIG_RAM + KIB(64)), GUINT32_TO_LE(4096), VRING_DESC_F_WRITE, 0},
+    };
+
+    if (n >= 3 * RIG_DEVICES)
+        return false;
+    avail[1] = GUINT16_TO_LE(n / RIG_DEVICES == 2 ? QUEUE_SIZE : 1);
+    memcpy(n / RIG_DEVICES == 1 ? indirect : d, chain, sizeof(chain));
+    if (n / RIG_DEVICES == 1)
+        *d = (struct vring_desc){GUINT64_TO_LE(RIG_RAM + DATA_AT), GUINT32_TO_LE(sizeof(chain)),
+                                 VRING_DESC_F_INDIRECT, 0};
+    g_byte_array_append(out, head, sizeof(head));
+    g_byte_array_append(out, (const guint8 *)d, sizeof(d));
+    return true;
+}

@@ -1,0 +1,36 @@
+/* A bus with one virtio device of each kind, for fuzz targets. Made once and kept. */
+#ifndef TESTS_FUZZ_VIRTIO_RIG_H
+#define TESTS_FUZZ_VIRTIO_RIG_H
+
+#include "machine/virtio/virtio.h"
+
+#define RIG_RAM      UINT64_C(0x80000000)
+#define RIG_RAM_SIZE MIB(1)
+#define RIG_ECAM     UINT64_C(0x30000000)
+#define RIG_WINDOW   UINT64_C(0x40000000)
+#define RIG_DEVICES  4
+
+struct rig {
+    struct mem_map *mem;
+    struct mem_ram *ram;
+    uv_loop_t loop;
+    struct pci_host *host;
+    struct virtio_device *devices[RIG_DEVICES]; /* rng, console, balloon, net; slots 1 to 4 */
+};
+
+struct rig *rig_get(void);
+
+/* BAR 0 of device I, which the rig maps at the same place each time. */
+gpa_t rig_bar(unsigned i);
+void rig_map(struct rig *r, unsigned i);
+void rig_write(struct rig *r, gpa_t gpa, unsigned size, uint64_t value);
+uint64_t rig_read(struct rig *r, gpa_t gpa, unsigned size);
+
+/* Turns the loop without waiting, N times. */
+void rig_turn(struct rig *r, unsigned n);
+/* What a host does to devices while they run: input, frames, requests. */
+void rig_poke(struct rig *r);
+/* Everything back to power-on; fails an assertion when that does not come about. */
+void rig_reset(struct rig *r);
+
+#endif
