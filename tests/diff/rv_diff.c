@@ -1,11 +1,13 @@
 /*
  * tests/diff/rv_diff: random instructions in our translator and in QEMU's user mode.
  *
- *   rv_diff [--qemu PROGRAM] [--count N] [--seed S] [--batch N] [--ext NAME]...
+ *   rv_diff [--qemu PROGRAM] [--tier N] [--count N] [--seed S] [--batch N] [--ext NAME]...
  *
+ * With a tier, on a whole machine of the translator; else in front end and interpreter alone.
  * Prints a line an extension. A difference is reduced to its instruction, which is printed with
  * what it read and what differs; the exit status is 1 then.
  */
+#include "tests/diff/rv_machine.h"
 #include "tests/diff/rv_random.h"
 #include "tests/diff/rv_user.h"
 #include "xlate/front/riscv64/rv_disasm.h"
@@ -19,7 +21,7 @@ struct options {
     char *qemu, *cpu;
     char **extensions;
     int64_t count, seed;
-    int batch;
+    int batch, tier;
 };
 
 /* Runs PROGRAM in QEMU; what it wrote. NULL with an error. */
@@ -81,6 +83,14 @@ static void report(const struct rv_test *test, const uint64_t *ours, const uint6
                    rv_dump_name(i, name), ours[i], theirs[i]);
 }
 
+static bool run_ours(const struct options *o, const struct rv_program *program, GByteArray *out,
+                     GError **err)
+{
+    if (o->tier < 0)
+        return rv_user_run(program, out, err);
+    return rv_machine_run(program, o->tier, out, err);
+}
+
 /* 0: equal; 1: a difference was reported; -1: ERR. */
 static int compare(const struct options *o, const struct rv_program *program, bool alone,
                    GError **err)
@@ -90,7 +100,7 @@ static int compare(const struct options *o, const struct rv_program *program, bo
     size_t length = 0;
     int result = -1;
 
-    if (rv_user_run(program, ours, err) && (theirs = oracle(o, program, &length, err))) {
+    if (run_ours(o, program, ours, err) && (theirs = oracle(o, program, &length, err))) {
         const uint64_t *a = (const uint64_t *)ours->data, *b = (const uint64_t *)theirs;
         int at = first_difference(program, a, ours->len, b, length);
 
@@ -140,11 +150,12 @@ static int run_extension(const struct options *o, unsigned extension)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.count = 20000, .seed = 1, .batch = 2000};
+    struct options o = {.count = 20000, .seed = 1, .batch = 2000, .tier = -1};
     const GOptionEntry entries[] = {
         {"qemu", 0, 0, G_OPTION_ARG_STRING, &o.qemu, "the oracle", "PROGRAM"},
         {"cpu", 0, 0, G_OPTION_ARG_STRING, &o.cpu, "the oracle's CPU", "MODEL"},
         {"ext", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.extensions, "this extension only", "NAME"},
+        {"tier", 0, 0, G_OPTION_ARG_INT, &o.tier, "a whole machine's", "N"},
         {"count", 0, 0, G_OPTION_ARG_INT64, &o.count, "instructions an extension", "N"},
         {"batch", 0, 0, G_OPTION_ARG_INT, &o.batch, "instructions a program", "N"},
         {"seed", 0, 0, G_OPTION_ARG_INT64, &o.seed, "where to start", "S"},
