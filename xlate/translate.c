@@ -5,8 +5,6 @@
  * both pages are looked up. The cache has one unit for its address; where that was made with another
  * second page, the instruction is interpreted.
  */
-#include "xlate/opt/opt.h"
-#include "xlate/opt/opt.h"
 #include "xlate/runner.h"
 
 #include <errno.h>
@@ -42,8 +40,6 @@ static void translate(struct runner *r, const struct origin *o, uint32_t max_ins
     source.max_insns = max_insns;
     ir_unit_clear(r->unit);
     r->x->front->translate(&source, r->unit);
-    opt_unit(r->unit, r->x->sys->helpers);
-    opt_unit(r->unit, r->x->sys->helpers);
 }
 
 /*

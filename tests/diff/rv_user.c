@@ -8,7 +8,6 @@
 #include "xlate/front/riscv64/rv_mode.h"
 #include "xlate/front/riscv64/rv_slots.h"
 #include "xlate/ir/eval.h"
-#include "xlate/opt/opt.h"
 
 enum { FAULT = 1, A0 = 10, A1 = 11, A2 = 12, A7 = 17, MAX_UNITS = 50 * 1000 * 1000 };
 
@@ -204,7 +203,6 @@ static struct ir_unit *unit_for(struct user *u, GHashTable *units, const struct 
     source.length = MIN(4096 - (pc & 4095) + 2, u->program->size - offset);
     unit = ir_unit_new();
     xl_front_riscv64.translate(&source, unit);
-    opt_unit(unit, helpers);
     if (!ir_verify(unit, helpers, RV_HELPER_COUNT, err)) {
         ir_unit_free(unit);
         return NULL;

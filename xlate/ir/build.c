@@ -8,11 +8,23 @@
 
 #define NO_ARGS {IR_NONE, IR_NONE, IR_NONE, IR_NONE}
 
-static uint32_t add(struct ir_unit *unit, struct ir_insn insn)
+static inline __attribute__((always_inline)) uint32_t add(struct ir_unit *unit, struct ir_insn insn)
 {
+    uint32_t at = unit->n;
+
+    if (unlikely(at == unit->cap))
+        ir__grow(unit);
     insn.side = IR_NONE;
     insn.params = IR_NONE;
-    return ir_append(unit, &insn);
+    unit->insn[at] = insn;
+    unit->block[unit->cur].end = unit->n = at + 1;
+    return at;
+}
+
+/* What follows may look at slots: SETs up to here stay. */
+static void see_slots(struct ir_unit *unit)
+{
+    unit->barrier = unit->n;
 }
 
 /* Appends an insn that may fault: all of one guest instruction share a side entry. */
@@ -28,6 +40,7 @@ static uint32_t add_side(struct ir_unit *unit, struct ir_insn insn)
     }
     insn.side = unit->at_side;
     insn.params = IR_NONE;
+    see_slots(unit);
     return ir_append(unit, &insn);
 }
 
@@ -44,6 +57,11 @@ static int64_t canonical(enum ir_type type, int64_t imm)
 
 uint32_t ir_const(struct ir_unit *unit, enum ir_type type, int64_t imm)
 {
+    if (imm == 0 && type == IR_I64) { /* x0 makes many */
+        if (unit->zero == IR_NONE)
+            unit->zero = add(unit, (struct ir_insn){.op = IR_CONST, .type = type, .arg = NO_ARGS});
+        return unit->zero;
+    }
     return add(unit, (struct ir_insn){.op = IR_CONST, .type = type, .arg = NO_ARGS,
                                       .imm = canonical(type, imm)});
 }
@@ -66,6 +84,7 @@ uint32_t ir_get(struct ir_unit *unit, enum ir_type type, unsigned slot)
     }
     uint32_t value = add(unit, (struct ir_insn){.op = IR_GET, .type = type, .aux = slot,
                                                 .arg = NO_ARGS});
+    unit->set[slot] = IR_NONE; /* is read: stays */
     if (unit->slot[slot] == IR_NONE && (type == IR_I64 || type == IR_F64))
         unit->slot[slot] = value;
     return value;
@@ -79,8 +98,15 @@ void ir_set(struct ir_unit *unit, unsigned slot, uint32_t value)
         unit->pattern[IR_PATTERN_IDENTITY]++;
         return;
     }
-    add(unit, (struct ir_insn){.op = IR_SET, .type = ir_result_type(from), .aux = slot,
-                               .arg = {value, IR_NONE, IR_NONE, IR_NONE}});
+    uint32_t old = unit->set[slot];
+    if (old != IR_NONE && old >= unit->barrier) {
+        unit->insn[old] = (struct ir_insn){.op = IR_CONST, .type = IR_I64, .arg = NO_ARGS,
+                                           .side = IR_NONE, .params = IR_NONE};
+        unit->pattern[IR_PATTERN_DEAD_SET]++;
+    }
+    unit->set[slot] = add(unit, (struct ir_insn){.op = IR_SET, .type = ir_result_type(from),
+                                                 .aux = slot,
+                                                 .arg = {value, IR_NONE, IR_NONE, IR_NONE}});
     unit->slot[slot] = value;
 }
 
@@ -195,6 +221,52 @@ uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes,
                                       .arg = {base, IR_NONE, IR_NONE, IR_NONE}});
 }
 
+/* BASE as a value and a constant added to it. */
+static struct ir_reach find_root(const struct ir_unit *unit, uint32_t base)
+{
+    const struct ir_insn *insn = &unit->insn[base];
+
+    if (insn->op == IR_ADD && unit->insn[insn->arg[1]].op == IR_CONST)
+        return (struct ir_reach){.root = insn->arg[0], .offset = unit->insn[insn->arg[1]].imm};
+    return (struct ir_reach){.root = base};
+}
+
+/* Grows TR over [from, to) relative to its base if the span allows. */
+static bool grow(struct ir_insn *tr, int64_t from, int64_t to)
+{
+    int64_t low = MIN(tr->imm, from), high = MAX(tr->imm + tr->aux, to);
+
+    if (high - low > IR_TR_SPAN)
+        return false;
+    tr->imm = low;
+    tr->aux = (uint16_t)(high - low);
+    return true;
+}
+
+uint32_t ir_address(struct ir_unit *unit, uint32_t base, int64_t *imm, unsigned bytes, bool write)
+{
+    struct ir_reach here = find_root(unit, base);
+
+    for (unsigned i = 0; i < unit->n_reach; i++) {
+        const struct ir_reach *r = &unit->reach[i];
+        struct ir_insn *tr = &unit->insn[r->tr];
+        int64_t at = (int64_t)((uint64_t)*imm + (uint64_t)here.offset - (uint64_t)r->offset);
+
+        if (r->root != here.root || at > IR_TR_SPAN * 64 || at < -IR_TR_SPAN * 64 ||
+            !grow(tr, at, at + bytes))
+            continue;
+        tr->mem |= write ? IR_MEM_WRITE : 0;
+        *imm = at;
+        unit->pattern[IR_PATTERN_MERGED_TR]++;
+        return r->tr;
+    }
+    here.tr = ir_tr(unit, base, *imm, bytes, write);
+    unit->reach[unit->next_reach] = here;
+    unit->next_reach = (unit->next_reach + 1) % IR_REACHES;
+    unit->n_reach = MIN(unit->n_reach + 1, (uint32_t)IR_REACHES);
+    return here.tr;
+}
+
 uint32_t ir_load(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle,
                  int64_t imm)
 {
@@ -240,10 +312,18 @@ void ir_fence(struct ir_unit *unit, unsigned mask)
 uint32_t ir_call(struct ir_unit *unit, unsigned helper, unsigned flags, enum ir_type type,
                  const uint32_t arg[4])
 {
+    uint32_t barrier = unit->barrier;
+    uint32_t value;
+
     if (flags & IR_CALL_WRITES)
         memset(unit->slot, 0xff, sizeof(unit->slot));
-    return add_side(unit, (struct ir_insn){.op = IR_CALL, .type = type, .aux = helper,
-                                           .arg = {arg[0], arg[1], arg[2], arg[3]}});
+    if (flags & IR_CALL_MMU)
+        unit->n_reach = unit->next_reach = 0;
+    value = add_side(unit, (struct ir_insn){.op = IR_CALL, .type = type, .aux = helper,
+                                            .arg = {arg[0], arg[1], arg[2], arg[3]}});
+    if (!(flags & (IR_CALL_READS | IR_CALL_WRITES | IR_CALL_FAULT)))
+        unit->barrier = barrier;
+    return value;
 }
 
 void ir_br(struct ir_unit *unit, uint32_t block, const uint32_t *args, unsigned n)

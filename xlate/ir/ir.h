@@ -98,7 +98,12 @@ struct ir_block {
 /* IEEE exceptions, in RISC-V's order: what the guest's sticky flags are kept as. */
 enum ir_fflag { IR_NX = 1, IR_UF = 2, IR_OF = 4, IR_DZ = 8, IR_NV = 16 };
 
-enum { IR_SLOTS = 80 }; /* slot numbers are below this */
+enum {
+    IR_SLOTS = 80,   /* slot numbers are below this */
+    IR_REACHES = 4,  /* bases whose accesses may share a TR at a time */
+    IR_TR_SPAN = 128, /* the widest range that shares one, in bytes: one that crosses a page makes
+                        all its accesses slow, so it stays far below a page */
+};
 
 /* What the builder, the passes and the front ends recognised; counted for the statistics. */
 #define IR_PATTERN(NAME, text, doc) IR_PATTERN_##NAME,
@@ -124,11 +129,20 @@ struct ir_unit {
     uint32_t mode;       /* translation mode it is valid for */
     uint16_t pattern[IR_PATTERN_COUNT]; /* times each was found in this unit */
 
-    /* The builder's own: the block being built, the present instruction, what slots hold. */
-    uint32_t cur;
-    struct ir_side at;
-    uint32_t at_side;
+    /* The builder's own. */
+    uint32_t cur;            /* the block being built */
+    struct ir_side at;       /* the present guest instruction */
+    uint32_t at_side;        /* its side entry, or IR_NONE */
+    uint32_t zero;           /* the constant 0 of I64 in this block, or IR_NONE */
+    uint32_t barrier;        /* number of insns when slots were last seen by something */
     uint32_t slot[IR_SLOTS]; /* value that is in the slot here, or IR_NONE */
+    uint32_t set[IR_SLOTS];  /* the SET that put it there, or IR_NONE */
+    struct ir_reach {        /* TRs that may still grow */
+        uint32_t tr;
+        uint32_t root;       /* the base, without a constant added to it */
+        int64_t offset;      /* base - root */
+    } reach[IR_REACHES];
+    uint32_t n_reach, next_reach;
 };
 
 /* What a helper may do; the back end saves and reloads pinned slots accordingly. */
@@ -177,13 +191,18 @@ void ir_unit_free(struct ir_unit *unit);
  *
  * Appends to the open block and returns the new value, or an older one that is the same: constants
  * and identities fold, a GET of a slot whose value is known is that value. So a returned value
- * need not be the newest insn. Values of other blocks may be used where those dominate.
+ * need not be the newest insn. A SET of a slot that is set again before anything can see it
+ * becomes a constant without use. Values of other blocks may be used where those dominate.
+ *
+ * This is all the optimisation of tier 1: it looks at each insn once, when it is made.
  */
 
 /* Begins a guest instruction: its displacement and bytes, for side entries; counts it. */
 void ir_at(struct ir_unit *unit, int32_t pc, unsigned length);
 /* Appends INSN as it is (side and all); for passes and tests. */
 uint32_t ir_append(struct ir_unit *unit, const struct ir_insn *insn);
+/* Doubles the array of insns. */
+void ir__grow(struct ir_unit *unit);
 
 /* Numbers a block that will be built later, by ir_block_start(); blocks start in number order. */
 uint32_t ir_block_reserve(struct ir_unit *unit);
@@ -221,6 +240,13 @@ uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir
 
 /* Memory. A handle of [base + imm, base + imm + bytes). */
 uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write);
+/*
+ * A handle for an access of BYTES at base + *IMM, shared with earlier accesses off that base, or off
+ * another that differs from it by a constant, where they lie near enough; *IMM becomes the
+ * access's own. Loads and stores share: in straight code the store comes for certain, so that the
+ * page will be one that can be stored to.
+ */
+uint32_t ir_address(struct ir_unit *unit, uint32_t base, int64_t *imm, unsigned bytes, bool write);
 /* MEM: mask of enum ir_mem without IR_MEM_WRITE. IMM: as of the TR. */
 uint32_t ir_load(struct ir_unit *unit, enum ir_type type, unsigned mem, uint32_t handle,
                  int64_t imm);
@@ -265,7 +291,19 @@ static inline unsigned ir_n_args(const struct ir_insn *insn)
 }
 
 /* The type of the value that INSN makes; IR_VOID for none. */
-enum ir_type ir_result_type(const struct ir_insn *insn);
+static inline enum ir_type ir_result_type(const struct ir_insn *insn)
+{
+    switch (ir_ops[insn->op].result) {
+    case IR_R_TYPE:
+        return (enum ir_type)insn->type;
+    case IR_R_I64:
+        return IR_I64;
+    case IR_R_HANDLE:
+        return IR_HANDLE;
+    default:
+        return IR_VOID;
+    }
+}
 
 /* --- looking at units (verify.c, print.c) ----------------------------------------------------- */
 

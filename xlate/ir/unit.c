@@ -45,6 +45,15 @@ struct ir_unit *ir_unit_new(void)
     return unit;
 }
 
+/* What is known inside a block only. */
+static void forget(struct ir_unit *unit)
+{
+    memset(unit->slot, 0xff, sizeof(unit->slot));
+    unit->barrier = unit->n;
+    unit->zero = IR_NONE;
+    unit->n_reach = unit->next_reach = 0;
+}
+
 void ir_unit_clear(struct ir_unit *unit)
 {
     unit->n = unit->n_param = unit->n_side = 0;
@@ -56,7 +65,8 @@ void ir_unit_clear(struct ir_unit *unit)
     unit->at = (struct ir_side){0};
     unit->at_side = IR_NONE;
     memset(unit->pattern, 0, sizeof(unit->pattern));
-    memset(unit->slot, 0xff, sizeof(unit->slot));
+    memset(unit->set, 0xff, sizeof(unit->set));
+    forget(unit);
 }
 
 void ir_unit_free(struct ir_unit *unit)
@@ -70,12 +80,16 @@ void ir_unit_free(struct ir_unit *unit)
     g_free(unit);
 }
 
+void ir__grow(struct ir_unit *unit)
+{
+    unit->cap *= 2;
+    unit->insn = g_renew(struct ir_insn, unit->insn, unit->cap);
+}
+
 uint32_t ir_append(struct ir_unit *unit, const struct ir_insn *insn)
 {
-    if (unit->n == unit->cap) {
-        unit->cap *= 2;
-        unit->insn = g_renew(struct ir_insn, unit->insn, unit->cap);
-    }
+    if (unlikely(unit->n == unit->cap))
+        ir__grow(unit);
     unit->insn[unit->n] = *insn;
     unit->block[unit->cur].end = ++unit->n;
     return unit->n - 1;
@@ -102,7 +116,7 @@ void ir_block_start(struct ir_unit *unit, uint32_t block)
     g_assert(block == unit->cur + 1 && block < unit->n_blocks);
     unit->cur = block;
     unit->block[block].first = unit->block[block].end = unit->n;
-    memset(unit->slot, 0xff, sizeof(unit->slot));
+    forget(unit);
 }
 
 uint32_t ir_param(struct ir_unit *unit, enum ir_type type)
@@ -115,18 +129,4 @@ uint32_t ir_param(struct ir_unit *unit, enum ir_type type)
 
     unit->block[unit->cur].n_params++;
     return ir_append(unit, &insn);
-}
-
-enum ir_type ir_result_type(const struct ir_insn *insn)
-{
-    switch (ir_ops[insn->op].result) {
-    case IR_R_TYPE:
-        return insn->type;
-    case IR_R_I64:
-        return IR_I64;
-    case IR_R_HANDLE:
-        return IR_HANDLE;
-    default:
-        return IR_VOID;
-    }
 }

@@ -47,6 +47,10 @@ static inline void rv_set_w(struct rv_translation *t, unsigned number, uint32_t 
     rv_set_x(t, number, ir_ext(t->unit, IR_SEXT, IR_I64, value, 32));
 }
 
+/* A handle for an access of BYTES at rs1 + the instruction's immediate; IMM gets the access's. */
+uint32_t rv_address(struct rv_translation *t, const struct rv_insn *insn, unsigned bytes, bool write,
+                    int64_t *imm);
+
 /* Calls a helper with the arguments up to the first IR_NONE; its result where it has one. */
 uint32_t rv_call(struct rv_translation *t, enum rv_helper helper, uint32_t a, uint32_t b,
                  uint32_t c, uint32_t d);

@@ -80,8 +80,9 @@ void rv_emit_fload(struct rv_translation *t, const struct rv_insn *i, uint32_t t
 
     if (!ready(t, i, true))
         return;
-    uint32_t h = ir_tr(t->unit, rv_x(t, i->rs1), i->imm, 1u << log2, false);
-    set(t, type, i->rd, ir_load(t->unit, type, log2, h, i->imm));
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << log2, false, &imm);
+    set(t, type, i->rd, ir_load(t->unit, type, log2, h, imm));
 }
 
 /* The low half of a register is stored as it is, boxed or not. */
@@ -92,8 +93,9 @@ void rv_emit_fstore(struct rv_translation *t, const struct rv_insn *i, uint32_t 
     if (!ready(t, i, false))
         return;
     uint32_t value = ir_get(t->unit, type, RV_SLOT_F + i->rs2);
-    uint32_t h = ir_tr(t->unit, rv_x(t, i->rs1), i->imm, 1u << log2, true);
-    ir_store(t->unit, type, log2, h, i->imm, value);
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << log2, true, &imm);
+    ir_store(t->unit, type, log2, h, imm, value);
 }
 
 void rv_emit_fmv_x(struct rv_translation *t, const struct rv_insn *i, uint32_t type)

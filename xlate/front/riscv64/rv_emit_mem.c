@@ -7,28 +7,31 @@
  */
 #include "xlate/front/riscv64/rv_emit.h"
 
-/* A handle for an access of BYTES at rs1 + imm. */
-static uint32_t handle(struct rv_translation *t, const struct rv_insn *i, unsigned bytes, bool write)
+uint32_t rv_address(struct rv_translation *t, const struct rv_insn *i, unsigned bytes, bool write,
+                    int64_t *imm)
 {
     uint32_t base = rv_x(t, i->rs1);
 
     if (t->unit->insn[base].op == IR_PCREL)
         t->unit->pattern[IR_PATTERN_PCREL_MEM]++;
-    return ir_tr(t->unit, base, i->imm, bytes, write);
+    *imm = i->imm;
+    return ir_address(t->unit, base, imm, bytes, write);
 }
 
 void rv_emit_load(struct rv_translation *t, const struct rv_insn *i, uint32_t mem)
 {
-    uint32_t h = handle(t, i, 1u << (mem & IR_MEM_SIZE), false);
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << (mem & IR_MEM_SIZE), false, &imm);
 
-    rv_set_x(t, i->rd, ir_load(t->unit, IR_I64, mem, h, i->imm));
+    rv_set_x(t, i->rd, ir_load(t->unit, IR_I64, mem, h, imm));
 }
 
 void rv_emit_store(struct rv_translation *t, const struct rv_insn *i, uint32_t mem)
 {
-    uint32_t h = handle(t, i, 1u << (mem & IR_MEM_SIZE), true);
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << (mem & IR_MEM_SIZE), true, &imm);
 
-    ir_store(t->unit, IR_I64, mem, h, i->imm, rv_x(t, i->rs2));
+    ir_store(t->unit, IR_I64, mem, h, imm, rv_x(t, i->rs2));
 }
 
 /* --- atomics ------------------------------------------------------------------------------------- */
@@ -40,10 +43,11 @@ static unsigned order(const struct rv_insn *i)
 
 static void amo(struct rv_translation *t, const struct rv_insn *i, uint32_t op, unsigned mem)
 {
-    uint32_t h = handle(t, i, 1u << (mem & IR_MEM_SIZE), true);
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << (mem & IR_MEM_SIZE), true, &imm);
     uint32_t operand = rv_x(t, i->rs2);
 
-    rv_set_x(t, i->rd, ir_rmw(t->unit, op, IR_I64, mem | order(i), h, 0, operand));
+    rv_set_x(t, i->rd, ir_rmw(t->unit, op, IR_I64, mem | order(i), h, imm, operand));
 }
 
 void rv_emit_amow(struct rv_translation *t, const struct rv_insn *i, uint32_t op)
@@ -67,7 +71,9 @@ static uint32_t reservation_tag(struct rv_translation *t, const struct rv_insn *
 void rv_emit_lr(struct rv_translation *t, const struct rv_insn *i, uint32_t log2)
 {
     unsigned mem = log2 | IR_MEM_RESERVE | order(i) | (log2 == 2 ? IR_MEM_SIGNED : 0);
-    uint32_t value = ir_load(t->unit, IR_I64, mem, handle(t, i, 1u << log2, false), 0);
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << log2, false, &imm);
+    uint32_t value = ir_load(t->unit, IR_I64, mem, h, imm);
 
     ir_set(t->unit, RV_SLOT_RES_TAG, reservation_tag(t, i, log2));
     ir_set(t->unit, RV_SLOT_RES_VALUE, value);
@@ -77,11 +83,12 @@ void rv_emit_lr(struct rv_translation *t, const struct rv_insn *i, uint32_t log2
 void rv_emit_sc(struct rv_translation *t, const struct rv_insn *i, uint32_t log2)
 {
     unsigned mem = log2 | order(i) | (log2 == 2 ? IR_MEM_SIGNED : 0);
-    uint32_t h = handle(t, i, 1u << log2, true);
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << log2, true, &imm);
     uint32_t cond = ir_cmp(t->unit, IR_EQ, IR_I64, ir_get(t->unit, IR_I64, RV_SLOT_RES_TAG),
                            reservation_tag(t, i, log2));
     uint32_t expected = ir_get(t->unit, IR_I64, RV_SLOT_RES_VALUE);
-    uint32_t failed = ir_sc(t->unit, IR_I64, mem, h, 0, cond, expected, rv_x(t, i->rs2));
+    uint32_t failed = ir_sc(t->unit, IR_I64, mem, h, imm, cond, expected, rv_x(t, i->rs2));
 
     ir_set(t->unit, RV_SLOT_RES_TAG, ir_const(t->unit, IR_I64, (int64_t)RV_RES_NONE));
     rv_set_x(t, i->rd, failed);
