@@ -85,7 +85,7 @@ static int refs__slice(struct qcow2 *q, uint64_t cluster, struct slice **out, un
 int qcow2__refcount(struct qcow2 *q, uint64_t cluster, uint64_t *out)
 {
     struct slice *s;
-    unsigned i;
+    unsigned i = 0;
     int r = refs__slice(q, cluster, &s, &i);
 
     if (r < 0)
@@ -99,7 +99,7 @@ int qcow2__refcount(struct qcow2 *q, uint64_t cluster, uint64_t *out)
 int qcow2__refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value)
 {
     struct slice *s;
-    unsigned i;
+    unsigned i = 0;
     int r = refs__slice(q, cluster, &s, &i);
 
     if (r < 0)
@@ -256,7 +256,7 @@ static int alloc__find(struct qcow2 *q, uint64_t from, uint64_t *out)
             r = refs__add_block(q, block);
         } else {
             struct slice *s;
-            unsigned i;
+            unsigned i = 0;
             uint64_t per = refs__per_slice(q);
             r = refs__slice(q, c, &s, &i);
             if (r < 0)
@@ -279,7 +279,7 @@ static int alloc__find(struct qcow2 *q, uint64_t from, uint64_t *out)
 static int64_t alloc__take(struct qcow2 *q, uint64_t first, uint64_t want)
 {
     struct slice *s;
-    unsigned i;
+    unsigned i = 0;
     uint64_t n = 0;
     int r = refs__slice(q, first, &s, &i);
 
