@@ -262,7 +262,8 @@ int main(int argc, char **argv)
 {
     struct run r = {.typed = ""};
     struct board_config bc = {.isa = ISA_RISCV64, .cpu_ops = &cpu_ops, .console_ops = &console_ops};
-    char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL, *typed = NULL;
+    g_autofree char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL;
+    g_autofree char *typed = NULL, *text = NULL;
     int tier = 1, cpus = 1, memory = 64, timeout = 60;
     gboolean stats = FALSE;
     const GOptionEntry entries[] = {
@@ -292,7 +293,7 @@ int main(int argc, char **argv)
     bc.append = append;
     bc.cpus = r.cpus = (unsigned)cpus;
     bc.memory = MIB((unsigned)memory);
-    r.typed = typed ? g_strcompress(typed) : "";
+    r.typed = text = g_strcompress(typed ? typed : "");
     pthread_mutex_init(&r.lock, NULL);
     uv_loop_init(&r.loop);
     uv_async_init(&r.loop, &r.wake, on_wake);
