@@ -54,8 +54,11 @@ failed: /* number in gp */
     END_WITH
     .section .data
     .balign 64
-    .globl tohost
+    .globl tohost, fromhost /* as other simulators have them, to compare with */
+    .size tohost, 8
+    .size fromhost, 8
 tohost: .dword 0
+fromhost: .dword 0
     .section .text
 .endm
 
