@@ -155,7 +155,7 @@ static int qemu_img(const char *fmt, ...)
     g_clear_pointer(&qemu_said, g_free);
     ck_assert_msg(g_spawn_sync(NULL, argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &errors,
                                &status, &err), "%s", err ? err->message : "");
-    qemu_said = g_strdup_printf("%s: %s%s", line, out, errors);
+    qemu_said = g_strdup_printf("%s: %.400s%.400s", line, out, errors);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -644,6 +644,7 @@ static void cut_look(struct disk *d, GArray *changes, const char *before, size_t
 static const struct kind_of_image cut_kinds[] = {
     {"64k", "cluster_size=64k", CUT_SIZE, NULL, false},
     {"512", "cluster_size=512", CUT_SIZE, NULL, false},
+    {"counts grow", "cluster_size=512,refcount_bits=64", 2 * CUT_SIZE, NULL, false},
     {"over compressed", "cluster_size=4096", CUT_SIZE, "cluster_size=4096", true},
     {"version 2", "compat=0.10,cluster_size=1024", CUT_SIZE, NULL, false},
     {"copied compressed", "cluster_size=4096", CUT_SIZE, NULL, true},
@@ -658,6 +659,11 @@ static void cut_prepare(struct disk *d, const struct kind_of_image *k)
     disk_make(d, k);
     if (strcmp(k->name, "snapshot") == 0)
         disk_exercise(d, 60);
+    if (strcmp(k->name, "counts grow") == 0) {
+        /* As much as the first refcount table just counts. */
+        rig_fill(&d->seed, d->model, KIB(1900));
+        ck_assert_int_eq(rig_io(&rig, d->b, BLOCK_WRITE, 0, d->model, KIB(1900), 0), 0);
+    }
     ck_assert_int_eq(rig_close_block(&rig, d->b), 0);
     if (strcmp(k->name, "snapshot") == 0)
         ck_assert_int_eq(qemu_img("snapshot -c one %s", d->path), 0);
@@ -668,6 +674,21 @@ static void cut_prepare(struct disk *d, const struct kind_of_image *k)
                                   d->path), 0);
     }
     d->b = rig_block(&rig, d->path, BLOCK_FORMAT_QCOW2, false);
+}
+
+/* Where to cut: anywhere, or about a change to the header, which is rare. */
+static unsigned cut_choose(uint64_t *seed)
+{
+    unsigned at = (unsigned)(rig_random(seed) % (recorder.log->len + 1));
+
+    if (rig_random(seed) % 2)
+        return at;
+    for (unsigned i = at; i < recorder.log->len; i++) {
+        struct record *r = &g_array_index(recorder.log, struct record, i);
+        if (r->offset < 104 && r->data)
+            return MIN(i + 1, recorder.log->len);
+    }
+    return at;
 }
 
 START_TEST(power_cut)
@@ -689,8 +710,7 @@ START_TEST(power_cut)
     recorder.on = false;
     check_image(d.path, false, "whole");
     for (int i = 0; i < CUTS * thoroughness(); i++)
-        cut_look(&d, changes, before, len, base,
-                 (unsigned)(rig_random(&d.seed) % (recorder.log->len + 1)));
+        cut_look(&d, changes, before, len, base, cut_choose(&d.seed));
     recorder_stop();
     d.b = NULL;
     disk_end(&d);
