@@ -550,21 +550,36 @@ static void change_make(struct disk *d, GArray *changes)
     g_array_append_val(changes, c);
 }
 
-/* The file as a power cut after record CUT may leave it: of what was not synced, sectors at random. */
-static uint8_t *cut_file(const char *before, size_t len, unsigned cut, uint64_t *seed, size_t *out)
+/*
+ * When the power was cut: after that many records, and, where a sync came next, before or after it.
+ */
+struct cut {
+    unsigned records;
+    bool synced;
+};
+
+/* Whether a sync that ended, or a flush that was done, at record END is over. */
+static bool cut_over(const struct cut *cut, unsigned end)
+{
+    return end < cut->records || (end == cut->records && cut->synced);
+}
+
+/* The file as the cut may leave it: of what was not synced, sectors at random. */
+static uint8_t *cut_file(const char *before, size_t len, const struct cut *cut, uint64_t *seed,
+                         size_t *out)
 {
     size_t end = len;
 
-    for (unsigned i = 0; i < cut; i++) {
+    for (unsigned i = 0; i < cut->records; i++) {
         struct record *r = &g_array_index(recorder.log, struct record, i);
         if (r->data)
             end = MAX(end, r->offset + r->len);
     }
     uint8_t *file = g_malloc0(end);
     memcpy(file, before, len);
-    for (unsigned i = 0; i < cut; i++) {
+    for (unsigned i = 0; i < cut->records; i++) {
         struct record *r = &g_array_index(recorder.log, struct record, i);
-        bool durable = r->durable && r->durable <= cut;
+        bool durable = r->durable && cut_over(cut, r->durable);
         bool all = durable || rig_random(seed) % 3 == 0;
         for (uint64_t at = 0; at < r->len; at += 512) {
             uint64_t n = MIN(512, r->len - at);
@@ -589,15 +604,15 @@ static bool sector_is(const uint8_t *sector, const uint8_t *want)
 
 /* The sector at AT has what was flushed last before CUT, or something written since. */
 static void cut_verify_sector(GArray *changes, const uint8_t *base, const uint8_t *sector,
-                              uint64_t at, unsigned cut)
+                              uint64_t at, const struct cut *cut)
 {
     const uint8_t *flushed = base ? base + at : NULL;
     guint after = 0;
     bool good, any = false;
 
     for (guint i = 0; i < changes->len; i++) {
-        if (g_array_index(changes, struct change, i).flush &&
-            g_array_index(changes, struct change, i).ended <= cut)
+        struct change *c = &g_array_index(changes, struct change, i);
+        if (c->flush && cut_over(cut, c->ended))
             after = i;
     }
     for (guint i = 0; i < after; i++) {
@@ -612,15 +627,15 @@ static void cut_verify_sector(GArray *changes, const uint8_t *base, const uint8_
     good = any || sector_is(sector, flushed);
     for (guint i = after; i < changes->len && !good; i++) {
         struct change *c = &g_array_index(changes, struct change, i);
-        if (!c->flush && c->began < cut && at >= c->offset && at < c->offset + c->len)
+        if (!c->flush && c->began < cut->records && at >= c->offset && at < c->offset + c->len)
             good = c->discard || sector_is(sector, c->data ? c->data + (at - c->offset) : NULL);
     }
     if (!good)
-        ck_abort_msg("cut after %u: sector at %" G_GUINT64_FORMAT " is wrong", cut, at);
+        ck_abort_msg("cut after %u: sector at %" G_GUINT64_FORMAT " is wrong", cut->records, at);
 }
 
 static void cut_look(struct disk *d, GArray *changes, const char *before, size_t len,
-                     const uint8_t *base, unsigned cut)
+                     const uint8_t *base, const struct cut *cut)
 {
     g_autofree char *path = rig_path(&rig, "cut.qcow2"), *when = NULL;
     g_autofree uint8_t *disk = g_malloc(d->size);
@@ -628,7 +643,7 @@ static void cut_look(struct disk *d, GArray *changes, const char *before, size_t
     g_autofree uint8_t *file = cut_file(before, len, cut, &d->seed, &end);
     struct block *b;
 
-    when = g_strdup_printf("cut after %u", cut);
+    when = g_strdup_printf("cut after %u", cut->records);
     rig_write(path, file, end);
     check_image(path, true, when);
     b = rig_block(&rig, path, BLOCK_FORMAT_QCOW2, false);
@@ -676,19 +691,23 @@ static void cut_prepare(struct disk *d, const struct kind_of_image *k)
     d->b = rig_block(&rig, d->path, BLOCK_FORMAT_QCOW2, false);
 }
 
-/* Where to cut: anywhere, or about a change to the header, which is rare. */
-static unsigned cut_choose(uint64_t *seed)
+/*
+ * Where to cut: anywhere, at the end of what one sync covers, where most is to be lost, or after a
+ * change to the header, which is rare.
+ */
+static struct cut cut_choose(uint64_t *seed)
 {
-    unsigned at = (unsigned)(rig_random(seed) % (recorder.log->len + 1));
+    bool synced = rig_random(seed) % 2;
+    unsigned how = (unsigned)(rig_random(seed) % 3), n = recorder.log->len;
+    unsigned at = (unsigned)(rig_random(seed) % (n + 1));
 
-    if (rig_random(seed) % 2)
-        return at;
-    for (unsigned i = at; i < recorder.log->len; i++) {
-        struct record *r = &g_array_index(recorder.log, struct record, i);
-        if (r->offset < 104 && r->data)
-            return MIN(i + 1, recorder.log->len);
+    for (unsigned i = 1; how > 0 && i < n; i++) {
+        unsigned now = (at + i) % n;
+        struct record *r = &g_array_index(recorder.log, struct record, now);
+        if (how == 1 ? now > 0 && r[-1].durable != r->durable : r->offset < 104 && r->data)
+            return (struct cut){how == 1 ? now : now + 1, synced};
     }
-    return at;
+    return (struct cut){at, synced};
 }
 
 START_TEST(power_cut)
@@ -709,8 +728,10 @@ START_TEST(power_cut)
     ck_assert_int_eq(rig_close_block(&rig, d.b), 0);
     recorder.on = false;
     check_image(d.path, false, "whole");
-    for (int i = 0; i < CUTS * thoroughness(); i++)
-        cut_look(&d, changes, before, len, base, cut_choose(&d.seed));
+    for (int i = 0; i < CUTS * thoroughness(); i++) {
+        struct cut cut = cut_choose(&d.seed);
+        cut_look(&d, changes, before, len, base, &cut);
+    }
     recorder_stop();
     d.b = NULL;
     disk_end(&d);
