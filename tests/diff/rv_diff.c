@@ -1,7 +1,7 @@
 /*
  * tests/diff/rv_diff: random instructions in our translator and in QEMU's user mode.
  *
- *   rv_diff [--qemu PROGRAM] [--tier N] [--count N] [--seed S] [--batch N] [--ext NAME]...
+ *   rv_diff [--qemu PROGRAM] [--tier N] [--count N] [--seed S] [--batch N] [--ext NAME]... [--sequences]
  *
  * With a tier, on a whole machine of the translator; else in front end and interpreter alone.
  * Prints a line an extension. A difference is reduced to its instruction, which is printed with
@@ -22,6 +22,7 @@ struct options {
     char **extensions;
     int64_t count, seed;
     int batch, tier;
+    gboolean sequences;
 };
 
 /* Runs PROGRAM in QEMU; what it wrote. NULL with an error. */
@@ -71,12 +72,15 @@ static void report(const struct rv_test *test, const uint64_t *ours, const uint6
 {
     char text[80], name[16];
 
-    rv_disassemble((const uint8_t *)&test->bits, 4, test->address, text, sizeof(text));
-    printf("%#" G_GINT64_MODIFIER "x: %08x  %s\n", test->address, test->bits, text);
-    printf("  read %#" G_GINT64_MODIFIER "x, %#" G_GINT64_MODIFIER "x, %#" G_GINT64_MODIFIER
-           "x; frm %u; memory %#" G_GINT64_MODIFIER "x %#" G_GINT64_MODIFIER "x\n",
-           test->input[0], test->input[1], test->input[2], (unsigned)test->input[3],
-           test->input[4], test->input[5]);
+    for (unsigned i = 0; i < test->n; i++) {
+        rv_disassemble((const uint8_t *)&test->bits[i], 4, test->address, text, sizeof(text));
+        printf("%#" G_GINT64_MODIFIER "x: %08x  %s\n", test->address, test->bits[i], text);
+    }
+    if (!test->sequence)
+        printf("  read %#" G_GINT64_MODIFIER "x, %#" G_GINT64_MODIFIER "x, %#" G_GINT64_MODIFIER
+               "x; frm %u; memory %#" G_GINT64_MODIFIER "x %#" G_GINT64_MODIFIER "x\n",
+               test->input[0], test->input[1], test->input[2], (unsigned)test->input[3],
+               test->input[4], test->input[5]);
     for (unsigned i = 0; i < RV_DUMP_WORDS; i++)
         if (ours[i] != theirs[i])
             printf("  %-8s %016" G_GINT64_MODIFIER "x, the oracle has %016" G_GINT64_MODIFIER "x\n",
@@ -91,59 +95,101 @@ static bool run_ours(const struct options *o, const struct rv_program *program, 
     return rv_machine_run(program, o->tier, out, err);
 }
 
+/* Runs PROGRAM in both. The first test that differs, -1 if none, -2 with ERR; OURS and THEIRS get
+ * what was written. */
+static int run_both(const struct options *o, const struct rv_program *program, GByteArray *ours,
+                    char **theirs, GError **err)
+{
+    size_t length = 0;
+
+    if (!run_ours(o, program, ours, err) || !(*theirs = oracle(o, program, &length, err)))
+        return -2;
+    return first_difference(program, (const uint64_t *)ours->data, ours->len,
+                            (const uint64_t *)*theirs, length);
+}
+
+/* Does TEST alone differ? It is printed then, if REPORTS. */
+static bool differs_alone(const struct options *o, const struct rv_test *test, bool reports)
+{
+    struct rv_program *one = rv_program_of(test);
+    GByteArray *ours = g_byte_array_new();
+    g_autofree char *theirs = NULL;
+    int at = run_both(o, one, ours, &theirs, NULL);
+
+    if (at == 0 && reports)
+        report(&g_array_index(one->tests, struct rv_test, 0), (const uint64_t *)ours->data,
+               (const uint64_t *)theirs);
+    g_byte_array_free(ours, TRUE);
+    rv_program_free(one);
+    return at != -1;
+}
+
+/* Drops from a sequence what the difference does not need. */
+static void reduce(const struct options *o, struct rv_test *test)
+{
+    for (unsigned i = test->n; test->n > 1 && i-- > 0;) {
+        struct rv_test less = *test;
+
+        memmove(&less.bits[i], &less.bits[i + 1], (less.n - i - 1) * sizeof(less.bits[0]));
+        less.n--;
+        if (differs_alone(o, &less, false))
+            *test = less;
+    }
+}
+
 /* 0: equal; 1: a difference was reported; -1: ERR. */
-static int compare(const struct options *o, const struct rv_program *program, bool alone,
-                   GError **err)
+static int compare(const struct options *o, const struct rv_program *program, GError **err)
 {
     GByteArray *ours = g_byte_array_new();
     g_autofree char *theirs = NULL;
-    size_t length = 0;
-    int result = -1;
+    int at = run_both(o, program, ours, &theirs, err);
 
-    if (run_ours(o, program, ours, err) && (theirs = oracle(o, program, &length, err))) {
-        const uint64_t *a = (const uint64_t *)ours->data, *b = (const uint64_t *)theirs;
-        int at = first_difference(program, a, ours->len, b, length);
+    if (at >= 0) {
+        struct rv_test test = g_array_index(program->tests, struct rv_test, at);
 
-        result = at >= 0;
-        if (at >= 0) {
-            const struct rv_test *test = &g_array_index(program->tests, struct rv_test, at);
-            struct rv_program *one = alone ? NULL : rv_program_of(test);
-
-            if (!one || compare(o, one, true, err) == 0)
-                report(test, a + at * RV_DUMP_WORDS, b + at * RV_DUMP_WORDS);
-            rv_program_free(one);
+        if (differs_alone(o, &test, false)) {
+            reduce(o, &test);
+            differs_alone(o, &test, true);
+        } else {
+            report(&test, (const uint64_t *)ours->data + at * RV_DUMP_WORDS,
+                   (const uint64_t *)theirs + at * RV_DUMP_WORDS);
         }
     }
     g_byte_array_free(ours, TRUE);
-    return result;
+    return at == -1 ? 0 : at >= 0 ? 1 : -1;
 }
 
 static bool wanted(const struct options *o, unsigned extension)
 {
+    if (o->sequences && !o->extensions)
+        return false;
     if (!o->extensions)
         return rv_extension_runs(extension);
     return g_strv_contains((const char *const *)o->extensions, rv_extension_names[extension]);
 }
 
+/* All batches of an extension, or of sequences where it is RV_EXTENSIONS. */
 static int run_extension(const struct options *o, unsigned extension)
 {
+    bool sequences = extension == RV_EXTENSIONS;
+    const char *name = sequences ? "sequences" : rv_extension_names[extension];
     g_autoptr(GError) err = NULL;
 
     for (int64_t done = 0, batch = 0; done < o->count; batch++) {
         unsigned n = MIN(o->batch, o->count - done);
-        struct rv_program *program = rv_program_new(extension, n, o->seed + batch);
-        int result = compare(o, program, false, &err);
+        struct rv_program *program = sequences ? rv_program_sequences(n, o->seed + batch)
+                                               : rv_program_new(extension, n, o->seed + batch);
+        int result = compare(o, program, &err);
 
         rv_program_free(program);
         if (result) {
-            printf("%s: batch %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n",
-                   rv_extension_names[extension], batch, o->seed, err ? err->message : "differs");
+            printf("%s: batch %" G_GINT64_FORMAT " of seed %" G_GINT64_FORMAT ": %s\n", name, batch,
+                   o->seed, err ? err->message : "differs");
             return 1;
         }
         done += n;
     }
-    printf("%s: %" G_GINT64_FORMAT " instructions, all equal\n", rv_extension_names[extension],
-           o->count);
+    printf("%s: %" G_GINT64_FORMAT " tests, all equal\n", name, o->count);
     fflush(stdout);
     return 0;
 }
@@ -156,8 +202,9 @@ int main(int argc, char **argv)
         {"cpu", 0, 0, G_OPTION_ARG_STRING, &o.cpu, "the oracle's CPU", "MODEL"},
         {"ext", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.extensions, "this extension only", "NAME"},
         {"tier", 0, 0, G_OPTION_ARG_INT, &o.tier, "a whole machine's", "N"},
-        {"count", 0, 0, G_OPTION_ARG_INT64, &o.count, "instructions an extension", "N"},
-        {"batch", 0, 0, G_OPTION_ARG_INT, &o.batch, "instructions a program", "N"},
+        {"sequences", 0, 0, G_OPTION_ARG_NONE, &o.sequences, "sequences alone", NULL},
+        {"count", 0, 0, G_OPTION_ARG_INT64, &o.count, "tests an extension", "N"},
+        {"batch", 0, 0, G_OPTION_ARG_INT, &o.batch, "tests a program", "N"},
         {"seed", 0, 0, G_OPTION_ARG_INT64, &o.seed, "where to start", "S"},
         {NULL},
     };
@@ -177,6 +224,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < RV_EXTENSIONS; i++)
         if (wanted(&o, i))
             failed |= run_extension(&o, i);
+    if (o.sequences || !o.extensions)
+        failed |= run_extension(&o, RV_EXTENSIONS);
     g_free(o.qemu);
     g_free(o.cpu);
     g_strfreev(o.extensions);

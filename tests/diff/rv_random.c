@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 enum { GP = 3, TP = 4, T0 = 5, T1 = 6, A0 = 10, A1 = 11, A2 = 12, A7 = 17, T6 = 31 };
-enum { INPUTS = 8, PAD = 32 /* c.addi's after a jump */ };
+enum { INPUTS = RV_TEST_INPUTS, PAD = 32 /* c.addi's after a jump */ };
 
 #define BASE    UINT64_C(0x100000)
 #define SCRATCH (BASE + 0x800) /* in the first page, with the ELF header */
@@ -275,6 +275,15 @@ static void put_operands(struct generator *g, const struct rv_insn *insn)
     }
 }
 
+static void put_dump(struct generator *g)
+{
+    uint32_t distance = g->dump_routine - here(g);
+
+    put(g, match_of(RV_JAL) | TP << 7 | (distance >> 20 & 1) << 31 |
+               (distance >> 1 & 0x3ff) << 21 | (distance >> 11 & 1) << 20 |
+               (distance >> 12 & 0xff) << 12);
+}
+
 static void put_reserve(struct generator *g, const struct rv_insn *insn, uint64_t how)
 {
     bool wide = insn->op == RV_SC_D;
@@ -287,9 +296,7 @@ static void put_reserve(struct generator *g, const struct rv_insn *insn, uint64_
 static void put_test(struct generator *g, struct rv_test *test)
 {
     struct rv_insn insn;
-    GByteArray *code = g->code;
-
-    rv_decode(test->bits, &insn);
+    rv_decode(test->bits[0], &insn);
     if (is_memory(&insn))
         put_memory_setup(g);
     put(g, match_of(RV_CSRRWI) | 2 << 20 | (uint32_t)test->input[IN_FRM] << 15);
@@ -302,19 +309,111 @@ static void put_test(struct generator *g, struct rv_test *test)
     if (insn.op == RV_JALR) /* where to is known only now */
         test->input[IN_RS1] = here(g) + insn.length + test->input[IN_PAD] % PAD * 2 - insn.imm +
                               (test->input[IN_PAD] >> 32 & ~(uint64_t)insn.imm & 1);
-    put(g, test->bits);
+    put(g, test->bits[0]);
     if (jumps(insn.op))
         for (unsigned i = 0; i < PAD; i++)
             put(g, match_of(RV_C_ADDI) | A7 << 7 | 1 << 2);
     if (insn.op == RV_LR_W || insn.op == RV_LR_D) /* elsewhere: ends the reservation */
         put(g, match_of(RV_SC_W) | T6 << 15);
-    put_i(g, match_of(RV_JAL), TP, 0, 0);
-    uint32_t distance = g->dump_routine - (here(g) - 4);
-    uint32_t jal = match_of(RV_JAL) | TP << 7 | (distance >> 20 & 1) << 31 |
-                   (distance >> 1 & 0x3ff) << 21 | (distance >> 11 & 1) << 20 |
-                   (distance >> 12 & 0xff) << 12;
-    memcpy(code->data + code->len - 4, &jal, 4);
+    put_dump(g);
     g_array_append_val(g->program->tests, *test);
+}
+
+/* --- sequences ------------------------------------------------------------------------------------------- */
+
+/*
+ * Registers that a sequence works on: those of compressed instructions, and a few. x9 holds the
+ * address of the memory, and nothing writes it; x8 is a second pointer into it now and then.
+ */
+static const uint8_t worked[] = {0, 5, 8, 10, 11, 12, 13, 14, 15, 28};
+enum { BASE_REG = 9, SECOND_REG = 8, IN_SEQ_FRM = 20, IN_SEQ_MEMORY = 21 };
+
+static bool fits_sequence(const struct rv_insn *insn)
+{
+    const char *operands = rv_rows[insn->op].operands;
+    unsigned op = insn->op;
+
+    if (insn->op == RV_ECALL || insn->op == RV_EBREAK || jumps(op) || op == RV_CTZW ||
+        !rv_extension_runs(rv_rows[op].extension) || op == RV_AUIPC)
+        return false;
+    if (op == RV_LR_D || op == RV_SC_D) /* QEMU pairs them with those of words, we don't */
+        return false;
+    if (rv_rows[op].extension == RV_EXT_Zicsr && (insn->csr != 1 || insn->row != insn->op))
+        return false; /* fflags: frm ends units, and may be invalid */
+    if (strstr(operands, "rd") && (reserved(insn->rd) || insn->rd == BASE_REG))
+        return false;
+    if (is_memory(insn)) {
+        bool atomic = rv_rows[op].extension == RV_EXT_A;
+
+        return (insn->rs1 == BASE_REG && insn->imm >= 0 && insn->imm <= 8) ||
+               (insn->rs1 == SECOND_REG && insn->imm >= -4 && insn->imm <= 4 && !atomic);
+    }
+    return true;
+}
+
+static uint32_t sequence_word(struct generator *g)
+{
+    for (;;) {
+        unsigned row = 1 + rnd(g) % (RV_ROWS - 1);
+        uint32_t bits = random_bits(g, row);
+        struct rv_insn insn;
+
+        if (rv_rows[row].length == 4) { /* fields that registers are in, where they are any */
+            uint32_t rd = worked[rnd(g) % sizeof(worked)], rs1 = worked[rnd(g) % sizeof(worked)];
+            uint32_t rs2 = worked[rnd(g) % sizeof(worked)], rs3 = worked[rnd(g) % sizeof(worked)];
+
+            if (strstr(rv_rows[row].operands, "(rs1)")) {
+                rs1 = rnd(g) % 4 ? BASE_REG : SECOND_REG;
+                bits &= 0x01ffffff; /* small immediates */
+                rs3 = 0;
+            } else if (strstr(rv_rows[row].operands, "imm")) {
+                rs3 = bits >> 27;
+            }
+            bits = (bits & ~UINT32_C(0xf9ff8f80)) | rd << 7 | rs1 << 15 | rs2 << 20 | rs3 << 27;
+            bits = (bits & ~rv_rows[row].mask) | rv_rows[row].match;
+        }
+        rv_decode(bits, &insn);
+        if (insn.row == row && fits_sequence(&insn))
+            return insn.bits;
+    }
+}
+
+/* A second pointer must be one whenever it is used: it is made anew before. */
+static void put_sequence(struct generator *g, struct rv_test *test)
+{
+    put_li(g, T1, SCRATCH);
+    for (unsigned i = 0; i < 2; i++) {
+        put_i(g, match_of(RV_LD), T0, T6, 8 * (IN_SEQ_MEMORY + i));
+        put_s(g, match_of(RV_SD), T1, T0, 8 * i);
+    }
+    put(g, match_of(RV_CSRRWI) | 2 << 20 | (uint32_t)test->input[IN_SEQ_FRM] << 15);
+    for (unsigned i = 1; i < sizeof(worked); i++) {
+        put_i(g, match_of(RV_LD), worked[i], T6, 8 * (i - 1));
+        put_i(g, match_of(RV_FLD), worked[i], T6, 8 * (i + 9));
+    }
+    put_li(g, BASE_REG, SCRATCH);
+    test->address = here(g);
+    for (unsigned i = 0; i < test->n; i++) {
+        struct rv_insn insn;
+
+        rv_decode(test->bits[i], &insn);
+        if (is_memory(&insn) && insn.rs1 == SECOND_REG)
+            put_i(g, match_of(RV_ADDI), SECOND_REG, BASE_REG, 4);
+        put(g, test->bits[i]);
+    }
+    put(g, match_of(RV_SC_W) | T6 << 15);
+    put_dump(g);
+    g_array_append_val(g->program->tests, *test);
+}
+
+static void random_sequence(struct generator *g, struct rv_test *test)
+{
+    *test = (struct rv_test){.sequence = true, .n = 2 + rnd(g) % (RV_SEQUENCE - 1)};
+    for (unsigned i = 0; i < test->n; i++)
+        test->bits[i] = sequence_word(g);
+    for (unsigned i = 0; i < RV_TEST_INPUTS; i++)
+        test->input[i] = i >= 10 && i < IN_SEQ_FRM ? float_register(g) : integer(g);
+    test->input[IN_SEQ_FRM] = rnd(g) % 5;
 }
 
 /* --- the program ---------------------------------------------------------------------------------------- */
@@ -389,6 +488,33 @@ static void finish(struct generator *g, uint32_t entry_words, uint32_t exit_word
     g_byte_array_free(code, TRUE);
 }
 
+enum { SEQUENCES = RV_EXTENSIONS }; /* in place of an extension */
+
+static void put_random_test(struct generator *g, unsigned extension)
+{
+    struct rv_test test = {.n = 1};
+
+    if (extension == SEQUENCES) {
+        random_sequence(g, &test);
+        put_sequence(g, &test);
+        return;
+    }
+    struct rv_insn insn = random_insn(g, extension);
+    test.bits[0] = insn.bits;
+    choose_inputs(g, &insn, &test);
+    put_test(g, &test);
+}
+
+static void put_this_test(struct generator *g, const struct rv_test *only)
+{
+    struct rv_test test = *only;
+
+    if (test.sequence)
+        put_sequence(g, &test);
+    else
+        put_test(g, &test);
+}
+
 static struct rv_program *build(struct generator *g, unsigned extension, unsigned count,
                                 const struct rv_test *only)
 {
@@ -420,17 +546,10 @@ static struct rv_program *build(struct generator *g, unsigned extension, unsigne
     }
     put(g, match_of(RV_CSRRWI) | 3 << 20);
     for (unsigned i = 0; i < count; i++) {
-        struct rv_test test = {0};
-
-        if (only) {
-            test = *only;
-        } else {
-            struct rv_insn insn = random_insn(g, extension);
-
-            test.bits = insn.bits;
-            choose_inputs(g, &insn, &test);
-        }
-        put_test(g, &test);
+        if (only)
+            put_this_test(g, only);
+        else
+            put_random_test(g, extension);
     }
     put_li(g, T0, exit_routine);
     put_i(g, match_of(RV_JALR), 0, T0, 0);
@@ -443,6 +562,13 @@ struct rv_program *rv_program_new(unsigned extension, unsigned count, uint64_t s
     struct generator g = {.state = seed * UINT64_C(0x9e3779b97f4a7c15) + extension + 1};
 
     return build(&g, extension, count, NULL);
+}
+
+struct rv_program *rv_program_sequences(unsigned count, uint64_t seed)
+{
+    struct generator g = {.state = seed * UINT64_C(0x9e3779b97f4a7c15) + 0x5e9};
+
+    return build(&g, SEQUENCES, count, NULL);
 }
 
 struct rv_program *rv_program_of(const struct rv_test *test)

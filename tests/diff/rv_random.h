@@ -2,9 +2,10 @@
  * tests/diff/rv_random: random RISC-V programs from the specification's own rows.
  *
  * A program is a list of tests. Each gives fresh values to what its instruction reads, runs the one
- * instruction and stores every register, fcsr and a piece of memory. The program is an ELF file
+ * instruction and stores every register, fcsr and a piece of memory. Or it runs a sequence of them,
+ * of any extension, that work on few registers and one piece of memory. The program is an ELF file
  * that prints all of it and ends, for any RISC-V Linux; what two runs print differently names the
- * instruction.
+ * test.
  */
 #ifndef TESTS_DIFF_RV_RANDOM_H
 #define TESTS_DIFF_RV_RANDOM_H
@@ -20,10 +21,14 @@ enum {
     RV_DUMP_WORDS = 66,
 };
 
+enum { RV_TEST_INPUTS = 24, RV_SEQUENCE = 24 };
+
 struct rv_test {
-    uint32_t bits;    /* the instruction */
-    uint64_t address; /* of it */
-    uint64_t input[8];
+    uint32_t bits[RV_SEQUENCE]; /* its instructions */
+    unsigned n;
+    bool sequence;    /* made by rv_program_sequences() */
+    uint64_t address; /* of the first */
+    uint64_t input[RV_TEST_INPUTS];
 };
 
 struct rv_program {
@@ -35,6 +40,8 @@ struct rv_program {
 
 /* COUNT tests of EXTENSION (enum rv_extension), the same ones for the same SEED. */
 struct rv_program *rv_program_new(unsigned extension, unsigned count, uint64_t seed);
+/* COUNT sequences of 2 to RV_SEQUENCE instructions. */
+struct rv_program *rv_program_sequences(unsigned count, uint64_t seed);
 /* One with TEST alone, its inputs as they were. */
 struct rv_program *rv_program_of(const struct rv_test *test);
 void rv_program_free(struct rv_program *program);
