@@ -326,7 +326,8 @@ static void put_test(struct generator *g, struct rv_test *test)
  * address of the memory, and nothing writes it; x8 is a second pointer into it now and then.
  */
 static const uint8_t worked[] = {0, 5, 8, 10, 11, 12, 13, 14, 15, 28};
-enum { BASE_REG = 9, SECOND_REG = 8, IN_SEQ_FRM = 20, IN_SEQ_MEMORY = 21 };
+enum { BASE_REG = 9, SECOND_REG = 8, IN_SEQ_FRM = 20, IN_SEQ_MEMORY = 21, IN_SEQ_BASE = 23 };
+enum { FEW = 4 }; /* of them in one sequence, so that its instructions depend on one another */
 
 static bool fits_sequence(const struct rv_insn *insn)
 {
@@ -351,27 +352,40 @@ static bool fits_sequence(const struct rv_insn *insn)
     return true;
 }
 
-static uint32_t sequence_word(struct generator *g)
+/* Puts few registers, or a memory address of the sequence's, into the fields of a full-length word. */
+static uint32_t with_few(struct generator *g, unsigned row, uint32_t bits, const uint8_t *few)
+{
+    const char *operands = rv_rows[row].operands;
+    uint32_t rd = few[rnd(g) % FEW], rs1 = few[rnd(g) % FEW], rs2 = few[rnd(g) % FEW];
+    uint32_t rs3 = few[rnd(g) % FEW];
+
+    if (strstr(operands, "imm(rs1)")) {
+        bool store = strstr(operands, "s2,") != NULL;
+
+        rs1 = rnd(g) % 3 ? BASE_REG : SECOND_REG;
+        *(store ? &rd : &rs2) = rnd(g) % 9; /* the immediate's low bits; the others are 0 */
+        rs3 = 0;
+        bits &= 0x01ffffff;
+    } else if (strstr(operands, "(rs1)")) {
+        rs1 = BASE_REG;
+        rs3 = bits >> 27;
+    } else if (strstr(operands, "imm") || strstr(operands, "hex")) {
+        rs2 = bits >> 20 & 31;
+        rs3 = bits >> 27;
+    }
+    bits = (bits & ~UINT32_C(0xf9ff8f80)) | rd << 7 | rs1 << 15 | rs2 << 20 | rs3 << 27;
+    return (bits & ~rv_rows[row].mask) | rv_rows[row].match;
+}
+
+static uint32_t sequence_word(struct generator *g, const uint8_t *few)
 {
     for (;;) {
         unsigned row = 1 + rnd(g) % (RV_ROWS - 1);
         uint32_t bits = random_bits(g, row);
         struct rv_insn insn;
 
-        if (rv_rows[row].length == 4) { /* fields that registers are in, where they are any */
-            uint32_t rd = worked[rnd(g) % sizeof(worked)], rs1 = worked[rnd(g) % sizeof(worked)];
-            uint32_t rs2 = worked[rnd(g) % sizeof(worked)], rs3 = worked[rnd(g) % sizeof(worked)];
-
-            if (strstr(rv_rows[row].operands, "(rs1)")) {
-                rs1 = rnd(g) % 4 ? BASE_REG : SECOND_REG;
-                bits &= 0x01ffffff; /* small immediates */
-                rs3 = 0;
-            } else if (strstr(rv_rows[row].operands, "imm")) {
-                rs3 = bits >> 27;
-            }
-            bits = (bits & ~UINT32_C(0xf9ff8f80)) | rd << 7 | rs1 << 15 | rs2 << 20 | rs3 << 27;
-            bits = (bits & ~rv_rows[row].mask) | rv_rows[row].match;
-        }
+        if (rv_rows[row].length == 4)
+            bits = with_few(g, row, bits, few);
         rv_decode(bits, &insn);
         if (insn.row == row && fits_sequence(&insn))
             return insn.bits;
@@ -391,7 +405,7 @@ static void put_sequence(struct generator *g, struct rv_test *test)
         put_i(g, match_of(RV_LD), worked[i], T6, 8 * (i - 1));
         put_i(g, match_of(RV_FLD), worked[i], T6, 8 * (i + 9));
     }
-    put_li(g, BASE_REG, SCRATCH);
+    put_i(g, match_of(RV_LD), BASE_REG, T6, 8 * IN_SEQ_BASE);
     test->address = here(g);
     for (unsigned i = 0; i < test->n; i++) {
         struct rv_insn insn;
@@ -408,12 +422,17 @@ static void put_sequence(struct generator *g, struct rv_test *test)
 
 static void random_sequence(struct generator *g, struct rv_test *test)
 {
+    uint8_t few[FEW];
+
+    for (unsigned i = 0; i < FEW; i++)
+        few[i] = worked[rnd(g) % sizeof(worked)];
     *test = (struct rv_test){.sequence = true, .n = 2 + rnd(g) % (RV_SEQUENCE - 1)};
     for (unsigned i = 0; i < test->n; i++)
-        test->bits[i] = sequence_word(g);
+        test->bits[i] = sequence_word(g, few);
     for (unsigned i = 0; i < RV_TEST_INPUTS; i++)
         test->input[i] = i >= 10 && i < IN_SEQ_FRM ? float_register(g) : integer(g);
     test->input[IN_SEQ_FRM] = rnd(g) % 5;
+    test->input[IN_SEQ_BASE] = SCRATCH;
 }
 
 /* --- the program ---------------------------------------------------------------------------------------- */
