@@ -89,6 +89,7 @@ struct xlate {
     uint32_t waiters;  /* atomic */
 
     int epoll_fd, stop_fd; /* of the timer thread */
+    pthread_mutex_t timer_lock; /* the timer thread is at a runner; before runner.lock */
     pthread_t timer_thread;
     bool timer_running;
 };
@@ -134,11 +135,12 @@ void xlate__code_written(void *opaque, gpa_t gpa, uint64_t length);
 
 /* --- timer.c ------------------------------------------------------------------------------------------ */
 
+/* Takes R from the timer thread and from x->runner. */
+void xlate__timer_free(struct runner *r);
 /* Starts the thread that turns timers into XL_REQ_IRQ. */
 bool xlate__timers_start(struct xlate *x, GError **err);
 void xlate__timers_stop(struct xlate *x);
 bool xlate__timer_new(struct runner *r, GError **err);
-void xlate__timer_free(struct runner *r);
 /* struct xl_host.timer. */
 void xlate__timer_set(struct xl_cpu *cpu, uint64_t guest_ns);
 /* Before going inside: brings the host's timer in line with the deadline. */

@@ -26,9 +26,11 @@ static void *timer_main(void *opaque)
         for (int i = 0; i < n; i++) {
             if (events[i].data.u32 == STOP)
                 return NULL;
+            pthread_mutex_lock(&x->timer_lock);
             struct runner *r = x->runner[events[i].data.u32];
-            if (read(r->timer_fd, &expired, sizeof(expired)) == sizeof(expired))
+            if (r && read(r->timer_fd, &expired, sizeof(expired)) == sizeof(expired))
                 xlate__request(r, XL_REQ_IRQ);
+            pthread_mutex_unlock(&x->timer_lock);
         }
         g_assert(n >= 0 || errno == EINTR);
     }
@@ -79,6 +81,9 @@ bool xlate__timer_new(struct runner *r, GError **err)
 
 void xlate__timer_free(struct runner *r)
 {
+    pthread_mutex_lock(&r->x->timer_lock);
+    r->x->runner[r->cpu->vcpu.index] = NULL;
+    pthread_mutex_unlock(&r->x->timer_lock);
     if (r->timer_fd < 0)
         return;
     epoll_ctl(r->x->epoll_fd, EPOLL_CTL_DEL, r->timer_fd, NULL);

@@ -13,6 +13,7 @@ enum {
     INSN_MOST = 16,  /* no guest instruction is longer */
     TRIES = 4,       /* translations of a page that is written meanwhile */
     INSNS_MOST = LIMIT_XLATE_BLOCK_INSNS,
+    COPY_BYTES = 512, /* of guest code that are looked at for one unit */
     KEPT = 4096,
     KEPT_BYTES = 128,
     KEPT_INSNS = 32,
@@ -24,8 +25,9 @@ enum {
 struct origin {
     struct mmu_fetched first, second;
     bool crosses;                     /* the first instruction goes on in SECOND */
-    uint8_t bytes[2 * INSN_MOST];     /* of a crossing instruction */
-    struct xl_source source;
+    uint8_t bytes[COPY_BYTES] __attribute__((aligned(8)));
+    uint32_t length;                  /* of what BYTES has */
+    int32_t start;                    /* its place in its page */
 };
 
 static gva_t next_page(gva_t pc)
@@ -33,11 +35,26 @@ static gva_t next_page(gva_t pc)
     return (pc | PAGE_MASK) + 1;
 }
 
+/* Copies guest code, which other vCPUs may write meanwhile: what is read is what gets translated. */
+static void copy_code(uint8_t *to, const uint8_t *from, uint32_t n)
+{
+    while (n && (uintptr_t)from % 8) {
+        *to++ = __atomic_load_n(from++, __ATOMIC_RELAXED);
+        n--;
+    }
+    for (; n >= 8; n -= 8, from += 8, to += 8) {
+        uint64_t word = __atomic_load_n((const uint64_t *)(const void *)from, __ATOMIC_RELAXED);
+        memcpy(to, &word, 8);
+    }
+    while (n--)
+        *to++ = __atomic_load_n(from++, __ATOMIC_RELAXED);
+}
+
 static void translate(struct runner *r, const struct origin *o, uint32_t max_insns)
 {
-    struct xl_source source = o->source;
+    struct xl_source source = {.code = o->bytes, .length = o->length, .start = o->start,
+                               .mode = r->cpu->mode, .max_insns = max_insns};
 
-    source.max_insns = max_insns;
     ir_unit_clear(r->unit);
     r->x->front->translate(&source, r->unit);
 }
@@ -53,31 +70,29 @@ static bool look_across(struct runner *r, struct origin *o)
     uint32_t left = (uint32_t)(next_page(cpu->pc) - cpu->pc);
     bool there;
 
-    memset(o->bytes, 0, sizeof(o->bytes));
-    memcpy(o->bytes, o->first.host, left);
+    memset(o->bytes + left, 0, INSN_MOST);
     there = mmu_fetch(cpu, next_page(cpu->pc), &o->second);
     if (there)
-        memcpy(o->bytes + left, o->second.host, INSN_MOST);
-    o->source.code = o->bytes;
-    o->source.length = left + INSN_MOST;
+        copy_code(o->bytes + left, o->second.host, INSN_MOST);
+    o->length = left + INSN_MOST;
     translate(r, o, 1);
     o->crosses = r->unit->bytes > left;
     if (o->crosses)
         return there;
     cpu->fault = 0;
-    o->source.code = o->first.host;
-    o->source.length = left;
+    o->length = left;
     return true;
 }
 
-/* Fills O for cpu->pc, whose first page was fetched already. False with cpu->fault set. */
-static bool find_origin(struct runner *r, struct origin *o)
+/* Reads the code at cpu->pc, whose page was fetched already. False with cpu->fault set. */
+static bool read_origin(struct runner *r, struct origin *o)
 {
     uint32_t start = (uint32_t)(r->cpu->pc & PAGE_MASK), left = (uint32_t)MEM_PAGE_SIZE - start;
 
     o->crosses = false;
-    o->source = (struct xl_source){.code = o->first.host, .length = left, .start = (int32_t)start,
-                                   .mode = r->cpu->mode};
+    o->start = (int32_t)start;
+    o->length = MIN(left, COPY_BYTES);
+    copy_code(o->bytes, o->first.host, o->length);
     return left >= INSN_MOST || look_across(r, o);
 }
 
@@ -128,17 +143,18 @@ static enum xlate_found interpret_kept(struct runner *r, struct origin *o, struc
 {
     uint64_t hash = (o->first.gpa >> 1 ^ o->first.gpa >> MEM_PAGE_SHIFT) + r->cpu->mode;
     struct kept *k = &r->kept[hash % KEPT];
+    uint32_t left = (uint32_t)(next_page(r->cpu->pc) - r->cpu->pc);
     uint8_t bytes[KEPT_BYTES] = {0};
 
+    copy_code(bytes, o->first.host, MIN(KEPT_BYTES, left));
     if (k->unit && k->gpa == o->first.gpa && k->unit->mode == r->cpu->mode &&
-        !memcmp(k->bytes, o->first.host, k->unit->bytes))
+        !memcmp(k->bytes, bytes, k->unit->bytes))
         return run_unit(r, k->unit, out);
-    if (!find_origin(r, o))
+    if (!read_origin(r, o))
         return XLATE_FAULTED;
-    if (o->source.length < INSN_MOST || o->crosses)
+    if (left < INSN_MOST)
         return interpret(r, o, out);
-    /* First the copy: were the bytes to change, it would match no more. */
-    memcpy(bytes, o->first.host, MIN(KEPT_BYTES, o->source.length));
+    /* BYTES are older than what is translated: had they changed, they would match no more. */
     translate(r, o, KEPT_INSNS);
     if (r->unit->bytes > KEPT_BYTES)
         return run_unit(r, r->unit, out);
@@ -177,19 +193,22 @@ static void compile(struct runner *r, const struct origin *o, struct cache_place
 }
 
 /* One try: NULL when a page was written meanwhile, or there is no room (ROOM is false then). */
-static struct cache_unit *make_once(struct runner *r, const struct origin *o, bool *room)
+static struct cache_unit *make_once(struct runner *r, struct origin *o, bool *room)
 {
     struct cache_place place;
     struct cache_unit *unit;
-    gpa_t second = o->crosses ? o->second.gpa : CACHE_NO_PAGE;
+    bool crosses = o->crosses;
 
     xlate__mark_code(r, o->first.ram, ram_page(&o->first));
-    if (o->crosses)
+    if (crosses)
         xlate__mark_code(r, o->second.ram, ram_page(&o->second));
-    *room = cache_begin(r->user, o->first.gpa, second, r->cpu->mode, &place) == 0;
+    *room = cache_begin(r->user, o->first.gpa, crosses ? o->second.gpa : CACHE_NO_PAGE, r->cpu->mode,
+                        &place) == 0;
     if (!*room)
         return NULL;
-    if (!is_marked(&o->first) || (o->crosses && !is_marked(&o->second))) {
+    /* Only now are the bytes read: whoever writes them from here on is noticed. */
+    if (!is_marked(&o->first) || (crosses && !is_marked(&o->second)) || !read_origin(r, o) ||
+        o->crosses != crosses) {
         cache_abandon(r->user);
         return NULL;
     }
@@ -205,9 +224,9 @@ static enum xlate_found make(struct runner *r, struct origin *o, struct cache_un
 {
     bool room;
 
-    if (!find_origin(r, o))
-        return XLATE_FAULTED;
     for (unsigned i = 0; i < TRIES; i++) {
+        if (!read_origin(r, o)) /* for what crosses */
+            return XLATE_FAULTED;
         *unit = make_once(r, o, &room);
         if (*unit)
             return XLATE_UNIT;
@@ -216,8 +235,8 @@ static enum xlate_found make(struct runner *r, struct origin *o, struct cache_un
             r->link = CACHE_NO_LINK;
             return XLATE_AGAIN;
         }
-        if (o->crosses) /* the bytes were copied */
-            return XLATE_AGAIN;
+        if (r->cpu->fault)
+            return XLATE_FAULTED;
     }
     return interpret(r, o, out);
 }
@@ -247,7 +266,7 @@ enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct 
     if (*unit && !(*unit)->linkable && !second_matches(r, *unit, &o)) {
         if (cpu->fault)
             return XLATE_FAULTED;
-        return find_origin(r, &o) ? interpret(r, &o, out) : XLATE_FAULTED;
+        return read_origin(r, &o) ? interpret(r, &o, out) : XLATE_FAULTED;
     }
     if (!*unit)
         found = make(r, &o, unit, out);

@@ -90,6 +90,7 @@ static void xlate_free(struct accel *accel)
     xlate__timers_stop(x);
     back_free(x->back);
     cache_free(x->cache);
+    pthread_mutex_destroy(&x->timer_lock);
     pthread_cond_destroy(&x->passed);
     pthread_mutex_destroy(&x->lock);
     g_free(x);
@@ -113,6 +114,7 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
     x->epoll_fd = x->stop_fd = -1;
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->passed, NULL);
+    pthread_mutex_init(&x->timer_lock, NULL);
     listener.opaque = cache_config.opaque = x;
     mem_map_add_listener(config->mem, &listener);
     if (!cache_new(&cache_config, &x->cache, err) || !make_back(x, err) ||
@@ -143,7 +145,6 @@ static void init_locks(struct runner *r)
 static void runner_free(struct runner *r)
 {
     xlate__timer_free(r);
-    r->x->runner[r->cpu->vcpu.index] = NULL;
     if (r->cpu->mmu) {
         r->x->sys->fini(r->cpu);
         mmu_fini(r->cpu);
