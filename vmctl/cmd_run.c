@@ -257,9 +257,7 @@ int wait_for_end(struct vmd_client **client, const char *vm_id, const char *name
             break;
         /* The daemon went away, not the VM: the next one knows. */
         g_clear_error(&err);
-        vmd_client_free(*client);
-        *client = connect_daemon(&status);
-        if (!*client)
+        if (!reconnect_daemon(client, &status))
             return status;
     }
     if (!g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND))
@@ -269,11 +267,34 @@ int wait_for_end(struct vmd_client **client, const char *vm_id, const char *name
     return report_end(end, name);
 }
 
-static int kill_vm(struct vmd_client *c, const struct vm_info *vm)
+/* As vmd_client_invoke() without a result, also over a restart of the daemon. */
+static bool invoke_anew(struct vmd_client **c, enum api_method method, const void *params,
+                        GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    int status;
+
+    if (vmd_client_invoke(*c, method, params, NULL, NULL, &why))
+        return true;
+    if (g_error_matches(why, VMD_ERROR, VMD_ERROR_GONE) && reconnect_daemon(c, &status))
+        return vmd_client_invoke(*c, method, params, NULL, NULL, err);
+    g_propagate_error(err, g_steal_pointer(&why));
+    return false;
+}
+
+/* Ends an ephemeral VM, and says so. One that has ended by itself meanwhile is gone. */
+static int kill_vm(struct vmd_client **c, const struct vm_info *vm)
 {
     struct vm_kill_params kill = {.vm = vm->id};
+    GError *err = NULL;
 
-    vmd_client_invoke(c, API_VM_KILL, &kill, NULL, NULL, NULL);
+    if (!invoke_anew(c, API_VM_KILL, &kill, &err)) {
+        if (g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND)) {
+            g_error_free(err);
+            return wait_for_end(c, vm->id, vm->name);
+        }
+        return fail(*c, err);
+    }
     fprintf(stderr, "vmctl: VM %s was killed\n", vm->name);
     return VMCTL_EXIT_KILLED;
 }
@@ -291,30 +312,31 @@ static int run_console(struct vmd_client **c, const struct vm_info *vm, int fd)
     case CONSOLE_FAILED:
         fprintf(stderr, "vmctl: %s\n", err->message);
         if (vm->config->ephemeral)
-            kill_vm(*c, vm);
+            kill_vm(c, vm);
         return VMCTL_EXIT_ERROR;
     default:
         break;
     }
     if (vm->config->ephemeral)
-        return kill_vm(*c, vm);
+        return kill_vm(c, vm);
     fprintf(stderr, "\nvmctl: VM %s goes on; 'vmctl console %s' comes back\n", vm->name, vm->name);
     return VMCTL_EXIT_OK;
 }
 
 /* Takes back a VM that could not be brought up. */
-static int undo(struct vmd_client *c, const struct vm_info *vm, GError *err)
+static int undo(struct vmd_client **c, const struct vm_info *vm, GError *err)
 {
     struct vm_delete_params delete = {.vm = vm->id, .force = true};
-    int status = fail(c, err);
+    int status = fail(*c, err);
 
-    vmd_client_invoke(c, API_VM_DELETE, &delete, NULL, NULL, NULL);
+    invoke_anew(c, API_VM_DELETE, &delete, NULL);
     return status;
 }
 
 static int bring_up_console(struct vmd_client **c, struct vm_config *config)
 {
     struct vm_create_params create = {.config = config};
+    console_hold_signals(); /* from here on there is a VM to answer for */
     g_autoptr(vm_info) vm = NULL;
     g_autoptr(console_attach_result) attached = NULL;
     GError *err = NULL;
@@ -329,7 +351,7 @@ static int bring_up_console(struct vmd_client **c, struct vm_config *config)
     if (!vmd_client_invoke(*c, API_VM_START, &start, NULL, NULL, &err) ||
         !vmd_client_invoke(*c, API_CONSOLE_ATTACH, &attach, &attached, &fd, &err) ||
         !vmd_client_invoke(*c, API_VM_RESUME, &resume, NULL, NULL, &err))
-        return undo(*c, vm, err);
+        return undo(c, vm, err);
     return run_console(c, vm, fd);
 }
 

@@ -79,6 +79,10 @@ const char *arguments_at(const struct arguments *args, unsigned index); /* posit
  * the status. */
 struct vmd_client *connect_daemon(int *status);
 
+/* The daemon has gone away: connects with the next one, which may take a while to come. *CLIENT is
+ * replaced, perhaps by NULL; then false, after having said why. */
+bool reconnect_daemon(struct vmd_client **client, int *status);
+
 /* Says what went wrong, and what to do; returns the exit status. Takes ERR. */
 int fail(struct vmd_client *client, GError *err);
 int usage_error(const struct command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
@@ -109,6 +113,9 @@ enum console_left {
     CONSOLE_SIGNAL,   /* SIGINT, SIGTERM or SIGHUP */
     CONSOLE_FAILED,   /* standard output refused, or the socket failed; ERR says which */
 };
+
+/* Keeps SIGINT, SIGTERM and SIGHUP until console_stream(), which then returns at once. */
+void console_hold_signals(void);
 
 /*
  * Connects standard input and output with the console socket FD (taken) until one of the above. On

@@ -7,11 +7,16 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
-enum { START_MS = 10000 };
+enum {
+    START_MS = 10000,
+    RETURN_MS = 30000, /* how long a daemon that went away may take to come back */
+    RETRY_MS = 100,
+};
 
 extern char **environ;
 
@@ -66,14 +71,17 @@ static int launch(pid_t *pid, char *program, const char *log, char **env)
     char *argv[] = {program, (char *)"--user", NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
+    sigset_t none;
     int rc;
 
+    sigemptyset(&none);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setsigmask(&attr, &none);
     rc = posix_spawn(pid, program, &files, &attr, argv, env);
     posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&files);
@@ -113,8 +121,6 @@ static bool start_daemon(GError **err)
         return vmd_fail(err, VMD_ERROR_NOT_FOUND, "no daemon listens, and there is no vmd to start");
     if (fd < 0)
         return vmd_set_errno(err, errno, "a socket to hear from the daemon");
-    if (g_mkdir_with_parents(dir, 0700) < 0)
-        return vmd_set_errno(err, errno, "making the directory %s", dir);
     g_autofree char **env = with_variable(variable);
     int rc = launch(&pid, program, log, env);
     if (rc)
@@ -122,20 +128,58 @@ static bool start_daemon(GError **err)
     return wait_ready(fd, pid, log, err);
 }
 
+/* Under the lock. */
+static struct vmd_client *connect_alone(GError **err)
+{
+    g_autoptr(GError) start_err = NULL;
+    g_autoptr(GError) connect_err = NULL;
+    struct vmd_client *c = vmd_client_connect(NULL, NULL);
+
+    if (c)
+        return c;
+    bool started = start_daemon(&start_err);
+    c = vmd_client_connect(NULL, &connect_err);
+    if (!c)
+        g_propagate_error(err, started ? g_steal_pointer(&connect_err)
+                                       : g_steal_pointer(&start_err));
+    return c;
+}
+
+/* Lets one vmctl at a time start a daemon. Held until the descriptor is closed. */
+static int start_lock(const char *dir, GError **err)
+{
+    g_autofree char *path = g_build_filename(dir, "start.lock", NULL);
+    autofd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || flock(fd, LOCK_EX) < 0) {
+        vmd_set_errno(err, errno, "locking %s", path);
+        return -1;
+    }
+    return steal_fd(&fd);
+}
+
+/* Connects with a daemon that is started first, unless another vmctl was faster. */
+static struct vmd_client *start_and_connect(GError **err)
+{
+    g_autofree char *socket_path = vmd_socket_path_user();
+    g_autofree char *dir = g_path_get_dirname(socket_path);
+
+    if (g_mkdir_with_parents(dir, 0700) < 0) {
+        vmd_set_errno(err, errno, "making the directory %s", dir);
+        return NULL;
+    }
+    autofd lock = start_lock(dir, err);
+    return lock < 0 ? NULL : connect_alone(err);
+}
+
 struct vmd_client *connect_daemon(int *status)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(GError) start_err = NULL;
     struct vmd_client *c = vmd_client_connect(NULL, &err);
 
     if (!c && g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND) && !g_getenv("VMD_SOCKET")) {
-        bool started = start_daemon(&start_err);
         g_clear_error(&err);
-        c = vmd_client_connect(NULL, &err);
-        if (!c && !started) {
-            g_clear_error(&err);
-            err = g_steal_pointer(&start_err);
-        }
+        c = start_and_connect(&err);
     }
     if (!c) {
         fprintf(stderr, "vmctl: %s\n", err->message);
@@ -143,6 +187,19 @@ struct vmd_client *connect_daemon(int *status)
                                                                    : VMCTL_EXIT_NO_DAEMON;
     }
     return c;
+}
+
+bool reconnect_daemon(struct vmd_client **client, int *status)
+{
+    vmd_client_free(g_steal_pointer(client));
+    for (int waited = 0; waited < RETURN_MS; waited += RETRY_MS) {
+        *client = vmd_client_connect(NULL, NULL);
+        if (*client)
+            return true;
+        g_usleep(RETRY_MS * 1000);
+    }
+    *client = connect_daemon(status);
+    return *client != NULL;
 }
 
 static int status_of_error(const GError *err)
