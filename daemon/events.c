@@ -60,14 +60,34 @@ static void note_vm_seq(struct events *e, const char *vm_id, uint64_t src)
     g_hash_table_replace(e->vm_seq, g_strdup(vm_id), g_memdup2(&src, sizeof(src)));
 }
 
+static bool is(const struct event_record *r, enum api_event event)
+{
+    return strcmp(r->type, api_service.events[event].name) == 0;
+}
+
+/* The state that the vm.state event R led to; false for any other event. */
+static bool state_of(const struct event_record *r, enum vm_state *state)
+{
+    struct json_object *to = NULL;
+
+    return is(r, API_EVENT_VM_STATE) && json_object_is_type(r->data, json_type_object) &&
+           json_object_object_get_ex(r->data, "to", &to) &&
+           json_object_is_type(to, json_type_string) &&
+           vm_state_from_string(json_object_get_string(to), state, NULL);
+}
+
 /* Takes RECORD into memory. */
 static void keep(struct events *e, struct event_record *record, uint64_t src)
 {
     struct kept *k = g_new0(struct kept, 1);
+    enum vm_state state;
 
     k->record = record;
     k->src = src;
     e->last = record->seq;
+    /* Each run's process counts from 1. */
+    if (record->vm_id && state_of(record, &state) && state == VM_STATE_STARTING)
+        g_hash_table_remove(e->vm_seq, record->vm_id);
     if (src && record->vm_id)
         note_vm_seq(e, record->vm_id, src);
     g_queue_push_tail(&e->kept, k);
@@ -106,19 +126,22 @@ static unsigned read_file(struct events *e, const char *path, size_t *good)
 {
     g_autofree char *text = NULL;
     size_t length = 0;
-    unsigned lines = 0;
+    unsigned lines = 0, bad = 0;
 
     *good = 0;
     if (!g_file_get_contents(path, &text, &length, NULL))
         return 0;
     for (const char *at = text; at < text + length;) {
         const char *end = memchr(at, '\n', (size_t)(text + length - at));
-        if (!end || !read_line(e, at, (size_t)(end - at)))
+        if (!end)
             break;
+        bad += !read_line(e, at, (size_t)(end - at));
         lines++;
         at = end + 1;
         *good = (size_t)(at - text);
     }
+    if (bad)
+        log_warning("%s: %u damaged lines are passed over", path, bad);
     return lines;
 }
 
@@ -188,11 +211,17 @@ static void append(struct events *e, const struct event_record *record, uint64_t
         json_object_object_add(json, "src", json_object_new_uint64(src));
     g_autofree char *text = json_write(json, &n);
     text[n] = '\n'; /* in place of the NUL: one write */
-    if (write(e->fd, text, n + 1) != (ssize_t)(n + 1))
-        log_error("event %" G_GUINT64_FORMAT " could not be logged: %s", record->seq,
-                  g_strerror(errno));
-    else
+    off_t at = lseek(e->fd, 0, SEEK_CUR);
+    errno = ENOSPC; /* of a short write */
+    if (write(e->fd, text, n + 1) == (ssize_t)(n + 1)) {
         e->in_file++;
+        return;
+    }
+    log_error("event %" G_GUINT64_FORMAT " could not be logged: %s", record->seq,
+              g_strerror(errno));
+    /* No half line stays for the next one to stick to. */
+    if (ftruncate(e->fd, at) < 0 || lseek(e->fd, at, SEEK_SET) < 0)
+        log_error("mending %s: %s", e->path, g_strerror(errno));
 }
 
 /* --- delivery ------------------------------------------------------------------------------------- */
@@ -253,21 +282,6 @@ uint64_t events_vm_seq(const struct events *e, const char *vm_id)
     return seq ? *seq : 0;
 }
 
-void events_vm_restart(struct events *e, const char *vm_id)
-{
-    g_hash_table_remove(e->vm_seq, vm_id);
-}
-
-/* The state that the vm.state event R led to; false for any other event. */
-static bool state_of(const struct event_record *r, enum vm_state *state)
-{
-    struct json_object *to = NULL;
-
-    return strcmp(r->type, api_service.events[API_EVENT_VM_STATE].name) == 0 &&
-           json_object_object_get_ex(r->data, "to", &to) &&
-           vm_state_from_string(json_object_get_string(to), state, NULL);
-}
-
 void events_vm_state(const struct events *e, const char *vm_id, enum vm_state *state)
 {
     for (GList *l = e->kept.tail; l; l = l->prev) {
@@ -277,19 +291,44 @@ void events_vm_state(const struct events *e, const char *vm_id, enum vm_state *s
     }
 }
 
-bool events_vm_ended(const struct events *e, const char *vm_id)
+const struct event_record *events_vm_ended(const struct events *e, const char *vm_id)
 {
     for (GList *l = e->kept.tail; l; l = l->prev) {
         const struct event_record *r = ((struct kept *)l->data)->record;
         enum vm_state state;
         if (g_strcmp0(r->vm_id, vm_id) != 0)
             continue;
-        if (strcmp(r->type, api_service.events[API_EVENT_VM_ENDED].name) == 0)
-            return true;
+        if (is(r, API_EVENT_VM_ENDED))
+            return r;
         if (state_of(r, &state) && state == VM_STATE_STARTING)
-            return false;
+            return NULL;
+    }
+    return NULL;
+}
+
+bool events_vm_deleted(const struct events *e, const char *vm_id)
+{
+    for (GList *l = e->kept.tail; l; l = l->prev) {
+        const struct event_record *r = ((struct kept *)l->data)->record;
+        if (g_strcmp0(r->vm_id, vm_id) == 0)
+            return is(r, API_EVENT_VM_DELETED);
     }
     return false;
+}
+
+uint64_t events_last_job(const struct events *e)
+{
+    struct json_object *job = NULL, *id = NULL;
+
+    for (GList *l = e->kept.tail; l; l = l->prev) {
+        const struct event_record *r = ((struct kept *)l->data)->record;
+        if (is(r, API_EVENT_JOB_STARTED) && json_object_is_type(r->data, json_type_object) &&
+            json_object_object_get_ex(r->data, "job", &job) &&
+            json_object_is_type(job, json_type_object) &&
+            json_object_object_get_ex(job, "id", &id))
+            return json_object_get_uint64(id);
+    }
+    return 0;
 }
 
 /* --- methods ---------------------------------------------------------------------------------------- */

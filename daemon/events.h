@@ -29,14 +29,16 @@ void events_emit(struct events *events, enum api_event event, const struct event
 
 /* The latest number of VM_ID's own process that is in the log since the VM's latest start. */
 uint64_t events_vm_seq(const struct events *events, const char *vm_id);
-/* A new process of VM_ID counts from 1 again. */
-void events_vm_restart(struct events *events, const char *vm_id);
 
 /* What the log says of VM_ID, which is ahead of the VM's own file if the daemon was killed between
- * the two: its latest state (STATE untouched where the log has none), and whether its latest run's
- * end was told. */
+ * the two: its latest state (STATE untouched where the log has none), its latest run's vm.ended
+ * where that was told (borrowed, until the next event; else NULL), and whether it is deleted. */
 void events_vm_state(const struct events *events, const char *vm_id, enum vm_state *state);
-bool events_vm_ended(const struct events *events, const char *vm_id);
+const struct event_record *events_vm_ended(const struct events *events, const char *vm_id);
+bool events_vm_deleted(const struct events *events, const char *vm_id);
+
+/* Id of the latest job whose start is in the log; 0 without one. */
+uint64_t events_last_job(const struct events *events);
 
 /* The handlers of event.subscribe, event.unsubscribe and event.list. VM_ID is params->vm resolved,
  * or NULL. */

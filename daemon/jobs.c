@@ -94,22 +94,34 @@ static void report_lost(struct jobs *jobs, struct json_object *row)
 struct jobs *jobs_open(const char *store, uv_loop_t *loop, struct events *events, GError **err)
 {
     g_autoptr(json_object) json = NULL;
+    g_autoptr(GError) why = NULL;
     struct json_object *last = NULL, *rows = NULL;
     struct jobs *jobs = g_new0(struct jobs, 1);
 
     jobs->loop = loop;
     jobs->events = events;
     jobs->path = g_build_filename(store, "jobs.json", NULL);
-    if (!store_read(jobs->path, &json, err)) {
-        jobs_free(jobs);
-        return NULL;
+    if (!store_read(jobs->path, &json, &why)) {
+        if (!store_set_aside(jobs->path, err)) {
+            jobs_free(jobs);
+            return NULL;
+        }
+        log_error("%s; it is now %s.bad, and the jobs in it are forgotten", why->message,
+                  jobs->path);
     }
-    if (json && json_object_object_get_ex(json, "last", &last))
-        jobs->last = json_object_get_uint64(last);
-    if (json && json_object_object_get_ex(json, "running", &rows) &&
+    /* Without the table, ids still don't come twice. */
+    jobs->last = events_last_job(events);
+    if (json_object_is_type(json, json_type_object) &&
+        json_object_object_get_ex(json, "last", &last))
+        jobs->last = MAX(jobs->last, json_object_get_uint64(last));
+    if (json_object_is_type(json, json_type_object) &&
+        json_object_object_get_ex(json, "running", &rows) &&
         json_object_is_type(rows, json_type_array)) {
-        for (size_t i = 0; i < json_object_array_length(rows); i++)
-            report_lost(jobs, json_object_array_get_idx(rows, i));
+        for (size_t i = 0; i < json_object_array_length(rows); i++) {
+            struct json_object *row = json_object_array_get_idx(rows, i);
+            if (json_object_is_type(row, json_type_object))
+                report_lost(jobs, row);
+        }
     }
     return jobs;
 }

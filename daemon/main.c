@@ -70,8 +70,10 @@ static void keys_changed(void *user)
 {
     struct program *p = container_of((struct daemon *)user, struct program, daemon);
     g_autoptr(GError) err = NULL;
-    struct json_object *keys = rpc_server_keys_save(p->daemon.server);
 
+    if (!p->daemon.server)
+        return; /* what ends with the daemon is not remembered */
+    struct json_object *keys = rpc_server_keys_save(p->daemon.server);
     if (!store_write(p->keys_path, keys, false, &err))
         log_error("%s", err->message);
     json_object_put(keys);
@@ -186,6 +188,7 @@ static void catch_signals(struct program *p)
     static const int numbers[] = {SIGTERM, SIGINT};
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like any other */
     for (unsigned i = 0; i < G_N_ELEMENTS(numbers); i++) {
         uv_signal_init(&p->loop, &p->signals[i]);
         p->signals[i].data = &p->daemon;

@@ -188,7 +188,7 @@ struct change {
 static void changed(void *arg, const void *result, int fd, const GError *err)
 {
     struct change *c = arg;
-    struct vm *vm = registry_find(daemon_of(c->call)->registry, c->id);
+    struct vm *vm = err ? NULL : registry_find(daemon_of(c->call)->registry, c->id);
 
     if (err) {
         rpc_call_fail(c->call, g_error_copy(err));

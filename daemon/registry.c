@@ -24,6 +24,36 @@ static void add(struct registry *r, struct vm *vm)
     g_hash_table_insert(r->by_name, (gpointer)vm_name(vm), vm);
 }
 
+/* What a daemon that was killed left of a VM: not made to the end, or deleted. */
+static bool is_remains(struct registry *r, const char *vms, const char *id)
+{
+    g_autofree char *file = g_build_filename(vms, id, "vm.json", NULL);
+
+    return g_uuid_string_is_valid(id) && (events_vm_deleted(r->daemon->events, id) ||
+                                          (access(file, F_OK) < 0 && errno == ENOENT));
+}
+
+static void load(struct registry *r, const char *vms, const char *id)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (is_remains(r, vms, id)) {
+        g_autofree char *dir = g_build_filename(vms, id, NULL);
+        paths_remove_dir(dir);
+        return;
+    }
+    struct vm *vm = g_uuid_string_is_valid(id) ? vm_load(r->daemon, id, &why) : NULL;
+    if (vm && registry_find(r, vm_name(vm))) {
+        vmd_fail(&why, VMD_ERROR_EXISTS, "there is another VM %s", vm_name(vm));
+        vm_free(g_steal_pointer(&vm));
+    }
+    if (vm)
+        add(r, vm);
+    else
+        log_error("VM %s is left out, its files stay in %s: %s", id, vms,
+                  why ? why->message : "this is no name of a VM's folder");
+}
+
 struct registry *registry_open(struct daemon *daemon, GError **err)
 {
     g_autofree char *vms = g_build_filename(daemon->paths.store, "vms", NULL);
@@ -39,12 +69,7 @@ struct registry *registry_open(struct daemon *daemon, GError **err)
     r->by_id = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_vm);
     r->by_name = g_hash_table_new(g_str_hash, g_str_equal);
     while ((id = g_dir_read_name(dir))) {
-        g_autoptr(GError) why = NULL;
-        struct vm *vm = vm_load(daemon, id, &why);
-        if (!vm)
-            log_error("VM %s is left out: %s", id, why->message);
-        else
-            add(r, vm);
+        load(r, vms, id);
     }
     return r;
 }
@@ -61,8 +86,9 @@ void registry_free(struct registry *r)
 {
     if (!r)
         return;
-    g_hash_table_destroy(r->by_name);
+    /* VMs first: calls that they still answer look for one. */
     g_hash_table_destroy(r->by_id);
+    g_hash_table_destroy(r->by_name);
     g_free(r);
 }
 
@@ -212,7 +238,9 @@ struct vm *registry_create(struct registry *r, struct vm_config *config, uid_t u
 {
     struct vm *vm = NULL;
 
-    if (registry_find(r, config->name))
+    if (g_uuid_string_is_valid(config->name))
+        vmd_fail(err, VMD_ERROR_INVALID, "config.name: %s could be the id of a VM", config->name);
+    else if (registry_find(r, config->name))
         vmd_fail(err, VMD_ERROR_EXISTS, "there is a VM %s already", config->name);
     else if (g_hash_table_size(r->by_id) >= LIMIT_VMS)
         vmd_fail(err, VMD_ERROR_LIMIT, "there are %d VMs already", LIMIT_VMS);

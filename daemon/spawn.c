@@ -18,7 +18,8 @@ void spawned_init(struct spawned *p)
     *p = (struct spawned){.pidfd = -1};
 }
 
-/* The start time of PID in clock ticks since boot; 0 when there is no such process. */
+/* The start time of PID in clock ticks since boot; 0 when there is no such process, or only what is
+ * left of one until its parent asks. */
 static uint64_t start_time_of(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
@@ -29,6 +30,8 @@ static uint64_t start_time_of(pid_t pid)
         return 0;
     /* The name in parentheses may hold anything; field 22 counts from behind the last one. */
     at = strrchr(text, ')');
+    if (!at || strlen(at) < 3 || at[2] == 'Z' || at[2] == 'X')
+        return 0;
     for (int field = 2; at && field < 22; field++) {
         at = strchr(at, ' ');
         if (at)
@@ -135,6 +138,9 @@ int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, co
     p->opaque = opaque;
     rc = watch(p, loop);
     if (rc < 0) {
+        kill(p->pid, SIGKILL);
+        waitpid(p->pid, NULL, 0);
+        spawned_init(p);
         vmd_set_errno(err, -rc, "watching the VM process");
         return -1;
     }
@@ -148,12 +154,22 @@ void spawned_adopt(struct spawned *p, pid_t pid, uint64_t start_time)
     p->start_time = start_time;
 }
 
-void spawned_watch(struct spawned *p, uv_loop_t *loop, void (*gone)(void *opaque), void *opaque)
+bool spawned_watch(struct spawned *p, uv_loop_t *loop, void (*gone)(void *opaque), void *opaque)
 {
     p->gone = gone;
     p->opaque = opaque;
-    if (spawned_alive(p) && watch(p, loop) < 0)
-        stop_watching(p);
+    if (!spawned_alive(p))
+        return false;
+    if (watch(p, loop) == 0)
+        return true;
+    stop_watching(p);
+    spawned_kill(p, SIGKILL);
+    return false;
+}
+
+bool spawned_watched(const struct spawned *p)
+{
+    return p->poll != NULL;
 }
 
 bool spawned_alive(const struct spawned *p)

@@ -34,9 +34,11 @@ int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, co
 
 /* A process that an earlier daemon started. */
 void spawned_adopt(struct spawned *p, pid_t pid, uint64_t start_time);
-/* Begins to watch an adopted one; nothing if it is dead already. */
-void spawned_watch(struct spawned *p, uv_loop_t *loop, void (*gone)(void *opaque), void *opaque);
+/* Begins to watch an adopted one; false if there is none (one that cannot be watched is killed). */
+bool spawned_watch(struct spawned *p, uv_loop_t *loop, void (*gone)(void *opaque), void *opaque);
 
+/* GONE is still to be called. */
+bool spawned_watched(const struct spawned *p);
 bool spawned_alive(const struct spawned *p);
 void spawned_kill(struct spawned *p, int signal);
 /* Watches it no longer; it may go on. */

@@ -87,3 +87,10 @@ bool store_read(const char *path, struct json_object **out, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "%s: %s", path, why->message);
     return true;
 }
+
+bool store_set_aside(const char *path, GError **err)
+{
+    g_autofree char *bad = g_strconcat(path, ".bad", NULL);
+
+    return rename(path, bad) == 0 || vmd_set_errno(err, errno, "renaming %s", path);
+}

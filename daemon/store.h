@@ -19,4 +19,7 @@ bool store_write(const char *path, struct json_object *json, bool sync, GError *
 /* Reads PATH; OUT is NULL where there is no such file. VMD_ERROR_INVALID when it isn't JSON. */
 bool store_read(const char *path, struct json_object **out, GError **err);
 
+/* Renames PATH to PATH.bad: it cannot be used, and somebody may want to look at it. */
+bool store_set_aside(const char *path, GError **err);
+
 #endif

@@ -37,8 +37,12 @@ struct vm {
     struct spawned process;
     struct vmipc_link *link;
     bool end_known; /* of this run: vm->end is set, the process is leaving */
+    bool killed;    /* a client wants this run over */
+    bool leaving;   /* vm_free(): what is still asked of the process has no answer */
     unsigned reopened; /* times the link broke and was opened again */
+    bool starting_process;     /* vmi.start was not answered yet */
     struct rpc_call *starting; /* answered when the start is decided */
+    GError *start_err;         /* why it fails; told when the process is gone */
     bool start_new;            /* forget the VM if it does not start */
     bool start_paused;
     struct waiters *waiters;
@@ -188,6 +192,20 @@ static uint64_t take_number(struct json_object *json, const char *member)
     return n;
 }
 
+/* Of an end that was told the events know best: vm.json is written after them. */
+static void take_told_end(struct vm *vm)
+{
+    const struct event_record *told = events_vm_ended(vm->daemon->events, vm->id);
+    struct json_object *json = NULL;
+    struct vm_end *end = NULL;
+
+    if (!told || !json_object_object_get_ex(told->data, "end", &json) ||
+        !vm_end_decode(json, &end, NULL))
+        return;
+    vm_end_free(vm->end);
+    vm->end = end;
+}
+
 struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
 {
     g_autofree char *dir = paths_vm_store(&daemon->paths, id);
@@ -218,6 +236,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->has_accel = info->has_accel;
     vm->accel = info->accel;
     vm->end = g_steal_pointer(&info->end);
+    take_told_end(vm);
     vm->acked = MAX(acked, events_vm_seq(daemon->events, id));
     if (info->has_pid)
         spawned_adopt(&vm->process, (pid_t)info->pid, process_start);
@@ -230,12 +249,14 @@ void vm_free(struct vm *vm)
 {
     if (!vm)
         return;
+    vm->leaving = true;
     if (vm->starting)
         rpc_call_error(vm->starting, VMD_ERROR_GONE, "the daemon is ending");
     waiters_free(vm->waiters);
     stop_timer(vm);
-    vmipc_link_free(vm->link);
+    vmipc_link_free(g_steal_pointer(&vm->link));
     spawned_forget(&vm->process);
+    g_clear_error(&vm->start_err);
     vm_config_free(vm->config);
     vm_end_free(vm->end);
     g_free(vm->id);
@@ -390,6 +411,10 @@ static void find_end(struct vm *vm)
         vm->end = end;
         return;
     }
+    if (vm->killed) {
+        set_end(vm, VM_END_REASON_KILLED, "killed by a client");
+        return;
+    }
     set_end(vm, VM_END_REASON_VM_PROCESS_CRASHED, "the VM process died");
     if (!vm->process.exited)
         return;
@@ -407,13 +432,17 @@ static void find_end(struct vm *vm)
     }
 }
 
-static void answer_failed_start(struct vm *vm, const GError *err)
+static void answer_failed_start(struct vm *vm)
 {
     struct rpc_call *call = g_steal_pointer(&vm->starting);
 
-    if (call)
-        rpc_call_fail(call, g_error_copy(err));
+    if (call && vm->start_err)
+        rpc_call_fail(call, g_steal_pointer(&vm->start_err));
+    else if (call)
+        rpc_call_error(call, VMD_ERROR_GONE, "%s", vm->end->text);
+    g_clear_error(&vm->start_err);
     vm->deleting |= vm->start_new;
+    vm->start_new = false;
 }
 
 /* The process is gone, however. May free VM. */
@@ -424,31 +453,42 @@ static void process_gone(struct vm *vm)
         return;
     }
     find_end(vm);
+    vm->starting_process = false;
     forget_process(vm);
-    if (vm->starting) {
-        g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_GONE, "%s", vm->end->text);
-        answer_failed_start(vm, err);
-    }
-    log_warning("VM %s: %s", vm->config->name, vm->end->text);
+    answer_failed_start(vm);
+    if (vm->end->reason == VM_END_REASON_VM_PROCESS_CRASHED)
+        log_warning("VM %s: %s", vm->config->name, vm->end->text);
     tell_end(vm);
+}
+
+/* The run will not come about, for the reason WHY (taken). What there is of a process is reaped
+ * before anybody hears of it; VM may be free after this. */
+static void fail_start(struct vm *vm, GError *why)
+{
+    if (!vm->end_known)
+        set_end(vm, VM_END_REASON_START_FAILED, why->message);
+    vm->end_known = true;
+    g_clear_error(&vm->start_err);
+    vm->start_err = why;
+    if (spawned_watched(&vm->process))
+        spawned_kill(&vm->process, SIGKILL);
+    else
+        process_gone(vm);
 }
 
 /* --- the link ----------------------------------------------------------------------------------------------------- */
 
 static void process_exited(void *opaque)
 {
-    struct vm *vm = opaque;
-
-    vm->process.exited = true;
-    process_gone(vm);
+    process_gone(opaque);
 }
 
 static void on_vmi_state(struct vm *vm, const struct vmi_state_event *event)
 {
     if (event->to == VMI_STATE_PAUSED)
         set_state(vm, VM_STATE_PAUSED);
-    else if (event->to == VMI_STATE_RUNNING && !vm->stop_job)
-        set_state(vm, VM_STATE_RUNNING);
+    else if (event->to == VMI_STATE_RUNNING)
+        set_state(vm, vm->stop_job ? VM_STATE_STOPPING : VM_STATE_RUNNING);
     if (vm->state == VM_STATE_RUNNING)
         waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
 }
@@ -529,11 +569,25 @@ static void recovered(struct vm *vm, const struct vmi_hello_result *hello)
         vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);
 }
 
+/* Events that the VM process had to drop while nobody took them are told as missing. */
+static void tell_gap(struct vm *vm, const struct vmi_hello_result *hello)
+{
+    if (hello->first_seq <= vm->acked + 1)
+        return;
+    g_autofree char *text = g_strdup_printf(
+        "%" G_GUINT64_FORMAT " events of the VM were lost while no daemon ran",
+        hello->first_seq - vm->acked - 1);
+    struct vm_warning_event event = {.text = text};
+    log_warning("VM %s: %s", vm->config->name, text);
+    emit(vm, API_EVENT_VM_WARNING, &event);
+}
+
 static void on_ready(void *user, const struct vmi_hello_result *hello)
 {
     struct vm *vm = user;
 
-    if (vm->starting || vm->start_new)
+    tell_gap(vm, hello);
+    if (vm->starting_process)
         call_start(vm);
     else
         recovered(vm, hello);
@@ -548,10 +602,10 @@ static void on_lost(void *user, const GError *why)
     g_autoptr(GError) err = NULL;
 
     log_debug("VM %s: connection lost: %s", vm->config->name, why->message);
-    if (vm->end_known || !spawned_alive(&vm->process))
-        return;
-    if (vm->starting || vm->reopened++ >= REOPEN_MOST ||
-        !vmipc_link_open(vm->link, runtime, &err))
+    if (vm->starting_process)
+        spawned_kill(&vm->process, SIGKILL);
+    else if (!vm->end_known && spawned_alive(&vm->process) &&
+             (vm->reopened++ >= REOPEN_MOST || !vmipc_link_open(vm->link, runtime, &err)))
         start_timer(vm, kill_timeout, KILL_MS);
 }
 
@@ -568,12 +622,15 @@ static void started(void *arg, const void *result, int fd, const GError *err)
 {
     struct vm *vm = arg;
 
+    if (vm->leaving)
+        return;
+    if (g_error_matches(err, VMD_ERROR, VMD_ERROR_GONE)) {
+        /* It died over it, which says more; on_lost() sees to it that it did. */
+        return;
+    }
+    vm->starting_process = false;
     if (err) {
-        set_end(vm, VM_END_REASON_START_FAILED, err->message);
-        answer_failed_start(vm, err);
-        spawned_kill(&vm->process, SIGKILL);
-        forget_process(vm);
-        tell_end(vm);
+        fail_start(vm, g_error_copy(err));
         return;
     }
     vm->start_new = false;
@@ -596,12 +653,9 @@ static bool launch(struct vm *vm, GError **err)
                           process_exited, vm, err);
     if (fd < 0)
         return false;
-    vm->acked = 0;
-    vm->end_known = false;
-    vm->reopened = 0;
-    events_vm_restart(vm->daemon->events, vm->id);
     vm->link = vmipc_link_new(vm->daemon->loop, vm->id, 0, &link_ops, vm);
-    return vmipc_link_open_fd(vm->link, fd, err);
+    /* A process that the store does not know would be lost with this daemon. */
+    return vmipc_link_open_fd(vm->link, fd, err) && save(vm, false, err);
 }
 
 void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
@@ -614,22 +668,19 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
         return;
     }
     vm->starting = call;
+    vm->starting_process = true;
     vm->start_paused = paused;
     vm->has_accel = true;
     vm->accel = VM_ACCEL_XLATE;
     vm->started_ns = now_ns();
     vm->runs++;
+    vm->acked = 0;
+    vm->reopened = 0;
+    vm->end_known = vm->killed = false;
     forget_process(vm);
     set_state(vm, VM_STATE_STARTING);
-    if (!launch(vm, &err)) {
-        set_end(vm, VM_END_REASON_START_FAILED, err->message);
-        answer_failed_start(vm, err);
-        spawned_kill(&vm->process, SIGKILL);
-        forget_process(vm);
-        tell_end(vm);
-        return;
-    }
-    save_or_log(vm);
+    if (!launch(vm, &err))
+        fail_start(vm, g_steal_pointer(&err));
 }
 
 void vm_start_new(struct vm *vm, struct rpc_call *call)
@@ -648,9 +699,8 @@ void vm_recover(struct vm *vm)
             registry_drop(vm->daemon->registry, vm);
         return;
     }
-    spawned_watch(&vm->process, vm->daemon->loop, process_exited, vm);
     vm->link = vmipc_link_new(vm->daemon->loop, vm->id, vm->acked, &link_ops, vm);
-    if (!spawned_alive(&vm->process)) {
+    if (!spawned_watch(&vm->process, vm->daemon->loop, process_exited, vm)) {
         process_gone(vm);
     } else if (!vmipc_link_open(vm->link, runtime, &err)) {
         log_warning("VM %s: its process does not answer: %s", vm->config->name, err->message);
@@ -662,8 +712,9 @@ void vm_recover(struct vm *vm)
 
 static void kill_now(struct vm *vm)
 {
+    vm->killed = true;
     start_timer(vm, kill_timeout, KILL_MS);
-    if (vm->link && vmipc_link_ready(vm->link) && vm->state != VM_STATE_STARTING)
+    if (vm->link && vmipc_link_ready(vm->link) && !vm->starting_process)
         vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);
     else
         spawned_kill(&vm->process, SIGKILL);
@@ -716,7 +767,7 @@ static void powerdown_answered(void *arg, const void *result, int fd, const GErr
 {
     struct vm *vm = arg;
 
-    if (!vm->stop_job)
+    if (!vm->stop_job || vm->leaving)
         return;
     if (!err) {
         job_progress(vm->stop_job, 10, "the guest was asked to power off");

@@ -32,6 +32,7 @@ static void closed(uv_handle_t *handle)
 static struct rpc_call *take(struct waiter *w)
 {
     g_ptr_array_remove(w->all->list, w);
+    rpc_call_on_cancel(w->call, NULL, NULL);
     uv_close((uv_handle_t *)&w->timer, closed);
     return w->call;
 }
@@ -55,6 +56,12 @@ static void timeout(uv_timer_t *timer)
     rpc_call_error(take(w), VMD_ERROR_TIMEOUT, "%s", text);
 }
 
+/* The client is gone; nobody waits any more. */
+static void cancelled(struct rpc_call *call, void *arg)
+{
+    rpc_call_error(take(arg), VMD_ERROR_GONE, "the client has gone");
+}
+
 void waiters_add(struct waiters *all, struct rpc_call *call, int tag, uint64_t timeout_ms,
                  const char *text)
 {
@@ -68,6 +75,9 @@ void waiters_add(struct waiters *all, struct rpc_call *call, int tag, uint64_t t
     if (timeout_ms)
         uv_timer_start(&w->timer, timeout, timeout_ms, 0);
     g_ptr_array_add(all->list, w);
+    /* What has a key is remembered, and so must come to its answer. */
+    if (!rpc_call_key(call))
+        rpc_call_on_cancel(call, cancelled, w);
 }
 
 void waiters_answer(struct waiters *all, int tag,

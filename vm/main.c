@@ -42,6 +42,7 @@ int main(int argc, char **argv)
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like any other */
     if (!sandbox_enter(&err) || !process_run(fd, &err)) {
         log_error("%s", err->message);
         return EXIT_FAILURE;

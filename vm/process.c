@@ -3,7 +3,8 @@
  *
  * How it ends: the run's end is written to end.json in the runtime directory, told as the event
  * vmi.ended, and the process exits once vmd has acknowledged that, or after ORPHAN_MS without a
- * vmd; a vmd that comes later reads the file.
+ * vmd; a vmd that comes later reads the file. A process that was not given a VM ends with the
+ * connection that it was started with.
  */
 #include "vm/process.h"
 
@@ -93,14 +94,18 @@ static void orphan_timeout(uv_timer_t *timer)
 {
     struct process *p = timer->data;
 
-    if (!p->attached && p->state != VMI_STATE_RUNNING && p->state != VMI_STATE_PAUSED)
+    if (!p->attached && p->state == VMI_STATE_ENDED)
         leave(p);
 }
 
-/* Nobody may come for an idle or ended process: it does not wait for ever. */
+/* Nobody may come for an ended process: it does not wait for ever. An idle one listens nowhere. */
 static void watch_orphan(struct process *p)
 {
-    if (!p->attached && (p->state == VMI_STATE_ENDED || p->state == VMI_STATE_IDLE))
+    if (p->attached)
+        return;
+    if (!p->start)
+        leave(p);
+    else if (p->state == VMI_STATE_ENDED)
         uv_timer_start(&p->orphan, orphan_timeout, ORPHAN_MS, 0);
 }
 

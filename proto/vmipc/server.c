@@ -203,7 +203,7 @@ static void on_conn_closed(void *user, struct rpc_conn *conn)
 {
     struct vmipc_server *s = rpc_conn_data(conn);
 
-    if (!s || s->conn != conn)
+    if (!s || (s->conn && s->conn != conn))
         return;
     s->conn = NULL;
     if (s->ops->attached)
@@ -234,7 +234,11 @@ struct vmipc_server *vmipc_server_new(uv_loop_t *loop, const struct vmi_handlers
 
 bool vmipc_server_adopt(struct vmipc_server *s, int fd, GError **err)
 {
-    return rpc_server_adopt(s->rpc, fd, err) != NULL;
+    struct rpc_conn *conn = rpc_server_adopt(s->rpc, fd, err);
+
+    if (conn)
+        rpc_conn_set_data(conn, s); /* its end is told also where no hello came */
+    return conn != NULL;
 }
 
 bool vmipc_server_listen(struct vmipc_server *s, const char *dir, GError **err)

@@ -33,7 +33,8 @@ struct vmipc_server_ops {
     void (*status)(void *user, struct vmi_hello_result *out);
     /* vmd has stored all events up to SEQ. May be NULL. */
     void (*acked)(void *user, uint64_t seq);
-    /* The connection to vmd is gone (the VM goes on), or a new one said hello. May be NULL. */
+    /* The connection to vmd is gone (the VM goes on), also the adopted one before its hello; or a
+     * new one said hello. May be NULL. */
     void (*attached)(void *user, bool attached);
 };
 
