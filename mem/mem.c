@@ -1,7 +1,9 @@
 /*
  * The map is a sorted array of ranges under one rwlock, held only for a lookup. A device range is
  * reference-counted while a vCPU is inside its callbacks; removal waits for the count to fall,
- * but for references that the removing thread itself holds.
+ * but for references that the removing thread itself holds. Leaving a callback takes no lock unless
+ * a removal is under way: the leaver lowers the count and then looks for removals, the remover
+ * announces itself and then looks at the count, so that one of the two sees the other.
  */
 #include "mem/mem.h"
 
@@ -17,8 +19,8 @@ struct range {
     const struct mem_device_ops *ops;
     void *opaque;
     char *name;
-    int users;    /* vCPUs inside OPS; under idle_lock */
-    bool removed; /* unlinked: the last user frees it; under idle_lock */
+    int users;    /* vCPUs inside OPS; atomic, raised under the read lock */
+    bool removed; /* by the thread that is inside, which frees it as it leaves */
 };
 
 struct mem_map {
@@ -27,6 +29,7 @@ struct mem_map {
     GArray *listeners;  /* struct mem_listener; filled before vCPUs run */
     pthread_mutex_t idle_lock;
     pthread_cond_t idle; /* some range's users fell */
+    int removals;        /* under way; atomic */
 };
 
 /* The ranges whose callbacks this thread is inside of: the removal's exception. */
@@ -231,12 +234,15 @@ int mem_map_remove_device(struct mem_map *map, gpa_t gpa)
     for (unsigned i = 0; i < inside_n; i++)
         own += inside[i] == r;
     tell_changed(map, r->gpa, r->size, MEM_DEVICE, false);
+    __atomic_add_fetch(&map->removals, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_lock(&map->idle_lock);
-    while (r->users > own)
+    while (__atomic_load_n(&r->users, __ATOMIC_SEQ_CST) > own)
         pthread_cond_wait(&map->idle, &map->idle_lock);
-    r->removed = true;
     pthread_mutex_unlock(&map->idle_lock);
-    if (!own)
+    __atomic_sub_fetch(&map->removals, 1, __ATOMIC_SEQ_CST);
+    if (own)
+        r->removed = true;
+    else
         range_free(r);
     return 0;
 }
@@ -280,11 +286,8 @@ static int enter(struct mem_map *map, gpa_t gpa, unsigned size, struct range **o
         rc = -EFAULT;
     else if (length < size || !(r->ops->sizes & size) || (gpa & (size - 1)))
         rc = -EINVAL;
-    if (!rc) {
-        pthread_mutex_lock(&map->idle_lock);
-        r->users++;
-        pthread_mutex_unlock(&map->idle_lock);
-    }
+    else
+        __atomic_add_fetch(&r->users, 1, __ATOMIC_SEQ_CST);
     pthread_rwlock_unlock(&map->lock);
     if (rc)
         return rc;
@@ -297,12 +300,17 @@ static int enter(struct mem_map *map, gpa_t gpa, unsigned size, struct range **o
 static void leave(struct mem_map *map, struct range *r)
 {
     inside_n--;
-    pthread_mutex_lock(&map->idle_lock);
-    bool last = --r->users == 0 && r->removed;
-    pthread_cond_broadcast(&map->idle);
-    pthread_mutex_unlock(&map->idle_lock);
-    if (last)
+    /* Read before the count falls: then the range may be another thread's to free. */
+    bool removed = r->removed;
+    int left = __atomic_sub_fetch(&r->users, 1, __ATOMIC_SEQ_CST);
+
+    if (removed && left == 0) {
         range_free(r);
+    } else if (__atomic_load_n(&map->removals, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&map->idle_lock);
+        pthread_cond_broadcast(&map->idle);
+        pthread_mutex_unlock(&map->idle_lock);
+    }
 }
 
 int mem_map_device_read(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t *value)

@@ -458,6 +458,7 @@ static void finish_operation(struct machine *m)
         break;
     case OP_END:
         m->running = false;
+        board_console_flush(m->board);
         m->tell_end = true;
         break;
     case OP_NONE:

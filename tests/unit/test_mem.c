@@ -1,0 +1,274 @@
+/* mem: the map, device ranges that come and go under running vCPUs, DMA, and the clock. */
+#include "mem/clock.h"
+#include "mem/mem.h"
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+enum { PAGE = 4096 };
+
+struct device {
+    struct mem_map *map;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool inside, hold;      /* a reader is inside; it stays there */
+    gpa_t remove_self;      /* a write removes the range that starts here */
+    uint64_t last;
+};
+
+static int dev_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+{
+    struct device *d = opaque;
+
+    pthread_mutex_lock(&d->lock);
+    d->inside = true;
+    pthread_cond_broadcast(&d->changed);
+    while (d->hold)
+        pthread_cond_wait(&d->changed, &d->lock);
+    d->inside = false;
+    pthread_mutex_unlock(&d->lock);
+    *value = offset * 16 + size;
+    return offset == 0xff0 ? -EIO : 0;
+}
+
+static int dev_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct device *d = opaque;
+
+    d->last = value;
+    return d->remove_self ? mem_map_remove_device(d->map, d->remove_self) : 0;
+}
+
+static const struct mem_device_ops ops = {.read = dev_read, .write = dev_write, .sizes = 4 | 8};
+
+#define DEVICE(map_)                                                                               \
+    {                                                                                              \
+        .map = (map_), .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,     \
+    }
+
+static const struct {
+    const char *name;
+    gpa_t gpa;
+    uint64_t size;
+    int rc;
+} overlaps[] = {
+    {"below", 0, 0x1000, 0},
+    {"touching from below", 0xf000, 0x1000, 0},
+    {"one byte into it", 0xf001, 0x1000, -EEXIST},
+    {"inside", 0x10800, 0x10, -EEXIST},
+    {"around", 0x1000, 0x100000, -EEXIST},
+    {"touching from above", 0x12000, 0x1000, 0},
+    {"beyond the end of the space", UINT64_MAX - 10, 0x1000, -EEXIST},
+    {"up to the end of the space", UINT64_MAX - 0xfff, 0x1000, 0},
+};
+
+START_TEST(overlap_rows)
+{
+    struct mem_map *map = mem_map_new();
+    struct device d = DEVICE(map);
+
+    ck_assert_ptr_nonnull(mem_map_add_ram(map, 0x10000, 0x2000, "ram", false, NULL));
+    int rc = mem_map_add_device(map, overlaps[_i].gpa, overlaps[_i].size, "dev", &ops, &d);
+    ck_assert_msg(rc == overlaps[_i].rc, "%s: %d", overlaps[_i].name, rc);
+    mem_map_free(map);
+}
+END_TEST
+
+START_TEST(lookup_and_dma)
+{
+    struct mem_map *map = mem_map_new();
+    struct mem_view v;
+    uint32_t word = 0x12345678, got = 0;
+
+    mem_map_add_ram(map, 0x10000, 4 * PAGE, "ram", false, NULL);
+    mem_map_add_ram(map, 0x20000, PAGE, "rom", true, NULL);
+    mem_map_lookup(map, 0x11004, &v);
+    ck_assert_int_eq(v.kind, MEM_RAM);
+    ck_assert_uint_eq(v.length, 4 * PAGE - 0x1004);
+    mem_map_lookup(map, 0x8000, &v);
+    ck_assert_int_eq(v.kind, MEM_NONE);
+    ck_assert_uint_eq(v.length, 0x8000);
+    ck_assert_int_eq(mem_map_write(map, 0x13ffc, &word, 4), 0);
+    ck_assert_int_eq(mem_map_read(map, 0x13ffc, &got, 4), 0);
+    ck_assert_uint_eq(got, word);
+    ck_assert_int_eq(mem_map_write(map, 0x13ffd, &word, 4), -EFAULT);
+    ck_assert_int_eq(mem_map_write(map, 0x20000, &word, 4), -EFAULT);
+    ck_assert_int_eq(mem_map_read(map, 0x20000, &got, 4), 0);
+    mem_map_free(map);
+}
+END_TEST
+
+struct heard {
+    unsigned code, changed;
+    gpa_t gpa;
+};
+
+static void on_code(void *opaque, gpa_t gpa, uint64_t length)
+{
+    struct heard *h = opaque;
+
+    h->code++;
+    h->gpa = gpa;
+}
+
+static void on_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added)
+{
+    ((struct heard *)opaque)->changed++;
+}
+
+START_TEST(listeners)
+{
+    struct mem_map *map = mem_map_new();
+    struct heard h = {0};
+    struct device d = DEVICE(map);
+
+    mem_map_add_listener(map, &(struct mem_listener){on_code, on_changed, &h});
+    struct mem_ram *ram = mem_map_add_ram(map, 0x10000, 4 * PAGE, "ram", false, NULL);
+    mem_map_add_device(map, 0, 0x100, "dev", &ops, &d);
+    mem_map_remove_device(map, 0);
+    ck_assert_uint_eq(h.changed, 3);
+    mem_page_set(ram, 1, MEM_PAGE_CODE);
+    mem_map_write(map, 0x10000, "x", 1);
+    ck_assert_uint_eq(h.code, 0);
+    mem_map_write(map, 0x10fff, "xy", 2); /* the second byte lies in the page */
+    ck_assert_uint_eq(h.code, 1);
+    ck_assert_uint_eq(h.gpa, 0x10fff);
+    ck_assert(mem_page_flags(ram, 0) & MEM_PAGE_DIRTY);
+    ck_assert(mem_page_flags(ram, 1) & MEM_PAGE_DIRTY);
+    ck_assert(!(mem_page_flags(ram, 2) & MEM_PAGE_DIRTY));
+    mem_map_free(map);
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    gpa_t gpa;
+    unsigned size;
+    int rc;
+} accesses[] = {
+    {"first word", 0x1000, 4, 0},       {"last doubleword", 0x1ff8, 8, 0},
+    {"a size it lacks", 0x1000, 2, -EINVAL}, {"misaligned", 0x1002, 4, -EINVAL},
+    {"beyond it", 0x2000, 4, -EFAULT},  {"RAM", 0x10000, 4, -EFAULT},
+    {"its own error", 0x1ff0, 4, -EIO},
+};
+
+START_TEST(access_rows)
+{
+    struct mem_map *map = mem_map_new();
+    struct device d = DEVICE(map);
+    uint64_t v = 0;
+
+    mem_map_add_ram(map, 0x10000, PAGE, "ram", false, NULL);
+    mem_map_add_device(map, 0x1000, 0x1000, "dev", &ops, &d);
+    int rc = mem_map_device_read(map, accesses[_i].gpa, accesses[_i].size, &v);
+    ck_assert_msg(rc == accesses[_i].rc, "%s: %d", accesses[_i].name, rc);
+    if (!rc)
+        ck_assert_uint_eq(v, (accesses[_i].gpa - 0x1000) * 16 + accesses[_i].size);
+    mem_map_free(map);
+}
+END_TEST
+
+static void *reader(void *opaque)
+{
+    struct device *d = opaque;
+    uint64_t v;
+
+    ck_assert_int_eq(mem_map_device_read(d->map, 0x1000, 4, &v), 0);
+    return NULL;
+}
+
+static void *remover(void *opaque)
+{
+    struct device *d = opaque;
+
+    ck_assert_int_eq(mem_map_remove_device(d->map, 0x1000), 0);
+    pthread_mutex_lock(&d->lock);
+    ck_assert(!d->inside);
+    pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+START_TEST(removal_waits_for_those_inside)
+{
+    struct mem_map *map = mem_map_new();
+    struct device d = DEVICE(map);
+    pthread_t r, w;
+    uint64_t v;
+
+    d.hold = true;
+    mem_map_add_device(map, 0x1000, 0x1000, "dev", &ops, &d);
+    pthread_create(&r, NULL, reader, &d);
+    pthread_mutex_lock(&d.lock);
+    while (!d.inside)
+        pthread_cond_wait(&d.changed, &d.lock);
+    pthread_mutex_unlock(&d.lock);
+    pthread_create(&w, NULL, remover, &d);
+    /* Unlinked at once, freed only when the reader has left. */
+    struct mem_view view;
+    do {
+        mem_map_lookup(map, 0x1000, &view);
+    } while (view.kind != MEM_NONE);
+    ck_assert_int_eq(mem_map_device_read(map, 0x1000, 4, &v), -EFAULT);
+    pthread_mutex_lock(&d.lock);
+    d.hold = false;
+    pthread_cond_broadcast(&d.changed);
+    pthread_mutex_unlock(&d.lock);
+    pthread_join(r, NULL);
+    pthread_join(w, NULL);
+    mem_map_free(map);
+}
+END_TEST
+
+START_TEST(removal_from_inside)
+{
+    struct mem_map *map = mem_map_new();
+    struct device d = DEVICE(map);
+
+    d.remove_self = 0x1000;
+    mem_map_add_device(map, 0x1000, 0x1000, "dev", &ops, &d);
+    ck_assert_int_eq(mem_map_device_write(map, 0x1000, 8, 7), 0);
+    ck_assert_uint_eq(d.last, 7);
+    ck_assert_int_eq(mem_map_device_write(map, 0x1000, 8, 8), -EFAULT);
+    ck_assert_int_eq(mem_map_remove_device(map, 0x1000), -ENOENT);
+    mem_map_free(map);
+}
+END_TEST
+
+START_TEST(clock_pauses)
+{
+    struct vm_clock *clock = vm_clock_new(1000);
+    uint64_t at;
+
+    ck_assert_uint_ge(vm_clock_now(clock), 1000);
+    vm_clock_pause(clock);
+    vm_clock_pause(clock);
+    at = vm_clock_now(clock);
+    ck_assert_uint_eq(vm_clock_now(clock), at);
+    ck_assert_uint_eq(vm_clock_host_deadline(clock, at + 5), UINT64_MAX);
+    vm_clock_resume(clock);
+    ck_assert_uint_ge(vm_clock_now(clock), at);
+    while (vm_clock_now(clock) == at)
+        ;
+    ck_assert_uint_ne(vm_clock_host_deadline(clock, at + 1000000000), UINT64_MAX);
+    ck_assert_uint_eq(vm_clock_host_deadline(clock, UINT64_MAX), UINT64_MAX);
+    vm_clock_free(clock);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("mem");
+    TCase *tc = tcase_create("all");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, overlap_rows, 0, G_N_ELEMENTS(overlaps));
+    tcase_add_test(tc, lookup_and_dma);
+    tcase_add_test(tc, listeners);
+    tcase_add_loop_test(tc, access_rows, 0, G_N_ELEMENTS(accesses));
+    tcase_add_test(tc, removal_waits_for_those_inside);
+    tcase_add_test(tc, removal_from_inside);
+    tcase_add_test(tc, clock_pauses);
+    suite_add_tcase(s, tc);
+    return unit_run(s);
+}
