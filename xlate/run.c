@@ -38,7 +38,7 @@ static void enter(struct runner *r, struct cache_unit *unit, struct back_exit *o
         r->link = CACHE_NO_LINK;
     else if (r->link != CACHE_NO_LINK)
         cache_link(r->user, r->link, unit);
-    else
+    else if (r->jumped)
         cache_remember(r->user, cpu->pc, unit);
     r->link = CACHE_NO_LINK;
     *out = (struct back_exit){.leave = BACK_LEAVE_POLL, .link = CACHE_NO_LINK};
@@ -77,7 +77,8 @@ static void turn(struct runner *r)
     }
     if (out.leave == BACK_LEAVE_FAULT)
         take_fault(r);
-    r->link = out.leave == BACK_LEAVE_MISS ? (uint32_t)out.link : CACHE_NO_LINK;
+    r->jumped = out.leave == BACK_LEAVE_MISS;
+    r->link = r->jumped ? (uint32_t)out.link : CACHE_NO_LINK;
 }
 
 enum vcpu_exit xlate__run(struct vcpu *vcpu)

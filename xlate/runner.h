@@ -52,6 +52,7 @@ struct runner {
     struct kept *kept; /* IR of units, where they are all interpreted; else NULL */
     struct ir_unit *unit;
     uint32_t link;     /* edge that left generated code for cpu->pc, or CACHE_NO_LINK */
+    bool jumped;       /* an edge left it: not an exception or a change of mode */
     bool state_lent;   /* accel_vcpu_state() was called: the state may have been loaded */
     uint64_t patterns[IR_PATTERN_COUNT]; /* found in units that it made; read by any thread */
 

@@ -85,7 +85,7 @@ static int refs__slice(struct qcow2 *q, uint64_t cluster, struct slice **out, un
 int qcow2__refcount(struct qcow2 *q, uint64_t cluster, uint64_t *out)
 {
     struct slice *s;
-    unsigned i;
+    unsigned i = 0;
     int r = refs__slice(q, cluster, &s, &i);
 
     if (r < 0)
@@ -99,7 +99,7 @@ int qcow2__refcount(struct qcow2 *q, uint64_t cluster, uint64_t *out)
 int qcow2__refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value)
 {
     struct slice *s;
-    unsigned i;
+    unsigned i = 0;
     int r = refs__slice(q, cluster, &s, &i);
 
     if (r < 0)
@@ -112,31 +112,28 @@ int qcow2__refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value)
     return 0;
 }
 
-/* Fills clusters of the file with zeroes for a new table. */
-static int refs__write_empty(struct qcow2 *q, uint64_t offset)
-{
-    g_autofree uint8_t *zeroes = g_malloc0(q->cluster_size);
-    int r = qcow2__forget(q, offset);
-
-    if (r == 0)
-        r = block_file__write(q->img.file, offset, zeroes, q->cluster_size);
-    q->file_end = MAX(q->file_end, offset + q->cluster_size);
-    return r;
-}
-
+/*
+ * Makes refcount block BLOCK. It goes to the file with its own count in it at once: a refcount table
+ * that has it may get to the disk before the cache's changes to it do.
+ */
 static int refs__add_block(struct qcow2 *q, uint64_t block)
 {
     uint64_t cluster = block * q->block_refs, offset = cluster << q->cluster_bits;
+    g_autofree uint8_t *data = g_malloc0(q->cluster_size);
 
     if (qcow2__is_metadata(q, offset, q->cluster_size))
         return qcow2__corrupt(q, "metadata at offset %" G_GUINT64_FORMAT " has no refcount",
                               offset);
-    int r = refs__write_empty(q, offset);
+    refs__set(q, data, 0, 1);
+    int r = qcow2__forget(q, offset);
+    if (r == 0)
+        r = block_file__write(q->img.file, offset, data, q->cluster_size);
+    q->file_end = MAX(q->file_end, offset + q->cluster_size);
     if (r < 0)
         return r;
     qcow2__table_set(q, &q->reftable, block, offset);
     g_hash_table_add(q->metadata, (void *)(uintptr_t)cluster);
-    return qcow2__refcount_set(q, cluster, 1);
+    return 0;
 }
 
 /* --- growing the refcount table ----------------------------------------------------------- */
@@ -256,7 +253,7 @@ static int alloc__find(struct qcow2 *q, uint64_t from, uint64_t *out)
             r = refs__add_block(q, block);
         } else {
             struct slice *s;
-            unsigned i;
+            unsigned i = 0;
             uint64_t per = refs__per_slice(q);
             r = refs__slice(q, c, &s, &i);
             if (r < 0)
@@ -279,7 +276,7 @@ static int alloc__find(struct qcow2 *q, uint64_t from, uint64_t *out)
 static int64_t alloc__take(struct qcow2 *q, uint64_t first, uint64_t want)
 {
     struct slice *s;
-    unsigned i;
+    unsigned i = 0;
     uint64_t n = 0;
     int r = refs__slice(q, first, &s, &i);
 

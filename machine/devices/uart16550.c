@@ -6,6 +6,11 @@
  * transmitter-empty interrupt is an event: it is set when the transmitter becomes empty and when
  * IER.1 is switched on while it is, and cleared when IIR shows it to the guest or THR is written.
  *
+ * The other end of the line respects RTS: input waits in its ring until the guest raises RTS,
+ * enables the data interrupt, or polls for it with nothing to send; and what a driver clears from
+ * the FIFO before it raised RTS comes again. So nothing that was typed while a guest sets up its
+ * port is lost.
+ *
  * The loop is woken for the first byte, and then looks again every PACE_MS while there is more, so
  * that a burst costs a vCPU one wake-up and the backend a few large pieces.
  *
@@ -78,6 +83,7 @@ enum {
     TX_FREE = TX_SIZE / 4, /* once busy, free again below this */
     RX_SIZE = 4096,        /* a power of two */
     PACE_MS = 2,
+    POLLS = 32, /* reads of LSR in a row that show that the guest polls for input */
 };
 
 struct uart16550 {
@@ -89,6 +95,8 @@ struct uart16550 {
     uint8_t tx_busy;
     uint8_t fifo[FIFO_SIZE];
     uint8_t fifo_len;
+    uint8_t fifo_looped; /* it holds bytes of the loopback */
+    uint8_t polls;       /* reads of LSR since THR was last written, at most POLLS */
     uint8_t tx[TX_SIZE], rx[RX_SIZE];
     uint32_t tx_head, tx_len, rx_head, rx_len;
 
@@ -153,10 +161,16 @@ static unsigned fifo_size(const struct uart16550 *u)
     return u->fcr & FCR_ENABLE ? FIFO_SIZE : 1;
 }
 
-/* Moves waiting input to the FIFO. In loopback the receiver is off the line. */
+/* Whether the other end may send: see the top of the file. In loopback the line is cut off. */
+static bool line_open(const struct uart16550 *u)
+{
+    return !(u->mcr & MCR_LOOP) && ((u->mcr & MCR_RTS) || (u->ier & IER_RX) || u->polls == POLLS);
+}
+
+/* Moves waiting input to the FIFO. */
 static void refill(struct uart16550 *u)
 {
-    if (u->mcr & MCR_LOOP)
+    if (!line_open(u))
         return;
     while (u->rx_len && u->fifo_len < fifo_size(u)) {
         u->fifo[u->fifo_len++] = u->rx[u->rx_head];
@@ -170,9 +184,22 @@ static void refill(struct uart16550 *u)
     }
 }
 
+/* Empties the FIFO. Without RTS its bytes are still the other end's to send. */
+static void clear_fifo(struct uart16550 *u)
+{
+    bool again = !(u->mcr & MCR_RTS) && !u->fifo_looped;
+
+    for (; again && u->fifo_len && u->rx_len < RX_SIZE; u->rx_len++) {
+        u->rx_head = (u->rx_head + RX_SIZE - 1) % RX_SIZE;
+        u->rx[u->rx_head] = u->fifo[--u->fifo_len];
+    }
+    u->fifo_len = u->fifo_looped = 0;
+}
+
 /* A byte from the transmitter to the receiver, in loopback. */
 static void loop_back(struct uart16550 *u, uint8_t byte)
 {
+    u->fifo_looped = 1;
     if (u->fifo_len == fifo_size(u))
         u->lsr |= LSR_OVERRUN;
     else
@@ -288,6 +315,7 @@ static uint8_t read_data(struct uart16550 *u)
     if (!u->fifo_len)
         return 0;
     memmove(u->fifo, u->fifo + 1, --u->fifo_len);
+    u->fifo_looped &= u->fifo_len > 0;
     refill(u);
     return byte;
 }
@@ -306,6 +334,8 @@ static uint8_t read_lsr(struct uart16550 *u)
     uint8_t v = u->lsr;
 
     u->lsr &= (uint8_t) ~(LSR_OVERRUN | LSR_BREAK);
+    if (u->polls < POLLS && ++u->polls == POLLS)
+        refill(u);
     if (u->fifo_len)
         v |= LSR_DATA;
     if (!u->tx_busy)
@@ -354,6 +384,7 @@ static void write_data(struct uart16550 *u, uint8_t value)
     else
         send_byte(u, value);
     u->thre_event = !u->tx_busy;
+    u->polls = 0;
 }
 
 static void write_ier(struct uart16550 *u, uint8_t value)
@@ -361,13 +392,14 @@ static void write_ier(struct uart16550 *u, uint8_t value)
     if ((value & ~u->ier & IER_THRE) && !u->tx_busy)
         u->thre_event = 1;
     u->ier = value & IER_MASK;
+    refill(u);
 }
 
 static void write_fcr(struct uart16550 *u, uint8_t value)
 {
     /* Switching the FIFOs on or off empties them. The transmitter's is always empty. */
     if (((value ^ u->fcr) & FCR_ENABLE) || (value & FCR_CLEAR_RX))
-        u->fifo_len = 0;
+        clear_fifo(u);
     u->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
     refill(u);
 }
@@ -495,6 +527,8 @@ size_t uart16550_receive(struct uart16550 *u, uint8_t *data, size_t n)
     size_t got = 0;
 
     pthread_mutex_lock(&u->lock);
+    u->polls = POLLS; /* the firmware is who polls */
+    refill(u);
     while (got < n && u->fifo_len)
         data[got++] = read_data(u);
     update(u);
@@ -513,9 +547,8 @@ static void uart_reset(struct device *dev)
     u->ier = u->lcr = u->mcr = u->lsr = u->scr = u->fcr = u->dlm = 0;
     u->dll = 1;
     u->msr = MSR_CTS | MSR_DSR | MSR_DCD;
-    u->thre_event = 0;
-    u->fifo_len = 0;
-    refill(u);
+    u->thre_event = u->polls = 0;
+    clear_fifo(u);
     update(u);
     pthread_mutex_unlock(&u->lock);
 }
@@ -525,8 +558,8 @@ static bool uart_restored(struct device *dev)
     struct uart16550 *u = container_of(dev, struct uart16550, dev);
 
     pthread_mutex_lock(&u->lock);
-    bool ok = u->fifo_len <= fifo_size(u) && u->tx_head < TX_SIZE && u->tx_len <= TX_SIZE &&
-              u->rx_head < RX_SIZE && u->rx_len <= RX_SIZE;
+    bool ok = u->fifo_len <= fifo_size(u) && u->polls <= POLLS && u->tx_head < TX_SIZE &&
+              u->tx_len <= TX_SIZE && u->rx_head < RX_SIZE && u->rx_len <= RX_SIZE;
     if (ok) {
         u->stalled = false;
         u->level = interrupt_id(u) != IIR_NONE;
@@ -559,9 +592,9 @@ static void uart_free(struct device *dev)
 #define F8(m)  STATE_FIELD_U8(struct uart16550, m, 1)
 #define F32(m) STATE_FIELD_U32(struct uart16550, m, 1)
 static const struct state_field uart_fields[] = {
-    F8(ier), F8(lcr),      F8(mcr),        F8(lsr),      F8(msr),     F8(scr),      F8(fcr),
-    F8(dll), F8(dlm),      F8(thre_event), F8(tx_busy),  F8(fifo),    F8(fifo_len), F8(tx),
-    F8(rx),  F32(tx_head), F32(tx_len),    F32(rx_head), F32(rx_len),
+    F8(ier),   F8(lcr), F8(mcr),        F8(lsr),      F8(msr),     F8(scr),      F8(fcr),
+    F8(dll),   F8(dlm), F8(thre_event), F8(tx_busy),  F8(fifo),    F8(fifo_len), F8(fifo_looped),
+    F8(polls), F8(tx),  F8(rx),         F32(tx_head), F32(tx_len), F32(rx_head), F32(rx_len),
 };
 
 static const struct state_desc uart_state = {

@@ -19,6 +19,7 @@ struct net_tap {
     int fd;
     bool vnet_hdr;
     bool want_write;
+    bool gone; /* deleted: what the guest sends is lost, and nothing comes */
     uv_poll_t poll;
     size_t waiting; /* bytes in FRAME, header included, that the peer refused */
     uint8_t frame[NET_HEADER + NET_FRAME_MAX];
@@ -30,7 +31,7 @@ static void watch(struct net_tap *t)
 {
     int mask = (t->waiting ? 0 : UV_READABLE) | (t->want_write ? UV_WRITABLE : 0);
 
-    if (mask)
+    if (mask && !t->gone)
         uv_poll_start(&t->poll, mask, polled);
     else
         uv_poll_stop(&t->poll);
@@ -71,10 +72,10 @@ static void polled(uv_poll_t *poll, int status, int mask)
 {
     struct net_tap *t = container_of(poll, struct net_tap, poll);
 
-    /* An interface that is down reports an error for as long as it is; frames come when it is
-     * up again, and the loop's level-triggered watch would spin until then. */
+    /* The interface was deleted under us, which the descriptor reports for ever. */
     if (status < 0) {
-        watch(t);
+        t->gone = true;
+        uv_poll_stop(poll);
         return;
     }
     if (mask & UV_WRITABLE) {
@@ -107,7 +108,7 @@ static bool tap_send(struct net_backend *b, const struct iovec *iov, unsigned n)
         done = writev(t->fd, iov, (int)n);
     else
         done = writev(t->fd, iov + 1, (int)n - 1);
-    if (done >= 0 || (errno != EAGAIN && errno != ENOBUFS)) {
+    if (done >= 0 || t->gone || (errno != EAGAIN && errno != ENOBUFS)) {
         t->base.dropped += done < 0; /* a frame the kernel does not want, or a link that is down */
         return true;
     }

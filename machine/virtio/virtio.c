@@ -10,6 +10,8 @@
  */
 #include "machine/virtio/virtio_priv.h"
 
+#define ROUNDS 8 /* turns that queues may have in one go */
+
 /* The loop's wake-up call. It outlives the device until the loop has closed it. */
 struct virtio__bell {
     uv_async_t async;
@@ -142,6 +144,13 @@ void virtio__kick(struct virtio_device *dev, uint64_t queues)
 {
     __atomic_fetch_or(&dev->kicked, queues, __ATOMIC_SEQ_CST);
     ring_bell(dev);
+}
+
+void virtio__kick_here(struct virtio_device *dev, uint64_t queues)
+{
+    __atomic_fetch_or(&dev->kicked, queues, __ATOMIC_SEQ_CST);
+    if (!dev->catching_up)
+        ring_bell(dev);
 }
 
 /* The loop has to look. dev->lock held. */
@@ -345,17 +354,27 @@ static void sync_registers(struct virtio_device *dev)
         dev->ops->config_written(dev);
 }
 
+/* Gives each queue that was rung for its turn. Those that go on having buffers get a few more
+ * before the loop sees to others, which saves waking it by itself. */
 static void catch_up(struct virtio_device *dev)
 {
+    uint64_t kicked;
+
     sync_registers(dev);
-    uint64_t kicked = __atomic_exchange_n(&dev->kicked, 0, __ATOMIC_SEQ_CST);
-    if (!dev->started)
-        return;
-    for (; kicked; kicked &= kicked - 1) {
-        unsigned i = (unsigned)__builtin_ctzll(kicked);
-        if (i < dev->n_queues)
-            virtqueue__turn(&dev->queues[i]);
+    dev->catching_up = true;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        kicked = __atomic_exchange_n(&dev->kicked, 0, __ATOMIC_SEQ_CST);
+        if (!kicked || !dev->started)
+            break;
+        for (; kicked; kicked &= kicked - 1) {
+            unsigned i = (unsigned)__builtin_ctzll(kicked);
+            if (i < dev->n_queues)
+                virtqueue__turn(&dev->queues[i]);
+        }
     }
+    dev->catching_up = false;
+    if (__atomic_load_n(&dev->kicked, __ATOMIC_SEQ_CST) && dev->started)
+        ring_bell(dev);
 }
 
 static void rung(uv_async_t *async)

@@ -138,6 +138,7 @@ struct virtio_device {
     bool reset_waiting; /* ends with the last element */
     bool quiescing;     /* no pops */
     bool quiet_waiting; /* transport->quiet is due with the last element */
+    bool catching_up;     /* queues have their turns now */
 };
 
 /* --- making a device -----------------------------------------------------------------------------
@@ -227,7 +228,7 @@ void virtqueue_notify(struct virtqueue *vq);
 /* Whether the device wants to be told of new buffers; on by default. Off saves guest exits. */
 void virtqueue_want_notify(struct virtqueue *vq, bool want);
 
-/* Calls queue_notify for VQ from the loop soon, as if the driver had rung. Any thread. */
+/* Calls queue_notify for VQ from the loop soon, as if the driver had rung. */
 void virtqueue_kick(struct virtqueue *vq);
 
 /* --- iovecs --------------------------------------------------------------------------------------

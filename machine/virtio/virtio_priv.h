@@ -63,6 +63,9 @@ void virtio__write_config(struct virtio_device *dev, unsigned offset, uint8_t va
 /* Sets kick bits and wakes the loop. Any thread, no lock. */
 void virtio__kick(struct virtio_device *dev, uint64_t queues);
 
+/* The same on the loop thread, which need not be woken while it sees to the device. */
+void virtio__kick_here(struct virtio_device *dev, uint64_t queues);
+
 /* An element came back: ends a reset or a quiesce that waited for it. Loop thread. */
 void virtio__settled(struct virtio_device *dev);
 

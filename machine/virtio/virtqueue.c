@@ -162,7 +162,7 @@ void virtqueue_want_notify(struct virtqueue *vq, bool want)
 
 void virtqueue_kick(struct virtqueue *vq)
 {
-    virtio__kick(vq->dev, UINT64_C(1) << vq->index);
+    virtio__kick_here(vq->dev, UINT64_C(1) << vq->index);
 }
 
 void virtqueue__turn(struct virtqueue *vq)

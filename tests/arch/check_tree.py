@@ -18,8 +18,9 @@ import subprocess
 import sys
 
 ARROWS = pathlib.Path(__file__).resolve().with_name("arrows.txt")
-MUST_EXIST = ("base", "mem", "accel", "xlate", "machine", "proto", "vm", "daemon", "vmctl",
-              "tests/unit", "tools", "systemd", "docs/man", "docs/architecture", ".ci/run")
+MUST_EXIST = ("base", "mem", "accel", "xlate", "machine", "hotplug", "gpu", "proto", "vm",
+              "daemon", "vmctl", "tests/unit", "tools", "systemd", "docs/man", "docs/architecture",
+              ".ci/run")
 # Programs that run elsewhere or exist to test: they may include anything.
 FREE = ("tests", "bench", "guest")
 NOT_OURS = re.compile(r"^(build.*|\.git|\.cache|__pycache__|shared)$")

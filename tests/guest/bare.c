@@ -131,6 +131,27 @@ static int exit_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 
 static const struct mem_device_ops exit_ops = {exit_read, exit_write, 15};
 
+static int ipi_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct bare *b = opaque;
+
+    accel_vcpu_set_irq(b->hart[offset / 4].vcpu, RISCV_IRQ_M_SOFT, value & 1);
+    return 0;
+}
+
+static const struct mem_device_ops ipi_ops = {exit_read, ipi_write, 4};
+
+static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])
+{
+    struct bare *b = opaque;
+    struct accel_fence_range range = {.start = args[1], .size = args[2]};
+
+    accel_fence(b->accel, b->hart[vcpu].vcpu, args[0],
+                args[7] == BARE_CALL_FENCE_TLB ? ACCEL_FENCE_TLB : ACCEL_FENCE_CODE, &range);
+    args[0] = 0;
+    return true;
+}
+
 static void *hart_thread(void *opaque)
 {
     struct hart *h = opaque;
@@ -184,7 +205,8 @@ static bool make_harts(struct bare *b, GError **err)
 {
     struct accel_config config = {
         .isa = ISA_RISCV64, .vcpus = b->config.vcpus, .mem = b->map, .clock = b->clock,
-        .timebase_hz = 10000000, .firmware_mode = true, .tier = b->config.tier,
+        .timebase_hz = 10000000, .firmware_mode = !b->config.supervisor, .tier = b->config.tier,
+        .hypercall = hypercall, .hypercall_opaque = b,
     };
 
     if (!accel_create(&xlate_accel_ops, &config, &b->accel, err))
@@ -214,6 +236,7 @@ struct bare *bare_new(const struct bare_config *config, GError **err)
     if (ok && config->stub)
         mem_map_write(b->map, BARE_STUB, config->stub, config->stub_words * 4);
     mem_map_add_device(b->map, BARE_EXIT, 8, "exit", &exit_ops, b);
+    mem_map_add_device(b->map, BARE_IPI, 4 * config->vcpus, "ipi", &ipi_ops, b);
     if (ok)
         b->tohost = find_tohost(config);
     if (!ok || !make_harts(b, err)) {

@@ -1,6 +1,6 @@
 /*
- * tests/guest/bare: a machine with nothing but RAM and harts in M-mode, for programs that need no
- * more: the architecture's own tests, programs of tests/diff.
+ * tests/guest/bare: a machine with nothing but RAM and harts in M-mode or in S-mode, for programs
+ * that need no more: the architecture's own tests, programs of tests/diff and of this folder.
  *
  * RAM lies where the ELF file's segments are, page by page, with ROOM bytes after the last one.
  * The program ends by storing a nonzero word to its symbol "tohost" or to BARE_EXIT.
@@ -11,6 +11,13 @@
 #include "accel/accel.h"
 
 #define BARE_EXIT UINT64_C(0x70000000) /* a device: 8 bytes */
+#define BARE_IPI  UINT64_C(0x70001000) /* a device: a word a hart, its software interrupt input */
+
+/* What supervisors call the machine for, in a7: a remote fence of the harts of mask a0. */
+enum {
+    BARE_CALL_FENCE_CODE = 1,
+    BARE_CALL_FENCE_TLB = 2, /* of the a2 bytes at a1; 0 and 0: everything */
+};
 
 struct bare_config {
     const uint8_t *elf;
@@ -20,6 +27,7 @@ struct bare_config {
     size_t stub_words;
     uint64_t room;    /* bytes of RAM after the last segment */
     unsigned tier, vcpus;
+    bool supervisor;  /* harts start in S-mode, over BARE_CALL_.. */
     unsigned seconds; /* most it may run */
 };
 

@@ -2,10 +2,11 @@
  * Runs a guest program on a board and the translator, without daemon or VM process.
  *
  *   run_guest [--tier N] [--cpus N] [--memory MIB] [--kernel F] [--initrd F] [--firmware F]
- *             [--append S] [--type TEXT] [--reboots N] [--timeout S] [--stats]
+ *             [--append S] [--reboots N] [--timeout S] [--stats]
  *
- * The serial console is standard output; TEXT is typed to it. Exits with 0 when the guest powers
- * off, 1 when it powers off because of a failure or cannot go on, 2 for a mistake of ours, 3 after
+ * The serial console is standard output and, where that can be polled, standard input. Exits with 0
+ * when the guest powers off, 1 when it powers off because of a failure or cannot go on, 2 for a
+ * mistake of ours, 3 after
  * --timeout seconds. A reboot starts the guest again, at most --reboots times.
  */
 #include "machine/boards/board.h"
@@ -29,7 +30,10 @@ struct run {
     struct accel *accel;
     struct vcpus *vcpus;
     unsigned cpus;
-    const char *typed; /* what is still to type */
+    uv_poll_t input; /* of standard input */
+    bool has_input;
+    uint8_t typed[256]; /* read, not yet taken by the port */
+    size_t n_typed;
     int reboots;
     pthread_mutex_t lock;
     bool ended; /* under LOCK: REQUEST, or FAILED with the accelerator's words */
@@ -130,11 +134,30 @@ static size_t console_output(void *opaque, const uint8_t *data, size_t n)
     return n;
 }
 
+static void on_input(uv_poll_t *poll, int status, int events);
+
+/* Gives the port what was read; reads more only when it took all. */
 static void console_room(void *opaque)
 {
     struct run *r = opaque;
+    size_t taken = board_console_input(r->board, r->typed, r->n_typed);
 
-    r->typed += board_console_input(r->board, (const uint8_t *)r->typed, strlen(r->typed));
+    r->n_typed -= taken;
+    memmove(r->typed, r->typed + taken, r->n_typed);
+    if (r->has_input && !r->n_typed)
+        uv_poll_start(&r->input, UV_READABLE, on_input);
+}
+
+static void on_input(uv_poll_t *poll, int status, int events)
+{
+    struct run *r = poll->data;
+    ssize_t n = read(STDIN_FILENO, r->typed, sizeof(r->typed));
+
+    uv_poll_stop(poll);
+    if (n <= 0)
+        return;
+    r->n_typed = (size_t)n;
+    console_room(r);
 }
 
 static const struct board_console_ops console_ops = {console_output, console_room};
@@ -169,7 +192,6 @@ static bool run_once(struct run *r, GError **err)
     vm_clock_resume(r->clock);
     accel_clock_changed(r->accel);
     board_clock_changed(r->board);
-    console_room(r);
     vcpus_resume(r->vcpus);
     while (!r->ended && !r->timed_out)
         uv_run(&r->loop, UV_RUN_DEFAULT);
@@ -251,6 +273,8 @@ static void teardown(struct run *r)
     board_free(r->board);
     uv_close((uv_handle_t *)&r->wake, NULL);
     uv_close((uv_handle_t *)&r->timeout, NULL);
+    if (r->has_input)
+        uv_close((uv_handle_t *)&r->input, NULL);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     uv_loop_close(&r->loop);
     mem_map_free(r->mem);
@@ -260,9 +284,9 @@ static void teardown(struct run *r)
 
 int main(int argc, char **argv)
 {
-    struct run r = {.typed = ""};
+    struct run r = {0};
     struct board_config bc = {.isa = ISA_RISCV64, .cpu_ops = &cpu_ops, .console_ops = &console_ops};
-    char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL, *typed = NULL;
+    g_autofree char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL;
     int tier = 1, cpus = 1, memory = 64, timeout = 60;
     gboolean stats = FALSE;
     const GOptionEntry entries[] = {
@@ -273,7 +297,6 @@ int main(int argc, char **argv)
         {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &initrd, "initial ramdisk", "F"},
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &firmware, "firmware for M-mode", "F"},
         {"append", 0, 0, G_OPTION_ARG_STRING, &append, "kernel command line", "S"},
-        {"type", 0, 0, G_OPTION_ARG_STRING, &typed, "typed to the console", "TEXT"},
         {"reboots", 0, 0, G_OPTION_ARG_INT, &r.reboots, "reboots to follow", "N"},
         {"timeout", 0, 0, G_OPTION_ARG_INT, &timeout, "seconds", "S"},
         {"stats", 0, 0, G_OPTION_ARG_NONE, &stats, "the accelerator's counters", NULL},
@@ -292,7 +315,6 @@ int main(int argc, char **argv)
     bc.append = append;
     bc.cpus = r.cpus = (unsigned)cpus;
     bc.memory = MIB((unsigned)memory);
-    r.typed = typed ? g_strcompress(typed) : "";
     pthread_mutex_init(&r.lock, NULL);
     uv_loop_init(&r.loop);
     uv_async_init(&r.loop, &r.wake, on_wake);
@@ -301,6 +323,10 @@ int main(int argc, char **argv)
     uv_timer_start(&r.timeout, on_timeout, (uint64_t)timeout * 1000, 0);
 
     bool ok = build(&r, &bc, tier, &err);
+    r.input.data = &r;
+    r.has_input = ok && uv_poll_init(&r.loop, &r.input, STDIN_FILENO) == 0;
+    if (r.has_input)
+        console_room(&r);
     while (ok && run_once(&r, &err) && r.reboots-- > 0)
         board_reset(r.board);
     int status = err ? EXIT_OURS : result(&r);

@@ -48,7 +48,7 @@ START_TEST(probe_rows)
     g_autofree char *path = rig_path(&rig, "probe");
     enum block_format f = BLOCK_FORMAT_AUTO;
 
-    ck_assert(g_file_set_contents(path, probes[_i].head, (gssize)probes[_i].len, NULL));
+    rig_write(path, probes[_i].head, probes[_i].len);
     ck_assert_msg(block_probe(path, &f, NULL) && f == probes[_i].format, "%s", probes[_i].name);
 }
 END_TEST
@@ -181,7 +181,7 @@ START_TEST(raw_odd_size)
 
     ck_assert_int_eq(truncate(path, 0), 0);
     memset(buf, 'x', sizeof(buf));
-    ck_assert(g_file_set_contents(path, (char *)buf, 1000, NULL));
+    rig_write(path, buf, 1000);
     b = rig_block(&rig, path, BLOCK_FORMAT_RAW, false);
     ck_assert_uint_eq(block_geometry(b)->size, 1024);
     ck_assert_int_eq(rig_io(&rig, b, BLOCK_READ, 0, buf, 1024, 0), 0);
@@ -466,7 +466,7 @@ static char *write_image(const uint8_t *img, size_t len)
 {
     char *path = rig_path(&rig, "image.qcow2");
 
-    ck_assert(g_file_set_contents(path, (const char *)img, (gssize)len, NULL));
+    rig_write(path, img, len);
     return path;
 }
 
@@ -643,7 +643,7 @@ static char *make_overlay(const char *file, const char *backing, const char *for
     put64(img + 8, at);
     put32(img + 16, (uint32_t)strlen(backing));
     memcpy(img + at, backing, strlen(backing));
-    ck_assert(g_file_set_contents(path, (const char *)img, IMAGE - CLUSTER, NULL));
+    rig_write(path, img, IMAGE - CLUSTER);
     return path;
 }
 
@@ -655,7 +655,7 @@ START_TEST(backing_raw)
     struct block *b;
 
     memset(model, 0x42, 300000);
-    ck_assert(g_file_set_contents(base, (char *)model, 300000, NULL));
+    rig_write(base, model, 300000);
     b = rig_block(&rig, path, BLOCK_FORMAT_QCOW2, false);
     rig_verify(&rig, b, model, MIB(1), "untouched");
     memset(model + 299008, 0x11, 512);

@@ -372,6 +372,7 @@ static void uart_begin(struct rig *r)
     rig_make(r, &config);
     rig_write(r, VIRT_PLIC + PRIO(VIRT_IRQ_UART), 4, 1);
     rig_write(r, VIRT_PLIC + ENABLE(1, 0), 4, 1 << VIRT_IRQ_UART);
+    out(r, MCR, 3); /* DTR, RTS */
 }
 
 /* What Linux's 8250 driver does to tell a 16550A from its kin. */
@@ -489,7 +490,7 @@ START_TEST(uart_loopback)
     for (unsigned i = 0; i < 16; i++)
         ck_assert_uint_eq(in(&r, DATA), 'a' + i);
     ck_assert_uint_eq(in(&r, LSR) & 1, 0);
-    out(&r, MCR, 0);
+    out(&r, MCR, 2);
     ck_assert_uint_eq(in(&r, DATA), 'f'); /* what came meanwhile was kept */
     ck_assert_uint_eq(in(&r, MSR) & 0xb0, 0xb0);
     out(&r, FCR, 1 | 2);
@@ -586,6 +587,63 @@ START_TEST(uart_input_flow)
         }
     }
     ck_assert_uint_eq(taken, sizeof(data));
+    rig_end(&r);
+}
+END_TEST
+
+/* What Linux does when the port is opened, from 8250_port.c: all that was typed before arrives. */
+START_TEST(uart_typed_ahead)
+{
+    static const char typed[] = "typed while the kernel was starting, and longer than the FIFO";
+    struct rig r;
+
+    uart_begin(&r);
+    out(&r, MCR, 0);
+    board_console_input(r.board, (const uint8_t *)typed, strlen(typed));
+    for (const char *s = "log"; *s; s++) { /* a console without input */
+        for (unsigned i = 0; i < 10; i++)
+            ck_assert_uint_eq(in(&r, LSR), 0x60);
+        out(&r, DATA, (uint8_t)*s);
+    }
+    out(&r, FCR, 1);
+    out(&r, FCR, 7);
+    out(&r, FCR, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        in(&r, LSR);
+        in(&r, DATA);
+        in(&r, IIR);
+        in(&r, MSR);
+    }
+    out(&r, IER, 5);
+    out(&r, FCR, 1);
+    out(&r, FCR, 0x81);
+    out(&r, MCR, 0x0b);
+    for (unsigned i = 0; i < strlen(typed); i++)
+        ck_assert_uint_eq(in(&r, DATA), typed[i]);
+    ck_assert_uint_eq(in(&r, LSR), 0x60);
+    board_console_input(r.board, (const uint8_t *)"xyz", 3);
+    out(&r, FCR, 0x83); /* with RTS on, cleared is gone */
+    ck_assert_uint_eq(in(&r, LSR), 0x60);
+    rig_end(&r);
+}
+END_TEST
+
+/* A boot loader that only polls, and never touches MCR. */
+START_TEST(uart_polled)
+{
+    struct rig r;
+    unsigned n = 0;
+
+    uart_begin(&r);
+    out(&r, MCR, 0);
+    board_console_input(r.board, (const uint8_t *)"ab", 2);
+    while (!(in(&r, LSR) & 1))
+        ck_assert_uint_lt(n++, 1000);
+    ck_assert_uint_eq(in(&r, DATA), 'a');
+    out(&r, DATA, 'a');
+    while (!(in(&r, LSR) & 1))
+        ck_assert_uint_lt(n++, 1000);
+    ck_assert_uint_eq(in(&r, DATA), 'b');
     rig_end(&r);
 }
 END_TEST
@@ -872,6 +930,7 @@ START_TEST(board_state)
     firmware_rig(&a, 2);
     rig_write(&a, VIRT_PLIC + PRIO(VIRT_IRQ_UART), 4, 1);
     rig_write(&a, VIRT_PLIC + ENABLE(0, 0), 4, 1 << VIRT_IRQ_UART);
+    out(&a, MCR, 3);
     out(&a, FCR, 0x41);
     out(&a, IER, 1);
     out(&a, DATA, '!');
@@ -991,6 +1050,8 @@ int main(void)
     tcase_add_test(tc, uart_line_status_interrupt);
     tcase_add_test(tc, uart_slow_backend);
     tcase_add_test(tc, uart_input_flow);
+    tcase_add_test(tc, uart_typed_ahead);
+    tcase_add_test(tc, uart_polled);
     tcase_add_test(tc, uart_flush);
     tcase_add_test(tc, uart_threads);
     tcase_add_test(tc, aclint_registers);

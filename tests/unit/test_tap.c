@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/if_ether.h>
@@ -289,6 +290,45 @@ START_TEST(waits_for_room)
 }
 END_TEST
 
+/* Deletes an interface, as an administrator may at any time. */
+static void delete_link(const char *name)
+{
+    struct {
+        struct nlmsghdr head;
+        struct ifinfomsg info;
+    } request = {
+        .head = {.nlmsg_len = sizeof(request),
+                 .nlmsg_type = RTM_DELLINK,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+        .info = {.ifi_index = (int)if_nametoindex(name)},
+    };
+    char reply[1024];
+    autofd fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+
+    ck_assert_int_eq(send(fd, &request, sizeof(request), 0), sizeof(request));
+    ck_assert_int_gt(recv(fd, reply, sizeof(reply), 0), 0);
+    ck_assert_uint_eq(if_nametoindex(name), 0);
+}
+
+/* Afterwards frames are lost, and the loop does not spin: it has nothing left to watch. */
+START_TEST(interface_deleted)
+{
+    struct wire w;
+    struct virtio_net_hdr_v1 hdr = {0};
+    uint8_t frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0, 1, 2, 3, 0x12, 0x34};
+
+    wire_init(&w);
+    delete_link("tap0");
+    while (uv_loop_alive(&w.loop))
+        uv_run(&w.loop, UV_RUN_ONCE);
+    send_frame(&w, &hdr, frame, sizeof(frame));
+    ck_assert_uint_eq(w.b->dropped, 1);
+    net_ready(w.b);
+    ck_assert(!uv_loop_alive(&w.loop));
+    wire_fini(&w);
+}
+END_TEST
+
 /* --- the helper
  * ---------------------------------------------------------------------------------------- */
 
@@ -427,6 +467,7 @@ int main(void)
     tcase_add_test(tc, not_a_tap);
     tcase_add_test(tc, traffic);
     tcase_add_test(tc, waits_for_room);
+    tcase_add_test(tc, interface_deleted);
     tcase_add_test(tc, helper_gives);
     tcase_add_test(tc, helper_missing);
     suite_add_tcase(s, tc);

@@ -234,9 +234,10 @@ static struct ir_reach find_root(const struct ir_unit *unit, uint32_t base)
 /* Grows TR over [from, to) relative to its base if the span allows. */
 static bool grow(struct ir_insn *tr, int64_t from, int64_t to)
 {
-    int64_t low = MIN(tr->imm, from), high = MAX(tr->imm + tr->aux, to);
+    int64_t end = (int64_t)((uint64_t)tr->imm + tr->aux);
+    int64_t low = MIN(tr->imm, from), high = MAX(end, to);
 
-    if (high - low > IR_TR_SPAN)
+    if ((uint64_t)high - (uint64_t)low > IR_TR_SPAN)
         return false;
     tr->imm = low;
     tr->aux = (uint16_t)(high - low);

@@ -212,7 +212,8 @@ static enum outcome walk_tables(const struct walk *w, unsigned levels, struct xl
         global |= value & PTE_G;
         if (value & (PTE_R | PTE_X)) {
             enum outcome rc = leaf(w, gpa, pte, value, BIT(shift), out);
-            out->global |= global; /* of a table: all below it is global */
+            if (rc == WALK_OK)
+                out->global |= global; /* of a table: all below it is global */
             return rc;
         }
         if (value & (PTE_A | PTE_D | PTE_U)) /* reserved in a pointer */

@@ -1,0 +1,328 @@
+/*
+ * The translator as a whole: programs of tests/guest/riscv64 on a bare machine, interpreted and
+ * translated, and what an accelerator promises its VM.
+ */
+#include "tests/guest/bare.h"
+#include "tests/unit/unit.h"
+
+#include "xlate/xlate.h"
+
+#include <pthread.h>
+
+enum { SECONDS = 60 };
+
+static const struct {
+    const char *name;
+    unsigned vcpus;
+    bool supervisor;
+} programs[] = {
+    {"atomics", 4, false}, {"lrsc", 1, false},  {"ring", 4, false},     {"timer", 1, false},
+    {"fencei", 2, true},   {"smc", 1, true},    {"cross", 1, true},     {"shootdown", 4, true},
+    {"mutual", 4, true},
+};
+
+static char *read_program(const char *name, size_t *size)
+{
+    g_autofree char *path = g_build_filename(g_getenv("VMD_GUEST_PROGRAMS"), name, NULL);
+    char *elf = NULL;
+
+    ck_assert_msg(g_file_get_contents(path, &elf, size, NULL), "%s", path);
+    return elf;
+}
+
+static void run(unsigned program, unsigned tier)
+{
+    const char *name = programs[program].name;
+    struct bare_config config = {.room = MIB(1), .tier = tier, .vcpus = programs[program].vcpus,
+                                 .supervisor = programs[program].supervisor, .seconds = SECONDS};
+    g_autofree char *elf = read_program(name, &config.elf_size);
+    g_autoptr(GError) err = NULL;
+    uint64_t value = 0;
+
+    config.elf = (const uint8_t *)elf;
+    struct bare *bare = bare_new(&config, &err);
+    ck_assert_msg(bare != NULL, "%s: %s", name, err ? err->message : "");
+    bool ok = bare_run(bare, &value, &err);
+    bare_free(bare);
+    ck_assert_msg(ok, "%s, tier %u: %s", name, tier, ok ? "" : err->message);
+    ck_assert_msg(value == 1, "%s, tier %u: check %lu failed", name, tier, value);
+}
+
+START_TEST(interpreted)
+{
+    run((unsigned)_i, 0);
+}
+END_TEST
+
+START_TEST(translated)
+{
+    run((unsigned)_i, 1);
+}
+END_TEST
+
+/* --- the accelerator ------------------------------------------------------------------------------- */
+
+#define RAM UINT64_C(0x80000000)
+
+static struct {
+    struct mem_map *map;
+    struct mem_ram *ram;
+    struct vm_clock *clock;
+    struct accel *accel;
+    struct vcpu *vcpu;
+    pthread_t thread;
+    enum vcpu_exit exit;
+    unsigned calls;
+} t;
+
+static bool leave_on_call(void *opaque, unsigned vcpu, uint64_t args[8])
+{
+    t.calls++;
+    args[0] = 42;
+    return args[7] != 1;
+}
+
+static struct accel_config config_of(unsigned tier)
+{
+    return (struct accel_config){.isa = ISA_RISCV64, .vcpus = 1, .mem = t.map, .clock = t.clock,
+                                 .timebase_hz = 10000000, .hypercall = leave_on_call, .tier = tier};
+}
+
+static void setup(void)
+{
+    memset(&t, 0, sizeof(t));
+    t.map = mem_map_new();
+    t.ram = mem_map_add_ram(t.map, RAM, MIB(1), "ram", false, NULL);
+    t.clock = vm_clock_new(0);
+    struct accel_config config = config_of(1);
+    ck_assert(accel_create(&xlate_accel_ops, &config, &t.accel, NULL));
+    ck_assert(accel_vcpu_create(t.accel, 0, &t.vcpu, NULL));
+}
+
+static void teardown(void)
+{
+    accel_vcpu_free(t.vcpu);
+    accel_free(t.accel);
+    vm_clock_free(t.clock);
+    mem_map_free(t.map);
+}
+
+static void program(const uint32_t *words, size_t n)
+{
+    mem_map_write(t.map, RAM, words, n * sizeof(words[0]));
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM, .args = {1, 2, 3, 4}});
+}
+
+static void *thread_main(void *opaque)
+{
+    t.exit = accel_vcpu_run(t.vcpu);
+    return NULL;
+}
+
+static void start(void)
+{
+    ck_assert_int_eq(pthread_create(&t.thread, NULL, thread_main, NULL), 0);
+}
+
+static enum vcpu_exit join(void)
+{
+    pthread_join(t.thread, NULL);
+    return t.exit;
+}
+
+static uint64_t stat_row(const char *name)
+{
+    struct accel_stat rows[128];
+    size_t n = accel_stats(t.accel, rows, G_N_ELEMENTS(rows));
+
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(rows[i].name, name))
+            return rows[i].value;
+    }
+    ck_abort_msg("no row %s", name);
+}
+
+static const struct {
+    const char *name;
+    enum isa isa;
+    unsigned vcpus;
+    uint64_t hz;
+    bool calls;
+    uint64_t cache;
+    enum vmd_error error;
+} bad_configs[] = {
+    {"another ISA", ISA_AARCH64, 1, 1, true, 0, VMD_ERROR_UNSUPPORTED},
+    {"no vCPU", ISA_RISCV64, 0, 1, true, 0, VMD_ERROR_LIMIT},
+    {"too many", ISA_RISCV64, LIMIT_VCPUS + 1, 1, true, 0, VMD_ERROR_LIMIT},
+    {"no time", ISA_RISCV64, 1, 0, true, 0, VMD_ERROR_INVALID},
+    {"nobody to call", ISA_RISCV64, 1, 1, false, 0, VMD_ERROR_INVALID},
+    {"a tiny cache", ISA_RISCV64, 1, 1, true, 4096, VMD_ERROR_INVALID},
+};
+
+START_TEST(config_refused)
+{
+    struct accel_config config = config_of(1);
+    g_autoptr(GError) err = NULL;
+    struct accel *accel = NULL;
+
+    config.isa = bad_configs[_i].isa;
+    config.vcpus = bad_configs[_i].vcpus;
+    config.timebase_hz = bad_configs[_i].hz;
+    config.hypercall = bad_configs[_i].calls ? leave_on_call : NULL;
+    config.code_cache_bytes = bad_configs[_i].cache;
+    ck_assert_msg(!accel_create(&xlate_accel_ops, &config, &accel, &err), "%s",
+                  bad_configs[_i].name);
+    ck_assert_msg(g_error_matches(err, VMD_ERROR, bad_configs[_i].error), "%s: %s",
+                  bad_configs[_i].name, err->message);
+}
+END_TEST
+
+enum {
+    LOOP = 0x0000006f,
+    WFI = 0x10500073,
+    ECALL = 0x00000073,
+    LI_A7_1 = 0x00100893,
+    BACK_4 = 0xffdff06f,
+    ADDI_A0 = 0x00150513,
+};
+
+START_TEST(kick_running)
+{
+    const uint32_t code[] = {LOOP};
+
+    program(code, 1);
+    start();
+    accel_vcpu_kick(t.vcpu);
+    ck_assert_int_eq(join(), VCPU_EXIT_KICKED);
+    accel_vcpu_kick(t.vcpu); /* before it runs: counts for the next run */
+    accel_vcpu_kick(t.vcpu);
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    start();
+    accel_vcpu_kick(t.vcpu);
+    ck_assert_int_eq(join(), VCPU_EXIT_KICKED);
+}
+END_TEST
+
+/* A vCPU that waits for an interrupt says so, leaves on a kick, and waits on. */
+START_TEST(kick_waiting)
+{
+    const uint32_t code[] = {WFI, BACK_4};
+    struct accel_vcpu_info info = {0};
+
+    program(code, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        start();
+        do
+            accel_vcpu_info(t.vcpu, &info);
+        while (!info.halted);
+        accel_vcpu_kick(t.vcpu);
+        ck_assert_int_eq(join(), VCPU_EXIT_KICKED);
+        accel_vcpu_info(t.vcpu, &info);
+        ck_assert(!info.halted);
+    }
+}
+END_TEST
+
+START_TEST(hypercall_leaves)
+{
+    const uint32_t code[] = {ECALL, LI_A7_1, ECALL, LOOP};
+    void *object;
+
+    program(code, 4);
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(t.calls, 2);
+    const struct state_desc *desc = accel_vcpu_state(t.vcpu, &object);
+    g_autofree char *text = state_print(desc, object);
+    ck_assert_msg(strstr(text, "cpu.pc=0x8000000c") != NULL, "%s", text);
+}
+END_TEST
+
+/* State that was taken out can be put into another vCPU, which goes on from there. */
+START_TEST(state_moves)
+{
+    const uint32_t code[] = {ADDI_A0, LI_A7_1, ECALL, ADDI_A0, ADDI_A0, ECALL};
+    g_autoptr(GByteArray) saved = g_byte_array_new();
+    const struct state_desc *desc;
+    void *object;
+    size_t used;
+
+    program(code, 6);
+    accel_vcpu_run(t.vcpu);
+    desc = accel_vcpu_state(t.vcpu, &object);
+    state_save(desc, object, saved);
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = 0x1234});
+    desc = accel_vcpu_state(t.vcpu, &object);
+    ck_assert(state_load(desc, object, saved->data, saved->len, &used, NULL));
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(t.calls, 2);
+    g_autofree char *text = state_print(desc, object);
+    ck_assert_msg(strstr(text, "cpu.pc=0x80000018") != NULL, "%s", text);
+}
+END_TEST
+
+/* Code that a device writes over is translated anew. */
+START_TEST(dma_into_code)
+{
+    const uint32_t code[] = {LI_A7_1, ECALL};
+    const uint32_t longer[] = {ECALL, LI_A7_1, ECALL};
+
+    for (unsigned i = 0; i < 3; i++) {
+        program(code, 2);
+        t.calls = 0;
+        accel_vcpu_run(t.vcpu);
+        ck_assert_uint_eq(t.calls, 1);
+        program(longer, 3);
+        t.calls = 0;
+        accel_vcpu_run(t.vcpu);
+        ck_assert_uint_eq(t.calls, 2);
+    }
+    ck_assert_uint_ge(stat_row("invalidations"), 5);
+}
+END_TEST
+
+START_TEST(statistics)
+{
+    const uint32_t code[] = {ADDI_A0, ADDI_A0, LI_A7_1, ECALL};
+    struct accel_stat few[2];
+
+    program(code, 4);
+    accel_vcpu_run(t.vcpu);
+    ck_assert_uint_ge(stat_row("len"), 1);
+    ck_assert_uint_gt(stat_row("bytes"), 0);
+    ck_assert_uint_ge(stat_row("translated_instructions"), 4);
+    ck_assert_uint_gt(stat_row("translation_ns"), 0);
+    ck_assert_uint_ge(stat_row("lookups"), stat_row("hits"));
+    ck_assert_uint_eq(accel_stats(t.accel, few, 2), 2);
+    accel_code_clear(t.accel);
+    ck_assert_uint_eq(stat_row("len"), 0);
+    ck_assert_uint_eq(stat_row("clears"), 1);
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM});
+    t.calls = 0;
+    accel_vcpu_run(t.vcpu);
+    ck_assert_uint_eq(t.calls, 1);
+    ck_assert(!accel_code_limit(t.accel, 4096, NULL));
+    ck_assert(accel_code_limit(t.accel, MIB(8), NULL));
+    ck_assert_uint_eq(stat_row("limit_bytes"), MIB(8));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("xlate");
+    TCase *guests = tcase_create("programs"), *accel = tcase_create("accelerator");
+
+    tcase_set_timeout(guests, 2 * SECONDS);
+    tcase_add_loop_test(guests, interpreted, 0, (int)G_N_ELEMENTS(programs));
+    tcase_add_loop_test(guests, translated, 0, (int)G_N_ELEMENTS(programs));
+    suite_add_tcase(suite, guests);
+    tcase_add_checked_fixture(accel, setup, teardown);
+    tcase_add_loop_test(accel, config_refused, 0, (int)G_N_ELEMENTS(bad_configs));
+    tcase_add_test(accel, kick_running);
+    tcase_add_test(accel, kick_waiting);
+    tcase_add_test(accel, hypercall_leaves);
+    tcase_add_test(accel, state_moves);
+    tcase_add_test(accel, dma_into_code);
+    tcase_add_test(accel, statistics);
+    suite_add_tcase(suite, accel);
+    return unit_run(suite);
+}
