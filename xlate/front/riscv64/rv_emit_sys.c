@@ -98,7 +98,7 @@ static void read_csr(struct rv_translation *t, const struct rv_insn *i)
     uint32_t number = ir_const(t->unit, IR_I64, i->csr);
     uint32_t value;
 
-    if (i->csr <= RV_CSR_FCSR)
+    if (i->csr >= RV_CSR_FFLAGS && i->csr <= RV_CSR_FCSR)
         value = rv_call(t, RV_HELPER_FCSR_READ, number, IR_NONE, IR_NONE, IR_NONE);
     else
         value = rv_call(t, RV_HELPER_CSR_READ, number, ir_const(t->unit, IR_I64, i->bits), IR_NONE,
