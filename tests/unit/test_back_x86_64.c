@@ -7,6 +7,7 @@
 #include "xlate/back/interp/interp.h"
 #include "xlate/xlate_priv.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -938,6 +939,251 @@ START_TEST(random_units)
 }
 END_TEST
 
+/* --- edges -------------------------------------------------------------------------------------- */
+
+enum { LOOPS = 10 };
+
+/* Adds 1 to slot SLOT and goes on; the unit that is made at GPA. */
+static struct cache_unit *step(struct bed *bed, gpa_t gpa, unsigned slot, unsigned flags,
+                               int32_t disp, int32_t ret, uint32_t *link)
+{
+    struct ir_unit *u = bed->unit;
+
+    begin(bed);
+    ir_set(u, slot, ir_bini(u, IR_ADD, IR_I64, ir_get(u, IR_I64, slot), 1));
+    ir_exit(u, flags, disp, ret);
+    return compile_at(bed, gpa, link);
+}
+
+static void run_from(struct bed *bed, struct cache_unit *unit, gva_t page, struct back_exit *out)
+{
+    xl_code_map(bed->cpu, unit->page_id, page, false);
+    bed->cpu->pc_page = page;
+    *out = back_enter(bed->back, bed->cpu, unit);
+}
+
+START_TEST(edge_in_page)
+{
+    struct bed bed;
+    struct back_exit out;
+    uint32_t link_a, link_b;
+
+    setup(&bed, BACK_ALL);
+    struct cache_unit *a = step(&bed, RAM + 0x10, 10, 0, 0x40, 0, &link_a);
+    struct cache_unit *b = step(&bed, RAM + 0x40, 1, IR_EXIT_POLL, 0x1010, 0, &link_b);
+
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_MISS);
+    ck_assert_uint_eq(out.link, link_a);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x40);
+    cache_link(bed.user, (uint32_t)out.link, b);
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.link, link_b);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x1010);
+    ck_assert_uint_eq(bed.cpu->slots[10], 2);
+    ck_assert_uint_eq(bed.cpu->slots[1], 1);
+    bed.cpu->request = XL_REQ_KICK; /* b polls */
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_POLL);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x1010);
+    bed.cpu->request = 0;
+    cache_invalidate_page(bed.cache, RAM);
+    a = step(&bed, RAM + 0x10, 10, 0, 0x40, 0, &link_a);
+    run_from(&bed, a, PAGE, &out); /* b is gone */
+    ck_assert_uint_eq(out.link, link_a);
+    teardown(&bed);
+}
+END_TEST
+
+START_TEST(edge_across_pages)
+{
+    struct bed bed;
+    struct back_exit out;
+    uint32_t link;
+
+    setup(&bed, BACK_ALL);
+    struct cache_unit *a = step(&bed, RAM + 0x10, 10, 0, 0x1ffe, 0, &link);
+    struct cache_unit *b = step(&bed, RAM + 0x9ffe, 11, 0, 0x10, 0, NULL);
+    /* The same page elsewhere: where the vCPU last found it is another address. */
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.link, link);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x1ffe);
+    cache_link(bed.user, link, b);
+    xl_code_map(bed.cpu, b->page_id, PAGE + 0x5000, false);
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_MISS);
+    ck_assert_uint_eq(out.link, CACHE_NO_LINK);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x1ffe);
+    ck_assert_uint_eq(bed.cpu->slots[11], 0);
+    xl_code_map(bed.cpu, b->page_id, PAGE + 0x1000, true);
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->slots[11], 1);
+    ck_assert_uint_eq(bed.cpu->pc_page, PAGE + 0x1000);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x1010);
+    xl_code_unmap(bed.cpu, XL_TLB_NONE, false); /* it is global */
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->slots[11], 2);
+    xl_code_unmap(bed.cpu, PAGE + 0x1000, true);
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.link, CACHE_NO_LINK);
+    ck_assert_uint_eq(bed.cpu->slots[11], 2);
+    teardown(&bed);
+}
+END_TEST
+
+START_TEST(edge_indirect)
+{
+    struct bed bed;
+    struct back_exit out;
+    struct ir_unit *u;
+
+    setup(&bed, BACK_ALL);
+    u = bed.unit;
+    begin(&bed);
+    ir_exit_ind(u, IR_EXIT_POLL, ir_get(u, IR_I64, 12), 0);
+    struct cache_unit *a = compile_at(&bed, RAM, NULL);
+    struct cache_unit *b = step(&bed, RAM + 0x5004, 10, 0, 0, 0, NULL);
+    gva_t target = PAGE + 0x77004;
+    bed.cpu->slots[12] = target;
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_MISS);
+    ck_assert_uint_eq(out.link, CACHE_NO_LINK);
+    ck_assert_uint_eq(bed.cpu->pc, target);
+    cache_remember(bed.user, target, b);
+    xl_code_map(bed.cpu, b->page_id, target & ~UINT64_C(4095), false);
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->slots[10], 1);
+    bed.cpu->jump_salt ^= 2; /* another mode or space */
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->slots[10], 1);
+    bed.cpu->jump_salt ^= 2;
+    bed.cpu->request = XL_REQ_IRQ;
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_POLL);
+    ck_assert_uint_eq(bed.cpu->pc, target);
+    bed.cpu->request = 0;
+    cache_invalidate_page(bed.cache, RAM + 0x5000);
+    cache_safepoint(bed.user);
+    run_from(&bed, a, PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_MISS);
+    ck_assert_uint_eq(bed.cpu->slots[10], 1);
+    teardown(&bed);
+}
+END_TEST
+
+START_TEST(edge_call_and_return)
+{
+    struct bed bed;
+    struct back_exit out;
+    uint32_t call_link;
+    struct ir_unit *u;
+
+    setup(&bed, BACK_ALL);
+    u = bed.unit;
+    /* caller at +0x10 calls +0x2000, returns to +0x14 */
+    begin(&bed);
+    ir_set(u, 1, ir_pcrel(u, 0x14));
+    ir_exit(u, IR_EXIT_CALL, 0x2000, 0x14);
+    struct cache_unit *caller = compile_at(&bed, RAM + 0x10, &call_link);
+    struct cache_unit *after = step(&bed, RAM + 0x14, 13, 0, 0x18, 0, NULL);
+    begin(&bed);
+    ir_set(u, 14, ir_bini(u, IR_ADD, IR_I64, ir_get(u, IR_I64, 14), 1));
+    ir_exit_ind(u, IR_EXIT_POLL | IR_EXIT_RETURN, ir_get(u, IR_I64, 1), 0);
+    struct cache_unit *callee = compile_at(&bed, RAM + 0x2000, NULL);
+
+    run_from(&bed, caller, PAGE, &out);
+    ck_assert_uint_eq(out.link, call_link);
+    cache_link(bed.user, call_link, callee);
+    xl_code_map(bed.cpu, callee->page_id, PAGE + 0x2000, false);
+    run_from(&bed, caller, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->slots[14], 1);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x14); /* the landing is an edge of its own */
+    ck_assert_uint_ne(out.link, CACHE_NO_LINK);
+    ck_assert_uint_ne(out.link, call_link);
+    cache_link(bed.user, (uint32_t)out.link, after);
+    for (unsigned i = 0; i < LOOPS; i++)
+        run_from(&bed, caller, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->slots[13], LOOPS);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x18);
+    ck_assert_uint_eq(bed.cpu->pc_page, PAGE);
+    memset(bed.cpu->ras, 0, sizeof(bed.cpu->ras)); /* the first run left an entry */
+    bed.cpu->slots[1] = PAGE + 0x14; /* nobody called: by way of the jump cache */
+    run_from(&bed, callee, PAGE + 0x2000, &out);
+    ck_assert_uint_eq(out.link, CACHE_NO_LINK);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0x14);
+    cache_remember(bed.user, PAGE + 0x14, after);
+    run_from(&bed, callee, PAGE + 0x2000, &out);
+    ck_assert_uint_eq(bed.cpu->slots[13], LOOPS + 1);
+    teardown(&bed);
+}
+END_TEST
+
+/* A hundred calls deep: the return stack forgets the oldest, and nothing else happens. */
+START_TEST(deep_calls)
+{
+    struct bed bed;
+    struct back_exit out;
+
+    setup(&bed, BACK_ALL);
+    struct cache_unit *unit = step(&bed, RAM, 10, IR_EXIT_CALL, 0, 8, NULL);
+    for (unsigned i = 0; i < 100; i++)
+        run_from(&bed, unit, PAGE, &out);
+    ck_assert_uint_eq(bed.cpu->ras_top % sizeof(struct xl_ras), 0);
+    ck_assert_uint_lt(bed.cpu->ras_top, sizeof(bed.cpu->ras));
+    ck_assert_uint_eq(bed.cpu->slots[10], 100);
+    teardown(&bed);
+}
+END_TEST
+
+START_TEST(fault_says_where)
+{
+    struct bed bed;
+    struct back_exit out;
+    struct ir_unit *u;
+
+    setup(&bed, BACK_ALL);
+    u = bed.unit;
+    begin(&bed);
+    ir_set(u, 10, ir_const(u, IR_I64, 5));
+    ir_at(u, 0xffe, 2);
+    uint32_t h = ir_tr(u, ir_const(u, IR_I64, (int64_t)MISS), 0, 8, true);
+    ir_set(u, 10, ir_load(u, IR_I64, 3, h, 0));
+    ir_exit(u, 0, 0, 0);
+    run_from(&bed, compile_at(&bed, RAM, NULL), PAGE, &out);
+    ck_assert_uint_eq(out.leave, BACK_LEAVE_FAULT);
+    ck_assert_uint_eq(bed.cpu->pc, PAGE + 0xffe);
+    ck_assert_uint_eq(bed.cpu->slots[10], 5);
+    ck_assert_uint_eq(bed.cpu->fault, CAUSE);
+    ck_assert_uint_eq(bed.cpu->fault_value, MISS);
+    teardown(&bed);
+}
+END_TEST
+
+/* Too much for a unit is said, not done; what comes after works. */
+START_TEST(too_big)
+{
+    struct bed bed;
+    struct ir_unit *u;
+    struct cache_place place;
+
+    setup(&bed, BACK_ALL);
+    u = bed.unit;
+    begin(&bed);
+    for (unsigned i = 0; i < 4000; i++) {
+        uint32_t h = ir_tr(u, ir_get(u, IR_I64, 6), 8 * i, 8, true);
+        ir_store(u, IR_I64, 3, h, 8 * i, ir_const(u, IR_I64, i));
+    }
+    ir_exit(u, 0, 0, 0);
+    ck_assert_int_eq(cache_begin(bed.user, RAM, CACHE_NO_PAGE, MODE, &place), 0);
+    ck_assert_int_eq(back_compile(bed.compiler, u, &place), -E2BIG);
+    begin(&bed);
+    ir_exit(u, 0, 0, 0);
+    ck_assert_int_eq(back_compile(bed.compiler, u, &place), 0);
+    ck_assert_ptr_nonnull(cache_commit(bed.user, &place));
+    teardown(&bed);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("back_x86_64");
@@ -947,6 +1193,13 @@ int main(void)
     tcase_add_loop_test(tc, integer_ops, 0, G_N_ELEMENTS(features));
     tcase_add_loop_test(tc, float_ops, 0, G_N_ELEMENTS(features));
     tcase_add_loop_test(tc, random_units, 0, G_N_ELEMENTS(features));
+    tcase_add_test(tc, edge_in_page);
+    tcase_add_test(tc, edge_across_pages);
+    tcase_add_test(tc, edge_indirect);
+    tcase_add_test(tc, edge_call_and_return);
+    tcase_add_test(tc, deep_calls);
+    tcase_add_test(tc, fault_says_where);
+    tcase_add_test(tc, too_big);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }

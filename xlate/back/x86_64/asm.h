@@ -22,13 +22,15 @@ enum asm_cc {
  * reg). */
 #define ASM__MAP(map)       ((map) == 1 ? 0u : (map) == 0x0f ? 1u : (map) == 0x38 ? 2u : 3u)
 #define ASM__PREFIX(prefix) ((prefix) == 0 ? 0u : (prefix) == 0x66 ? 1u : (prefix) == 0xf3 ? 2u : 3u)
-enum { ASM_FORM_RM, ASM_FORM_MR, ASM_FORM_M, ASM_FORM_MRW, ASM_FORM_RMW, ASM_FORM_XM, ASM_FORM_MX,
-       ASM_FORM_XG, ASM_FORM_GX, ASM_FORM_GXR, ASM_FORM_GXI, ASM_FORM_XMI, ASM_FORM_VRM,
-       ASM_FORM_VMR, ASM_FORM_VI, ASM_FORM_VXM,
-       ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4 };
+/* Forms in the order of asm_ops.inc's list; from bit 4 on: which operand is a byte. */
+enum asm_form {
+    ASM_FORM_RM, ASM_FORM_MR, ASM_FORM_RMW, ASM_FORM_MRW, ASM_FORM_XM, ASM_FORM_MX, ASM_FORM_XG,
+    ASM_FORM_GX, ASM_FORM_GXR, ASM_FORM_GXI, ASM_FORM_XMI, ASM_FORM_VRM, ASM_FORM_VMR,
+    ASM_FORM_VXM, ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4,
+};
 #define ASM_OP(NAME, text, prefix, map, opcode, form) \
     A_##NAME = (opcode) | ASM__MAP(map) << 8 | ASM__PREFIX(prefix) << 10 | \
-               (unsigned)(ASM_FORM_##form >> 4) << 12,
+               ((unsigned)ASM_FORM_##form >> 4) << 12,
 enum asm_op {
 #include "xlate/back/x86_64/asm_ops.inc"
 };
@@ -122,7 +124,7 @@ static inline void asm__modrm(struct asm_buf *b, unsigned reg, struct asm_mem m,
 
 static inline void asm_rr(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned rm)
 {
-    bool byte = ((op >> 12 & 1) && rm >= RSP) || ((op >> 13 & 1) && reg >= RSP);
+    bool byte = ((op >> 12 & 3) && rm >= RSP) || ((op >> 13 & 1) && reg >= RSP);
 
     asm__opcode(b, op, w, reg, 0, rm, byte);
     asm_8(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
