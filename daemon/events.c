@@ -95,7 +95,7 @@ static void keep(struct events *e, struct event_record *record, uint64_t src)
         kept_free(g_queue_pop_head(&e->kept));
 }
 
-/* --- the log ------------------------------------------------------------------------------------ */
+/* --- the log ---------------------------------------------------------------------------------- */
 
 /* One line of the log; false when it is none. */
 static bool read_line(struct events *e, const char *line, size_t n)
@@ -224,7 +224,7 @@ static void append(struct events *e, const struct event_record *record, uint64_t
         log_error("mending %s: %s", e->path, g_strerror(errno));
 }
 
-/* --- delivery ------------------------------------------------------------------------------------- */
+/* --- delivery --------------------------------------------------------------------------------- */
 
 static bool type_matches(const char *filter, const char *type)
 {
@@ -331,7 +331,7 @@ uint64_t events_last_job(const struct events *e)
     return 0;
 }
 
-/* --- methods ---------------------------------------------------------------------------------------- */
+/* --- methods ---------------------------------------------------------------------------------- */
 
 static uint64_t first_kept(const struct events *e)
 {

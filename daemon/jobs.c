@@ -37,7 +37,7 @@ static void job_free(gpointer p)
     g_free(job);
 }
 
-/* --- the table on disk ----------------------------------------------------------------------------- */
+/* --- the table on disk ------------------------------------------------------------------------ */
 
 static void save(struct jobs *jobs)
 {
@@ -135,7 +135,7 @@ void jobs_free(struct jobs *jobs)
     g_free(jobs);
 }
 
-/* --- a job's life ------------------------------------------------------------------------------------ */
+/* --- a job's life ----------------------------------------------------------------------------- */
 
 /* Forgets the oldest finished jobs beyond what is kept. */
 static void trim(struct jobs *jobs)
@@ -231,7 +231,7 @@ void job_end(struct job *job, bool cancelled, const GError *err)
     trim(job->all);
 }
 
-/* --- methods -------------------------------------------------------------------------------------------- */
+/* --- methods ---------------------------------------------------------------------------------- */
 
 static struct job *find(struct jobs *jobs, struct rpc_call *call, uint64_t id)
 {

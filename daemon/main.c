@@ -64,7 +64,7 @@ static void options_clear(struct options *o)
     g_free(o->socket);
 }
 
-/* --- idempotency keys ---------------------------------------------------------------------------------- */
+/* --- idempotency keys ------------------------------------------------------------------------- */
 
 static void keys_changed(void *user)
 {
@@ -91,7 +91,7 @@ static void keys_load(struct program *p)
     rpc_server_keys_watch(p->daemon.server, keys_changed);
 }
 
-/* --- coming ------------------------------------------------------------------------------------------------ */
+/* --- coming ----------------------------------------------------------------------------------- */
 
 /* Sockets that the service manager holds, or our own. */
 static bool listen_all(struct program *p, GError **err)
@@ -137,7 +137,7 @@ static bool open_all(struct program *p, GError **err)
     return listen_all(p, err);
 }
 
-/* --- going --------------------------------------------------------------------------------------------------- */
+/* --- going ------------------------------------------------------------------------------------ */
 
 static void close_walk(uv_handle_t *handle, void *arg)
 {

@@ -28,7 +28,7 @@ static struct vm *need_vm(struct rpc_call *call, const char *ref)
     return vm;
 }
 
-/* --- rpc, system, host ----------------------------------------------------------------------------- */
+/* --- rpc, system, host ------------------------------------------------------------------------ */
 
 static void discover(struct rpc_call *call, struct rpc_discover_params *params)
 {
@@ -112,7 +112,7 @@ static void host(struct rpc_call *call, struct host_info_params *params)
     host_info_reply(call, r);
 }
 
-/* --- vm ---------------------------------------------------------------------------------------------- */
+/* --- vm --------------------------------------------------------------------------------------- */
 
 static void create(struct rpc_call *call, struct vm_create_params *params)
 {
@@ -246,7 +246,7 @@ static void wait_vm(struct rpc_call *call, struct vm_wait_params *params)
         vm_wait(vm, params, call);
 }
 
-/* --- what the VM process answers ------------------------------------------------------------------------ */
+/* --- what the VM process answers -------------------------------------------------------------- */
 
 static void forward(struct rpc_call *call, const char *ref, enum vmi_method method,
                     const void *params)
@@ -318,7 +318,7 @@ static void console_log(struct rpc_call *call, struct console_log_params *params
         rpc_call_fail(call, err);
 }
 
-/* --- events and jobs ----------------------------------------------------------------------------------------- */
+/* --- events and jobs -------------------------------------------------------------------------- */
 
 /* Resolves the optional VM of CALL's params into ID; false when CALL was answered with an error. */
 static bool optional_vm(struct rpc_call *call, const char *ref, const char **id)
@@ -408,7 +408,7 @@ static const struct api_handlers handlers = {
     .xlate_limit = xlate_limit,
 };
 
-/* --- who may come in --------------------------------------------------------------------------------------------- */
+/* --- who may come in -------------------------------------------------------------------------- */
 
 /* The daemon's own user and root do all; on the system's daemon the group vmd operates VMs. */
 static bool admit(void *user, const struct rpc_peer *peer, enum rpc_role *role, GError **err)

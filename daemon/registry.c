@@ -137,7 +137,7 @@ void registry_drop(struct registry *r, struct vm *vm)
     vm_free(vm);
 }
 
-/* --- checks of a configuration ---------------------------------------------------------------------- */
+/* --- checks of a configuration ---------------------------------------------------------------- */
 
 static bool check_file(const char *what, const char *path, GError **err)
 {

@@ -124,7 +124,7 @@ struct vm_info *vm_describe(const struct vm *vm)
     return info;
 }
 
-/* --- the store ---------------------------------------------------------------------------------------- */
+/* --- the store -------------------------------------------------------------------------------- */
 
 static struct json_object *encode(const struct vm *vm)
 {
@@ -272,7 +272,7 @@ void vm_erase(struct vm *vm)
     paths_remove_dir(runtime);
 }
 
-/* --- news ------------------------------------------------------------------------------------------------ */
+/* --- news ------------------------------------------------------------------------------------- */
 
 static void emit_from(struct vm *vm, enum api_event event, const void *data, uint64_t vm_seq,
                       uint64_t time_ns)
@@ -311,7 +311,7 @@ static void reply_deleted(struct rpc_call *call, void *opaque)
     vm_delete_reply(call);
 }
 
-/* --- timers ------------------------------------------------------------------------------------------------ */
+/* --- timers ----------------------------------------------------------------------------------- */
 
 static void timer_closed(uv_handle_t *handle)
 {
@@ -344,7 +344,7 @@ static void kill_timeout(uv_timer_t *timer)
     spawned_kill(&vm->process, SIGKILL);
 }
 
-/* --- the end of a run ------------------------------------------------------------------------------------------ */
+/* --- the end of a run ------------------------------------------------------------------------- */
 
 static void end_stop_job(struct vm *vm, bool cancelled, const GError *err)
 {
@@ -476,7 +476,7 @@ static void fail_start(struct vm *vm, GError *why)
         process_gone(vm);
 }
 
-/* --- the link ----------------------------------------------------------------------------------------------------- */
+/* --- the link --------------------------------------------------------------------------------- */
 
 static void process_exited(void *opaque)
 {
@@ -615,7 +615,7 @@ static const struct vmipc_link_ops link_ops = {
     .lost = on_lost,
 };
 
-/* --- starting -------------------------------------------------------------------------------------------------------- */
+/* --- starting --------------------------------------------------------------------------------- */
 
 /* The answer to vmi.start. */
 static void started(void *arg, const void *result, int fd, const GError *err)
@@ -708,7 +708,7 @@ void vm_recover(struct vm *vm)
     }
 }
 
-/* --- stopping ------------------------------------------------------------------------------------------------------------ */
+/* --- stopping --------------------------------------------------------------------------------- */
 
 static void kill_now(struct vm *vm)
 {
@@ -840,7 +840,7 @@ void vm_deleted(struct vm *vm)
     vm_erase(vm);
 }
 
-/* --- passing on --------------------------------------------------------------------------------------------------------------- */
+/* --- passing on ------------------------------------------------------------------------------- */
 
 static void forwarded(void *arg, const void *result, int fd, const GError *err)
 {

@@ -125,7 +125,7 @@ void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length);
 int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length);
 int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length);
 
-/* --- page flags and the dirty log --------------------------------------------------------------- */
+/* --- page flags and the dirty log ------------------------------------------------------------- */
 
 /* Page index of a host-side offset in RAM; flags are atomic. */
 static inline uint8_t mem_page_flags(const struct mem_ram *ram, uint64_t page)

@@ -131,7 +131,7 @@ ssize_t console_read(struct console *c, uint64_t *offset, void *data, size_t n)
     return seglog_read(c->log, offset, data, n);
 }
 
-/* --- output ------------------------------------------------------------------------------------ */
+/* --- output ----------------------------------------------------------------------------------- */
 
 /* Sends what the log has for CLIENT until its socket is full. False when the client is gone. */
 static bool client_send(struct client *client)
@@ -182,7 +182,7 @@ void console_output(struct console *c, const uint8_t *data, size_t n)
     }
 }
 
-/* --- input ------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 /* Offers the guest what it has not taken. */
 static void push_input(struct console *c)

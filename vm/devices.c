@@ -40,7 +40,7 @@ struct devices {
     void *done_opaque;
 };
 
-/* --- the console's backend ------------------------------------------------------------------------- */
+/* --- the console's backend -------------------------------------------------------------------- */
 
 static size_t console_out(void *opaque, const uint8_t *data, size_t n)
 {
@@ -65,7 +65,7 @@ size_t devices_console_input(struct devices *d, const uint8_t *data, size_t n)
     return d->console ? virtio_console_input(d->console, data, n) : n;
 }
 
-/* --- making ------------------------------------------------------------------------------------------ */
+/* --- making ----------------------------------------------------------------------------------- */
 
 /* Puts VIRTIO, which the row owns from here on, into the next free slot. */
 static struct row *plug(struct devices *d, const char *id, const char *kind,
@@ -222,7 +222,7 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
     return d;
 }
 
-/* --- freeing --------------------------------------------------------------------------------------------- */
+/* --- freeing ---------------------------------------------------------------------------------- */
 
 static void part_closed(struct devices *d)
 {
@@ -275,7 +275,7 @@ void devices_free(struct devices *d, void (*done)(void *opaque), void *opaque)
     part_closed(d);
 }
 
-/* --- standing still ------------------------------------------------------------------------------------------ */
+/* --- standing still --------------------------------------------------------------------------- */
 
 static void host_quiet(void *opaque)
 {
@@ -306,7 +306,7 @@ void devices_resume(struct devices *d)
     pci_host_resume(d->env.pci);
 }
 
-/* --- what can be asked ------------------------------------------------------------------------------------------ */
+/* --- what can be asked ------------------------------------------------------------------------ */
 
 static void disk_row(const struct row *row, struct vm_stats *out)
 {

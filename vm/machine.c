@@ -75,7 +75,7 @@ static uint64_t monotonic_ns(clockid_t clock)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* --- what the board asks of vCPUs ---------------------------------------------------------------- */
+/* --- what the board asks of vCPUs ------------------------------------------------------------- */
 
 static void cpu_set_irq(void *opaque, unsigned cpu, unsigned irq, bool level)
 {
@@ -164,7 +164,7 @@ static void vcpu_failed(void *opaque, unsigned index, enum vcpu_exit why, const 
     post_request(opaque, &r);
 }
 
-/* --- the serial console -------------------------------------------------------------------------- */
+/* --- the serial console ----------------------------------------------------------------------- */
 
 static size_t serial_output(void *opaque, const uint8_t *data, size_t n)
 {
@@ -229,7 +229,7 @@ static size_t hvc_input(void *opaque, const uint8_t *data, size_t n)
 
 static const struct console_ops hvc_ops = {.input = hvc_input};
 
-/* --- building -------------------------------------------------------------------------------------- */
+/* --- building --------------------------------------------------------------------------------- */
 
 /* Opens what the machine boots from: a file handed over under NAME, or PATH. */
 static bool open_boot_file(struct machine *m, unsigned index, const struct machine_files *files,
@@ -381,7 +381,7 @@ struct machine *machine_new(uv_loop_t *loop, const struct vm_config *config, enu
     return m;
 }
 
-/* --- standing still ---------------------------------------------------------------------------------- */
+/* --- standing still --------------------------------------------------------------------------- */
 
 static void finish_operation(struct machine *m);
 
@@ -539,7 +539,7 @@ bool machine_running(const struct machine *m)
     return m->running && !m->end;
 }
 
-/* --- what the guest asks for --------------------------------------------------------------------------- */
+/* --- what the guest asks for ------------------------------------------------------------------ */
 
 static void take_poweroff(struct machine *m, const struct board_request *r)
 {
@@ -598,7 +598,7 @@ static void wake(uv_async_t *async)
         take_request(m, &r);
 }
 
-/* --- the end -------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void async_closed(uv_handle_t *handle)
 {
@@ -684,7 +684,7 @@ void machine_free(struct machine *m, unsigned console_ms, machine_done_fn done, 
         free_now(m);
 }
 
-/* --- what can be asked -------------------------------------------------------------------------------------- */
+/* --- what can be asked ------------------------------------------------------------------------ */
 
 struct console *machine_console(struct machine *m, const char *name)
 {

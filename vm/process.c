@@ -109,7 +109,7 @@ static void watch_orphan(struct process *p)
         uv_timer_start(&p->orphan, orphan_timeout, ORPHAN_MS, 0);
 }
 
-/* --- the machine's news ------------------------------------------------------------------------- */
+/* --- the machine's news ----------------------------------------------------------------------- */
 
 static void answer_waiting(struct process *p, bool ok)
 {
@@ -181,7 +181,7 @@ static const struct machine_ops machine_ops = {
     .warning = on_warning,
 };
 
-/* --- methods: the run ------------------------------------------------------------------------------ */
+/* --- methods: the run ------------------------------------------------------------------------- */
 
 /* The machine, or NULL when CALL was answered with an error. */
 static struct machine *need_machine(struct rpc_call *call)
@@ -366,7 +366,7 @@ static void quit(struct rpc_call *call, struct vmi_quit_params *params)
         leave(p);
 }
 
-/* --- methods: what can be seen ----------------------------------------------------------------------- */
+/* --- methods: what can be seen ---------------------------------------------------------------- */
 
 static void stats(struct rpc_call *call, struct vmi_stats_params *params)
 {
@@ -454,7 +454,7 @@ static void console_write_method(struct rpc_call *call, struct vmi_console_write
     vmi_console_write_reply(call, &result);
 }
 
-/* --- methods: the translator --------------------------------------------------------------------------- */
+/* --- methods: the translator ------------------------------------------------------------------ */
 
 static struct machine *need_xlate(struct rpc_call *call)
 {
@@ -523,7 +523,7 @@ static const struct vmi_handlers handlers = {
     .vmi_xlate_limit = xlate_limit,
 };
 
-/* --- the link ------------------------------------------------------------------------------------------ */
+/* --- the link --------------------------------------------------------------------------------- */
 
 static void hello_status(void *user, struct vmi_hello_result *out)
 {

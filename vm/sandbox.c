@@ -83,7 +83,7 @@ bool sandbox_enter(GError **err)
     return filter_calls(err);
 }
 
-/* --- Landlock ---------------------------------------------------------------------------------------- */
+/* --- Landlock --------------------------------------------------------------------------------- */
 
 #ifndef LANDLOCK_ACCESS_FS_TRUNCATE
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)

@@ -30,7 +30,7 @@ static void print_overview(void)
     puts("\n'vmctl help COMMAND' tells more; vmctl(1) tells all.");
 }
 
-/* --- the manual page -------------------------------------------------------------------------------------- */
+/* --- the manual page -------------------------------------------------------------------------- */
 
 /* Text for troff: a leading dot or quote and every backslash and dash is protected. */
 static void put_troff(const char *text)
@@ -129,7 +129,7 @@ static int run_help(const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
-/* --- completion ------------------------------------------------------------------------------------------------ */
+/* --- completion ------------------------------------------------------------------------------- */
 
 static void bash_words(const char *kind)
 {

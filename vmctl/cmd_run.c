@@ -201,7 +201,7 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     return g_steal_pointer(&c);
 }
 
-/* --- the console ------------------------------------------------------------------------------------------ */
+/* --- the console ------------------------------------------------------------------------------ */
 
 /* Looks among the kept events for the end of VM_ID's run. */
 static struct vm_end *find_end(struct vmd_client *c, const char *vm_id)

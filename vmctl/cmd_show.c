@@ -53,7 +53,7 @@ static int invoke(enum api_method method, const void *params, void *result)
     return status;
 }
 
-/* --- list ------------------------------------------------------------------------------------------- */
+/* --- list ------------------------------------------------------------------------------------- */
 
 static void add_vm(struct table *t, const struct vm_info *vm)
 {
@@ -91,7 +91,7 @@ static int run_list(const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
-/* --- info ----------------------------------------------------------------------------------------------- */
+/* --- info ------------------------------------------------------------------------------------- */
 
 static void print_devices_of(const struct vm_config *c)
 {
@@ -156,7 +156,7 @@ static int run_info(const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
-/* --- devices ------------------------------------------------------------------------------------------------ */
+/* --- devices ---------------------------------------------------------------------------------- */
 
 static int run_devices(const struct arguments *args)
 {
@@ -184,7 +184,7 @@ static int run_devices(const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
-/* --- stats --------------------------------------------------------------------------------------------------- */
+/* --- stats ------------------------------------------------------------------------------------ */
 
 static void print_stats(const struct vm_stats *s)
 {
@@ -232,7 +232,7 @@ static int run_stats(const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
-/* --- events ---------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void print_event(const struct event_record *e, bool json)
 {
@@ -325,7 +325,7 @@ static int run_events(const struct arguments *args)
     return status;
 }
 
-/* --- version, rpc ------------------------------------------------------------------------------------------------ */
+/* --- version, rpc ----------------------------------------------------------------------------- */
 
 static int run_version(const struct arguments *args)
 {

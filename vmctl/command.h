@@ -73,7 +73,7 @@ bool arguments_number(const struct arguments *args, const char *name, uint64_t m
                       GError **err);
 const char *arguments_at(const struct arguments *args, unsigned index); /* positional; or NULL */
 
-/* --- the daemon -------------------------------------------------------------------------------------- */
+/* --- the daemon ------------------------------------------------------------------------------- */
 
 /* Connects; where no daemon listens, starts the user's own. NULL after having said why; EXIT gets
  * the status. */
@@ -90,7 +90,7 @@ int usage_error(const struct command *command, const char *fmt, ...) G_GNUC_PRIN
 /* The status that says how a run ended. */
 int status_of_end(const struct vm_end *end);
 
-/* --- output ---------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 /* Prints JSON for programs (indented where standard output is a terminal). */
 void print_json(struct json_object *json);
@@ -105,7 +105,7 @@ void table_print(struct table *table, FILE *to); /* and frees */
 char *format_age(uint64_t time_ns);
 char *format_duration(uint64_t ns);
 
-/* --- consoles ---------------------------------------------------------------------------------------------- */
+/* --- consoles --------------------------------------------------------------------------------- */
 
 enum console_left {
     CONSOLE_ENDED,    /* the VM has no more output */

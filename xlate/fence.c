@@ -7,7 +7,7 @@
 
 enum { SPINS = 200 }; /* looks at another vCPU before sleeping */
 
-/* --- requests --------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 void xlate__request(struct runner *r, uint32_t request)
 {
@@ -55,7 +55,7 @@ void xlate__leave(struct runner *r)
         tell_waiters(r->x);
 }
 
-/* --- code pages -------------------------------------------------------------------------------------- */
+/* --- code pages ------------------------------------------------------------------------------- */
 
 void xlate__page_written(void *opaque, struct mem_ram *ram, uint64_t page)
 {
@@ -102,7 +102,7 @@ void xlate__mark_code(struct runner *r, struct mem_ram *ram, uint64_t page)
     xlate__catch_up_marks(r, false);
 }
 
-/* --- fences ------------------------------------------------------------------------------------------- */
+/* --- fences ----------------------------------------------------------------------------------- */
 
 static bool is_all(const struct accel_fence_range *range)
 {

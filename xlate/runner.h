@@ -104,7 +104,7 @@ static inline struct runner *runner_of(const struct xl_cpu *cpu)
     return xlate_of(cpu)->runner[cpu->vcpu.index];
 }
 
-/* --- fence.c --------------------------------------------------------------------------------------- */
+/* --- fence.c ---------------------------------------------------------------------------------- */
 
 /* Any thread: sets REQUEST (mask of enum xl_request) and wakes the vCPU if it sleeps. */
 void xlate__request(struct runner *r, uint32_t request);
@@ -133,7 +133,7 @@ void xlate__page_written(void *opaque, struct mem_ram *ram, uint64_t page);
 /* struct mem_listener.code_written. */
 void xlate__code_written(void *opaque, gpa_t gpa, uint64_t length);
 
-/* --- timer.c ------------------------------------------------------------------------------------------ */
+/* --- timer.c ---------------------------------------------------------------------------------- */
 
 /* Takes R from the timer thread and from x->runner. */
 void xlate__timer_free(struct runner *r);
@@ -148,7 +148,7 @@ void xlate__timer_arm(struct runner *r);
 /* Sleeps until there is a request, sys->idle() says no, or its deadline passed. */
 void xlate__sleep(struct runner *r);
 
-/* --- translate.c --------------------------------------------------------------------------------------- */
+/* --- translate.c ------------------------------------------------------------------------------ */
 
 enum xlate_found {
     XLATE_UNIT,        /* *UNIT is for cpu->pc */
@@ -164,7 +164,7 @@ void xlate__kept_free(struct kept *kept);
 /* Finds or makes the unit for cpu->pc and mode. */
 enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct back_exit *out);
 
-/* --- run.c ----------------------------------------------------------------------------------------------- */
+/* --- run.c ------------------------------------------------------------------------------------ */
 
 enum vcpu_exit xlate__run(struct vcpu *vcpu);
 

@@ -166,7 +166,7 @@ static enum xlate_found interpret_kept(struct runner *r, struct origin *o, struc
     return run_unit(r, made, out);
 }
 
-/* --- translating --------------------------------------------------------------------------------------- */
+/* --- translating ------------------------------------------------------------------------------ */
 
 static uint64_t ram_page(const struct mmu_fetched *f)
 {
@@ -241,7 +241,7 @@ static enum xlate_found make(struct runner *r, struct origin *o, struct cache_un
     return interpret(r, o, out);
 }
 
-/* --- finding -------------------------------------------------------------------------------------------- */
+/* --- finding ---------------------------------------------------------------------------------- */
 
 /* Is UNIT, of a crossing instruction, made of the page that follows now? */
 static bool second_matches(struct runner *r, const struct cache_unit *unit, struct origin *o)

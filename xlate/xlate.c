@@ -30,7 +30,7 @@ static struct runner *runner_from(struct vcpu *vcpu)
     return runner_of(container_of(vcpu, struct xl_cpu, vcpu));
 }
 
-/* --- the accelerator ------------------------------------------------------------------------------- */
+/* --- the accelerator -------------------------------------------------------------------------- */
 
 static bool check_config(const struct accel_config *config, GError **err)
 {
@@ -126,7 +126,7 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
     return true;
 }
 
-/* --- vCPUs ------------------------------------------------------------------------------------------ */
+/* --- vCPUs ------------------------------------------------------------------------------------ */
 
 static const struct xl_host host = {
     .fence_code = xlate__fence_code, .timer = xlate__timer_set, .attend = xlate__attend};
@@ -264,7 +264,7 @@ static void xlate_clock_changed(struct accel *accel)
     }
 }
 
-/* --- statistics ---------------------------------------------------------------------------------------- */
+/* --- statistics ------------------------------------------------------------------------------- */
 
 static size_t add_row(struct accel_stat *rows, size_t n, size_t most, const char *name,
                       uint64_t value)

@@ -15,8 +15,7 @@ static const struct pci_id bridge_id = {
     .class_code = 0x060000,
 };
 
-/* --- ECAM
- * ----------------------------------------------------------------------------------------- */
+/* --- ECAM ------------------------------------------------------------------------------------- */
 
 /* The function that an ECAM offset addresses, or NULL. Bus lock held. */
 static struct pci_function *function_at(struct pci_host *host, uint64_t offset)
@@ -97,8 +96,7 @@ void pci_host_free(struct pci_host *host)
     g_free(host);
 }
 
-/* --- who is on the bus
- * ---------------------------------------------------------------------------- */
+/* --- who is on the bus ------------------------------------------------------------------------ */
 
 /* The header of each function of SLOT tells whether there are several. Bus lock held. */
 static void mark_multifunction(struct pci_host *host, unsigned slot)
@@ -188,8 +186,7 @@ void pci_host_each(struct pci_host *host,
     }
 }
 
-/* --- quiet and reset
- * ------------------------------------------------------------------------------ */
+/* --- quiet and reset -------------------------------------------------------------------------- */
 
 void pci_function_quiesce(struct pci_function *fn, void (*done)(void *opaque), void *opaque)
 {
@@ -269,8 +266,7 @@ void pci_host_reset(struct pci_host *host)
     pthread_mutex_unlock(&host->lock);
 }
 
-/* --- saved state
- * ---------------------------------------------------------------------------------- */
+/* --- saved state ------------------------------------------------------------------------------ */
 
 /* Opens each function's state: where it is, so that a stream for other hardware is refused. */
 struct place {

@@ -189,8 +189,7 @@ unsigned pci_function_msix_vectors(const struct pci_function *fn);
  */
 void pci_function_msix_notify(struct pci_function *fn, unsigned vector);
 
-/* --- quiet, reset, saved state: loop thread
- * ------------------------------------------------------- */
+/* --- quiet, reset, saved state: loop thread --------------------------------------------------- */
 
 /*
  * Lets every function finish what is under way and begin nothing new, then calls DONE (perhaps

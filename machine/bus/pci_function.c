@@ -94,8 +94,7 @@ unsigned pci_function_add_capability(struct pci_function *fn, uint8_t id, const 
     return at;
 }
 
-/* --- interrupts
- * ----------------------------------------------------------------------------------- */
+/* --- interrupts ------------------------------------------------------------------------------- */
 
 bool pci_function_master(const struct pci_function *fn)
 {
@@ -126,8 +125,7 @@ void pci_function_set_intx(struct pci_function *fn, bool level)
     pthread_mutex_unlock(&fn->irq_lock);
 }
 
-/* --- configuration accesses
- * ----------------------------------------------------------------------- */
+/* --- configuration accesses ------------------------------------------------------------------- */
 
 static bool touches(unsigned offset, unsigned size, unsigned at, unsigned length)
 {
@@ -184,8 +182,7 @@ void pci__config_write(struct pci_function *fn, unsigned offset, unsigned size, 
         fn->ops->config_written(fn->opaque, offset, size);
 }
 
-/* --- BARs
- * ----------------------------------------------------------------------------------------- */
+/* --- BARs ------------------------------------------------------------------------------------- */
 
 static bool in_window(const struct pci_window *w, gpa_t gpa, uint64_t size)
 {

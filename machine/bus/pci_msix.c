@@ -37,8 +37,7 @@ void pci_function_add_msix(struct pci_function *fn, unsigned bar, unsigned vecto
     fn->msix_wanted = vectors;
 }
 
-/* --- the BAR
- * -------------------------------------------------------------------------------------- */
+/* --- the BAR ---------------------------------------------------------------------------------- */
 
 static uint32_t table_read(const struct msix_vector *v, unsigned field)
 {
@@ -119,8 +118,7 @@ static int msix_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 static const struct mem_device_ops msix_ops = {
     .read = msix_read, .write = msix_write, .sizes = 1 | 2 | 4 | 8};
 
-/* --- the function's side
- * -------------------------------------------------------------------------- */
+/* --- the function's side ---------------------------------------------------------------------- */
 
 void pci__msix_realize(struct pci_function *fn)
 {

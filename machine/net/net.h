@@ -110,8 +110,7 @@ static inline void net_free(struct net_backend *b)
  */
 bool net_complete_checksum(const struct virtio_net_hdr_v1 *hdr, uint8_t *frame, size_t length);
 
-/* --- user networking
- * ------------------------------------------------------------------------------ */
+/* --- user networking -------------------------------------------------------------------------- */
 
 /*
  * A port of the host that leads to one of the guest. Text is "tcp:HOSTPORT:PORT", which listens
@@ -144,13 +143,12 @@ struct net_backend *net_user_new(uv_loop_t *loop, const struct net_user_config *
 bool net_user_add_hostfwd(struct net_backend *b, const struct net_hostfwd *rule, GError **err);
 bool net_user_remove_hostfwd(struct net_backend *b, const struct net_hostfwd *rule, GError **err);
 
-/* --- none ------------------------------------------------------------------------------------------ */
+/* --- none ------------------------------------------------------------------------------------- */
 
 /* A cable that leads nowhere: drops what it is sent. */
 struct net_backend *net_null_new(void);
 
-/* --- tap
- * ------------------------------------------------------------------------------------------- */
+/* --- tap -------------------------------------------------------------------------------------- */
 
 /*
  * A tap interface that was opened for us (by vmd-helper); FD is taken over, also on failure.

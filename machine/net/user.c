@@ -52,8 +52,7 @@ struct user_timer {
 
 static void polled(uv_poll_t *poll, int status, int mask);
 
-/* --- frames
- * ----------------------------------------------------------------------------------------- */
+/* --- frames ----------------------------------------------------------------------------------- */
 
 static bool give(struct net_user *u, const void *frame, size_t length)
 {
@@ -143,8 +142,7 @@ static void user_set_offloads(struct net_backend *b, unsigned offloads)
     ((struct net_user *)b)->guest_offloads = offloads;
 }
 
-/* --- descriptors
- * ------------------------------------------------------------------------------------- */
+/* --- descriptors ------------------------------------------------------------------------------ */
 
 static const struct {
     int slirp;
@@ -287,8 +285,7 @@ static void polled(uv_poll_t *poll, int status, int mask)
         happened(u);
 }
 
-/* --- what else slirp needs
- * ----------------------------------------------------------------------------- */
+/* --- what else slirp needs -------------------------------------------------------------------- */
 
 static void guest_error(const char *message, void *opaque)
 {
@@ -358,8 +355,7 @@ static const SlirpCb callbacks = {
     .notify = notify,
 };
 
-/* --- port forwards
- * -------------------------------------------------------------------------------------- */
+/* --- port forwards ---------------------------------------------------------------------------- */
 
 static socklen_t address_length(const struct sockaddr_storage *a)
 {
@@ -411,9 +407,7 @@ bool net_user_remove_hostfwd(struct net_backend *b, const struct net_hostfwd *ru
     return true;
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void handle_closed(uv_handle_t *handle)
 {

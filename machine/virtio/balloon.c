@@ -36,8 +36,7 @@ static const struct state_field balloon_fields[] = {
 static const struct state_desc balloon_state = {"virtio-balloon", 1, sizeof(struct balloon),
                                                 G_N_ELEMENTS(balloon_fields), balloon_fields};
 
-/* --- memory
- * --------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 /* Gives [gpa, gpa + length) back to the host, as far as it is whole pages of writable RAM. */
 static void reclaim(struct balloon *b, gpa_t gpa, uint64_t length)
@@ -89,8 +88,7 @@ static void report(struct balloon *b, const struct virtqueue_element *e)
         reclaim(b, e->in_gpa[i], e->in[i].iov_len);
 }
 
-/* --- statistics
- * ------------------------------------------------------------------------------------ */
+/* --- statistics ------------------------------------------------------------------------------- */
 
 /* Where each tag of the driver's goes. */
 static const struct {
@@ -163,8 +161,7 @@ int virtio_balloon_poll(struct virtio_device *dev,
     return 0;
 }
 
-/* --- the device
- * ------------------------------------------------------------------------------------ */
+/* --- the device ------------------------------------------------------------------------------- */
 
 static void balloon_notify(struct virtio_device *dev, struct virtqueue *vq)
 {

@@ -46,7 +46,7 @@ static struct virtio_blk *blk_of(struct virtio_device *dev)
     return container_of(dev, struct virtio_blk, dev);
 }
 
-/* --- ending a request ----------------------------------------------------------------------------- */
+/* --- ending a request ------------------------------------------------------------------------- */
 
 static void request_end(struct blk_request *r, uint8_t status)
 {
@@ -94,7 +94,7 @@ static void submit(struct blk_request *r)
         request_end(r, status_of(error));
 }
 
-/* --- reads and writes ----------------------------------------------------------------------------- */
+/* --- reads and writes ------------------------------------------------------------------------- */
 
 /* Leaves the first N bytes of a list out; returns the first buffer that is left. */
 static struct iovec *skip_bytes(struct iovec *iov, unsigned *count, size_t n)
@@ -148,7 +148,7 @@ static void transfer(struct blk_request *r, uint64_t sector, bool write)
     submit(r);
 }
 
-/* --- discard and write-zeroes --------------------------------------------------------------------- */
+/* --- discard and write-zeroes ----------------------------------------------------------------- */
 
 static void next_range(struct blk_request *r)
 {
@@ -199,7 +199,7 @@ static void erase(struct blk_request *r, bool zero)
     next_range(r);
 }
 
-/* --- requests ------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void request_begin(struct virtio_blk *blk, struct blk_request *r)
 {
@@ -252,7 +252,7 @@ static void blk_queue_notify(struct virtio_device *dev, struct virtqueue *vq)
     blk->stalled = true;
 }
 
-/* --- the device ----------------------------------------------------------------------------------- */
+/* --- the device ------------------------------------------------------------------------------- */
 
 static void blk_config_written(struct virtio_device *dev)
 {

@@ -37,8 +37,7 @@ static const struct {
     {VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, true, NET_CSUM | NET_TSO4},
 };
 
-/* --- guest to host
- * ---------------------------------------------------------------------------------- */
+/* --- guest to host ---------------------------------------------------------------------------- */
 
 /* A header that asks only for what was negotiated; anything else of it is not passed on. */
 static struct virtio_net_hdr_v1 checked_header(struct net_device *net,
@@ -133,8 +132,7 @@ static void backend_writable(void *opaque)
     virtqueue_kick(virtio_queue(opaque, NET_TX));
 }
 
-/* --- host to guest
- * ---------------------------------------------------------------------------------- */
+/* --- host to guest ---------------------------------------------------------------------------- */
 
 /* Enough buffers for LENGTH bytes into E; their number, or 0 when there are not. */
 static unsigned gather(struct virtqueue *vq, size_t length, struct virtqueue_element **e,
@@ -223,8 +221,7 @@ static void receive_more(struct net_device *net, struct virtqueue *vq)
     net_ready(net->backend);
 }
 
-/* --- the device
- * ------------------------------------------------------------------------------------- */
+/* --- the device ------------------------------------------------------------------------------- */
 
 static void net_notify(struct virtio_device *dev, struct virtqueue *vq)
 {

@@ -23,8 +23,7 @@ static const struct state_field filter_fields[] = {
 const struct state_desc net__filter_state = {"virtio-net-filter", 1, sizeof(struct net_filter),
                                              G_N_ELEMENTS(filter_fields), filter_fields};
 
-/* --- the filter
- * ------------------------------------------------------------------------------------ */
+/* --- the filter ------------------------------------------------------------------------------- */
 
 void net__filter_reset(struct net_filter *f)
 {
@@ -77,8 +76,7 @@ bool net__filter_pass(struct net_device *net, const uint8_t *frame, size_t lengt
            listed(f->unicast, f->n_unicast, frame);
 }
 
-/* --- commands
- * -------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 /* What follows class and command in the driver's buffer. */
 struct request {

@@ -84,8 +84,7 @@ bool virtio_running(const struct virtio_device *dev)
     return dev->started && !dev->error;
 }
 
-/* --- configuration
- * -------------------------------------------------------------------------------- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 void virtio_config_writable(struct virtio_device *dev, unsigned offset, unsigned size)
 {
@@ -132,8 +131,7 @@ void virtio_device_error(struct virtio_device *dev, const char *why)
         dev->transport->interrupt(dev->transport_opaque, NULL);
 }
 
-/* --- what vCPUs write
- * ------------------------------------------------------------------------------ */
+/* --- what vCPUs write ------------------------------------------------------------------------- */
 
 static void ring_bell(struct virtio_device *dev)
 {
@@ -250,8 +248,7 @@ void virtio__write_config(struct virtio_device *dev, unsigned offset, uint8_t va
     tell_loop(dev);
 }
 
-/* --- the loop follows
- * ------------------------------------------------------------------------------ */
+/* --- the loop follows ------------------------------------------------------------------------- */
 
 static void end_reset(struct virtio_device *dev)
 {
@@ -385,8 +382,7 @@ static void rung(uv_async_t *async)
         catch_up(dev);
 }
 
-/* --- quiet, reset, saved state
- * --------------------------------------------------------------------- */
+/* --- quiet, reset, saved state ---------------------------------------------------------------- */
 
 void virtio__reset(struct virtio_device *dev)
 {

@@ -40,8 +40,7 @@ static const struct state_field pci_fields[] = {
 static const struct state_desc pci_state = {"virtio-pci", 1, sizeof(struct virtio_pci),
                                             G_N_ELEMENTS(pci_fields), pci_fields};
 
-/* --- interrupts: the core's way to the guest
- * -------------------------------------------------------- */
+/* --- interrupts: the core's way to the guest -------------------------------------------------- */
 
 static void isr_set(struct virtio_pci *vp, uint8_t bits)
 {
@@ -97,8 +96,7 @@ static void forget_interrupts(void *opaque)
 static const struct virtio_transport_ops transport_ops = {
     .interrupt = interrupt, .may_dma = may_dma, .quiet = quiet, .reset = forget_interrupts};
 
-/* --- common configuration
- * --------------------------------------------------------------------------- */
+/* --- common configuration --------------------------------------------------------------------- */
 
 static void put(uint8_t *image, unsigned at, unsigned size, uint64_t value)
 {
@@ -237,8 +235,7 @@ static const uint8_t common_width[COMMON_SIZE] = {
     [VIRTIO_PCI_COMMON_Q_USEDHI] = 4,  [QUEUE_RESET] = 2,
 };
 
-/* --- BAR 0
- * ------------------------------------------------------------------------------------------ */
+/* --- BAR 0 ------------------------------------------------------------------------------------ */
 
 static uint64_t get(const uint8_t *bytes, unsigned size)
 {
@@ -319,8 +316,7 @@ static int bar_write(void *opaque, uint64_t offset, unsigned size, uint64_t valu
 static const struct mem_device_ops bar_ops = {
     .read = bar_read, .write = bar_write, .sizes = 1 | 2 | 4 | 8};
 
-/* --- capabilities
- * ----------------------------------------------------------------------------------- */
+/* --- capabilities ----------------------------------------------------------------------------- */
 
 /* The window's target, if it names something of BAR 0 that can be accessed so (4.1.4.9). */
 static bool window_target(struct virtio_pci *vp, uint32_t *offset, uint32_t *length)
@@ -397,8 +393,7 @@ static void add_capabilities(struct virtio_pci *vp)
     vp->window_cap = add_cap(vp, VIRTIO_PCI_CAP_PCI_CFG, 0, 0, 4, 0, window_writable);
 }
 
-/* --- the PCI function
- * ------------------------------------------------------------------------------- */
+/* --- the PCI function ------------------------------------------------------------------------- */
 
 static void master_changed(void *opaque, bool on)
 {

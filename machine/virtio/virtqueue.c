@@ -178,8 +178,7 @@ void virtqueue__turn(struct virtqueue *vq)
         virtqueue_kick(vq);
 }
 
-/* --- taking a buffer
- * ------------------------------------------------------------------------------ */
+/* --- taking a buffer -------------------------------------------------------------------------- */
 
 /* A chain as it is collected, before it has an element. */
 struct chain {
@@ -350,8 +349,7 @@ void *virtqueue_pop(struct virtqueue *vq, size_t size)
     return e;
 }
 
-/* --- giving it back
- * ------------------------------------------------------------------------------- */
+/* --- giving it back --------------------------------------------------------------------------- */
 
 static void element_free(struct virtqueue_element *e)
 {

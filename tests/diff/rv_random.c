@@ -32,7 +32,7 @@ static uint64_t rnd(struct generator *g)
     return g->state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* --- encoding ------------------------------------------------------------------------------------ */
+/* --- encoding --------------------------------------------------------------------------------- */
 
 static uint64_t here(const struct generator *g)
 {
@@ -68,7 +68,7 @@ static void put_li(struct generator *g, unsigned rd, uint32_t value)
     put_i(g, match_of(RV_ADDI), rd, rd, (int32_t)(value - high));
 }
 
-/* --- operands -------------------------------------------------------------------------------------- */
+/* --- operands --------------------------------------------------------------------------------- */
 
 static uint64_t integer(struct generator *g)
 {
@@ -122,7 +122,7 @@ static uint64_t float_register(struct generator *g)
     return floating(g, 8, 23) | (r >> 1 & 15 ? UINT64_C(0xffffffff00000000) : rnd(g) << 32);
 }
 
-/* --- choosing an instruction ------------------------------------------------------------------------- */
+/* --- choosing an instruction ------------------------------------------------------------------ */
 
 static bool is_memory(const struct rv_insn *insn)
 {
@@ -203,7 +203,7 @@ static struct rv_insn random_insn(struct generator *g, unsigned extension)
     }
 }
 
-/* --- tests --------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 /* What each input is for. */
 enum { IN_RS1, IN_RS2, IN_RS3, IN_FRM, IN_MEMORY, IN_RESERVE = 6, IN_PAD };
@@ -319,7 +319,7 @@ static void put_test(struct generator *g, struct rv_test *test)
     g_array_append_val(g->program->tests, *test);
 }
 
-/* --- sequences ------------------------------------------------------------------------------------------- */
+/* --- sequences -------------------------------------------------------------------------------- */
 
 /*
  * Registers that a sequence works on: those of compressed instructions, and a few. x9 holds the
@@ -435,7 +435,7 @@ static void random_sequence(struct generator *g, struct rv_test *test)
     test->input[IN_SEQ_BASE] = SCRATCH;
 }
 
-/* --- the program ---------------------------------------------------------------------------------------- */
+/* --- the program ------------------------------------------------------------------------------ */
 
 static void put_dump_routine(struct generator *g)
 {

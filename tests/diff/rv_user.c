@@ -25,7 +25,7 @@ static struct user *user_of(struct xl_cpu *cpu)
     return (struct user *)cpu;
 }
 
-/* --- memory ---------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static uint8_t *at(struct xl_cpu *cpu, gva_t va, uint32_t mem)
 {
@@ -97,7 +97,7 @@ static uint64_t sc(struct xl_cpu *cpu, gva_t va, uint64_t condition, uint64_t ex
 
 static const struct back_slow slow = {load, store, rmw, cas, sc};
 
-/* --- helpers ----------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 static void set_mode(struct user *u)
 {
@@ -182,7 +182,7 @@ static void fill_helpers(struct ir_helper *table)
     table[RV_HELPER_PAUSE].fn = FN(nothing);
 }
 
-/* --- running ----------------------------------------------------------------------------------------- */
+/* --- running ---------------------------------------------------------------------------------- */
 
 /* The unit for (pc, mode), made when it is met first. */
 static struct ir_unit *unit_for(struct user *u, GHashTable *units, const struct ir_helper *helpers,

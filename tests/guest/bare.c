@@ -31,7 +31,7 @@ struct bare {
     char *error;
 };
 
-/* --- loading --------------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static bool segments(const struct bare_config *c, const Elf64_Phdr **first, unsigned *n, gva_t *entry,
                      GError **err)
@@ -103,7 +103,7 @@ static gpa_t find_tohost(const struct bare_config *c)
     return 0;
 }
 
-/* --- ending ------------------------------------------------------------------------------------------ */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 static void finish(struct bare *b, uint64_t value, const char *error)
 {
@@ -199,7 +199,7 @@ static void watch(struct bare *b)
     pthread_mutex_unlock(&b->lock);
 }
 
-/* --- the machine --------------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 static bool make_harts(struct bare *b, GError **err)
 {

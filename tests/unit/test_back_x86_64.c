@@ -141,7 +141,7 @@ static uint64_t slow_sc(struct xl_cpu *cpu, gva_t va, uint64_t condition, uint64
     return 0;
 }
 
-/* --- helpers ------------------------------------------------------------------------------------ */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 static uint64_t help_mix(struct xl_cpu *cpu, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
@@ -190,7 +190,7 @@ static const struct ir_helper helpers[HELP_COUNT] = {
     [HELP_FPENV] = {"fpenv", FN(help_fpenv), 1, true, IR_CALL_FPENV},
 };
 
-/* --- the bed ------------------------------------------------------------------------------------ */
+/* --- the bed ---------------------------------------------------------------------------------- */
 
 static void kick(void *opaque)
 {
@@ -364,7 +364,7 @@ static void compare(struct bed *bed, const struct cache_unit *code, const struct
         report(bed, start, &want, &got, what);
 }
 
-/* --- one operation at a time -------------------------------------------------------------------- */
+/* --- one operation at a time ------------------------------------------------------------------ */
 
 static const uint64_t ints[] = {
     0, 1, 2, 3, 31, 32, 33, 63, 64, 100, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff,
@@ -645,7 +645,7 @@ START_TEST(float_ops)
 }
 END_TEST
 
-/* --- random units ------------------------------------------------------------------------------- */
+/* --- random units ----------------------------------------------------------------------------- */
 
 struct maker {
     struct bed *bed;

@@ -53,7 +53,7 @@ static void ends_well(void)
                   err ? err->message : "");
 }
 
-/* --- folding --------------------------------------------------------------------------------------- */
+/* --- folding ---------------------------------------------------------------------------------- */
 
 /* x OP imm of slot 1: WANT is a value, X, or NEW. */
 enum { X = -1, NEW = -2 };
@@ -219,7 +219,7 @@ START_TEST(boxes_fold)
 }
 END_TEST
 
-/* --- the verifier ------------------------------------------------------------------------------------ */
+/* --- the verifier ----------------------------------------------------------------------------- */
 
 static void spoil_type(void) { unit->insn[2].type = IR_I32; }
 static void spoil_slot(void) { unit->insn[0].aux = IR_SLOTS; }
@@ -300,7 +300,7 @@ START_TEST(blocks_and_parameters)
 }
 END_TEST
 
-/* --- sharing and dropping -------------------------------------------------------------------------------------------- */
+/* --- sharing and dropping --------------------------------------------------------------------- */
 
 static uint32_t load_at(uint32_t base, int64_t imm)
 {

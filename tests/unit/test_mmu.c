@@ -164,7 +164,7 @@ static unsigned take_fault(gva_t *va)
     return fault;
 }
 
-/* --- loads and stores ---------------------------------------------------------------------------- */
+/* --- loads and stores ------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -269,7 +269,7 @@ START_TEST(translate)
 }
 END_TEST
 
-/* --- atomics ------------------------------------------------------------------------------------- */
+/* --- atomics ---------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -358,7 +358,7 @@ START_TEST(atomics_that_fault)
 }
 END_TEST
 
-/* --- devices and holes --------------------------------------------------------------------------- */
+/* --- devices and holes ------------------------------------------------------------------------ */
 
 START_TEST(device)
 {
@@ -427,7 +427,7 @@ START_TEST(fetch)
 }
 END_TEST
 
-/* --- code pages ---------------------------------------------------------------------------------- */
+/* --- code pages ------------------------------------------------------------------------------- */
 
 START_TEST(code_pages)
 {
@@ -465,7 +465,7 @@ START_TEST(code_pages)
 }
 END_TEST
 
-/* --- flushes ------------------------------------------------------------------------------------- */
+/* --- flushes ---------------------------------------------------------------------------------- */
 
 /* Touches a page of each kind; the rows of "flushes" say which are still there afterwards. */
 enum { LOCAL = 1, GLOBAL = 2, LARGE = 4, LARGE_END = 8, OTHER = 16 };

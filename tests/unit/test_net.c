@@ -22,8 +22,7 @@
 static const uint8_t guest_mac[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 static const uint8_t gateway_mac[6] = {0x52, 0x55, 10, 0, 2, 2};
 
-/* --- port-forward rules
- * ------------------------------------------------------------------------------ */
+/* --- port-forward rules ----------------------------------------------------------------------- */
 
 static const struct {
     const char *text, *formatted; /* NULL: refused */
@@ -79,8 +78,7 @@ START_TEST(rule_rows)
 }
 END_TEST
 
-/* --- writing frames
- * ----------------------------------------------------------------------------------- */
+/* --- writing frames --------------------------------------------------------------------------- */
 
 /* The ones' complement sum of big-endian words, carried on from START. */
 static uint32_t sum16(uint32_t start, const void *data, size_t n)
@@ -189,8 +187,7 @@ static void make_tcp(struct frame *f, const struct tcp_end *t, uint8_t flags, co
     add(f, data, n);
 }
 
-/* --- checksums
- * ---------------------------------------------------------------------------------------- */
+/* --- checksums -------------------------------------------------------------------------------- */
 
 START_TEST(checksum_completed)
 {
@@ -240,8 +237,7 @@ START_TEST(checksum_rows)
 }
 END_TEST
 
-/* --- the guest's end of the wire
- * ------------------------------------------------------------------------ */
+/* --- the guest's end of the wire -------------------------------------------------------------- */
 
 struct wire {
     uv_loop_t loop;
@@ -392,8 +388,7 @@ START_TEST(arp_and_ping)
 }
 END_TEST
 
-/* --- DHCP
- * --------------------------------------------------------------------------------------------- */
+/* --- DHCP ------------------------------------------------------------------------------------- */
 
 /* Sends a DHCP message of TYPE; the answer's options come back after its fixed part. */
 static const uint8_t *dhcp(struct wire *w, uint8_t type, uint32_t *yours)
@@ -446,8 +441,7 @@ START_TEST(dhcp_lease)
 }
 END_TEST
 
-/* --- IPv6
- * --------------------------------------------------------------------------------------------- */
+/* --- IPv6 ------------------------------------------------------------------------------------- */
 
 static bool is_advertisement(const struct frame *f)
 {
@@ -487,8 +481,7 @@ START_TEST(router_advertised)
 }
 END_TEST
 
-/* --- UDP and TCP to a server on the host
- * ------------------------------------------------------------------ */
+/* --- UDP and TCP to a server on the host ------------------------------------------------------ */
 
 static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -683,8 +676,7 @@ START_TEST(tcp_refused)
 }
 END_TEST
 
-/* --- port forwards
- * ---------------------------------------------------------------------------------------- */
+/* --- port forwards ---------------------------------------------------------------------------- */
 
 /* A rule for a port that is free now, or for HOST_PORT. */
 static struct net_hostfwd rule_for(uint16_t host_port)
@@ -786,8 +778,7 @@ START_TEST(rules_added_and_removed)
 }
 END_TEST
 
-/* --- a guest without room
- * -------------------------------------------------------------------------------- */
+/* --- a guest without room --------------------------------------------------------------------- */
 
 START_TEST(backlog_waits)
 {

@@ -82,8 +82,7 @@ static bool mapped(struct guest *g, gpa_t gpa)
     return mem_map_device_read(g->mem, gpa, 4, &value) == 0;
 }
 
-/* --- configuration space
- * ---------------------------------------------------------------------------- */
+/* --- configuration space ---------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -178,8 +177,7 @@ START_TEST(config_garbage)
 }
 END_TEST
 
-/* --- BARs
- * ------------------------------------------------------------------------------------------- */
+/* --- BARs ------------------------------------------------------------------------------------- */
 
 START_TEST(bars_follow)
 {
@@ -275,8 +273,7 @@ START_TEST(bars_overlap)
 }
 END_TEST
 
-/* --- interrupts
- * ------------------------------------------------------------------------------------- */
+/* --- interrupts ------------------------------------------------------------------------------- */
 
 START_TEST(intx_lines)
 {
@@ -373,8 +370,7 @@ START_TEST(msix_needs_messages)
 }
 END_TEST
 
-/* --- slots, reset, state
- * ---------------------------------------------------------------------------- */
+/* --- slots, reset, state ---------------------------------------------------------------------- */
 
 static void count_one(void *opaque, struct pci_function *fn, unsigned slot, unsigned function)
 {

@@ -161,8 +161,7 @@ static void round_trip(struct rig *r)
     ck_assert_str_eq(guest_ptr(&r->g, r->to), "hello");
 }
 
-/* --- negotiation
- * ------------------------------------------------------------------------------------ */
+/* --- negotiation ------------------------------------------------------------------------------ */
 
 static const struct {
     const char *name;
@@ -319,8 +318,7 @@ START_TEST(config_window)
 }
 END_TEST
 
-/* --- buffers
- * ---------------------------------------------------------------------------------------- */
+/* --- buffers ---------------------------------------------------------------------------------- */
 
 static const uint64_t ring_features[] = {0, ECHO_EVENT, ECHO_INDIRECT, ECHO_EVENT | ECHO_INDIRECT};
 
@@ -393,8 +391,7 @@ START_TEST(scattered_and_indirect)
 }
 END_TEST
 
-/* --- interrupts and doorbells
- * ------------------------------------------------------------------------ */
+/* --- interrupts and doorbells ----------------------------------------------------------------- */
 
 START_TEST(interrupts_intx)
 {
@@ -503,8 +500,7 @@ START_TEST(no_master_no_dma)
 }
 END_TEST
 
-/* --- rings that break the rules
- * ----------------------------------------------------------------------- */
+/* --- rings that break the rules --------------------------------------------------------------- */
 
 #define BAD_RAM_END (GUEST_RAM + GUEST_RAM_SIZE)
 
@@ -662,8 +658,7 @@ START_TEST(bad_ring_rows)
 }
 END_TEST
 
-/* --- resets
- * ------------------------------------------------------------------------------------------ */
+/* --- resets ----------------------------------------------------------------------------------- */
 
 /* A reset ends only when the last element is back. */
 START_TEST(reset_waits)
@@ -722,8 +717,7 @@ START_TEST(reset_of_a_queue)
 }
 END_TEST
 
-/* --- quiet and saved state
- * --------------------------------------------------------------------------- */
+/* --- quiet and saved state -------------------------------------------------------------------- */
 
 static void set_true(void *opaque)
 {

@@ -44,8 +44,7 @@ static void save_and_load(struct guest *g)
     guest_poll(g);
 }
 
-/* --- entropy
- * ------------------------------------------------------------------------------------------ */
+/* --- entropy ---------------------------------------------------------------------------------- */
 
 START_TEST(rng_fills)
 {
@@ -81,8 +80,7 @@ START_TEST(rng_fills)
 }
 END_TEST
 
-/* --- console
- * ------------------------------------------------------------------------------------------ */
+/* --- console ---------------------------------------------------------------------------------- */
 
 struct terminal {
     GString *text;
@@ -172,8 +170,7 @@ START_TEST(console_both_ways)
 }
 END_TEST
 
-/* --- balloon
- * ------------------------------------------------------------------------------------------ */
+/* --- balloon ---------------------------------------------------------------------------------- */
 
 static void keep_stats(void *opaque, const struct balloon_stats *stats)
 {
@@ -288,8 +285,7 @@ START_TEST(balloon_statistics)
 }
 END_TEST
 
-/* --- network
- * ------------------------------------------------------------------------------------------ */
+/* --- network ---------------------------------------------------------------------------------- */
 
 /* A backend that keeps what it is sent. */
 struct sink {
@@ -608,8 +604,7 @@ START_TEST(net_receives_single)
 }
 END_TEST
 
-/* --- the control queue
- * ---------------------------------------------------------------------------------- */
+/* --- the control queue ------------------------------------------------------------------------ */
 
 static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 static const uint8_t other[6] = {0x52, 0x54, 0, 9, 9, 9}, group[6] = {1, 0, 0x5e, 0, 0, 1};
@@ -779,8 +774,7 @@ START_TEST(net_offloads_told)
 }
 END_TEST
 
-/* --- user networking behind a device
- * ----------------------------------------------------------------- */
+/* --- user networking behind a device ---------------------------------------------------------- */
 
 START_TEST(net_user_answers)
 {
@@ -814,8 +808,7 @@ START_TEST(net_user_answers)
 }
 END_TEST
 
-/* --- a driver on a thread
- * ------------------------------------------------------------------------------- */
+/* --- a driver on a thread --------------------------------------------------------------------- */
 
 /* What a vCPU does while the loop runs elsewhere: no call of the driver's waits by the loop. */
 static void *driver_thread(void *opaque)

@@ -8,8 +8,7 @@
 
 #define ECAM_SLOT(slot) (GUEST_ECAM + ((uint64_t)(slot) << 15))
 
-/* --- the machine
- * ---------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 static void set_line(void *opaque, unsigned number, bool level)
 {
@@ -132,8 +131,7 @@ void guest_poll(struct guest *g)
         uv_run(&g->loop, UV_RUN_NOWAIT);
 }
 
-/* --- finding the device
- * --------------------------------------------------------------------------- */
+/* --- finding the device ----------------------------------------------------------------------- */
 
 /* Sizes BAR I, gives it a place of its own. Returns the address, or 0 for no BAR. */
 static gpa_t place_bar(struct driver *d, unsigned i, unsigned *taken)
@@ -214,8 +212,7 @@ void driver_detach(struct driver *d)
     d->vp = NULL;
 }
 
-/* --- setting it up
- * -------------------------------------------------------------------------------- */
+/* --- setting it up ---------------------------------------------------------------------------- */
 
 uint64_t driver_offered(struct driver *d)
 {
@@ -297,8 +294,7 @@ void driver_start(struct driver *d, uint64_t features, unsigned n)
     driver_ok(d);
 }
 
-/* --- buffers
- * -------------------------------------------------------------------------------------- */
+/* --- buffers ---------------------------------------------------------------------------------- */
 
 uint16_t driver_add(struct driver *d, unsigned queue, const struct piece *pieces, unsigned n)
 {

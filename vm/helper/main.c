@@ -49,8 +49,7 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
     return *argc == 1 || vmd_fail(err, VMD_ERROR_INVALID, "unexpected argument '%s'", (*argv)[1]);
 }
 
-/* --- the socket
- * ------------------------------------------------------------------------------------- */
+/* --- the socket ------------------------------------------------------------------------------- */
 
 /* Anyone may connect: the rules say what comes of it. */
 static int listen_at(const char *path, GError **err)
@@ -85,8 +84,7 @@ static int find_socket(const struct options *o, GError **err)
     return listen_at(o->listen ? o->listen : HELPER_SOCKET, err);
 }
 
-/* --- rights
- * ----------------------------------------------------------------------------------------- */
+/* --- rights ----------------------------------------------------------------------------------- */
 
 static bool drop_capabilities(GError **err)
 {
@@ -128,8 +126,7 @@ static bool filter_calls(GError **err)
     return rc == 0 || vmd_set_errno(err, -rc, "limiting vmd-helper's system calls");
 }
 
-/* --- serving
- * ---------------------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 struct clients {
     struct pollfd fds[1 + CLIENTS_MAX]; /* the listening socket, then connections */

@@ -16,7 +16,7 @@ static uint64_t host_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 /* The big tables are mapped, so that what is never touched costs nothing. */
 static void *table(size_t bytes)
@@ -91,7 +91,7 @@ void cache_fixed(struct cache *cache, uint8_t **write, ptrdiff_t *run_delta)
     *run_delta = cache->run_delta;
 }
 
-/* --- users -------------------------------------------------------------------------------------- */
+/* --- users ------------------------------------------------------------------------------------ */
 
 struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu)
 {
@@ -164,7 +164,7 @@ void cache_join(struct cache_user *user)
     pthread_mutex_unlock(&user->cache->lock);
 }
 
-/* --- lookup ------------------------------------------------------------------------------------- */
+/* --- lookup ----------------------------------------------------------------------------------- */
 
 struct cache_unit *cache_lookup(struct cache *cache, gpa_t gpa, uint32_t mode)
 {
@@ -175,7 +175,7 @@ struct cache_unit *cache_lookup(struct cache *cache, gpa_t gpa, uint32_t mode)
     return unit;
 }
 
-/* --- filling ------------------------------------------------------------------------------------ */
+/* --- filling ---------------------------------------------------------------------------------- */
 
 static bool segment_has_room(const struct segment *s)
 {
@@ -427,7 +427,7 @@ void cache_wait(struct cache_user *user)
     pthread_mutex_unlock(&cache->lock);
 }
 
-/* --- links -------------------------------------------------------------------------------------- */
+/* --- links ------------------------------------------------------------------------------------ */
 
 void cache_link(struct cache_user *user, uint32_t number, struct cache_unit *unit)
 {
@@ -468,7 +468,7 @@ void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *
     __atomic_store_n(&user->remembered, user->remembered + 1, __ATOMIC_RELAXED);
 }
 
-/* --- statistics --------------------------------------------------------------------------------- */
+/* --- statistics ------------------------------------------------------------------------------- */
 
 void cache_stats(struct cache *cache, struct cache_stats *out)
 {

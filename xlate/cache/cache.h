@@ -130,7 +130,7 @@ void cache_free(struct cache *cache);
 /* The back end's own CACHE_FIXED_BYTES: written through WRITE. Before any vCPU runs. */
 void cache_fixed(struct cache *cache, uint8_t **write, ptrdiff_t *run_delta);
 
-/* --- vCPUs -------------------------------------------------------------------------------------- */
+/* --- vCPUs ------------------------------------------------------------------------------------ */
 
 /* A vCPU's part. CPU must outlive it. It starts outside, as after cache_leave(). Any thread. */
 struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu);
@@ -154,7 +154,7 @@ void cache_join(struct cache_user *user);
  * thread, between cache_join() and cache_leave(). */
 struct cache_unit *cache_lookup(struct cache *cache, gpa_t gpa, uint32_t mode);
 
-/* --- filling: the user's own thread ------------------------------------------------------------- */
+/* --- filling: the user's own thread ----------------------------------------------------------- */
 
 /*
  * Starts a unit: reserves room and, from now until cache_commit(), watches for writes to its
@@ -180,7 +180,7 @@ void cache_link(struct cache_user *user, uint32_t link, struct cache_unit *unit)
 /* Puts UNIT, found at guest address PC, into the vCPU's jump cache, if it is linkable. */
 void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *unit);
 
-/* --- dropping: any thread ----------------------------------------------------------------------- */
+/* --- dropping: any thread --------------------------------------------------------------------- */
 
 /* Drops the units that have bytes in the page at GPA, in every mode; their number. Commits under
  * way of units in that page will fail. */
@@ -190,7 +190,7 @@ void cache_clear(struct cache *cache);
 /* Sets the limit; a smaller one drops the oldest code. False with VMD_ERROR_INVALID out of range. */
 bool cache_set_limit(struct cache *cache, uint64_t bytes, GError **err);
 
-/* --- statistics: any thread --------------------------------------------------------------------- */
+/* --- statistics: any thread ------------------------------------------------------------------- */
 
 struct cache_stats {
     uint64_t units, code_bytes;  /* live now */

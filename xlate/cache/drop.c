@@ -4,7 +4,7 @@
  */
 #include "xlate/cache/cache_priv.h"
 
-/* --- units ------------------------------------------------------------------------------------- */
+/* --- units ------------------------------------------------------------------------------------ */
 
 static void patch(struct cache_link *link, const uint8_t *target)
 {
@@ -73,7 +73,7 @@ void cache__drop_unit(struct cache *cache, struct cache_unit *unit)
     __atomic_add_fetch(&cache->epoch, 1, __ATOMIC_SEQ_CST);
 }
 
-/* --- segments ---------------------------------------------------------------------------------- */
+/* --- segments --------------------------------------------------------------------------------- */
 
 void cache__kill(struct cache *cache, struct segment *segment)
 {
@@ -145,7 +145,7 @@ void cache__reclaim(struct cache *cache)
     }
 }
 
-/* --- pages ------------------------------------------------------------------------------------- */
+/* --- pages ------------------------------------------------------------------------------------ */
 
 void cache__recycle_pages(struct cache *cache)
 {
@@ -238,7 +238,7 @@ bool cache_set_limit(struct cache *cache, uint64_t bytes, GError **err)
     return true;
 }
 
-/* --- users ------------------------------------------------------------------------------------- */
+/* --- users ------------------------------------------------------------------------------------ */
 
 static void forget_unit(struct xl_cpu *cpu, const struct dropped *unit)
 {

@@ -212,7 +212,7 @@ uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir
                                       .imm = is_unsigned, .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
 }
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write)
 {
@@ -308,7 +308,7 @@ void ir_fence(struct ir_unit *unit, unsigned mask)
     add(unit, (struct ir_insn){.op = IR_FENCE, .type = IR_VOID, .aux = mask, .arg = NO_ARGS});
 }
 
-/* --- calls and terminators ---------------------------------------------------------------------- */
+/* --- calls and terminators -------------------------------------------------------------------- */
 
 uint32_t ir_call(struct ir_unit *unit, unsigned helper, unsigned flags, enum ir_type type,
                  const uint32_t arg[4])

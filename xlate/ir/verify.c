@@ -146,7 +146,7 @@ static bool check_fp(struct check *c, const struct ir_insn *insn)
     return is_float(insn->type) ? args_are(c, insn, 0, insn->type) : bad_insn(c, "not a float");
 }
 
-/* --- memory and calls --------------------------------------------------------------------------- */
+/* --- memory and calls ------------------------------------------------------------------------- */
 
 static bool check_tr(struct check *c, const struct ir_insn *insn)
 {
@@ -208,7 +208,7 @@ static bool check_call(struct check *c, const struct ir_insn *insn)
     return args_are(c, insn, 0, IR_I64);
 }
 
-/* --- terminators -------------------------------------------------------------------------------- */
+/* --- terminators ------------------------------------------------------------------------------ */
 
 static bool check_branch(struct check *c, const struct ir_insn *insn)
 {
@@ -253,7 +253,7 @@ static bool check_term(struct check *c, const struct ir_insn *insn)
     }
 }
 
-/* --- the whole ---------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static bool check_kind(struct check *c, const struct ir_insn *insn)
 {

@@ -29,7 +29,7 @@ static bool crosses(gva_t va, unsigned size)
     return (va & PAGE_MASK) + size > MEM_PAGE_SIZE;
 }
 
-/* --- RAM --------------------------------------------------------------------------------------- */
+/* --- RAM -------------------------------------------------------------------------------------- */
 
 static uint64_t ram_load(const uint8_t *p, unsigned size)
 {
@@ -134,7 +134,7 @@ static uint64_t combine(enum ir_rmw op, uint64_t old, uint64_t operand, uint32_t
     g_assert_not_reached();
 }
 
-/* --- devices ----------------------------------------------------------------------------------- */
+/* --- devices ---------------------------------------------------------------------------------- */
 
 /* A device's callback is foreign C code: it runs with the host's floating-point environment. */
 static int device(struct xl_cpu *cpu, gpa_t gpa, unsigned size, uint64_t *value, bool store)
@@ -156,7 +156,7 @@ static void fault(struct xl_cpu *cpu, gva_t va, enum xl_access access)
     cpu->mmu->sys->access_fault(cpu, va, access, false);
 }
 
-/* --- one access -------------------------------------------------------------------------------- */
+/* --- one access ------------------------------------------------------------------------------- */
 
 /* The two halves of an access that crosses a page, both probed. False with cpu->fault set. */
 static bool resolve_two(struct xl_cpu *cpu, gva_t va, unsigned size, enum xl_access access,
@@ -324,7 +324,7 @@ uint64_t mmu_sc(struct xl_cpu *cpu, gva_t va, uint64_t condition, uint64_t expec
     return ram_cas(place.host, width(mem), expected, extend(desired, plain)) != expected;
 }
 
-/* --- helpers' accesses ------------------------------------------------------------------------- */
+/* --- helpers' accesses ------------------------------------------------------------------------ */
 
 bool mmu_probe(struct xl_cpu *cpu, gva_t va, enum xl_access access)
 {
@@ -352,7 +352,7 @@ void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access ac
     return place.host;
 }
 
-/* --- page tables ------------------------------------------------------------------------------- */
+/* --- page tables ------------------------------------------------------------------------------ */
 
 uint64_t *mmu_pte(struct xl_cpu *cpu, gpa_t gpa)
 {

@@ -80,7 +80,7 @@ struct mmu_fetched {
 /* Translates an instruction fetch at PC. False with cpu->fault set. */
 bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out);
 
-/* --- page tables -------------------------------------------------------------------------------- */
+/* --- page tables ------------------------------------------------------------------------------ */
 
 /* Host address of an aligned 8-byte word of RAM at GPA, or NULL where there is no RAM. */
 uint64_t *mmu_pte(struct xl_cpu *cpu, gpa_t gpa);
@@ -89,7 +89,7 @@ uint64_t *mmu_pte(struct xl_cpu *cpu, gpa_t gpa);
 bool mmu_pte_replace(struct xl_cpu *cpu, gpa_t gpa, uint64_t *pte, uint64_t expected,
                      uint64_t desired, bool *read_only);
 
-/* --- what changes translations ------------------------------------------------------------------ */
+/* --- what changes translations ---------------------------------------------------------------- */
 
 #define MMU_EVERY_SPACE UINT32_MAX
 

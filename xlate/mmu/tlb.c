@@ -20,7 +20,7 @@ static uint64_t mix(uint64_t v)
     return v ^ v >> 32;
 }
 
-/* --- fast entries ------------------------------------------------------------------------------ */
+/* --- fast entries ----------------------------------------------------------------------------- */
 
 static void clear_fast(struct xl_tlb_entry *entry, uint64_t *touched)
 {
@@ -64,7 +64,7 @@ void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool 
     cpu->mmu->touched[mode][store] |= UINT64_C(1) << (i / CHUNK);
 }
 
-/* --- where code is ------------------------------------------------------------------------------ */
+/* --- where code is ---------------------------------------------------------------------------- */
 
 /* Forgets all of cpu->code_at, and with it which pages were fetched from. */
 static void unmap_code(struct xl_cpu *cpu)
@@ -95,7 +95,7 @@ static void note_fetched(struct xl_cpu *cpu, gva_t page)
     mmu->fetched_n++;
 }
 
-/* --- second level ------------------------------------------------------------------------------ */
+/* --- second level ----------------------------------------------------------------------------- */
 
 static struct mmu_entry *set_of(struct mmu *mmu, gva_t va, unsigned shift)
 {
@@ -189,7 +189,7 @@ static bool forget(struct mmu *mmu, gva_t va, uint32_t space)
     return large;
 }
 
-/* --- translation ------------------------------------------------------------------------------- */
+/* --- translation ------------------------------------------------------------------------------ */
 
 struct mem_ram *mmu__ram(struct mmu *mmu, gpa_t gpa)
 {
@@ -285,7 +285,7 @@ bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out)
     return true;
 }
 
-/* --- what changes translations ----------------------------------------------------------------- */
+/* --- what changes translations ---------------------------------------------------------------- */
 
 void mmu_set_context(struct xl_cpu *cpu, uint32_t mode, unsigned fetch_mode, uint32_t space)
 {
@@ -394,7 +394,7 @@ void mmu_drop_code_stores(struct xl_cpu *cpu, bool wrote)
     mem_map_each_ram(cpu->mmu->map, drop_in_ram, &d);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void mmu_init(struct xl_cpu *cpu, struct mem_map *map, const struct xl_sys *sys,
               const struct mmu_code_ops *code)

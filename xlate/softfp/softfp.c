@@ -81,7 +81,7 @@ bool sf_is_signalling(enum sf_format f, uint64_t a)
     return unpack(f, a).kind == SIGNALLING;
 }
 
-/* --- rounding ----------------------------------------------------------------------------------- */
+/* --- rounding --------------------------------------------------------------------------------- */
 
 static uint64_t shift_jam(uint64_t v, int n)
 {
@@ -181,7 +181,7 @@ static uint64_t zero(enum sf_format f, bool sign)
     return with_sign(&formats[f], sign, 0);
 }
 
-/* --- sums ----------------------------------------------------------------------------------------- */
+/* --- sums ------------------------------------------------------------------------------------- */
 
 /* The sum of two numbers whose 128-bit significands have bit 126 on top. */
 static uint64_t sum128(enum sf_format f, bool sign_a, int exp_a, u128 a, bool sign_b, int exp_b,
@@ -242,7 +242,7 @@ uint64_t sf_sub(enum sf_format f, uint64_t a, uint64_t b, enum sf_rm rm, uint8_t
     return sf_add(f, a, b, rm, flags);
 }
 
-/* --- products, quotients, roots --------------------------------------------------------------------- */
+/* --- products, quotients, roots --------------------------------------------------------------- */
 
 uint64_t sf_mul(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm rm, uint8_t *flags)
 {
@@ -323,7 +323,7 @@ uint64_t sf_sqrt(enum sf_format f, uint64_t a_bits, enum sf_rm rm, uint8_t *flag
     return pack(f, false, (a.exp - odd) / 2, root | inexact, rm, flags);
 }
 
-/* --- fused multiply-add ------------------------------------------------------------------------------ */
+/* --- fused multiply-add ----------------------------------------------------------------------- */
 
 /* The product of two numbers with bit 126 on top, exact: significands have 53 bits at most. */
 static u128 exact_product(const struct parts *a, const struct parts *b, int *exp)
@@ -372,7 +372,7 @@ uint64_t sf_fma(enum sf_format f, uint64_t a_bits, uint64_t b_bits, uint64_t c_b
     return sum128(f, sign, exp, product, c.sign, c.exp, (u128)c.sig << 63, rm, flags);
 }
 
-/* --- comparisons ------------------------------------------------------------------------------------- */
+/* --- comparisons ------------------------------------------------------------------------------ */
 
 /* a < b of two that are no NaNs; -0 is less than +0 where ZEROS is set, else equal to it. */
 static bool less(enum sf_format f, uint64_t a, uint64_t b, bool zeros)
@@ -448,7 +448,7 @@ unsigned sf_class(enum sf_format f, uint64_t a)
     return p.sign ? 1u << (3 - from_zero) : 1u << (4 + from_zero);
 }
 
-/* --- conversions ------------------------------------------------------------------------------------- */
+/* --- conversions ------------------------------------------------------------------------------ */
 
 uint64_t sf_convert(enum sf_format to, enum sf_format from, uint64_t a, enum sf_rm rm,
                     uint8_t *flags)

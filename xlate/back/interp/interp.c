@@ -50,7 +50,7 @@ static uint64_t narrow(enum ir_type type, uint64_t v)
     return type == IR_F32 ? (uint32_t)v : v;
 }
 
-/* --- values and integers ------------------------------------------------------------------------- */
+/* --- values and integers ---------------------------------------------------------------------- */
 
 static uint64_t exec_value(const struct run *r, const struct ir_insn *insn, uint64_t self)
 {
@@ -86,7 +86,7 @@ static uint64_t exec_int(const struct run *r, const struct ir_insn *insn)
     }
 }
 
-/* --- memory --------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static uint64_t exec_access(const struct run *r, const struct ir_insn *insn)
 {
@@ -111,7 +111,7 @@ static uint64_t exec_access(const struct run *r, const struct ir_insn *insn)
     }
 }
 
-/* --- floating point ------------------------------------------------------------------------------- */
+/* --- floating point --------------------------------------------------------------------------- */
 
 static enum sf_format format_of(enum ir_type type)
 {
@@ -232,7 +232,7 @@ static uint64_t exec_fp(const struct run *r, const struct ir_insn *insn)
     return exec_bits(insn, a);
 }
 
-/* --- calls and control ------------------------------------------------------------------------------ */
+/* --- calls and control ------------------------------------------------------------------------ */
 
 typedef uint64_t (*helper_fn)(struct xl_cpu *cpu, uint64_t, uint64_t, uint64_t, uint64_t);
 

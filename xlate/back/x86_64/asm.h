@@ -82,7 +82,7 @@ static inline void asm_64(struct asm_buf *b, uint64_t v)
     b->at += 8;
 }
 
-/* --- encoding ---------------------------------------------------------------------------------- */
+/* --- encoding --------------------------------------------------------------------------------- */
 
 static inline void asm__opcode(struct asm_buf *b, unsigned op, bool w, unsigned reg, unsigned index,
                                unsigned base, bool force_rex)
@@ -177,7 +177,7 @@ static inline void asm_vrm(struct asm_buf *b, enum asm_op op, bool w, unsigned r
     asm__modrm(b, reg, m, 0);
 }
 
-/* --- immediates -------------------------------------------------------------------------------- */
+/* --- immediates ------------------------------------------------------------------------------- */
 
 static inline bool asm_fits8(int64_t v)
 {
@@ -264,7 +264,7 @@ static inline void asm_test_ri(struct asm_buf *b, bool w, unsigned reg, int32_t 
         asm_32(b, (uint32_t)imm);
 }
 
-/* --- shifts and one-operand instructions ---------------------------------------------------------- */
+/* --- shifts and one-operand instructions ------------------------------------------------------ */
 
 enum asm_shift { SH_ROL = 0, SH_ROR = 1, SH_SHL = 4, SH_SHR = 5, SH_SAR = 7 };
 
@@ -339,7 +339,7 @@ static inline void asm_mxcsr(struct asm_buf *b, unsigned digit, struct asm_mem m
     asm__modrm(b, digit, m, 0);
 }
 
-/* --- jumps ------------------------------------------------------------------------------------- */
+/* --- jumps ------------------------------------------------------------------------------------ */
 
 static inline void asm_patch(uint8_t *site, const uint8_t *target)
 {

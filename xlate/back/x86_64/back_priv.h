@@ -212,7 +212,7 @@ static inline struct asm_mem back__const(const struct back_compiler *c, enum fix
     return asm_rip(c->back->fixed + c->back->constants + 16 * (unsigned)k);
 }
 
-/* --- regs.c: where values are ------------------------------------------------------------------- */
+/* --- regs.c: where values are ----------------------------------------------------------------- */
 
 /* Forgets registers and slots: a block begins. */
 void back__regs_block(struct back_compiler *c);
@@ -272,7 +272,7 @@ void back__movx(struct back_compiler *c, unsigned dst, unsigned src);
 void back__load_reg(struct back_compiler *c, unsigned reg, struct asm_mem mem);
 void back__store_reg(struct back_compiler *c, unsigned reg, struct asm_mem mem);
 
-/* --- the operations ------------------------------------------------------------------------------ */
+/* --- the operations --------------------------------------------------------------------------- */
 
 /* A new cold piece of the present insn. */
 struct cold *back__cold(struct back_compiler *c, enum cold_kind kind);

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* --- the first pass ------------------------------------------------------------------------------ */
+/* --- the first pass --------------------------------------------------------------------------- */
 
 struct scan {
     struct back_compiler *c;
@@ -76,7 +76,7 @@ static void scan(struct back_compiler *c)
     }
 }
 
-/* --- the second pass ----------------------------------------------------------------------------- */
+/* --- the second pass -------------------------------------------------------------------------- */
 
 struct cold *back__cold(struct back_compiler *c, enum cold_kind kind)
 {

@@ -22,7 +22,7 @@ void back__entry(struct back_compiler *c)
     c->place->entry = (uint32_t)(c->a.at - c->place->hot);
 }
 
-/* --- links --------------------------------------------------------------------------------------- */
+/* --- links ------------------------------------------------------------------------------------ */
 
 /* A jump whose displacement is 4-aligned, so that it can be patched while others run it. CC: or -1.
  * It leads to a cold piece of KIND until it is linked. */
@@ -177,7 +177,7 @@ void back__cold_edge(struct back_compiler *c, struct cold *cold)
     }
 }
 
-/* --- blocks and terminators ---------------------------------------------------------------------- */
+/* --- blocks and terminators ------------------------------------------------------------------- */
 
 void back__jump_block(struct back_compiler *c, int cc, uint32_t block)
 {
@@ -261,7 +261,7 @@ void back__terminator(struct back_compiler *c, const struct ir_insn *insn)
     }
 }
 
-/* --- helpers ------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 /* What a stub must know comes as the operand of a test behind the call: the guest instruction's
  * displacement, and 16 bits of its own. */

@@ -34,7 +34,7 @@ static const uint8_t *at(const struct writer *w, uint32_t offset)
     return w->back->fixed + offset;
 }
 
-/* --- slots --------------------------------------------------------------------------------------- */
+/* --- slots ------------------------------------------------------------------------------------ */
 
 /* Moves the pinned registers of MASK from or to their slots. */
 static void pinned(struct writer *w, uint32_t mask, bool load)
@@ -64,7 +64,7 @@ static void keep(struct writer *w, uint32_t mask, bool load)
     }
 }
 
-/* --- the floating-point environment ------------------------------------------------------------- */
+/* --- the floating-point environment ----------------------------------------------------------- */
 
 /* MXCSR = the guest's, from cpu->fp_rm; clobbers rax, rcx. */
 static void load_guest_mxcsr(struct writer *w)
@@ -94,7 +94,7 @@ static void load_host_mxcsr(struct writer *w, struct asm_mem tmp, struct asm_mem
     asm_mxcsr(b, LDMXCSR, host);
 }
 
-/* --- in and out ---------------------------------------------------------------------------------- */
+/* --- in and out ------------------------------------------------------------------------------- */
 
 static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
 
@@ -152,7 +152,7 @@ static void write_leave(struct writer *w)
     leave_with(w, BACK_LEAVE_FAULT, common);
 }
 
-/* --- stubs that units call ------------------------------------------------------------------------ */
+/* --- stubs that units call -------------------------------------------------------------------- */
 
 /* rax = the word behind the call, without the displacement; cpu->pc is set from it. Clobbers rcx. */
 static void read_word(struct writer *w)
@@ -281,7 +281,7 @@ static void write_helper(struct writer *w, unsigned kind)
     asm_ret(b);
 }
 
-/* --- constants and tables ------------------------------------------------------------------------ */
+/* --- constants and tables --------------------------------------------------------------------- */
 
 static void write_constants(struct writer *w)
 {

@@ -73,7 +73,7 @@ static enum asm_op ucomi(unsigned type)
     return is_double(type) ? A_UCOMISD : A_UCOMISS;
 }
 
-/* --- slow operations ----------------------------------------------------------------------------- */
+/* --- slow operations -------------------------------------------------------------------------- */
 
 static uint32_t how_of(const struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -109,7 +109,7 @@ static struct cold *slow_cold(struct back_compiler *c, const struct ir_insn *ins
     return cold;
 }
 
-/* --- arithmetic ---------------------------------------------------------------------------------- */
+/* --- arithmetic ------------------------------------------------------------------------------- */
 
 static void arith(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -202,7 +202,7 @@ static void minmax(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, dst + XMM);
 }
 
-/* --- comparing ----------------------------------------------------------------------------------- */
+/* --- comparing -------------------------------------------------------------------------------- */
 
 /* Sets flags: FLT holds with "above", FLE with "above or equal", FEQ with "equal" and no parity. */
 static void fcompare(struct back_compiler *c, const struct ir_insn *insn)
@@ -257,7 +257,7 @@ void back__fcmp_branch(struct back_compiler *c, const struct ir_insn *insn, uint
     back__jump_block(c, -1, then_block);
 }
 
-/* --- signs, bits, boxes -------------------------------------------------------------------------- */
+/* --- signs, bits, boxes ----------------------------------------------------------------------- */
 
 static void sign(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -373,7 +373,7 @@ static void fcanon(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, dst + XMM);
 }
 
-/* --- conversions --------------------------------------------------------------------------------- */
+/* --- conversions ------------------------------------------------------------------------------ */
 
 static void fcvtff(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -497,7 +497,7 @@ static void fcvtfi(struct back_compiler *c, const struct ir_insn *insn)
     }
 }
 
-/* --- all of them --------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 void back__fp_op(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -515,7 +515,7 @@ void back__fp_op(struct back_compiler *c, const struct ir_insn *insn)
     ops[insn->op](c, insn);
 }
 
-/* --- cold ---------------------------------------------------------------------------------------- */
+/* --- cold ------------------------------------------------------------------------------------- */
 
 static void load_nan(struct back_compiler *c, const struct cold *cold)
 {

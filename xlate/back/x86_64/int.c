@@ -49,7 +49,7 @@ static bool is_const(const struct back_compiler *c, uint32_t v)
     return back__insn(c, v)->op == IR_CONST;
 }
 
-/* --- add, sub, logic ---------------------------------------------------------------------------- */
+/* --- add, sub, logic -------------------------------------------------------------------------- */
 
 static void add_sub(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -113,7 +113,7 @@ static void andn(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, dst);
 }
 
-/* --- multiplication and division ---------------------------------------------------------------- */
+/* --- multiplication and division -------------------------------------------------------------- */
 
 static void mul(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -236,7 +236,7 @@ void back__cold_div(struct back_compiler *c, struct cold *cold)
     asm_jmp_to(&c->a, cold->back);
 }
 
-/* --- shifts ------------------------------------------------------------------------------------- */
+/* --- shifts ----------------------------------------------------------------------------------- */
 
 static const struct {
     enum asm_shift shift;
@@ -283,7 +283,7 @@ static void shift(struct back_compiler *c, const struct ir_insn *insn)
     back__unlock(c, RCX);
 }
 
-/* --- bits --------------------------------------------------------------------------------------- */
+/* --- bits ------------------------------------------------------------------------------------- */
 
 static void count_zeros(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -353,7 +353,7 @@ static void unary(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, dst);
 }
 
-/* --- comparing and choosing --------------------------------------------------------------------- */
+/* --- comparing and choosing ------------------------------------------------------------------- */
 
 static const uint8_t conditions[] = {
     [IR_EQ] = CC_E, [IR_NE] = CC_NE, [IR_LTS] = CC_L, [IR_GES] = CC_GE, [IR_LTU] = CC_B,

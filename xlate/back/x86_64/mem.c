@@ -153,7 +153,7 @@ static void has_result(struct access *x, unsigned reg)
     x->cold->has_result = true;
 }
 
-/* --- TR ---------------------------------------------------------------------------------------- */
+/* --- TR --------------------------------------------------------------------------------------- */
 
 static void tr(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -176,7 +176,7 @@ static void tr(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, delta);
 }
 
-/* --- loads and stores -------------------------------------------------------------------------- */
+/* --- loads and stores ------------------------------------------------------------------------- */
 
 static void load_int(struct back_compiler *c, const struct ir_insn *insn, unsigned dst,
                      struct asm_mem mem)
@@ -270,7 +270,7 @@ static void store(struct back_compiler *c, const struct ir_insn *insn)
         full_fence(c);
 }
 
-/* --- atomics ----------------------------------------------------------------------------------- */
+/* --- atomics ---------------------------------------------------------------------------------- */
 
 /* REG, of the access's width, extended to the result's type as the access says. */
 static void extend(struct back_compiler *c, const struct ir_insn *insn, unsigned reg)
@@ -411,7 +411,7 @@ void back__mem_op(struct back_compiler *c, const struct ir_insn *insn)
     }
 }
 
-/* --- the full path ------------------------------------------------------------------------------ */
+/* --- the full path ---------------------------------------------------------------------------- */
 
 static void cold_argument(struct back_compiler *c, unsigned n, unsigned reg)
 {

@@ -46,7 +46,7 @@ void back__unlock(struct back_compiler *c, unsigned reg)
     c->locked &= ~(1u << reg);
 }
 
-/* --- moves ------------------------------------------------------------------------------------- */
+/* --- moves ------------------------------------------------------------------------------------ */
 
 void back__mov(struct back_compiler *c, unsigned dst, unsigned src)
 {
@@ -101,7 +101,7 @@ static void move_any(struct back_compiler *c, unsigned dst, unsigned src)
         asm_rr(&c->a, A_MOVQ_GX, true, dst - XMM, src);
 }
 
-/* --- homes ------------------------------------------------------------------------------------- */
+/* --- homes ------------------------------------------------------------------------------------ */
 
 void back__stack_home(struct back_compiler *c, uint32_t v)
 {
@@ -150,7 +150,7 @@ static void spill(struct back_compiler *c, uint32_t v)
     value->reg = NO_REG;
 }
 
-/* --- temporaries -------------------------------------------------------------------------------- */
+/* --- temporaries ------------------------------------------------------------------------------ */
 
 static bool is_free(const struct back_compiler *c, unsigned reg)
 {
@@ -229,7 +229,7 @@ void back__take(struct back_compiler *c, unsigned reg)
     spill(c, v);
 }
 
-/* --- fetching ----------------------------------------------------------------------------------- */
+/* --- fetching --------------------------------------------------------------------------------- */
 
 static void load_pcrel(struct back_compiler *c, unsigned reg, int64_t disp)
 {
@@ -372,7 +372,7 @@ void back__store_value(struct back_compiler *c, uint32_t v, struct asm_mem mem)
     back__store_reg(c, reg, mem);
 }
 
-/* --- results ------------------------------------------------------------------------------------ */
+/* --- results ---------------------------------------------------------------------------------- */
 
 /* Is nothing that lives on in the pinned register? */
 static bool pin_is_free(const struct back_compiler *c, unsigned reg)
@@ -464,7 +464,7 @@ void back__define(struct back_compiler *c, unsigned reg)
     }
 }
 
-/* --- slots -------------------------------------------------------------------------------------- */
+/* --- slots ------------------------------------------------------------------------------------ */
 
 void back__get(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -585,7 +585,7 @@ void back__set(struct back_compiler *c, const struct ir_insn *insn)
         join_slot(c, v, insn->aux);
 }
 
-/* --- calls -------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 /* Values in pinned registers and in slots go to the stack. */
 static void leave_slots(struct back_compiler *c)

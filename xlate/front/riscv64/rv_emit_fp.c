@@ -72,7 +72,7 @@ static void set_canonical(struct rv_translation *t, enum ir_type type, unsigned 
     set(t, type, number, ir_un(t->unit, IR_FCANON, type, value));
 }
 
-/* --- memory and moves ----------------------------------------------------------------------------- */
+/* --- memory and moves ------------------------------------------------------------------------- */
 
 void rv_emit_fload(struct rv_translation *t, const struct rv_insn *i, uint32_t type)
 {
@@ -117,7 +117,7 @@ void rv_emit_fmv_f(struct rv_translation *t, const struct rv_insn *i, uint32_t t
     set(t, type, i->rd, ir_un(t->unit, IR_FBITS, type, bits));
 }
 
-/* --- arithmetic ----------------------------------------------------------------------------------- */
+/* --- arithmetic ------------------------------------------------------------------------------- */
 
 static void fop(struct rv_translation *t, const struct rv_insn *i, enum ir_type type, enum ir_op op)
 {
@@ -209,7 +209,7 @@ void rv_emit_fsgn_d(struct rv_translation *t, const struct rv_insn *i, uint32_t 
     fsgn(t, i, IR_F64, op);
 }
 
-/* --- comparison and conversion ---------------------------------------------------------------------- */
+/* --- comparison and conversion ---------------------------------------------------------------- */
 
 static void fcmp(struct rv_translation *t, const struct rv_insn *i, enum ir_type type,
                  enum ir_fcond cond)

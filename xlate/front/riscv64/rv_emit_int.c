@@ -75,7 +75,7 @@ void rv_emit_minmax(struct rv_translation *t, const struct rv_insn *i, uint32_t 
     rv_set_x(t, i->rd, ir_select(t->unit, IR_I64, first, a, b));
 }
 
-/* --- shift and add ------------------------------------------------------------------------------ */
+/* --- shift and add ---------------------------------------------------------------------------- */
 
 static void shift_add(struct rv_translation *t, const struct rv_insn *i, uint32_t a, uint32_t count)
 {
@@ -101,7 +101,7 @@ void rv_emit_slli_uw(struct rv_translation *t, const struct rv_insn *i, uint32_t
     rv_set_x(t, i->rd, ir_bini(t->unit, IR_SHL, IR_I64, a, i->imm));
 }
 
-/* --- one operand -------------------------------------------------------------------------------- */
+/* --- one operand ------------------------------------------------------------------------------ */
 
 void rv_emit_un(struct rv_translation *t, const struct rv_insn *i, uint32_t op)
 {
@@ -123,7 +123,7 @@ void rv_emit_zext(struct rv_translation *t, const struct rv_insn *i, uint32_t bi
     rv_set_x(t, i->rd, ir_ext(t->unit, IR_ZEXT, IR_I64, rv_x(t, i->rs1), bits));
 }
 
-/* --- single bits -------------------------------------------------------------------------------- */
+/* --- single bits ------------------------------------------------------------------------------ */
 
 /* rs1 OP (1 << rs2). */
 void rv_emit_bit(struct rv_translation *t, const struct rv_insn *i, uint32_t op)

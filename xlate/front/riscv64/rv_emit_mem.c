@@ -34,7 +34,7 @@ void rv_emit_store(struct rv_translation *t, const struct rv_insn *i, uint32_t m
     ir_store(t->unit, IR_I64, mem, h, imm, rv_x(t, i->rs2));
 }
 
-/* --- atomics ------------------------------------------------------------------------------------- */
+/* --- atomics ---------------------------------------------------------------------------------- */
 
 static unsigned order(const struct rv_insn *i)
 {
@@ -94,7 +94,7 @@ void rv_emit_sc(struct rv_translation *t, const struct rv_insn *i, uint32_t log2
     rv_set_x(t, i->rd, failed);
 }
 
-/* --- order and caches ---------------------------------------------------------------------------- */
+/* --- order and caches ------------------------------------------------------------------------- */
 
 enum { FENCE_WRITES = 1 | 4, FENCE_READS = 2 | 8 }; /* w, o; r, i */
 

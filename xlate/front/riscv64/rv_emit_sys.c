@@ -85,7 +85,7 @@ void rv_emit_sfence_vma(struct rv_translation *t, const struct rv_insn *i, uint3
     rv_end(t);
 }
 
-/* --- CSRs ----------------------------------------------------------------------------------------- */
+/* --- CSRs ------------------------------------------------------------------------------------- */
 
 /* CSRs whose writes change nothing but themselves: scratch, epc, cause, tval of S and M. */
 static bool is_plain(unsigned csr)

@@ -22,7 +22,7 @@ struct csr {
     uint32_t offset;      /* of a field; 0: no field */
 };
 
-/* --- time ---------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static const struct accel_config *config(const struct rv_hart *hart)
 {
@@ -145,7 +145,7 @@ static bool set_mcountinhibit(struct rv_hart *hart, unsigned csr, uint64_t value
     return true;
 }
 
-/* --- status -------------------------------------------------------------------------------------- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 static uint64_t status(const struct rv_hart *hart)
 {
@@ -189,7 +189,7 @@ void rv_set_frm(struct rv_hart *hart, unsigned frm)
     rv_update_mode(hart);
 }
 
-/* --- interrupts ---------------------------------------------------------------------------------- */
+/* --- interrupts ------------------------------------------------------------------------------- */
 
 static uint64_t lines(const struct rv_hart *hart)
 {
@@ -296,7 +296,7 @@ static bool set_stimecmp(struct rv_hart *hart, unsigned csr, uint64_t value)
     return true;
 }
 
-/* --- environment configuration ------------------------------------------------------------------- */
+/* --- environment configuration ---------------------------------------------------------------- */
 
 /* CBIE 2 is reserved: the field keeps its value. */
 static uint64_t envcfg(uint64_t old, uint64_t value, uint64_t mask)
@@ -331,7 +331,7 @@ static bool set_senvcfg(struct rv_hart *hart, unsigned csr, uint64_t value)
     return true;
 }
 
-/* --- translation and protection ------------------------------------------------------------------ */
+/* --- translation and protection --------------------------------------------------------------- */
 
 static bool tvm_traps(const struct rv_hart *hart)
 {
@@ -416,7 +416,7 @@ static bool set_pmpaddr(struct rv_hart *hart, unsigned csr, uint64_t value)
     return true;
 }
 
-/* --- the table ------------------------------------------------------------------------------------ */
+/* --- the table -------------------------------------------------------------------------------- */
 
 #define CSR_FIELD(number, name, field, mask) ROW_##name,
 #define CSR_CONST(number, name, value)       ROW_##name,
@@ -489,7 +489,7 @@ bool rv_csr_set(struct rv_hart *hart, unsigned csr, uint64_t value)
     return true;
 }
 
-/* --- helpers -------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 uint64_t rv_help_csr_read(struct xl_cpu *cpu, uint64_t csr, uint64_t insn)
 {

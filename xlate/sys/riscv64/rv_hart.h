@@ -124,7 +124,7 @@ static inline void rv_raise(struct rv_hart *hart, enum rv_cause cause, uint64_t 
     hart->cpu.fault_value = value;
 }
 
-/* --- rv_sys.c ---------------------------------------------------------------------------------- */
+/* --- rv_sys.c --------------------------------------------------------------------------------- */
 
 /* Computes the translation mode from privilege, mstatus, satp and frm, and sets it. */
 void rv_update_mode(struct rv_hart *hart);
@@ -132,7 +132,7 @@ void rv_update_mode(struct rv_hart *hart);
 /* The mmu's number of the address space that has ASID in the present satp mode. */
 uint32_t rv_space(const struct rv_hart *hart, uint64_t asid);
 
-/* --- csr.c --------------------------------------------------------------------------------------- */
+/* --- csr.c ------------------------------------------------------------------------------------ */
 
 /* Guest ticks of the time CSR now. */
 uint64_t rv_time(const struct rv_hart *hart);
@@ -155,7 +155,7 @@ const char *rv_csr_name(unsigned csr);
 /* fcsr.frm: rounding mode of generated code, and the mode. */
 void rv_set_frm(struct rv_hart *hart, unsigned frm);
 
-/* --- walk.c -------------------------------------------------------------------------------------- */
+/* --- walk.c ----------------------------------------------------------------------------------- */
 
 bool rv_walk(struct xl_cpu *cpu, unsigned tlb_mode, gva_t va, enum xl_access access,
              struct xl_walk *out);
@@ -163,7 +163,7 @@ void rv_access_fault(struct xl_cpu *cpu, gva_t va, enum xl_access access, bool m
 /* pmpcfg or pmpaddr changed: computes hart->pmp and drops what was checked by the old ones. */
 void rv_update_pmp(struct rv_hart *hart);
 
-/* --- trap.c -------------------------------------------------------------------------------------- */
+/* --- trap.c ----------------------------------------------------------------------------------- */
 
 /* Enters the handler for CAUSE (with RV_CAUSE_INTERRUPT for interrupts) from cpu->pc. */
 void rv_trap(struct rv_hart *hart, uint64_t cause, uint64_t tval);
@@ -173,7 +173,7 @@ bool rv_idle(struct xl_cpu *cpu, uint64_t *deadline);
 void rv_tlb_fence(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid, bool one_space);
 void rv_set_irq(struct xl_cpu *cpu, unsigned irq, bool level);
 
-/* --- helpers of the front end: rv_help_<name>() of rv_helpers.inc --------------------------------- */
+/* --- helpers of the front end: rv_help_<name>() of rv_helpers.inc ----------------------------- */
 
 #define RV_ARGS_0
 #define RV_ARGS_1 , uint64_t

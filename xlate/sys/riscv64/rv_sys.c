@@ -6,7 +6,7 @@
 
 #include "xlate/mmu/mmu.h"
 
-/* --- the translation mode --------------------------------------------------------------------------- */
+/* --- the translation mode --------------------------------------------------------------------- */
 
 static unsigned data_tlb(const struct rv_hart *hart)
 {
@@ -52,7 +52,7 @@ void rv_update_mode(struct rv_hart *hart)
                     rv_space(hart, hart->satp >> SATP_ASID_SHIFT));
 }
 
-/* --- life -------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void init(struct xl_cpu *cpu)
 {
@@ -101,7 +101,7 @@ static void fini(struct xl_cpu *cpu)
 {
 }
 
-/* --- saved state --------------------------------------------------------------------------------------- */
+/* --- saved state ------------------------------------------------------------------------------ */
 
 #define U64(member) STATE_FIELD_U64(struct rv_hart, member, 1)
 #define U32(member) STATE_FIELD_U32(struct rv_hart, member, 1)
@@ -149,7 +149,7 @@ static void loaded(struct xl_cpu *cpu)
     rv_update_timer(hart);
 }
 
-/* --- tables ------------------------------------------------------------------------------------------------ */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 #define RV_HELPER(NAME, name_, n_args_, result_, flags_)                                           \
     [RV_HELPER_##NAME] = {.name = #name_, .fn = (void (*)(void))rv_help_##name_,                   \

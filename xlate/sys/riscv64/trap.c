@@ -7,7 +7,7 @@
 
 #include <sched.h>
 
-/* --- entering a handler ----------------------------------------------------------------------------- */
+/* --- entering a handler ----------------------------------------------------------------------- */
 
 /* Does CAUSE, from the present privilege, go to S-mode? */
 static bool delegated(const struct rv_hart *hart, uint64_t cause)
@@ -68,7 +68,7 @@ void rv_take_fault(struct xl_cpu *cpu)
     rv_trap(rv_hart(cpu), cause, cpu->fault_value);
 }
 
-/* --- interrupts --------------------------------------------------------------------------------------- */
+/* --- interrupts ------------------------------------------------------------------------------- */
 
 /* The highest of PENDING, in the manual's order, or -1. */
 static int highest(uint64_t pending)
@@ -134,7 +134,7 @@ void rv_set_irq(struct xl_cpu *cpu, unsigned irq, bool level)
         cpu->host->attend(cpu);
 }
 
-/* --- returning ------------------------------------------------------------------------------------------ */
+/* --- returning -------------------------------------------------------------------------------- */
 
 uint64_t rv_help_sret(struct xl_cpu *cpu, uint64_t insn)
 {
@@ -171,7 +171,7 @@ uint64_t rv_help_mret(struct xl_cpu *cpu, uint64_t insn)
     return 0;
 }
 
-/* --- calling out ------------------------------------------------------------------------------------------ */
+/* --- calling out ------------------------------------------------------------------------------ */
 
 /* A call of S-mode code to the machine's built-in firmware, which stands in for M-mode. */
 static void hypercall(struct rv_hart *hart)
@@ -231,7 +231,7 @@ uint64_t rv_help_pause(struct xl_cpu *cpu)
     return 0;
 }
 
-/* --- fences ------------------------------------------------------------------------------------------------ */
+/* --- fences ----------------------------------------------------------------------------------- */
 
 enum { SFENCE_VA = 1, SFENCE_ASID = 2 };
 
@@ -266,7 +266,7 @@ uint64_t rv_help_fence_i(struct xl_cpu *cpu)
     return 0;
 }
 
-/* --- cache blocks -------------------------------------------------------------------------------------------- */
+/* --- cache blocks ----------------------------------------------------------------------------- */
 
 enum { BLOCK = 64 };
 

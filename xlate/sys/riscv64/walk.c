@@ -62,7 +62,7 @@ void rv_access_fault(struct xl_cpu *cpu, gva_t va, enum xl_access access, bool m
     rv_raise(rv_hart(cpu), misaligned ? misaligned_cause[access] : access_cause[access], va);
 }
 
-/* --- physical memory protection ------------------------------------------------------------------- */
+/* --- physical memory protection --------------------------------------------------------------- */
 
 enum { PMP_A = 3 << 3, PMP_TOR = 1 << 3, PMP_NAPOT = 3 << 3, PMP_L = 1 << 7 };
 
@@ -139,7 +139,7 @@ static bool apply_pmp(const struct walk *w, struct xl_walk *out)
     return rights & need[w->access];
 }
 
-/* --- page tables ------------------------------------------------------------------------------------ */
+/* --- page tables ------------------------------------------------------------------------------ */
 
 /* The TLB modes that PTE lets do each access, whatever its A and D bits. */
 static void rights_of(uint64_t pte, uint8_t allowed[3])
