@@ -10,8 +10,9 @@ static void print_stats(const struct vm_xlate_stats *s)
 
     printf("blocks        %" PRIu64 " in %s (limit %s)\n", s->len, bytes, limit);
     printf("lookups       %" PRIu64 ", %.2f %% hits\n", s->lookups, 100 * s->hit_rate);
-    printf("edges         %" PRIu64 " direct, %.2f %% linked; %" PRIu64 " indirect\n",
-           s->direct_edges, 100 * s->link_rate, s->indirect_edges);
+    printf("edges         %" PRIu64 " direct, %.2f %% linked (%" PRIu64 " ever, %" PRIu64
+           " across pages)\n",
+           s->direct_edges, 100 * s->link_rate, s->links, s->cross_page_links);
     printf("translated    %" PRIu64 " blocks, %" PRIu64 " instructions in %s", s->translations,
            s->translated_instructions, time);
     if (s->translated_instructions)

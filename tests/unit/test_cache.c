@@ -170,6 +170,8 @@ START_TEST(links_and_unlinks)
     ck_assert_uint_eq(stats.links_direct, 1);
     ck_assert_uint_eq(stats.links_cross, 1);
     ck_assert_uint_eq(stats.unlinks, 2);
+    ck_assert_uint_eq(stats.linked, 0);
+    ck_assert_uint_eq(stats.edges, 0);
     ck_assert_uint_eq(stats.units, 0);
     ck_assert_uint_eq(stats.invalidations, 2);
     teardown(&bed);

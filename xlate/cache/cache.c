@@ -377,6 +377,7 @@ static struct cache_unit *publish(struct cache_user *user, const struct cache_pl
         unit->links[i].to = NULL;
     }
     s->n_links += place->n_links;
+    cache->stats.edges += place->n_links;
     s->hot_used += ALIGN_UP(place->hot_bytes, 16u);
     s->cold_used += ALIGN_UP(place->cold_bytes, 16u);
     join_page(unit, 0, user->begun[0]);
@@ -449,6 +450,7 @@ void cache_link(struct cache_user *user, uint32_t number, struct cache_unit *uni
         __atomic_store_n((int32_t *)link->site,
                          (int32_t)(target - cache->run_delta - (link->site + 4)),
                          __ATOMIC_RELEASE);
+        cache->stats.linked++;
         if (link->checked)
             cache->stats.links_cross++;
         else

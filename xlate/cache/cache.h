@@ -199,6 +199,7 @@ struct cache_stats {
     uint64_t translation_ns;     /* from cache_begin() to cache_commit() */
     uint64_t links_direct, links_cross; /* patched ever: within a page; across pages and returns */
     uint64_t links_indirect;     /* jump-cache entries filled */
+    uint64_t edges, linked;      /* of live units: patchable exits, and how many are patched */
     uint64_t unlinks;
     uint64_t evictions, evicted_units;           /* evictions: of segments */
     uint64_t invalidations, invalidated_units;   /* invalidations: of pages with units */

@@ -21,11 +21,12 @@ static void unlink_in(struct cache *cache, struct cache_unit *unit)
         patch(link, link->unlinked);
         link->to = NULL;
         cache->stats.unlinks++;
+        cache->stats.linked--;
     }
     unit->in = NULL;
 }
 
-static void unlink_out(struct cache_unit *unit)
+static void unlink_out(struct cache *cache, struct cache_unit *unit)
 {
     for (unsigned i = 0; i < unit->n_links; i++) {
         struct cache_link *link = &unit->links[i];
@@ -35,6 +36,7 @@ static void unlink_out(struct cache_unit *unit)
         if (link->in_next)
             link->in_next->in_prev = link->in_prev;
         link->to = NULL;
+        cache->stats.linked--;
     }
 }
 
@@ -61,7 +63,8 @@ void cache__drop_unit(struct cache *cache, struct cache_unit *unit)
         at = &(*at)->next;
     __atomic_store_n(at, unit->next, __ATOMIC_RELEASE);
     unlink_in(cache, unit);
-    unlink_out(unit);
+    unlink_out(cache, unit);
+    cache->stats.edges -= unit->n_links;
     leave_page(unit, 0);
     leave_page(unit, 1);
     unit->live = false;
