@@ -303,10 +303,9 @@ void virtio__settled(struct virtio_device *dev)
         return;
     if (dev->reset_waiting)
         end_reset(dev);
-    if (dev->quiet_waiting) {
-        dev->quiet_waiting = false;
-        dev->transport->quiet(dev->transport_opaque);
-    }
+    /* Not told from here: whoever pushed the last element has an interrupt to raise yet. */
+    if (dev->quiet_waiting)
+        ring_bell(dev);
 }
 
 /* Starts queues that were enabled, begins queue resets that were asked for. */
@@ -374,12 +373,23 @@ static void catch_up(struct virtio_device *dev)
         ring_bell(dev);
 }
 
+/* The device's last act: who hears of it may free it. */
+static void tell_quiet(struct virtio_device *dev)
+{
+    if (!dev->quiet_waiting || dev->in_flight)
+        return;
+    dev->quiet_waiting = false;
+    dev->transport->quiet(dev->transport_opaque);
+}
+
 static void rung(uv_async_t *async)
 {
     struct virtio_device *dev = container_of(async, struct virtio__bell, async)->dev;
 
-    if (dev)
-        catch_up(dev);
+    if (!dev)
+        return;
+    catch_up(dev);
+    tell_quiet(dev);
 }
 
 /* --- quiet, reset, saved state ---------------------------------------------------------------- */
@@ -397,6 +407,7 @@ void virtio__quiesce(struct virtio_device *dev)
         dev->ops->quiesce(dev);
     dev->quiet_waiting = true;
     virtio__settled(dev);
+    tell_quiet(dev);
 }
 
 void virtio__resume(struct virtio_device *dev)
