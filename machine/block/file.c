@@ -11,6 +11,34 @@
 /* Most bytes of one transfer: below what the kernel cuts short (MAX_RW_COUNT). */
 #define TRANSFER_MAX MIB(256)
 
+/* Opening some devices does something already, so PATH is looked at before and after. */
+static bool file__fit(const char *path, const struct stat *st, GError **err)
+{
+    return S_ISREG(st->st_mode) || S_ISBLK(st->st_mode) ||
+           vmd_fail(err, VMD_ERROR_INVALID, "disk image %s is neither a file nor a block device",
+                    path);
+}
+
+int block_file__open_fd(const char *path, bool readonly, GError **err)
+{
+    const char *purpose = readonly ? "" : " for writing";
+    struct stat st;
+
+    if (stat(path, &st) < 0) {
+        vmd_set_errno(err, errno, "opening disk image %s%s", path, purpose);
+        return -1;
+    }
+    if (!file__fit(path, &st, err))
+        return -1;
+    /* Not blocking, should it have become a pipe; neither kind that we take minds it. */
+    autofd fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        vmd_set_errno(err, errno, "opening disk image %s%s", path, purpose);
+        return -1;
+    }
+    return file__fit(path, &st, err) ? steal_fd(&fd) : -1;
+}
+
 static bool file__identify(struct block_file *f, GError **err)
 {
     struct stat st;
@@ -18,9 +46,6 @@ static bool file__identify(struct block_file *f, GError **err)
 
     if (fstat(f->fd, &st) < 0)
         return vmd_set_errno(err, errno, "disk image %s", f->path);
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return vmd_fail(err, VMD_ERROR_INVALID,
-                        "disk image %s is neither a file nor a block device", f->path);
     f->device = S_ISBLK(st.st_mode);
     f->dev = f->device ? st.st_rdev : st.st_dev;
     f->ino = f->device ? 0 : st.st_ino;
@@ -41,11 +66,8 @@ struct block_file *block_file__open(const char *path, bool readonly, GError **er
 
     f->path = g_strdup(path);
     f->readonly = readonly;
-    /* Not blocking, as PATH may turn out to be a pipe; neither kind that we take minds it. */
-    f->fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    bool ok = f->fd >= 0 || vmd_set_errno(err, errno, "opening disk image %s%s", path,
-                                          readonly ? "" : " for writing");
-    if (ok && file__identify(f, err) && block_file__lock(f->fd, path, readonly, err))
+    f->fd = block_file__open_fd(path, readonly, err);
+    if (f->fd >= 0 && file__identify(f, err) && block_file__lock(f->fd, path, readonly, err))
         return f;
     block_file__close(f);
     return NULL;

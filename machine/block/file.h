@@ -29,8 +29,9 @@ struct block_file {
     int no_punch;        /* atomic; set where the file system cannot */
 };
 
-/* Opens and locks the file (block_file__lock()); anything but a regular file or a block device is
- * refused. NULL with an error on failure. */
+/* Opens PATH if it is a regular file or a block device. Returns -1 with an error on failure. */
+int block_file__open_fd(const char *path, bool readonly, GError **err);
+/* Opens and locks the file (block_file__lock()). NULL with an error on failure. */
 struct block_file *block_file__open(const char *path, bool readonly, GError **err);
 /* Unlocks, closes and frees; NULL is fine. */
 void block_file__close(struct block_file *f);

@@ -1,9 +1,8 @@
 /* Which format an image has: by name, and by its first bytes. */
 #include "machine/block/block.h"
+#include "machine/block/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 static const char *const names[] = {
     [BLOCK_FORMAT_AUTO] = "auto",
@@ -33,16 +32,11 @@ bool block_probe(const char *path, enum block_format *out, GError **err)
 {
     static const char magic[4] = {'Q', 'F', 'I', (char)0xfb};
     char head[4] = {0};
-    struct stat st;
     ssize_t n;
-    /* Not blocking, as PATH may turn out to be a pipe. */
-    autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    autofd fd = block_file__open_fd(path, true, err);
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return vmd_set_errno(err, errno, "disk image %s", path);
-    if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-        return vmd_fail(err, VMD_ERROR_INVALID,
-                        "disk image %s is neither a file nor a block device", path);
+    if (fd < 0)
+        return false;
     do {
         n = pread(fd, head, sizeof(head), 0);
     } while (n < 0 && errno == EINTR);
