@@ -579,6 +579,9 @@ void back__set(struct back_compiler *c, const struct ir_insn *insn)
         set_pinned(c, pin, v);
         return;
     }
+    /* A slot that holds the value already, perhaps as its only home, is left as it is. */
+    if (c->value[v].home == HOME_SLOT && c->value[v].slot == insn->aux && in_this_block(c, v))
+        return;
     leave_slot(c, insn->aux, NO_VALUE);
     back__store_value(c, v, SLOT_MEM(insn->aux));
     if (c->value[v].home == HOME_NONE)
