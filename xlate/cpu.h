@@ -30,14 +30,23 @@ enum {
 #define XL_TLB_NONE UINT64_C(1)
 
 /*
- * A fast TLB entry: a guest page whose accesses of one direction need no check. Index: the page
- * number modulo XL_TLB_SIZE. Host address = guest address + delta. Only whole, plain RAM pages
+ * A fast TLB entry: a guest page whose accesses of one direction need no check. Index:
+ * xl_tlb_index(). Host address = guest address + delta. Only whole, plain RAM pages
  * get in; a store entry only once the page is dirty-logged and holds no translated code.
  */
 struct xl_tlb_entry {
     uint64_t tag;   /* guest-virtual page address, or XL_TLB_NONE */
     uint64_t delta; /* host minus guest */
 };
+
+/* The page number modulo XL_TLB_SIZE, with the bits above it folded in: arrays whose distance is a
+ * multiple of XL_TLB_SIZE pages do not fight for the same entries. */
+static inline unsigned xl_tlb_index(gva_t va)
+{
+    uint64_t page = va >> MEM_PAGE_SHIFT;
+
+    return (page ^ page >> XL_TLB_BITS) % XL_TLB_SIZE;
+}
 
 struct xl_tlb {
     struct xl_tlb_entry load[XL_TLB_SIZE];

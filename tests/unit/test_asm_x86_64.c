@@ -195,7 +195,8 @@ static bool rm_first(enum asm_form form)
 
 static bool is_vex_form(enum asm_form form)
 {
-    return form == ASM_FORM_VRM || form == ASM_FORM_VMR || form == ASM_FORM_VXM;
+    return form == ASM_FORM_VRM || form == ASM_FORM_VMR || form == ASM_FORM_VXM ||
+           form == ASM_FORM_VRI;
 }
 
 /* Some instructions go by another name, or take no 32-bit operand. */
@@ -300,6 +301,11 @@ START_TEST(table_vex)
             }
             for (unsigned w = 0; w < 2 && is_vex_form(row->form); w++) {
                 const char *const *r = w ? r64 : r32;
+                if (row->form == ASM_FORM_VRI) {
+                    asm_vrri(&l->a, row->op, w, reg, rm, k);
+                    expect(l, "%s %s,%s,0x%x", row->text, r[reg], r[rm], k);
+                    continue;
+                }
                 asm_vrr(&l->a, row->op, w, reg, v, rm);
                 if (row->form == ASM_FORM_VXM)
                     expect(l, "%ss%c %s,%s,%s", row->text, w ? 'd' : 's', xmm[reg], xmm[v], xmm[rm]);

@@ -226,7 +226,7 @@ static void setup(struct bed *bed, unsigned features)
     for (unsigned m = 0; m < XL_TLB_MODES; m++)
         for (unsigned i = 0; i < XL_TLB_SIZE; i++)
             bed->cpu->tlb[m].load[i].tag = bed->cpu->tlb[m].store[i].tag = XL_TLB_NONE;
-    unsigned i = (DATA >> 12) % XL_TLB_SIZE;
+    unsigned i = xl_tlb_index(DATA);
     struct xl_tlb_entry entry = {.tag = DATA, .delta = (uintptr_t)bed->data - DATA};
     bed->cpu->tlb[xl_tlb_mode(MODE)].load[i] = entry;
     bed->cpu->tlb[xl_tlb_mode(MODE)].store[i] = entry;

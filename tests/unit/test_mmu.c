@@ -129,7 +129,7 @@ static void map_row(unsigned i, gva_t va, gpa_t gpa, uint64_t page, unsigned use
 /* Would generated code find VA's page? */
 static bool fast(unsigned mode, gva_t va, bool store)
 {
-    unsigned i = (va >> 12) % XL_TLB_SIZE;
+    unsigned i = xl_tlb_index(va);
     const struct xl_tlb *t = &fix.cpu->tlb[mode];
     const struct xl_tlb_entry *e = store ? &t->store[i] : &t->load[i];
 
@@ -234,7 +234,7 @@ START_TEST(fills)
     ck_assert(fast(KERNEL, VA(0), true));
     ck_assert_uint_eq(mem_page_flags(fix.ram, 0), MEM_PAGE_DIRTY);
     ck_assert_uint_eq(fix.walks, 1); /* one walk tells the rights of both */
-    const struct xl_tlb_entry *e = &fix.cpu->tlb[KERNEL].load[(VA(0) >> 12) % XL_TLB_SIZE];
+    const struct xl_tlb_entry *e = &fix.cpu->tlb[KERNEL].load[xl_tlb_index(VA(0))];
     ck_assert_ptr_eq((void *)(uintptr_t)(VA(0) + e->delta), fix.ram->host);
     ck_assert(!fetch_at(VA(0), &gpa));
 }
@@ -634,6 +634,17 @@ START_TEST(many_pages)
 }
 END_TEST
 
+/* Arrays that lie a multiple of the TLB's reach apart have entries of their own. */
+START_TEST(arrays_have_their_own_entries)
+{
+    uint64_t reach = XL_TLB_SIZE * MEM_PAGE_SIZE;
+
+    for (unsigned i = 0; i < 64; i++)
+        for (unsigned k = 0; k < i; k++)
+            ck_assert_uint_ne(xl_tlb_index(VA(0) + i * reach), xl_tlb_index(VA(0) + k * reach));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("mmu");
@@ -658,6 +669,7 @@ int main(void)
     tcase_add_test(tc, jump_salt);
     tcase_add_test(tc, code_of_spaces);
     tcase_add_test(tc, many_pages);
+    tcase_add_test(tc, arrays_have_their_own_entries);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -43,7 +43,7 @@ static void clear_all_fast(struct xl_cpu *cpu)
 /* Drops the fast entries of one page, in every mode. */
 static void clear_fast_page(struct xl_cpu *cpu, gva_t page)
 {
-    unsigned i = (page >> MEM_PAGE_SHIFT) % XL_TLB_SIZE;
+    unsigned i = xl_tlb_index(page);
     uint64_t bit = UINT64_C(1) << (i / CHUNK);
 
     for (unsigned mode = 0; mode < XL_TLB_MODES; mode++) {
@@ -56,7 +56,7 @@ static void clear_fast_page(struct xl_cpu *cpu, gva_t page)
 
 void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool store)
 {
-    unsigned i = (va >> MEM_PAGE_SHIFT) % XL_TLB_SIZE;
+    unsigned i = xl_tlb_index(va);
     struct xl_tlb_entry *e = store ? &cpu->tlb[mode].store[i] : &cpu->tlb[mode].load[i];
 
     e->tag = va & ~PAGE_MASK;

@@ -26,7 +26,7 @@ enum asm_cc {
 enum asm_form {
     ASM_FORM_RM, ASM_FORM_MR, ASM_FORM_RMW, ASM_FORM_MRW, ASM_FORM_XM, ASM_FORM_MX, ASM_FORM_XG,
     ASM_FORM_GX, ASM_FORM_GXR, ASM_FORM_GXI, ASM_FORM_XMI, ASM_FORM_VRM, ASM_FORM_VMR,
-    ASM_FORM_VXM, ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4,
+    ASM_FORM_VXM, ASM_FORM_VRI, ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4,
 };
 #define ASM_OP(NAME, text, prefix, map, opcode, form) \
     A_##NAME = (opcode) | ASM__MAP(map) << 8 | ASM__PREFIX(prefix) << 10 | \
@@ -168,6 +168,14 @@ static inline void asm_vrr(struct asm_buf *b, enum asm_op op, bool w, unsigned r
 {
     asm__vex(b, op, w, reg, v, 0, rm);
     asm_8(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+/* Two operands and an immediate byte. */
+static inline void asm_vrri(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned rm,
+                            unsigned imm)
+{
+    asm_vrr(b, op, w, reg, 0, rm);
+    asm_8(b, imm);
 }
 
 static inline void asm_vrm(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,

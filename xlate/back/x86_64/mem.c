@@ -31,6 +31,25 @@ static unsigned size_of(const struct ir_insn *insn)
     return 1u << (insn->mem & IR_MEM_SIZE);
 }
 
+/* INDEX = xl_tlb_index() of the low half of ADDRESS, times the size of an entry. Writes SPARE. */
+static void entry_index(struct back_compiler *c, unsigned index, unsigned address, unsigned spare)
+{
+    enum { SHIFT = MEM_PAGE_SHIFT - 4 };
+
+    if (c->back->bmi) { /* the bits that come around are masked off */
+        asm_vrri(&c->a, A_RORX, false, spare, address, SHIFT + XL_TLB_BITS);
+        asm_vrri(&c->a, A_RORX, false, index, address, SHIFT);
+    } else {
+        if (index != address)
+            asm_rr(&c->a, A_MOV, false, index, address);
+        asm_shift_i(&c->a, SH_SHR, false, index, SHIFT);
+        asm_rr(&c->a, A_MOV, false, spare, index);
+        asm_shift_i(&c->a, SH_SHR, false, spare, XL_TLB_BITS);
+    }
+    asm_rr(&c->a, A_XOR, false, index, spare);
+    asm_ri(&c->a, A_AND, false, index, (XL_TLB_SIZE - 1) << 4);
+}
+
 /*
  * Looks up [base + imm, + span): DELTA gets host minus guest; the jump taken otherwise. INDEX is
  * scratch. The entry is that of the first byte's page, its tag is compared with the last byte's.
@@ -44,12 +63,12 @@ static uint8_t *lookup(struct back_compiler *c, bool store, unsigned base, int32
     int32_t at = (int32_t)tlb - CPU_BIAS;
 
     G_STATIC_ASSERT(sizeof(struct xl_tlb_entry) == 16);
-    if (imm)
+    if (imm) {
         asm_rm(&c->a, A_LEA, false, index, asm_mem(base, imm));
-    else
-        asm_rr(&c->a, A_MOV, false, index, base);
-    asm_shift_i(&c->a, SH_SHR, false, index, MEM_PAGE_SHIFT - 4);
-    asm_ri(&c->a, A_AND, false, index, (XL_TLB_SIZE - 1) << 4);
+        entry_index(c, index, index, delta);
+    } else {
+        entry_index(c, index, base, delta);
+    }
     if (imm + (int32_t)span - 1)
         asm_rm(&c->a, A_LEA, true, delta, asm_mem(base, imm + (int32_t)span - 1));
     else
