@@ -138,17 +138,21 @@ static const struct {
 
 START_TEST(packet_rows)
 {
-    struct helper_rules *rules = helper_rules_parse("rules", "* *", NULL);
+    struct helper_rules *rules = helper_rules_parse("rules", "* *\n* .*", NULL);
     struct helper_reply reply = {0};
+    int32_t expected = packets[_i].error;
     int fds[2];
 
+    /* The kernel's word on an interface of another kind needs its device. */
+    if (strcmp(packets[_i].request.name, "lo") == 0 && access("/dev/net/tun", F_OK) < 0)
+        expected = VMD_ERROR_NOT_FOUND;
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), 0);
     ck_assert_int_eq(send(fds[0], &packets[_i].request, packets[_i].size, 0), packets[_i].size);
     bool goes_on = helper_serve(fds[1], rules);
-    ck_assert_msg(goes_on == (packets[_i].error != -2), "%s", packets[_i].what);
+    ck_assert_msg(goes_on == (expected != -2), "%s", packets[_i].what);
     if (goes_on) {
         ck_assert_int_eq(recv(fds[0], &reply, sizeof(reply), MSG_DONTWAIT), sizeof(reply));
-        ck_assert_msg(reply.error == packets[_i].error, "%s: %d %s", packets[_i].what, reply.error,
+        ck_assert_msg(reply.error == expected, "%s: %d %s", packets[_i].what, reply.error,
                       reply.text);
     }
     close(fds[0]);
