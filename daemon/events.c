@@ -340,6 +340,22 @@ static uint64_t first_kept(const struct events *e)
     return k ? k->record->seq : e->last + 1;
 }
 
+static struct subscription *subscription_new(struct rpc_conn *conn, uint32_t number,
+                                             const struct event_subscribe_params *params,
+                                             const char *vm_id)
+{
+    struct subscription *s = g_new0(struct subscription, 1);
+
+    s->conn = conn;
+    s->number = number;
+    s->vm_id = g_strdup(vm_id);
+    s->n_types = params->n_types;
+    s->types = g_new0(char *, params->n_types + 1);
+    for (size_t i = 0; i < params->n_types; i++)
+        s->types[i] = g_strdup(params->types[i]);
+    return s;
+}
+
 void events_subscribe(struct events *e, struct rpc_call *call,
                       const struct event_subscribe_params *params, const char *vm_id)
 {
@@ -366,21 +382,17 @@ void events_subscribe(struct events *e, struct rpc_call *call,
     }
     struct event_subscribe_result result = {.subscription = ++e->next_subscription,
                                             .seq = e->last};
+    uint64_t after = params->has_after ? params->after : e->last;
+    struct subscription *s =
+        conn ? subscription_new(conn, result.subscription, params, vm_id) : NULL;
+    /* The answer is sent before the first event, and ends the life of PARAMS. */
     event_subscribe_reply(call, &result);
-    if (!conn)
+    if (!s)
         return;
-    struct subscription *s = g_new0(struct subscription, 1);
-    s->conn = conn;
-    s->number = result.subscription;
-    s->vm_id = g_strdup(vm_id);
-    s->n_types = params->n_types;
-    s->types = g_new0(char *, params->n_types + 1);
-    for (size_t i = 0; i < params->n_types; i++)
-        s->types[i] = g_strdup(params->types[i]);
     g_ptr_array_add(e->subscriptions, s);
-    for (GList *l = params->has_after ? e->kept.head : NULL; l; l = l->next) {
+    for (GList *l = e->kept.head; l; l = l->next) {
         struct kept *k = l->data;
-        if (k->record->seq > params->after)
+        if (k->record->seq > after)
             deliver(s, k->record);
     }
 }
