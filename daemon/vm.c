@@ -793,10 +793,11 @@ void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call
                               rpc_call_peer(call)->uid, "asking the guest to power off",
                               stop_cancelled, vm);
     struct job_ref ref = {.job = job_id(vm->stop_job)};
+    uint64_t timeout_ms = (uint64_t)params->timeout_s * 1000; /* the answer frees PARAMS */
     vm_stop_reply(call, &ref);
     if (vm->state == VM_STATE_RUNNING)
         set_state(vm, VM_STATE_STOPPING);
-    start_timer(vm, stop_timeout, (uint64_t)params->timeout_s * 1000);
+    start_timer(vm, stop_timeout, timeout_ms);
     vmipc_link_call(vm->link, VMI_POWERDOWN, NULL, CALL_MS, powerdown_answered, vm);
 }
 
