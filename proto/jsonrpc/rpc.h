@@ -104,6 +104,7 @@ void rpc_conn_close(struct rpc_conn *conn, enum vmd_error kind, const char *fmt,
  *
  * A call lives until it is answered, also when its connection closes before (the answer is then
  * dropped, and remembered where the call had an idempotency key). Each is answered exactly once.
+ * The answer frees the params: a handler copies or reads what it needs of them before.
  */
 
 /* Answers with RESULT, which is taken. NULL: JSON null. */
