@@ -169,6 +169,10 @@ void virtqueue__turn(struct virtqueue *vq)
 {
     if (!usable(vq))
         return;
+    /* What is there now counts as seen, taken or not: a device that keeps buffers for later (one
+     * that receives) would otherwise be given a turn for the same ones for ever. */
+    if (!look(vq))
+        return;
     vq->in_turn = true;
     vq->share = vq->num;
     ask_notify(vq, false);

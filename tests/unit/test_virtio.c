@@ -18,6 +18,7 @@
 struct echo {
     struct virtio_device vdev;
     bool hold;          /* keep elements instead of finishing them */
+    bool leave;         /* let buffers lie in the queue, as who receives does */
     bool hold_at_reset; /* and let them outlive the start of a reset */
     GPtrArray *held;
     unsigned starts, resets, queue_resets, turns, config_writes;
@@ -39,6 +40,8 @@ static void echo_notify(struct virtio_device *dev, struct virtqueue *vq)
     struct virtqueue_element *e;
 
     echo->turns++;
+    if (echo->leave)
+        return;
     while ((e = virtqueue_pop(vq, sizeof(*e)))) {
         if (echo->hold) {
             g_ptr_array_add(echo->held, e);
@@ -481,6 +484,30 @@ START_TEST(doorbells_suppressed)
 }
 END_TEST
 
+/* Buffers that the device lets lie cost it one turn, not turns without end. */
+START_TEST(buffers_may_lie)
+{
+    struct rig r;
+    struct piece p;
+
+    rig_init(&r, false);
+    driver_start(&r.d, _i ? ECHO_EVENT : 0, 1);
+    r.echo->leave = true;
+    p = (struct piece){r.to, 4, true};
+    for (unsigned i = 0; i < 5; i++)
+        driver_add(&r.d, 0, &p, 1);
+    driver_kick(&r.d, 0);
+    for (unsigned i = 0; i < 20; i++)
+        guest_poll(&r.g);
+    ck_assert_uint_ge(r.echo->turns, 1);
+    ck_assert_uint_le(r.echo->turns, 2);
+    r.echo->leave = false;
+    virtqueue_kick(virtio_queue(&r.echo->vdev, 0));
+    guest_wait(&r.g, r.echo->done == 5);
+    rig_fini(&r);
+}
+END_TEST
+
 START_TEST(no_master_no_dma)
 {
     struct rig r;
@@ -852,6 +879,7 @@ int main(void)
     tcase_add_test(tc, interrupts_event_index);
     tcase_add_test(tc, interrupts_msix);
     tcase_add_loop_test(tc, doorbells_suppressed, 0, 2);
+    tcase_add_loop_test(tc, buffers_may_lie, 0, 2);
     tcase_add_test(tc, no_master_no_dma);
     tcase_add_loop_test(tc, malformed_rows, 0, G_N_ELEMENTS(malformed));
     tcase_add_test(tc, malformed_head);
