@@ -33,6 +33,7 @@ struct vm {
     enum vm_accel accel;
     uint64_t acked; /* latest stored event of the present process */
     struct vm_end *end;
+    struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
 
     struct spawned process;
     struct vmipc_link *link;
@@ -119,6 +120,7 @@ struct vm_info *vm_describe(const struct vm *vm)
     info->started_ns = vm->started_ns;
     info->runs = vm->runs;
     info->end = vm_end_copy(vm->end);
+    info->pause = vm_pause_info_copy(vm->pause);
     vm_config_free(info->config);
     info->config = vm_config_copy(vm->config);
     return info;
@@ -236,6 +238,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->has_accel = info->has_accel;
     vm->accel = info->accel;
     vm->end = g_steal_pointer(&info->end);
+    vm->pause = g_steal_pointer(&info->pause);
     take_told_end(vm);
     vm->acked = MAX(acked, events_vm_seq(daemon->events, id));
     if (info->has_pid)
@@ -259,6 +262,7 @@ void vm_free(struct vm *vm)
     g_clear_error(&vm->start_err);
     vm_config_free(vm->config);
     vm_end_free(vm->end);
+    vm_pause_info_free(vm->pause);
     g_free(vm->id);
     g_free(vm);
 }
@@ -287,15 +291,24 @@ static void emit(struct vm *vm, enum api_event event, const void *data)
     emit_from(vm, event, data, 0, 0);
 }
 
-static void set_state(struct vm *vm, enum vm_state to)
+/* PAUSE, which is copied, says why where TO is paused. */
+static void set_paused_state(struct vm *vm, enum vm_state to, const struct vm_pause_info *pause)
 {
-    struct vm_state_event event = {.from = vm->state, .to = to};
+    struct vm_pause_info *why = vm_pause_info_copy(pause);
+    struct vm_state_event event = {.from = vm->state, .to = to, .pause = why};
 
+    vm_pause_info_free(vm->pause);
+    vm->pause = why;
     if (vm->state == to)
         return;
     vm->state = to;
     emit(vm, API_EVENT_VM_STATE, &event);
     save_or_log(vm);
+}
+
+static void set_state(struct vm *vm, enum vm_state to)
+{
+    set_paused_state(vm, to, NULL);
 }
 
 static void reply_info(struct rpc_call *call, void *opaque)
@@ -486,7 +499,7 @@ static void process_exited(void *opaque)
 static void on_vmi_state(struct vm *vm, const struct vmi_state_event *event)
 {
     if (event->to == VMI_STATE_PAUSED)
-        set_state(vm, VM_STATE_PAUSED);
+        set_paused_state(vm, VM_STATE_PAUSED, event->pause);
     else if (event->to == VMI_STATE_RUNNING)
         set_state(vm, vm->stop_job ? VM_STATE_STOPPING : VM_STATE_RUNNING);
     if (vm->state == VM_STATE_RUNNING)
@@ -527,6 +540,13 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
                   &(struct vm_warning_event){((const struct vmi_warning_event *)data)->text}, seq,
                   time_ns);
         break;
+    case VMI_EVENT_DISK_ERROR: {
+        const struct vmi_disk_error_event *d = data;
+        emit_from(vm, API_EVENT_DISK_ERROR,
+                  &(struct disk_error_event){d->disk, d->operation, d->held, d->errors, d->text},
+                  seq, time_ns);
+        break;
+    }
     case VMI_EVENT_DEVICE: {
         const struct vmi_device_event *d = data;
         emit_from(vm, API_EVENT_DEVICE_CHANGED, &(struct device_changed_event){d->device, d->text},
@@ -563,7 +583,7 @@ static void recovered(struct vm *vm, const struct vmi_hello_result *hello)
     if (hello->state == VMI_STATE_RUNNING)
         set_state(vm, VM_STATE_RUNNING);
     else if (hello->state == VMI_STATE_PAUSED)
-        set_state(vm, VM_STATE_PAUSED);
+        set_paused_state(vm, VM_STATE_PAUSED, hello->pause);
     /* Of an ended one the event comes; of an idle one nothing will. */
     if (hello->state == VMI_STATE_IDLE)
         vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);

@@ -4,10 +4,8 @@
  */
 #include "vm/devices.h"
 
-#include "machine/block/block.h"
 #include "machine/net/net.h"
 #include "machine/virtio/balloon.h"
-#include "machine/virtio/blk.h"
 #include "machine/virtio/console.h"
 #include "machine/virtio/net.h"
 #include "machine/virtio/rng.h"
@@ -25,7 +23,7 @@ struct row {
     struct virtio_pci *pci; /* owns virtio */
     unsigned slot;
     bool plugged;
-    struct block *block; /* of a disk */
+    struct disk *disk; /* NULL: it is none */
     char *text;
 };
 
@@ -93,29 +91,26 @@ static struct virtio_env virtio_env_of(const struct devices *d)
     return (struct virtio_env){.loop = d->env.loop, .mem = d->env.mem, .clock = d->env.clock};
 }
 
+static void disk_failed(void *opaque, const struct disk_failure *failure)
+{
+    struct devices *d = opaque;
+
+    if (d->env.disk_failed)
+        d->env.disk_failed(d->env.opaque, failure);
+}
+
 static bool add_disk(struct devices *d, const struct vm_disk_config *c, GError **err)
 {
-    static const enum block_format formats[] = {
-        [VM_DISK_FORMAT_AUTO] = BLOCK_FORMAT_AUTO,
-        [VM_DISK_FORMAT_RAW] = BLOCK_FORMAT_RAW,
-        [VM_DISK_FORMAT_QCOW2] = BLOCK_FORMAT_QCOW2,
-    };
     struct virtio_env env = virtio_env_of(d);
-    struct virtio_blk_options options = {.serial = c->serial ? c->serial : c->id,
-                                         .queues = d->config->cpus};
-    struct block *block = block_open(c->path, formats[c->format], c->readonly, d->env.loop, err);
+    struct disk *disk = disk_new(c, &env, d->config->cpus, disk_failed, d, err);
 
-    if (!block) {
-        g_prefix_error(err, "disk %s: ", c->id);
+    if (!disk)
         return false;
-    }
-    struct row *row = plug(d, c->id, "virtio-blk", virtio_blk_new(&env, block, &options), err);
+    struct row *row = plug(d, c->id, "virtio-blk", disk_frontend(disk), err);
     /* The last row is the disk's even where it found no slot. */
     struct row *made = g_ptr_array_index(d->rows, d->rows->len - 1);
-    g_autofree char *size = size_format(block_geometry(block)->size);
-    made->block = block;
-    made->text = g_strdup_printf("%s, %s, %s%s", c->path, block_format_name(block_format(block)),
-                                 size, c->readonly ? ", read-only" : "");
+    made->disk = disk;
+    made->text = g_strdup(disk_text(disk));
     return row != NULL;
 }
 
@@ -237,15 +232,12 @@ static void part_closed(struct devices *d)
         done(opaque);
 }
 
-static void block_closed(void *opaque, int status)
+static void disk_closed(void *opaque, const char *warning)
 {
     struct devices *d = opaque;
 
-    if (status < 0 && d->env.warning) {
-        g_autofree char *text =
-            g_strdup_printf("a disk could not be flushed at its end: %s", g_strerror(-status));
-        d->env.warning(d->env.opaque, text);
-    }
+    if (warning && d->env.warning)
+        d->env.warning(d->env.opaque, warning);
     part_closed(d);
 }
 
@@ -264,9 +256,9 @@ void devices_free(struct devices *d, void (*done)(void *opaque), void *opaque)
         if (row->plugged)
             pci_host_remove(virtio_pci_function(row->pci));
         virtio_pci_free(row->pci);
-        if (row->block) {
+        if (row->disk) {
             d->closing++;
-            block_close(row->block, block_closed, d);
+            disk_close(row->disk, disk_closed, d);
         }
         g_free(row->id);
         g_free(row->text);
@@ -308,25 +300,6 @@ void devices_resume(struct devices *d)
 
 /* --- what can be asked ------------------------------------------------------------------------ */
 
-static void disk_row(const struct row *row, struct vm_stats *out)
-{
-    struct disk_stats *s = disk_stats_new();
-    struct block_stats b;
-
-    block_stats(row->block, &b);
-    s->id = g_strdup(row->id);
-    s->reads = b.kind[BLOCK_READ].requests;
-    s->writes = b.kind[BLOCK_WRITE].requests + b.kind[BLOCK_WRITE_ZEROES].requests;
-    s->flushes = b.kind[BLOCK_FLUSH].requests;
-    s->discards = b.kind[BLOCK_DISCARD].requests;
-    s->read_bytes = b.kind[BLOCK_READ].bytes;
-    s->write_bytes = b.kind[BLOCK_WRITE].bytes + b.kind[BLOCK_WRITE_ZEROES].bytes;
-    for (unsigned k = 0; k < BLOCK_KINDS; k++)
-        s->errors += b.kind[k].errors;
-    s->inflight = block_inflight(row->block);
-    out->disks[out->n_disks++] = s;
-}
-
 static void nic_row(const struct row *row, struct vm_stats *out)
 {
     struct nic_stats *s = nic_stats_new();
@@ -349,8 +322,8 @@ void devices_stats(struct devices *d, struct vm_stats *out)
     out->nics = g_new0(struct nic_stats *, d->config->n_nics + 1);
     for (guint i = 0; i < d->rows->len; i++) {
         const struct row *row = g_ptr_array_index(d->rows, i);
-        if (row->block)
-            disk_row(row, out);
+        if (row->disk)
+            out->disks[out->n_disks++] = disk_stats_of(row->disk);
         else if (row->virtio->ops->id == VIRTIO_ID_NET)
             nic_row(row, out);
     }

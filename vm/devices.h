@@ -10,6 +10,7 @@
 #include "mem/mem.h"
 #include "proto/schema/types.h"
 #include "vm/console.h"
+#include "vm/disk.h"
 #include "vm/machine.h"
 
 struct devices;
@@ -22,6 +23,7 @@ struct devices_env {
     struct console *console;            /* of virtio-console; NULL: none */
     const struct machine_files *files;  /* taps come from here; may be NULL */
     void (*warning)(void *opaque, const char *text);
+    disk_failed_fn disk_failed; /* NULL: nobody wants to know */
     void *opaque;
 };
 

@@ -53,6 +53,7 @@ struct machine {
     struct vm_end *end; /* how the run ended; nothing runs from then on */
     bool tell_end;      /* all stands: machine_ops.ended is due */
     enum operation op;
+    struct vm_pause_info *pause; /* a pause that a disk wants, or has had; NULL: none does */
     machine_done_fn done;
     void *done_opaque;
     bool freeing;
@@ -304,6 +305,30 @@ static bool build_accel(struct machine *m, enum vm_accel accel, GError **err)
     return m->vcpus != NULL;
 }
 
+static void machine_warning(void *opaque, const char *text)
+{
+    struct machine *m = opaque;
+
+    m->ops->warning(m->opaque, text);
+}
+
+/* The disk, which is in the middle of something, is let finish that before the machine is paused. */
+static void disk_failed(void *opaque, const struct disk_failure *f)
+{
+    struct machine *m = opaque;
+
+    if (f->tell)
+        m->ops->disk_error(m->opaque, &f->event);
+    if (!f->event.held || m->pause || !m->running)
+        return;
+    m->pause = vm_pause_info_new();
+    m->pause->reason = f->pause;
+    m->pause->text = g_strdup_printf("disk %s: %s", f->event.disk, f->event.text);
+    m->pause->disk = g_strdup(f->event.disk);
+    m->pause->time_ns = monotonic_ns(CLOCK_REALTIME);
+    uv_async_send(m->wake);
+}
+
 static bool build_devices(struct machine *m, const struct machine_files *files, GError **err)
 {
     const struct devices_env env = {
@@ -313,8 +338,9 @@ static bool build_devices(struct machine *m, const struct machine_files *files, 
         .pci = board_pci(m->board),
         .console = m->hvc,
         .files = files,
-        .warning = m->ops->warning,
-        .opaque = m->opaque,
+        .warning = machine_warning,
+        .disk_failed = disk_failed,
+        .opaque = m,
     };
 
     m->devices = devices_new(m->config, &env, err);
@@ -412,9 +438,16 @@ static bool may_begin(struct machine *m, GError **err)
     return true;
 }
 
+static void forget_pause(struct machine *m)
+{
+    vm_pause_info_free(m->pause);
+    m->pause = NULL;
+}
+
 static void go_on(struct machine *m)
 {
     m->running = true;
+    forget_pause(m);
     vm_clock_resume(m->clock);
     accel_clock_changed(m->accel);
     board_clock_changed(m->board);
@@ -429,6 +462,7 @@ static void do_reset(struct machine *m)
 
     vcpus_all_off(m->vcpus);
     board_reset(m->board);
+    forget_pause(m); /* the reset dropped what the disk held */
     panic_reset(&m->panic);
     if (!load(m, &err)) {
         machine_end(m, VM_END_REASON_START_FAILED, err->message);
@@ -577,7 +611,16 @@ static void take_request(struct machine *m, const struct request *r)
     }
 }
 
-/* On the loop: takes a pending request, unless an operation must end first. */
+/* A disk holds what the host failed, and all stands now. */
+static void paused_for_disk(void *opaque)
+{
+    struct machine *m = opaque;
+
+    if (!m->end && m->pause)
+        m->ops->paused(m->opaque, m->pause);
+}
+
+/* On the loop: pauses for a disk, or takes a pending request, unless an operation must end first. */
 static void wake(uv_async_t *async)
 {
     struct machine *m = async->data;
@@ -588,8 +631,12 @@ static void wake(uv_async_t *async)
         m->ops->ended(m->opaque, m->end);
         return;
     }
-    if (m->end || m->op != OP_NONE || !m->vcpus)
+    if (m->end || m->op != OP_NONE || !m->vcpus || m->freeing)
         return;
+    if (m->pause && m->running) {
+        begin_operation(m, OP_PAUSE, paused_for_disk, m);
+        return;
+    }
     pthread_mutex_lock(&m->request_lock);
     r = m->request;
     m->request.pending = false;
@@ -618,6 +665,7 @@ static void free_rest(struct machine *m)
             close(m->files[i]);
     }
     vm_end_free(m->end);
+    forget_pause(m);
     pthread_mutex_destroy(&m->request_lock);
     uv_close((uv_handle_t *)m->wake, async_closed);
     g_free(m);

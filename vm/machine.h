@@ -10,6 +10,7 @@
 
 #include "accel/accel.h"
 #include "proto/schema/types.h"
+#include "proto/schema/vmi.h"
 #include "vm/console.h"
 
 #include <uv.h>
@@ -21,6 +22,10 @@ struct machine_ops {
     void (*ended)(void *opaque, const struct vm_end *end);
     /* The machine was reset. */
     void (*was_reset)(void *opaque, bool by_guest);
+    /* The host failed a disk. */
+    void (*disk_error)(void *opaque, const struct vmi_disk_error_event *event);
+    /* The machine stands for WHY, which is borrowed, and unasked; machine_resume() goes on. */
+    void (*paused)(void *opaque, const struct vm_pause_info *why);
     /* Something the owner should know. */
     void (*warning)(void *opaque, const char *text);
 };

@@ -33,6 +33,7 @@ struct process {
     struct machine *machine;
     uint64_t started_ns; /* CLOCK_REALTIME */
     struct vm_end *end;
+    struct vm_pause_info *pause; /* while paused: why */
     bool attached; /* a vmd is connected */
     bool leaving;  /* the server is closing */
     struct rpc_call *waiting; /* answered when an operation of the machine is done */
@@ -45,14 +46,27 @@ static struct process *process_of(struct rpc_call *call)
     return rpc_call_user(call);
 }
 
-static void set_state(struct process *p, enum vmi_state to)
+/* PAUSE, which is copied, says why where TO is paused. */
+static void set_paused_state(struct process *p, enum vmi_state to,
+                             const struct vm_pause_info *pause)
 {
-    struct vmi_state_event event = {.from = p->state, .to = to};
+    struct vmi_state_event event = {.from = p->state, .to = to, .pause = NULL};
 
     if (p->state == to)
         return;
     p->state = to;
+    vm_pause_info_free(p->pause);
+    p->pause = event.pause = vm_pause_info_copy(pause);
     vmipc_server_emit(p->server, VMI_EVENT_STATE, &event);
+}
+
+static void set_state(struct process *p, enum vmi_state to)
+{
+    struct vm_pause_info asked = {.reason = VM_PAUSE_REASON_REQUEST,
+                                  .text = (char *)"a client asked for it",
+                                  .time_ns = (uint64_t)g_get_real_time() * 1000};
+
+    set_paused_state(p, to, to == VMI_STATE_PAUSED ? &asked : NULL);
 }
 
 /* --- leaving ---------------------------------------------------------------------------------- */
@@ -175,9 +189,27 @@ static void on_warning(void *opaque, const char *text)
     vmipc_server_emit(p->server, VMI_EVENT_WARNING, &event);
 }
 
+static void on_disk_error(void *opaque, const struct vmi_disk_error_event *event)
+{
+    struct process *p = opaque;
+
+    log_warning("disk %s: %s", event->disk, event->text);
+    vmipc_server_emit(p->server, VMI_EVENT_DISK_ERROR, event);
+}
+
+static void on_paused(void *opaque, const struct vm_pause_info *why)
+{
+    struct process *p = opaque;
+
+    log_warning("paused: %s", why->text);
+    set_paused_state(p, VMI_STATE_PAUSED, why);
+}
+
 static const struct machine_ops machine_ops = {
     .ended = on_ended,
     .was_reset = on_reset,
+    .disk_error = on_disk_error,
+    .paused = on_paused,
     .warning = on_warning,
 };
 
@@ -531,6 +563,7 @@ static void hello_status(void *user, struct vmi_hello_result *out)
 
     out->state = p->state;
     out->vm_id = p->start ? g_strdup(p->start->vm_id) : NULL;
+    out->pause = vm_pause_info_copy(p->pause);
 }
 
 static void acked(void *user, uint64_t seq)
@@ -598,6 +631,7 @@ bool process_run(int fd, GError **err)
     uv_loop_close(&loop);
     vmi_start_params_free(p.start);
     vm_end_free(p.end);
+    vm_pause_info_free(p.pause);
     g_free(p.log_dir);
     return ok;
 }

@@ -26,7 +26,7 @@ static void set_path(const struct arguments *args, const char *option, char **to
         *to = g_canonicalize_filename(value, NULL);
 }
 
-/* "FILE[,format=raw|qcow2][,readonly][,serial=S]"; a comma of the file's name is written twice. */
+/* "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=WHAT]"; a comma of the file's name is written twice. */
 static bool parse_disk(const char *text, struct vm_disk_config **out, GError **err)
 {
     struct vm_disk_config *disk = vm_disk_config_new();
@@ -47,9 +47,11 @@ static bool parse_disk(const char *text, struct vm_disk_config **out, GError **e
             ok = vm_disk_format_from_string(*w + 7, &disk->format, err);
         else if (g_str_has_prefix(*w, "serial="))
             disk->serial = g_strdup(*w + 7);
+        else if (g_str_has_prefix(*w, "onerror="))
+            ok = vm_disk_onerror_from_string(*w + 8, &disk->onerror, err);
         else
-            ok = vmd_fail(err, VMD_ERROR_INVALID, "--disk: '%s' is not one of format=, readonly, serial=",
-                          *w);
+            ok = vmd_fail(err, VMD_ERROR_INVALID,
+                          "--disk: '%s' is not one of format=, readonly, serial=, onerror=", *w);
     }
     if (ok)
         *out = disk;
@@ -408,7 +410,7 @@ static const struct option_row options[] = {
     {"initrd", "FILE", "initial ramdisk", "@file"},
     {"append", "STRING", "kernel command line", NULL},
     {"firmware", "FILE", "firmware in place of the built-in one", "@file"},
-    {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S]",
+    {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=enospc|report|pause]",
      "a disk; may be given several times", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",
      "a network interface (user); may be given several times", "user none"},

@@ -96,9 +96,13 @@ static int run_list(const struct arguments *args)
 static void print_devices_of(const struct vm_config *c)
 {
     for (size_t i = 0; i < c->n_disks; i++)
-        printf("disk      %s: %s, %s%s\n", c->disks[i]->id, c->disks[i]->path,
+        printf("disk      %s: %s, %s%s%s%s\n", c->disks[i]->id, c->disks[i]->path,
                vm_disk_format_to_string(c->disks[i]->format),
-               c->disks[i]->readonly ? ", read-only" : "");
+               c->disks[i]->readonly ? ", read-only" : "",
+               c->disks[i]->onerror == VM_DISK_ONERROR_ENOSPC ? "" : ", onerror=",
+               c->disks[i]->onerror == VM_DISK_ONERROR_ENOSPC
+                   ? ""
+                   : vm_disk_onerror_to_string(c->disks[i]->onerror));
     for (size_t i = 0; i < c->n_nics; i++) {
         const struct vm_nic_config *n = c->nics[i];
         printf("net       %s: %s%s%s, %s\n", n->id, vm_nic_kind_to_string(n->kind),
@@ -118,6 +122,11 @@ static void print_vm(const struct vm_info *vm)
 
     printf("name      %s\nid        %s\nstate     %s\n", vm->name, vm->id,
            vm_state_to_string(vm->state));
+    if (vm->pause) {
+        g_autofree char *since = format_age(vm->pause->time_ns);
+        printf("paused    %s, %s: %s\n", since, vm_pause_reason_to_string(vm->pause->reason),
+               vm->pause->text);
+    }
     if (vm->end && !vm->has_pid)
         printf("ended     %s: %s\n", vm_end_reason_to_string(vm->end->reason), vm->end->text);
     printf("arch      %s\naccel     %s\ncpus      %u\nmemory    %s\nowner     %s\ncreated   %s\n",
@@ -207,6 +216,10 @@ static void print_stats(const struct vm_stats *s)
         printf("%-9s %" PRIu64 " reads (%s), %" PRIu64 " writes (%s), %" PRIu64
                " flushes, %" PRIu64 " errors\n",
                d->id, d->reads, in, d->writes, out, d->flushes, d->errors);
+        if (d->held)
+            printf("          %u requests wait until the VM is resumed\n", d->held);
+        if (d->state != DISK_STATE_OK)
+            printf("          %s: %s\n", disk_state_to_string(d->state), d->text ? d->text : "");
     }
     for (size_t i = 0; i < s->n_nics; i++) {
         const struct nic_stats *n = s->nics[i];

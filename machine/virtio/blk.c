@@ -7,7 +7,10 @@
  * turned the write cache off, every write is flushed before it completes.
  *
  * A request without room for its header or status breaks the device; any other that makes no sense
- * ends with IOERR or UNSUPP. Loop thread throughout.
+ * ends with IOERR or UNSUPP. What the host fails is told to the guest, or held where the VM's owner wants
+ * that (virtio_blk_options.failed): a held request is parked with the core, keeps its buffers, and is
+ * submitted once more as it was when the device is resumed. While one is held no other is begun.
+ * Loop thread throughout.
  */
 #include "machine/virtio/blk.h"
 
@@ -30,6 +33,10 @@ struct virtio_blk {
     char serial[VIRTIO_BLK_ID_BYTES]; /* ends with a zero only where it is shorter */
     bool write_through;               /* for the driver that runs now */
     bool stalled;                     /* buffers wait for the block layer */
+    bool (*failed)(void *opaque, const struct block_req *req, int error);
+    void *failed_opaque;
+    struct blk_request *held; /* in order of failure */
+    unsigned held_n;
 };
 
 struct blk_request {
@@ -39,6 +46,7 @@ struct blk_request {
     struct iovec *cut;           /* the buffer that the status byte was cut from, while IO runs */
     blk_range range[RANGES];     /* DISCARD and WRITE_ZEROES */
     unsigned ranges, next_range;
+    struct blk_request *next; /* held */
 };
 
 static struct virtio_blk *blk_of(struct virtio_device *dev)
@@ -67,6 +75,68 @@ static uint8_t status_of(int error)
     return error == -ENOTSUP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 }
 
+/* --- holding requests that the host failed ---------------------------------------------------- */
+
+/* Whether ERROR is the host's: what the guest asked wrongly is told to it whatever the policy is. */
+static bool is_hosts(int error)
+{
+    return error != -EINVAL && error != -EROFS && error != -ENOTSUP && error != -EPERM &&
+           error != -EAGAIN;
+}
+
+/* Keeps R for another try; false: its request is to be ended. */
+static bool hold(struct blk_request *r, int error)
+{
+    struct virtio_blk *blk = r->blk;
+    struct blk_request **at;
+
+    if (!blk->failed || !is_hosts(error) || !virtio_running(&blk->dev) ||
+        !blk->failed(blk->failed_opaque, &r->io, error) || !virtqueue_park(&r->element))
+        return false;
+    for (at = &blk->held; *at; at = &(*at)->next)
+        ;
+    r->next = NULL;
+    *at = r;
+    blk->held_n++;
+    return true;
+}
+
+/* Takes the held requests, or those of VQ, off the device's hands; returns them as a list. */
+static struct blk_request *take_held(struct virtio_blk *blk, const struct virtqueue *vq)
+{
+    struct blk_request *taken = NULL, **to = &taken;
+
+    for (struct blk_request **at = &blk->held; *at;) {
+        struct blk_request *r = *at;
+        if (vq && r->element.vq != vq) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        r->next = NULL;
+        *to = r;
+        to = &r->next;
+        blk->held_n--;
+        virtqueue_unpark(&r->element);
+    }
+    return taken;
+}
+
+static void drop_held(struct virtio_blk *blk, const struct virtqueue *vq)
+{
+    struct blk_request *next;
+
+    for (struct blk_request *r = take_held(blk, vq); r; r = next) {
+        next = r->next;
+        virtqueue_drop(&r->element);
+    }
+}
+
+unsigned virtio_blk_held(const struct virtio_device *dev)
+{
+    return container_of(dev, struct virtio_blk, dev)->held_n;
+}
+
 static void next_range(struct blk_request *r);
 
 static void io_done(struct block_req *io, int status)
@@ -79,6 +149,8 @@ static void io_done(struct block_req *io, int status)
         for (unsigned i = 0; i < blk->dev.n_queues; i++)
             virtqueue_kick(virtio_queue(&blk->dev, i));
     }
+    if (status < 0 && hold(r, status))
+        return;
     if (status == 0 && r->next_range < r->ranges && virtio_running(&blk->dev))
         next_range(r);
     else
@@ -243,6 +315,9 @@ static void blk_queue_notify(struct virtio_device *dev, struct virtqueue *vq)
     struct virtio_blk *blk = blk_of(dev);
     struct blk_request *r;
 
+    /* Whoever resumes the device has the queues notified anew. */
+    if (blk->held)
+        return;
     while (block_inflight(blk->block) < LIMIT_BLOCK_INFLIGHT) {
         r = virtqueue_pop(vq, sizeof(*r));
         if (!r)
@@ -271,12 +346,25 @@ static void blk_reset(struct virtio_device *dev, struct virtqueue *vq)
     const uint8_t wce = 1;
 
     /* Requests under way end by themselves; the core waits for them. */
+    drop_held(blk_of(dev), vq);
     if (!vq)
         virtio_config_set(dev, offsetof(struct virtio_blk_config, wce), &wce, 1);
 }
 
+/* Tries what was held once more. */
+static void blk_resume(struct virtio_device *dev)
+{
+    struct blk_request *next;
+
+    for (struct blk_request *r = take_held(blk_of(dev), NULL); r; r = next) {
+        next = r->next;
+        submit(r);
+    }
+}
+
 static void blk_free(struct virtio_device *dev)
 {
+    drop_held(blk_of(dev), NULL);
     virtio_device_fini(dev);
     g_free(blk_of(dev));
 }
@@ -289,6 +377,7 @@ static const struct virtio_ops blk_ops = {
     .queue_notify = blk_queue_notify,
     .config_written = blk_config_written,
     .reset = blk_reset,
+    .resume = blk_resume,
     .free = blk_free,
 };
 
@@ -340,6 +429,8 @@ struct virtio_device *virtio_blk_new(const struct virtio_env *env, struct block 
     for (unsigned i = 0; i < options->queues; i++)
         sizes[i] = QUEUE_SIZE;
     blk->block = block;
+    blk->failed = options->failed;
+    blk->failed_opaque = options->opaque;
     if (options->serial)
         memcpy(blk->serial, options->serial, strnlen(options->serial, sizeof(blk->serial)));
     virtio_device_init(&blk->dev, &blk_ops, env, blk_features(g, options->queues), options->queues,

@@ -299,9 +299,9 @@ void virtio__settled(struct virtio_device *dev)
         virtqueue__clear(vq);
         pthread_mutex_unlock(&dev->lock);
     }
-    if (likely(dev->in_flight))
+    if (likely(dev->in_flight > dev->parked))
         return;
-    if (dev->reset_waiting)
+    if (dev->reset_waiting && !dev->in_flight)
         end_reset(dev);
     /* Not told from here: whoever pushed the last element has an interrupt to raise yet. */
     if (dev->quiet_waiting)
@@ -376,7 +376,7 @@ static void catch_up(struct virtio_device *dev)
 /* The device's last act: who hears of it may free it. */
 static void tell_quiet(struct virtio_device *dev)
 {
-    if (!dev->quiet_waiting || dev->in_flight)
+    if (!dev->quiet_waiting || dev->in_flight > dev->parked)
         return;
     dev->quiet_waiting = false;
     dev->transport->quiet(dev->transport_opaque);

@@ -79,7 +79,8 @@ struct virtio_ops {
     void (*reset)(struct virtio_device *dev, struct virtqueue *vq);
     /*
      * Begin nothing new: elements held without work under way go back (virtqueue_unpop), all
-     * others get finished. Then resume; queues are notified anew after it. May be NULL.
+     * others get finished, but for what is parked. Then resume; queues are notified anew after it.
+     * May be NULL.
      */
     void (*quiesce)(struct virtio_device *dev);
     void (*resume)(struct virtio_device *dev);
@@ -134,6 +135,7 @@ struct virtio_device {
 
     /* The loop thread's: */
     uint32_t in_flight; /* elements out, all queues */
+    uint32_t parked;    /* of them, those that a standstill does not wait for */
     bool started;       /* ops->start was called, ops->reset not yet */
     bool reset_waiting; /* ends with the last element */
     bool quiescing;     /* no pops */
@@ -219,6 +221,14 @@ void virtqueue_push_many(struct virtqueue_element **elements, const uint32_t *wr
 
 /* Puts the element popped last back, as if it had not been popped; several go in reverse order. */
 void virtqueue_unpop(struct virtqueue_element *element);
+/*
+ * ELEMENT, with no work under way, stays with the device: quiesce no longer waits for it. False where
+ * its queue is being reset: then it is to be let go of. A device with parked elements is quiet but not
+ * idle (virtio_device_idle()), and its state cannot be saved.
+ */
+bool virtqueue_park(struct virtqueue_element *element);
+/* ELEMENT counts again, before work on it goes on, or before it is pushed or dropped. */
+void virtqueue_unpark(struct virtqueue_element *element);
 /* Frees an element without the driver hearing of it. In reset only. */
 void virtqueue_drop(struct virtqueue_element *element);
 

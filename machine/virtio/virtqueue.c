@@ -410,6 +410,23 @@ void virtqueue_unpop(struct virtqueue_element *element)
     element_free(element);
 }
 
+bool virtqueue_park(struct virtqueue_element *element)
+{
+    struct virtio_device *dev = element->vq->dev;
+
+    if (!dev->started || dev->reset_waiting || element->vq->reset_waiting)
+        return false;
+    dev->parked++;
+    virtio__settled(dev);
+    return true;
+}
+
+void virtqueue_unpark(struct virtqueue_element *element)
+{
+    g_assert(element->vq->dev->parked > 0);
+    element->vq->dev->parked--;
+}
+
 void virtqueue_drop(struct virtqueue_element *element)
 {
     element_free(element);

@@ -34,6 +34,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED = 77  # to meson
 DEFAULT_LIMIT_S = 60
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x10000000, 1 << 14, 1 << 18, 2
+LIBC = ctypes.CDLL(None, use_errno=True)
 # What a sanitizer or an assertion says; no program of a scenario may.
 CRASH = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing")
 
@@ -44,6 +46,26 @@ class Failure(Exception):
 
 class Skip(Exception):
     """What this machine lacks."""
+
+
+def check(result, what):
+    """The system refuses where it must (a container without rights): then there is nothing to test."""
+    if result != 0:
+        raise Skip(f"{what}: {os.strerror(ctypes.get_errno())}")
+
+
+def own_mounts():
+    """Mounts from here on are this process's and its children's alone. Needs no rights, but a process
+    without threads."""
+    uid, gid = os.getuid(), os.getgid()
+    if uid == 0:
+        check(LIBC.unshare(CLONE_NEWNS), "unshare")
+    else:
+        check(LIBC.unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare")
+        pathlib.Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+        pathlib.Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="utf-8")
+        pathlib.Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="utf-8")
+    check(LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount")
 
 
 def unescape(text):
@@ -201,6 +223,7 @@ class Scenario:
         self.deadline = time.monotonic() + DEFAULT_LIMIT_S * slower
         self.transcript, self.lock = [], threading.Lock()
         self.programs, self.daemons, self.clients, self.variables = {}, {}, {}, {"tmp": str(tmp)}
+        self.mounts = []
         self.status, self.output, self.errors, self.message = 0, "", "", None
         folders = [str(build / name) for name in ("vmctl", "daemon", "vm")]
         for name in ("run", "state", "config", "cache"):
@@ -286,6 +309,16 @@ class Scenario:
         with open(self.tmp / name, "wb") as image:
             image.truncate(int(size))
         self.variables[name] = str(self.tmp / name)
+
+    def do_small(self, name, size):
+        """small NAME BYTES: a file system of that size, its folder named ${NAME}; before anything is started"""
+        where = self.tmp / name
+        where.mkdir()
+        own_mounts()
+        check(LIBC.mount(b"small", os.fsencode(where), b"tmpfs", 0, f"size={int(size)}".encode()),
+              "mount")
+        self.mounts.append(where)
+        self.variables[name] = str(where)
 
     def do_initrd(self, name, *words):
         """initrd NAME [MODULE]... SCRIPT: make a guest's ramdisk (tools/mkinitrd), named ${NAME}"""
@@ -509,6 +542,8 @@ daemon NAME stop|kill: end it by SIGTERM (its status must be 0) or by SIGKILL"""
                     os.waitpid(pid, 0)
                 except ChildProcessError:
                     pass
+        for where in self.mounts:
+            LIBC.umount2(os.fsencode(where), MNT_DETACH)
 
 
 def children_of(parent):
@@ -566,7 +601,7 @@ def main(argv):
                         help="programs are this much slower (sanitizers): stretch the time")
     parser.add_argument("file", type=pathlib.Path)
     args = parser.parse_args(argv)
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Not below a long path: a unix socket's path has 107 bytes at most.
     tmp = pathlib.Path(tempfile.mkdtemp(prefix="vmd-scn-"))
     scenario, status, said = Scenario(args.build.resolve(), tmp, args.slower), 0, "passed"

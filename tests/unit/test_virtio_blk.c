@@ -1,4 +1,5 @@
-/* virtio-blk through a driver's eyes, over a raw image. The linker lets the test see each fdatasync(). */
+/* virtio-blk through a driver's eyes, over a raw image. The linker lets the test see each fdatasync(),
+ * and fail writes. */
 #include "machine/virtio/blk.h"
 #include "tests/unit/block_rig.h"
 #include "tests/unit/virtio_guest.h"
@@ -15,12 +16,42 @@ enum { DISK = 4 << 20, UNTOUCHED = 0xee, WCE = offsetof(struct virtio_blk_config
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 
-static unsigned syncs; /* atomic */
+ssize_t __real_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
+ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
+
+static unsigned syncs;   /* atomic */
+static int write_errors; /* atomic: what writes fail with; 0: they work */
+
+ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset)
+{
+    int error = __atomic_load_n(&write_errors, __ATOMIC_SEQ_CST);
+
+    if (error == 0)
+        return __real_pwritev64(fd, iov, n, offset);
+    errno = error;
+    return -1;
+}
 
 int __wrap_fdatasync(int fd)
 {
     __atomic_fetch_add(&syncs, 1, __ATOMIC_SEQ_CST);
     return __real_fdatasync(fd);
+}
+
+/* What the owner of a disk was told, and wants. */
+struct owner {
+    bool hold;
+    unsigned told;
+    int error;
+};
+
+static bool owner_failed(void *opaque, const struct block_req *req, int error)
+{
+    struct owner *o = opaque;
+
+    o->told++;
+    o->error = error;
+    return o->hold;
 }
 
 /* A guest with a disk. */
@@ -29,21 +60,29 @@ struct setup {
     struct guest g;
     struct driver d;
     struct block *block;
+    struct virtio_device *dev; /* the bus's */
     char *path;
+    struct owner owner;
     gpa_t header, status, data; /* 16, 1 and 64 KiB */
 };
 
 static void setup_open(struct setup *s, bool readonly, unsigned queues)
 {
-    struct virtio_blk_options options = {"serial-0123456789abcdef", queues};
+    struct virtio_blk_options options = {.serial = "serial-0123456789abcdef",
+                                         .queues = queues,
+                                         .failed = owner_failed,
+                                         .opaque = &s->owner};
 
+    s->owner = (struct owner){.hold = true};
+    __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
     rig_open(&s->rig);
     s->path = rig_file(&s->rig, "disk", DISK);
     guest_init(&s->g, false);
     struct virtio_env env = guest_env(&s->g);
     s->block = block_open(s->path, BLOCK_FORMAT_RAW, readonly, env.loop, NULL);
     ck_assert_ptr_nonnull(s->block);
-    driver_attach(&s->d, &s->g, virtio_blk_new(&env, s->block, &options), 1);
+    s->dev = virtio_blk_new(&env, s->block, &options);
+    driver_attach(&s->d, &s->g, s->dev, 1);
     s->header = guest_alloc(&s->g, 64, false);
     s->status = guest_alloc(&s->g, 1, false);
     s->data = guest_alloc(&s->g, 65536, true);
@@ -380,6 +419,168 @@ START_TEST(interrupted)
 }
 END_TEST
 
+/* --- the host's errors ---------------------------------------------------------------------- */
+
+static void mark(void *opaque)
+{
+    *(bool *)opaque = true;
+}
+
+static void stand_still(struct setup *s)
+{
+    bool quiet = false;
+
+    pci_host_quiesce(s->g.host, mark, &quiet);
+    guest_wait(&s->g, quiet);
+}
+
+/* Makes N writes of the byte FILL available, and has the device look. */
+static void begin_writes(struct setup *s, unsigned n, uint8_t fill)
+{
+    memset(bytes(s, s->data), fill, 65536);
+    put_header(s, VIRTIO_BLK_T_OUT, 0);
+    for (unsigned i = 0; i < n; i++) {
+        struct piece p[] = {{s->header, 16, false}, {s->data, 65536, false}, {s->status, 1, true}};
+        driver_add(&s->d, 0, p, 3);
+    }
+    driver_kick(&s->d, 0);
+}
+
+static uint8_t first_byte(struct setup *s)
+{
+    *bytes(s, s->data) = 0;
+    ck_assert_uint_eq(request(s, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+    return *bytes(s, s->data);
+}
+
+/* What is held survives standstills, is tried again after each, and is done when the host lets it. */
+START_TEST(held)
+{
+    struct setup s;
+
+    setup_open(&s, false, 1);
+    struct virtio_device *dev = s.dev;
+    driver_start(&s.d, ALL_FEATURES, 1);
+    __atomic_store_n(&write_errors, ENOSPC, __ATOMIC_SEQ_CST);
+    begin_writes(&s, 3, 0x77);
+    for (unsigned round = 1; round <= 3; round++) {
+        guest_wait(&s.g, virtio_blk_held(dev) == 3);
+        ck_assert_int_eq(s.owner.error, -ENOSPC);
+        ck_assert_uint_ge(s.owner.told, 3 * round);
+        stand_still(&s);
+        ck_assert(!virtio_device_idle(dev));
+        ck_assert(!driver_used(&s.d, 0, NULL, NULL));
+        ck_assert_uint_eq(*bytes(&s, s.status), UNTOUCHED);
+        if (round == 3)
+            __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
+        pci_host_resume(s.g.host);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    ck_assert_uint_eq(*bytes(&s, s.status), VIRTIO_BLK_S_OK);
+    ck_assert_uint_eq(virtio_blk_held(dev), 0);
+    ck_assert_uint_eq(first_byte(&s), 0x77);
+    setup_close(&s);
+}
+END_TEST
+
+/* Requests that came later than a held one wait for it. */
+START_TEST(held_stops_the_rest)
+{
+    struct setup s;
+
+    setup_open(&s, false, 1);
+    driver_start(&s.d, ALL_FEATURES, 1);
+    __atomic_store_n(&write_errors, ENOSPC, __ATOMIC_SEQ_CST);
+    begin_writes(&s, 1, 0x11);
+    guest_wait(&s.g, virtio_blk_held(s.dev) == 1);
+    __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
+    begin_writes(&s, 1, 0x22);
+    guest_poll(&s.g);
+    guest_poll(&s.g);
+    ck_assert(!driver_used(&s.d, 0, NULL, NULL));
+    stand_still(&s);
+    pci_host_resume(s.g.host);
+    guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    setup_close(&s);
+}
+END_TEST
+
+/* Whoever resets the device, a driver or the machine, has let go of what is held. */
+START_TEST(held_and_reset)
+{
+    struct setup s;
+
+    setup_open(&s, false, 1);
+    for (unsigned round = 0; round < 2; round++) {
+        driver_start(&s.d, ALL_FEATURES, 1);
+        __atomic_store_n(&write_errors, ENOSPC, __ATOMIC_SEQ_CST);
+        begin_writes(&s, 2, 0x77);
+        guest_wait(&s.g, virtio_blk_held(s.dev) == 2);
+        if (round)
+            stand_still(&s);
+        if (round)
+            pci_host_reset(s.g.host);
+        else
+            driver_reset(&s.d);
+        ck_assert_uint_eq(virtio_blk_held(s.dev), 0);
+        ck_assert(virtio_device_idle(s.dev));
+        __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
+        if (round)
+            pci_host_resume(s.g.host);
+    }
+    setup_close(&s);
+}
+END_TEST
+
+/* A machine may end while a disk holds requests. */
+START_TEST(held_at_the_end)
+{
+    struct setup s;
+
+    setup_open(&s, false, 1);
+    driver_start(&s.d, ALL_FEATURES, 1);
+    __atomic_store_n(&write_errors, ENOSPC, __ATOMIC_SEQ_CST);
+    begin_writes(&s, 2, 0x77);
+    guest_wait(&s.g, virtio_blk_held(s.dev) == 2);
+    setup_close(&s);
+}
+END_TEST
+
+/* Errors, who is told, and what the guest gets. */
+static const struct {
+    const char *name;
+    int error;
+    bool hold;
+    uint32_t type;
+    uint64_t sector;
+    unsigned told;
+    uint8_t status;
+} errors[] = {
+    {"not held", ENOSPC, false, VIRTIO_BLK_T_OUT, 0, 1, VIRTIO_BLK_S_IOERR},
+    {"another error", EIO, false, VIRTIO_BLK_T_OUT, 0, 1, VIRTIO_BLK_S_IOERR},
+    {"the guest's own", EIO, true, VIRTIO_BLK_T_OUT, DISK / 512, 0, VIRTIO_BLK_S_IOERR},
+    {"reading works", EIO, true, VIRTIO_BLK_T_IN, 0, 0, VIRTIO_BLK_S_OK},
+};
+
+START_TEST(error_rows)
+{
+    struct setup s;
+
+    setup_open(&s, false, 1);
+    s.owner.hold = errors[_i].hold;
+    driver_start(&s.d, ALL_FEATURES, 1);
+    __atomic_store_n(&write_errors, errors[_i].error, __ATOMIC_SEQ_CST);
+    uint8_t got = request(&s, errors[_i].type, errors[_i].sector, 512);
+    ck_assert_msg(got == errors[_i].status, "%s: status %u", errors[_i].name, got);
+    ck_assert_msg(s.owner.told == errors[_i].told, "%s: told %u times", errors[_i].name,
+                  s.owner.told);
+    __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
+    setup_close(&s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("virtio_blk");
@@ -395,6 +596,11 @@ int main(void)
     tcase_add_loop_test(tc, cache_rows, 0, G_N_ELEMENTS(caches));
     tcase_add_test(tc, more_than_fits);
     tcase_add_test(tc, interrupted);
+    tcase_add_test(tc, held);
+    tcase_add_test(tc, held_stops_the_rest);
+    tcase_add_test(tc, held_and_reset);
+    tcase_add_test(tc, held_at_the_end);
+    tcase_add_loop_test(tc, error_rows, 0, G_N_ELEMENTS(errors));
     suite_add_tcase(s, tc);
     return unit_run(s);
 }

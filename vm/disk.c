@@ -1,0 +1,206 @@
+/* A disk's image and frontend, its policy for errors of the host, and its counters. See disk.h. */
+#include "vm/disk.h"
+
+#include "machine/block/block.h"
+#include "machine/virtio/blk.h"
+
+#include <errno.h>
+
+enum { TELL_S = 10 }; /* the same error is told again after this time */
+
+struct disk {
+    const struct vm_disk_config *config;
+    struct virtio_env env;
+    unsigned cpus;
+    struct block *block;
+    struct virtio_device *frontend; /* the machine's; NULL before it is made */
+    char *text;
+    disk_failed_fn failed;
+    void *opaque;
+    char *error;     /* the latest of the host's; NULL: none yet */
+    int told;        /* the error that was told last */
+    int64_t told_us; /* and when, in monotonic time */
+    bool damage_told;
+    void (*closed)(void *opaque, const char *warning);
+    void *closed_opaque;
+};
+
+struct operation {
+    enum disk_operation as;
+    const char *doing;
+};
+
+static const struct operation operations[] = {
+    [BLOCK_READ] = {DISK_OPERATION_READ, "reading"},
+    [BLOCK_WRITE] = {DISK_OPERATION_WRITE, "writing"},
+    [BLOCK_FLUSH] = {DISK_OPERATION_FLUSH, "flushing"},
+    [BLOCK_DISCARD] = {DISK_OPERATION_DISCARD, "discarding part of"},
+    [BLOCK_WRITE_ZEROES] = {DISK_OPERATION_WRITE_ZEROES, "writing zeroes to"},
+};
+
+/* --- errors of the host ----------------------------------------------------------------------- */
+
+static bool is_full(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
+}
+
+static bool is_held(const struct disk *d, int error)
+{
+    switch (d->config->onerror) {
+    case VM_DISK_ONERROR_PAUSE:
+        return true;
+    case VM_DISK_ONERROR_ENOSPC:
+        return is_full(error);
+    case VM_DISK_ONERROR_REPORT:
+        break;
+    }
+    return false;
+}
+
+/* Whether an event is due: for what is new, for a pause, and every now and then. */
+static bool take_tell(struct disk *d, int error, bool held)
+{
+    int64_t now = g_get_monotonic_time();
+    bool damaged = block_fault(d->block) != NULL;
+
+    if (!held && error == d->told && damaged == d->damage_told &&
+        now - d->told_us < TELL_S * G_USEC_PER_SEC)
+        return false;
+    d->told = error;
+    d->told_us = now;
+    d->damage_told = damaged;
+    return true;
+}
+
+static uint64_t errors_of(const struct disk *d)
+{
+    struct block_stats b;
+    uint64_t sum = 0;
+
+    block_stats(d->block, &b);
+    for (unsigned k = 0; k < BLOCK_KINDS; k++)
+        sum += b.kind[k].errors;
+    return sum;
+}
+
+static bool on_failed(void *opaque, const struct block_req *req, int error)
+{
+    struct disk *d = opaque;
+    const struct operation *op = &operations[req->kind];
+    const char *fault = block_fault(d->block);
+    bool held = is_held(d, error);
+
+    g_free(d->error);
+    d->error = fault ? g_strdup(fault)
+                     : g_strdup_printf("%s %s failed: %s", op->doing, d->config->path,
+                                       g_strerror(-error));
+    const struct disk_failure failure = {
+        .event = {.disk = d->config->id,
+                  .operation = op->as,
+                  .held = held,
+                  .errors = errors_of(d),
+                  .text = d->error},
+        .tell = take_tell(d, error, held),
+        .pause = is_full(error) ? VM_PAUSE_REASON_DISK_FULL : VM_PAUSE_REASON_DISK_ERROR,
+    };
+    d->failed(d->opaque, &failure);
+    return held;
+}
+
+/* --- making and ending ------------------------------------------------------------------------ */
+
+struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
+                      unsigned cpus, disk_failed_fn failed, void *opaque, GError **err)
+{
+    static const enum block_format formats[] = {
+        [VM_DISK_FORMAT_AUTO] = BLOCK_FORMAT_AUTO,
+        [VM_DISK_FORMAT_RAW] = BLOCK_FORMAT_RAW,
+        [VM_DISK_FORMAT_QCOW2] = BLOCK_FORMAT_QCOW2,
+    };
+    struct block *block =
+        block_open(config->path, formats[config->format], config->readonly, env->loop, err);
+
+    if (!block) {
+        g_prefix_error(err, "disk %s: ", config->id);
+        return NULL;
+    }
+    struct disk *d = g_new0(struct disk, 1);
+    g_autofree char *size = size_format(block_geometry(block)->size);
+    d->config = config;
+    d->env = *env;
+    d->cpus = cpus;
+    d->block = block;
+    d->failed = failed;
+    d->opaque = opaque;
+    d->text = g_strdup_printf("%s, %s, %s%s", config->path, block_format_name(block_format(block)),
+                              size, config->readonly ? ", read-only" : "");
+    return d;
+}
+
+struct virtio_device *disk_frontend(struct disk *d)
+{
+    const struct virtio_blk_options options = {
+        .serial = d->config->serial ? d->config->serial : d->config->id,
+        .queues = d->cpus,
+        .failed = on_failed,
+        .opaque = d,
+    };
+
+    g_assert(!d->frontend);
+    d->frontend = virtio_blk_new(&d->env, d->block, &options);
+    return d->frontend;
+}
+
+const char *disk_text(const struct disk *d)
+{
+    return d->text;
+}
+
+static void on_closed(void *opaque, int status)
+{
+    struct disk *d = opaque;
+    g_autofree char *warning =
+        status < 0 ? g_strdup_printf("disk %s: %s could not be flushed at its end: %s",
+                                     d->config->id, d->config->path, g_strerror(-status))
+                   : NULL;
+
+    d->closed(d->closed_opaque, warning);
+    g_free(d->text);
+    g_free(d->error);
+    g_free(d);
+}
+
+void disk_close(struct disk *d, void (*closed)(void *opaque, const char *warning), void *opaque)
+{
+    d->closed = closed;
+    d->closed_opaque = opaque;
+    block_close(d->block, on_closed, d);
+}
+
+/* --- what can be asked ------------------------------------------------------------------------ */
+
+struct disk_stats *disk_stats_of(const struct disk *d)
+{
+    struct disk_stats *s = disk_stats_new();
+    const char *fault = block_fault(d->block), *text = fault ? fault : d->error;
+    struct block_stats b;
+
+    block_stats(d->block, &b);
+    s->id = g_strdup(d->config->id);
+    s->reads = b.kind[BLOCK_READ].requests;
+    s->writes = b.kind[BLOCK_WRITE].requests + b.kind[BLOCK_WRITE_ZEROES].requests;
+    s->flushes = b.kind[BLOCK_FLUSH].requests;
+    s->discards = b.kind[BLOCK_DISCARD].requests;
+    s->read_bytes = b.kind[BLOCK_READ].bytes;
+    s->write_bytes = b.kind[BLOCK_WRITE].bytes + b.kind[BLOCK_WRITE_ZEROES].bytes;
+    s->errors = errors_of(d);
+    s->inflight = block_inflight(d->block);
+    s->held = d->frontend ? virtio_blk_held(d->frontend) : 0;
+    s->state = fault      ? DISK_STATE_DAMAGED
+               : s->held  ? DISK_STATE_HELD
+               : d->error ? DISK_STATE_FAILED
+                          : DISK_STATE_OK;
+    s->text = text ? g_strndup(text, LONG_TEXT_MAX) : NULL;
+    return s;
+}

@@ -1,0 +1,41 @@
+/*
+ * vm/disk: one disk of a VM: its image, its virtio frontend, and what becomes of the host's errors.
+ * Loop thread only.
+ */
+#ifndef VM_DISK_H
+#define VM_DISK_H
+
+#include "machine/virtio/virtio.h"
+#include "proto/schema/types.h"
+#include "proto/schema/vmi.h"
+
+struct disk;
+
+/* The host failed a request. All is borrowed. */
+struct disk_failure {
+    struct vmi_disk_error_event event;
+    bool tell;                  /* worth an event: not the same as told a moment ago */
+    enum vm_pause_reason pause; /* where event.held: why the VM is to be paused */
+};
+
+/* Told from within the disk, once for each request that failed. Where it is held the VM is to be
+ * paused; a resume tries it once more. */
+typedef void (*disk_failed_fn)(void *opaque, const struct disk_failure *failure);
+
+/* Opens the image of CONFIG, kept by reference, for a machine with CPUS vCPUs. NULL with an error. */
+struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
+                      unsigned cpus, disk_failed_fn failed, void *opaque, GError **err);
+
+/* The frontend: made once, the caller's, freed before disk_close(). */
+struct virtio_device *disk_frontend(struct disk *disk);
+
+/* Which image, in which format, of what size. */
+const char *disk_text(const struct disk *disk);
+
+/* Flushes, closes and frees; then CLOSED with WARNING for the VM's owner, or NULL. */
+void disk_close(struct disk *disk, void (*closed)(void *opaque, const char *warning), void *opaque);
+
+/* Counters and state; the caller's. */
+struct disk_stats *disk_stats_of(const struct disk *disk);
+
+#endif
