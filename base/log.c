@@ -29,6 +29,14 @@ void log_init(const char *program)
     }
 }
 
+void log_prefix(enum log_level level, char *out, size_t n)
+{
+    if (front.journal)
+        g_snprintf(out, n, "<%d>", level);
+    else
+        g_snprintf(out, n, "%s: ", front.program);
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
     va_list ap;
@@ -39,8 +47,9 @@ void log_write(enum log_level level, const char *fmt, ...)
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     g_strdelimit(text, "\n\r", ' ');
-    g_autofree char *line = front.journal ? g_strdup_printf("<%d>%s\n", level, text)
-                                          : g_strdup_printf("%s: %s\n", front.program, text);
+    char prefix[64];
+    log_prefix(level, prefix, sizeof(prefix));
+    g_autofree char *line = g_strdup_printf("%s%s\n", prefix, text);
     if (write(STDERR_FILENO, line, strlen(line)) < 0) {
         /* Nowhere is left to say it. */
     }

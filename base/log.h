@@ -17,6 +17,10 @@ void log_init(const char *program);
 
 void log_write(enum log_level level, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* What a line of LEVEL begins with, as "vmd: " or "<4>", into OUT of N bytes: for signal handlers, which
+ * must write lines of their own. */
+void log_prefix(enum log_level level, char *out, size_t n);
+
 #define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)

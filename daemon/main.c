@@ -4,6 +4,7 @@
  * It stops by SIGTERM, SIGINT or system.shutdown, and VMs go on without it.
  */
 #include "base/log.h"
+#include "daemon/confine.h"
 #include "daemon/daemon.h"
 #include "daemon/methods.h"
 #include "daemon/registry.h"
@@ -14,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
@@ -227,9 +227,9 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     umask(0077);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     uv_loop_init(&p.loop);
-    ok = paths_init(&p.daemon.paths, options.system, options.store, options.runtime,
+    ok = daemon_confine(&err) &&
+         paths_init(&p.daemon.paths, options.system, options.store, options.runtime,
                     options.socket, &err) &&
          open_all(&p, &err);
     if (ok)

@@ -217,6 +217,23 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
     return d;
 }
 
+/* --- files ------------------------------------------------------------------------------------ */
+
+bool devices_files(const struct vm_config *config, struct sandbox_files *files, GError **err)
+{
+    for (size_t i = 0; i < config->n_disks; i++) {
+        if (!disk_files(config->disks[i], files, err))
+            return false;
+    }
+    for (size_t i = 0; i < config->n_nics; i++) {
+        if (config->nics[i]->kind == VM_NIC_KIND_USER)
+            sandbox_files_add_resolver(files);
+        else if (config->nics[i]->kind == VM_NIC_KIND_TAP)
+            sandbox_files_add(files, "/dev/net/tun", SANDBOX_CHANGE);
+    }
+    return true;
+}
+
 /* --- freeing ---------------------------------------------------------------------------------- */
 
 static void part_closed(struct devices *d)

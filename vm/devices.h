@@ -12,6 +12,7 @@
 #include "vm/console.h"
 #include "vm/disk.h"
 #include "vm/machine.h"
+#include "vm/sandbox.h"
 
 struct devices;
 
@@ -26,6 +27,12 @@ struct devices_env {
     disk_failed_fn disk_failed; /* NULL: nobody wants to know */
     void *opaque;
 };
+
+/*
+ * Adds to FILES what the devices of CONFIG will open, images behind others too. Opens and closes the
+ * disks for it, so that most of what is wrong with them is said here. Starts no thread.
+ */
+bool devices_files(const struct vm_config *config, struct sandbox_files *files, GError **err);
 
 /* Makes and plugs all of CONFIG's devices. NULL with ERR naming the one that cannot be had. */
 struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,

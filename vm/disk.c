@@ -110,16 +110,37 @@ static bool on_failed(void *opaque, const struct block_req *req, int error)
 
 /* --- making and ending ------------------------------------------------------------------------ */
 
-struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
-                      unsigned cpus, disk_failed_fn failed, void *opaque, GError **err)
+static enum block_format format_of(const struct vm_disk_config *config)
 {
     static const enum block_format formats[] = {
         [VM_DISK_FORMAT_AUTO] = BLOCK_FORMAT_AUTO,
         [VM_DISK_FORMAT_RAW] = BLOCK_FORMAT_RAW,
         [VM_DISK_FORMAT_QCOW2] = BLOCK_FORMAT_QCOW2,
     };
+
+    return formats[config->format];
+}
+
+bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files, GError **err)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+
+    if (!block_files(config->path, format_of(config), config->readonly, paths, err)) {
+        g_prefix_error(err, "disk %s: ", config->id);
+        return false;
+    }
+    /* Only the first is ever written. */
+    for (guint n = 0; n < paths->len; n++)
+        sandbox_files_add(files, g_ptr_array_index(paths, n),
+                          n || config->readonly ? SANDBOX_READ : SANDBOX_CHANGE);
+    return true;
+}
+
+struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
+                      unsigned cpus, disk_failed_fn failed, void *opaque, GError **err)
+{
     struct block *block =
-        block_open(config->path, formats[config->format], config->readonly, env->loop, err);
+        block_open(config->path, format_of(config), config->readonly, env->loop, err);
 
     if (!block) {
         g_prefix_error(err, "disk %s: ", config->id);

@@ -8,6 +8,7 @@
 #include "machine/virtio/virtio.h"
 #include "proto/schema/types.h"
 #include "proto/schema/vmi.h"
+#include "vm/sandbox.h"
 
 struct disk;
 
@@ -21,6 +22,9 @@ struct disk_failure {
 /* Told from within the disk, once for each request that failed. Where it is held the VM is to be
  * paused; a resume tries it once more. */
 typedef void (*disk_failed_fn)(void *opaque, const struct disk_failure *failure);
+
+/* Adds to FILES what disk_new() will open. Opens and closes the image for it. */
+bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files, GError **err);
 
 /* Opens the image of CONFIG, kept by reference, for a machine with CPUS vCPUs. NULL with an error. */
 struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,

@@ -46,6 +46,7 @@ struct machine {
     struct panic_watch panic;
     struct sysrq *sysrq;
     int files[3]; /* kernel, initrd, firmware: kept open for resets */
+    int statm;    /* /proc/self/statm: once the process is confined, /proc is out of reach */
 
     bool started;  /* has run */
     bool running;  /* vCPUs may run, but for an operation under way */
@@ -396,6 +397,7 @@ struct machine *machine_new(uv_loop_t *loop, const struct vm_config *config, enu
     m->wake->data = m;
     for (unsigned i = 0; i < G_N_ELEMENTS(m->files); i++)
         m->files[i] = -1;
+    m->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     m->sysrq = sysrq_new(loop, &sysrq_ops, m);
     m->mem = mem_map_new();
     m->clock = vm_clock_new(0);
@@ -664,6 +666,8 @@ static void free_rest(struct machine *m)
         if (m->files[i] >= 0)
             close(m->files[i]);
     }
+    if (m->statm >= 0)
+        close(m->statm);
     vm_end_free(m->end);
     forget_pause(m);
     pthread_mutex_destroy(&m->request_lock);
@@ -754,16 +758,15 @@ struct vcpus *machine_vcpus(struct machine *m)
 }
 
 /* Bytes of host memory that this process holds. */
-static uint64_t resident_bytes(void)
+static uint64_t resident_bytes(const struct machine *m)
 {
-    g_autofree char *text = NULL;
+    char text[128] = "";
     uint64_t pages = 0;
+    ssize_t n = pread(m->statm, text, sizeof(text) - 1, 0);
+    const char *second = n > 0 ? strchr(text, ' ') : NULL;
 
-    if (g_file_get_contents("/proc/self/statm", &text, NULL, NULL)) {
-        const char *second = strchr(text, ' ');
-        if (second)
-            pages = g_ascii_strtoull(second, NULL, 10);
-    }
+    if (second)
+        pages = g_ascii_strtoull(second, NULL, 10);
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
@@ -796,7 +799,7 @@ struct vm_stats *machine_stats(struct machine *m)
     s->guest_ns = vm_clock_now(m->clock);
     s->cpu_ns = monotonic_ns(CLOCK_PROCESS_CPUTIME_ID);
     s->memory_bytes = m->config->memory;
-    s->resident_bytes = resident_bytes();
+    s->resident_bytes = resident_bytes(m);
     s->vcpus = g_new0(struct vcpu_stats *, m->config->cpus);
     for (unsigned i = 0; i < m->config->cpus; i++)
         s->vcpus[s->n_vcpus++] = vcpu_row(m, i);

@@ -12,6 +12,7 @@
 #include "proto/consolelog.h"
 #include "proto/jsonrpc/json.h"
 #include "proto/vmipc/vmipc.h"
+#include "vm/devices.h"
 #include "vm/machine.h"
 #include "vm/sandbox.h"
 #include "vm/stats.h"
@@ -233,21 +234,30 @@ static int take_file(void *opaque, const char *name)
     return vmipc_server_take_fd(p->server, name);
 }
 
-/* From here on this process can change only the files of its VM. */
+/* From here on this process opens only the files of its VM. */
 static bool confine(struct process *p, GError **err)
 {
     const struct vm_config *c = p->start->config;
-    g_autoptr(GPtrArray) paths = g_ptr_array_new();
+    struct sandbox_files *files = sandbox_files_new();
 
-    g_ptr_array_add(paths, p->start->runtime_dir);
-    g_ptr_array_add(paths, p->log_dir);
-    g_ptr_array_add(paths, (char *)"/dev/kvm");
-    g_ptr_array_add(paths, (char *)"/dev/null");
-    for (size_t i = 0; i < c->n_disks; i++) {
-        if (!c->disks[i]->readonly)
-            g_ptr_array_add(paths, c->disks[i]->path);
-    }
-    return sandbox_confine_writes((const char *const *)paths->pdata, paths->len, err);
+    sandbox_files_add(files, p->start->runtime_dir, SANDBOX_FOLDER);
+    sandbox_files_add(files, p->log_dir, SANDBOX_FOLDER);
+    sandbox_files_add(files, c->kernel, SANDBOX_READ);
+    sandbox_files_add(files, c->initrd, SANDBOX_READ);
+    sandbox_files_add(files, c->firmware, SANDBOX_READ);
+    sandbox_files_add(files, "/proc/self/statm", SANDBOX_READ);
+    bool ok = devices_files(c, files, err) && sandbox_confine_files(files, err);
+    sandbox_files_free(files);
+    return ok;
+}
+
+static bool has_user_net(const struct vm_config *c)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < c->n_nics; i++)
+        has |= c->nics[i]->kind == VM_NIC_KIND_USER;
+    return has;
 }
 
 static bool start_machine(struct process *p, GError **err)
@@ -259,7 +269,8 @@ static bool start_machine(struct process *p, GError **err)
     if (!confine(p, err))
         return false;
     p->machine = machine_new(p->loop, s->config, s->accel, p->log_dir, &files, &machine_ops, p, err);
-    if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err))
+    if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err) ||
+        !sandbox_run(has_user_net(s->config), err))
         return false;
     return s->paused || machine_resume(p->machine, err);
 }

@@ -1,134 +1,200 @@
-/* No-new-privileges, a list of system calls, Landlock. See sandbox.h. */
+/* The lists of a VM process. See sandbox.h. */
 #include "vm/sandbox.h"
 
+#include "base/confine.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/landlock.h>
-#include <seccomp.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/socket.h>
 
-/* Names the kernel does not know here are passed over; the others fail with EPERM. */
-static const char *const allowed[] = {
-    /* files and descriptors */
-    "read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2",
-    "pwritev2", "open", "openat", "openat2", "close", "close_range", "dup", "dup2", "dup3", "pipe",
-    "pipe2", "lseek", "fstat", "stat", "lstat", "newfstatat", "statx", "fstatfs", "statfs", "access",
-    "faccessat", "faccessat2", "readlink", "readlinkat", "getdents64", "getcwd", "fcntl", "flock",
-    "ftruncate", "truncate", "fallocate", "fsync", "fdatasync", "sync_file_range", "fadvise64",
-    "copy_file_range", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat",
-    "umask", "fchmod", "chmod", "fchmodat", "utimensat", "ioctl", "splice", "sendfile",
-    /* memory */
-    "mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "msync", "mlock", "munlock",
-    "memfd_create", "membarrier", "pkey_mprotect", "mincore",
-    /* threads, time and signals */
-    "clone", "clone3", "exit", "exit_group", "futex", "futex_waitv", "set_robust_list",
-    "get_robust_list", "rseq", "set_tid_address", "gettid", "getpid", "getppid", "getuid", "geteuid",
-    "getgid", "getegid", "getgroups", "tgkill", "tkill", "kill", "rt_sigaction", "rt_sigprocmask",
-    "rt_sigreturn", "rt_sigtimedwait", "rt_sigsuspend", "rt_sigpending", "sigaltstack",
-    "restart_syscall", "sched_yield", "sched_getaffinity", "sched_setaffinity",
-    "sched_getparam", "sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min",
-    "sched_setscheduler", "getpriority", "setpriority", "nanosleep",
-    "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "time", "timer_create",
-    "timer_settime", "timer_gettime", "timer_getoverrun", "timer_delete", "timerfd_create",
-    "timerfd_settime", "timerfd_gettime", "getitimer", "setitimer", "alarm", "getrusage", "times",
-    "prctl", "arch_prctl", "prlimit64", "getrlimit", "sysinfo", "uname", "getrandom", "getcpu",
-    /* the loop and sockets */
-    "poll", "ppoll", "select", "pselect6", "epoll_create1", "epoll_create", "epoll_ctl",
-    "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "eventfd", "signalfd4",
-    "io_uring_setup", "io_uring_enter", "io_uring_register", "socket", "socketpair", "bind",
-    "listen", "accept", "accept4", "connect", "getsockname", "getpeername", "getsockopt",
-    "setsockopt", "shutdown", "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg",
-    /* giving up more */
-    "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp",
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    /* the leak check of a sanitizer forks a tracer */
-    "personality", "ptrace", "wait4", "process_vm_readv",
+/* Until the machine is built; from then on; and with user networking. */
+enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2 };
+
+#define ALWAYS (START | RUN)
+
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
+#define NEW_FLAGS                                                                                  \
+    (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
+     CLONE_NEWNET)
+#define SOCKET_TYPE 0xf /* without SOCK_CLOEXEC and its like */
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41 /* the C library names its mappings */
 #endif
+
+/* Memory is writable or executable, never both. */
+#define MEMORY(call)                                                                               \
+    {call, ALWAYS, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_WRITE | PROT_EXEC, 0)}},                   \
+        {call, ALWAYS, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_WRITE | PROT_EXEC, PROT_WRITE)}},      \
+        {call, ALWAYS, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_WRITE | PROT_EXEC, PROT_EXEC)}}
+
+#define IOCTL(phases, request) {"ioctl", phases, CONFINE_ALLOW, {CONFINE_INT(1, request)}}
+#define PRCTL(phases, option)  {"prctl", phases, CONFINE_ALLOW, {CONFINE_INT(0, option)}}
+#define SOCKET(phases, family, type)                                                               \
+    {"socket", phases, CONFINE_ALLOW, {CONFINE_INT(0, family), CONFINE_BITS(1, SOCKET_TYPE, type)}}
+
+static const struct confine_rule rules[] = {
+    /* Files. Landlock says which; modes, owners and links of files are nobody's business here. */
+    {"read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 open openat close "
+     "close_range dup dup2 dup3 pipe pipe2 lseek fstat stat lstat newfstatat statx fstatfs statfs "
+     "access faccessat faccessat2 readlink readlinkat getdents64 getcwd fcntl ftruncate fallocate "
+     "fsync fdatasync sync_file_range fadvise64 rename renameat renameat2 unlink unlinkat umask "
+     "fchmod",
+     ALWAYS},
+    {"chmod fchmodat mkdir mkdirat", START},
+    IOCTL(ALWAYS, FIONBIO),
+    IOCTL(ALWAYS, FIONREAD),
+    IOCTL(ALWAYS, FIOCLEX),
+    IOCTL(ALWAYS, BLKDISCARD),
+    IOCTL(ALWAYS, BLKGETSIZE64),
+    IOCTL(START, BLKPBSZGET),
+    {"ioctl", ALWAYS, ENOTTY, {CONFINE_INT(1, TCGETS)}}, /* stdio asks whether it is a terminal */
+
+    /* Memory. */
+    MEMORY("mmap"),
+    MEMORY("mprotect"),
+    {"munmap mremap madvise brk msync mlock munlock memfd_create membarrier mincore", ALWAYS},
+
+    /* Threads, and no processes: see base/confine.h for what is refused in silence. */
+    {"clone", ALWAYS, CONFINE_ALLOW, {CONFINE_BITS(0, THREAD_FLAGS | NEW_FLAGS, THREAD_FLAGS)}},
+    {"clone", ALWAYS, EPERM, {CONFINE_BITS(0, CLONE_THREAD, 0)}},
+    {"fork vfork", ALWAYS, EPERM},
+    {"clone3 io_uring_setup", ALWAYS, ENOSYS},
+    {"exit exit_group futex futex_waitv set_robust_list get_robust_list rseq set_tid_address gettid "
+     "getpid getppid getuid geteuid getgid getegid getgroups sched_yield sched_getparam "
+     "sched_getscheduler sched_get_priority_max sched_get_priority_min getpriority getrusage times "
+     "sysinfo uname getrandom getcpu getrlimit sched_getaffinity",
+     ALWAYS},
+    {"sched_setaffinity sched_setscheduler", ALWAYS, CONFINE_ALLOW, {CONFINE_INT(0, 0)}},
+    {"prlimit64", ALWAYS, CONFINE_ALLOW, {CONFINE_INT(0, 0)}},
+    {"prlimit64", ALWAYS, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
+    PRCTL(ALWAYS, PR_SET_NAME),
+    PRCTL(ALWAYS, PR_GET_NAME),
+    {"prctl", ALWAYS, EINVAL, {CONFINE_INT(0, PR_SET_VMA)}},
+    PRCTL(START, PR_SET_NO_NEW_PRIVS),
+    PRCTL(START, PR_SET_SECCOMP),
+    PRCTL(START, PR_GET_SECCOMP),
+    {"setrlimit seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self", START},
+
+    /* Signals: to this process alone. */
+    {"kill tgkill", ALWAYS, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
+    {"rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait rt_sigsuspend rt_sigpending "
+     "sigaltstack restart_syscall",
+     ALWAYS},
+
+    /* Time. */
+    {"nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time timer_create "
+     "timer_settime timer_gettime timer_getoverrun timer_delete timerfd_create timerfd_settime "
+     "timerfd_gettime",
+     ALWAYS},
+
+    /* The loop. */
+    {"poll ppoll select pselect6 epoll_create1 epoll_create epoll_ctl epoll_wait epoll_pwait "
+     "epoll_pwait2 eventfd2 eventfd signalfd4",
+     ALWAYS},
+
+    /* Sockets that are there: consoles' pairs, vmd's connections. */
+    {"accept accept4 getsockname getpeername getsockopt setsockopt shutdown sendto recvfrom sendmsg "
+     "recvmsg sendmmsg recvmmsg",
+     ALWAYS},
+    {"socketpair", ALWAYS, CONFINE_ALLOW,
+     {CONFINE_INT(0, AF_UNIX), CONFINE_BITS(1, SOCKET_TYPE, SOCK_STREAM)}},
+    /* To be made while the machine is built: to listen for vmd, to ask vmd-helper, to find a tap. */
+    SOCKET(START, AF_UNIX, SOCK_STREAM),
+    SOCKET(START, AF_UNIX, SOCK_SEQPACKET),
+    SOCKET(START, AF_UNIX, SOCK_DGRAM),
+    IOCTL(START, SIOCGIFINDEX),
+    IOCTL(START, TUNSETIFF),
+    IOCTL(START, TUNGETIFF),
+    IOCTL(START, TUNSETVNETHDRSZ),
+    IOCTL(ALWAYS, TUNSETOFFLOAD),
+    /* And what slirp makes for its guest; a ping socket that the host does not give is tried raw. */
+    SOCKET(START | NET, AF_INET, SOCK_STREAM),
+    SOCKET(START | NET, AF_INET, SOCK_DGRAM),
+    SOCKET(START | NET, AF_INET6, SOCK_STREAM),
+    SOCKET(START | NET, AF_INET6, SOCK_DGRAM),
+    {"socket", START | NET, EPERM,
+     {CONFINE_INT(0, AF_INET), CONFINE_BITS(1, SOCKET_TYPE, SOCK_RAW)}},
+    {"socket", START | NET, EPERM,
+     {CONFINE_INT(0, AF_INET6), CONFINE_BITS(1, SOCKET_TYPE, SOCK_RAW)}},
+    {"bind listen connect", START | NET},
 };
-
-static bool filter_calls(GError **err)
-{
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-    int rc = ctx ? 0 : -ENOMEM;
-
-    if (!rc)
-        rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
-    if (!rc)
-        rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-    for (size_t i = 0; !rc && i < G_N_ELEMENTS(allowed); i++) {
-        int call = seccomp_syscall_resolve_name(allowed[i]);
-        if (call == __NR_SCMP_ERROR)
-            continue;
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 0);
-        if (rc == -EDOM || rc == -EINVAL)
-            rc = 0; /* not a call of this architecture */
-    }
-    if (!rc)
-        rc = seccomp_load(ctx);
-    seccomp_release(ctx);
-    return rc == 0 || vmd_set_errno(err, -rc, "limiting the system calls of the VM process");
-}
 
 bool sandbox_enter(GError **err)
 {
     const struct rlimit none = {0, 0};
 
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return vmd_set_errno(err, errno, "giving up new privileges");
     if (setrlimit(RLIMIT_CORE, &none) < 0)
         return vmd_set_errno(err, errno, "giving up core dumps");
-    return filter_calls(err);
+    return confine_calls(rules, G_N_ELEMENTS(rules), START, false, err);
 }
 
-/* --- Landlock --------------------------------------------------------------------------------- */
-
-#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
-#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
-#endif
-
-static const uint64_t DIR_WRITES =
-    LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
-    LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
-    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
-
-static bool allow_below(int ruleset, const char *path, uint64_t file_writes, GError **err)
+bool sandbox_run(bool user_net, GError **err)
 {
-    struct landlock_path_beneath_attr rule = {.allowed_access = file_writes};
-    struct stat st;
-    autofd fd = open(path, O_PATH | O_CLOEXEC);
-
-    if (fd < 0)
-        return errno == ENOENT || vmd_set_errno(err, errno, "opening %s", path);
-    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-        rule.allowed_access |= DIR_WRITES;
-    rule.parent_fd = fd;
-    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
-        return vmd_set_errno(err, errno, "confining the VM process to %s", path);
-    return true;
+    return confine_calls(rules, G_N_ELEMENTS(rules), user_net ? RUN | NET : RUN, false, err);
 }
 
-bool sandbox_confine_writes(const char *const *paths, size_t n, GError **err)
-{
-    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    uint64_t file_writes = LANDLOCK_ACCESS_FS_WRITE_FILE;
-    struct landlock_ruleset_attr attr;
+/* --- files ------------------------------------------------------------------------------------ */
 
-    if (abi < 1)
-        return true;
-    if (abi >= 3)
-        file_writes |= LANDLOCK_ACCESS_FS_TRUNCATE;
-    attr = (struct landlock_ruleset_attr){.handled_access_fs = DIR_WRITES | file_writes};
-    autofd ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
-    if (ruleset < 0)
-        return vmd_set_errno(err, errno, "making a Landlock ruleset");
-    for (size_t i = 0; i < n; i++) {
-        if (!allow_below(ruleset, paths[i], file_writes, err))
-            return false;
-    }
-    if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-        return vmd_set_errno(err, errno, "confining the VM process");
-    return true;
+struct sandbox_files {
+    GArray *rows; /* struct confine_path, whose paths are ours */
+};
+
+static void path_clear(void *p)
+{
+    g_free((char *)((struct confine_path *)p)->path);
+}
+
+struct sandbox_files *sandbox_files_new(void)
+{
+    struct sandbox_files *files = g_new0(struct sandbox_files, 1);
+
+    files->rows = g_array_new(FALSE, FALSE, sizeof(struct confine_path));
+    g_array_set_clear_func(files->rows, path_clear);
+    return files;
+}
+
+void sandbox_files_free(struct sandbox_files *files)
+{
+    if (!files)
+        return;
+    g_array_free(files->rows, TRUE);
+    g_free(files);
+}
+
+void sandbox_files_add(struct sandbox_files *files, const char *path, enum sandbox_use use)
+{
+    static const unsigned access[] = {
+        [SANDBOX_READ] = CONFINE_READ,
+        [SANDBOX_CHANGE] = CONFINE_READ | CONFINE_WRITE,
+        [SANDBOX_FOLDER] = CONFINE_READ | CONFINE_WRITE | CONFINE_MAKE,
+    };
+    struct confine_path row = {.path = g_strdup(path), .access = access[use]};
+
+    if (path)
+        g_array_append_val(files->rows, row);
+}
+
+void sandbox_files_add_resolver(struct sandbox_files *files)
+{
+    static const char link[] = "/etc/resolv.conf";
+    g_autofree char *real = realpath(link, NULL);
+    g_autofree char *folder = real ? g_path_get_dirname(real) : NULL;
+
+    sandbox_files_add(files, link, SANDBOX_READ);
+    /* A resolver that keeps the file in a folder of its own replaces it there now and then. */
+    if (folder && strcmp(folder, "/etc") != 0 && g_str_has_prefix(folder, "/run/"))
+        sandbox_files_add(files, folder, SANDBOX_READ);
+}
+
+bool sandbox_confine_files(const struct sandbox_files *files, GError **err)
+{
+    return confine_files((const struct confine_path *)files->rows->data, files->rows->len, err);
 }

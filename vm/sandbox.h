@@ -1,23 +1,46 @@
 /*
  * vm/sandbox: what a VM process gives up, and when.
  *
- * First of all, before it has read a byte from anybody: new privileges, core dumps with the guest's
- * memory in them, and every system call that it has no use for. Once it knows its VM: writing to
- * any file but its own disks and directories.
+ *   1. sandbox_enter(), before it has read a byte from anybody: new privileges, core dumps with the
+ *      guest's memory in them, and every system call that it has no use for. No process is started and
+ *      no program run from here on.
+ *   2. sandbox_confine_files(), once it knows its VM and before it has a second thread: opening
+ *      anything but the files and folders of this VM.
+ *   3. sandbox_run(), when the machine is built: what only building it took. No socket can be made or
+ *      connected any more but those that user networking needs, where the VM has that.
+ *
+ * A refused call answers EPERM and is named in the log (base/confine.h). docs/architecture/confinement.md
+ * says the same for people.
  */
 #ifndef VM_SANDBOX_H
 #define VM_SANDBOX_H
 
 #include "base/base.h"
 
-/* The first part; for all threads, those to come too. */
+/* For all threads, those to come too. */
 bool sandbox_enter(GError **err);
 
-/*
- * The second part, by Landlock: files can be changed only below PATHS (directories, or files;
- * those that don't exist are passed over). For this thread and those it starts from then on.
- * True, and nothing done, where the kernel has no Landlock.
- */
-bool sandbox_confine_writes(const char *const *paths, size_t n, GError **err);
+/* What a VM's files are for. */
+enum sandbox_use {
+    SANDBOX_READ,   /* an image, kernel or firmware that is only read */
+    SANDBOX_CHANGE, /* a writable disk */
+    SANDBOX_FOLDER, /* the VM's own: its sockets, logs and notes are made here */
+};
+
+struct sandbox_files; /* made by sandbox_files_new(), ended by sandbox_confine_files() */
+
+struct sandbox_files *sandbox_files_new(void);
+/* PATH is copied; NULL is passed over. */
+void sandbox_files_add(struct sandbox_files *files, const char *path, enum sandbox_use use);
+/* User networking reads where the host's name server is. */
+void sandbox_files_add_resolver(struct sandbox_files *files);
+void sandbox_files_free(struct sandbox_files *files);
+
+/* For this thread and those that it starts from then on. Nothing happens where the kernel has no
+ * Landlock. Does not free FILES. */
+bool sandbox_confine_files(const struct sandbox_files *files, GError **err);
+
+/* USER_NET: the VM has user networking. For all threads. */
+bool sandbox_run(bool user_net, GError **err);
 
 #endif

@@ -44,6 +44,14 @@ bool block_format_parse(const char *name, enum block_format *out, GError **err);
  */
 bool block_probe(const char *path, enum block_format *out, GError **err);
 
+/*
+ * Adds to OUT the paths of the files that the image at PATH is made of (copies; its own first, then
+ * those behind it), by opening them as block_open() would and closing them again; with its errors. For a
+ * process that will not be able to open others later. Starts no thread.
+ */
+bool block_files(const char *path, enum block_format format, bool readonly, GPtrArray *out,
+                 GError **err);
+
 /* What an image can do, fixed while it is open. Sizes in bytes. */
 struct block_geometry {
     uint64_t size;              /* a multiple of BLOCK_SECTOR */

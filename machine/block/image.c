@@ -52,6 +52,19 @@ void block_image__close(struct block_image *img)
         img->ops->close(img);
 }
 
+bool block_files(const char *path, enum block_format format, bool readonly, GPtrArray *out,
+                 GError **err)
+{
+    struct block_image *top = block_image__open(path, format, readonly, NULL, err);
+
+    if (!top)
+        return false;
+    for (struct block_image *img = top; img; img = img->ops->backing ? img->ops->backing(img) : NULL)
+        g_ptr_array_add(out, g_strdup(img->file->path));
+    block_image__close(top);
+    return true;
+}
+
 int block_image__read(struct block_image *img, uint64_t offset, const struct iovec *iov, unsigned n)
 {
     uint64_t len = block_iov__length(iov, n);

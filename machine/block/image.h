@@ -24,6 +24,8 @@ struct block_image_ops {
     bool (*unsaved)(struct block_image *img);
     /* Why the image turned out to be damaged since it was opened, or NULL. Any thread. */
     const char *(*fault)(struct block_image *img);
+    /* The image behind this one, or NULL; borrowed. NULL: the format has none. */
+    struct block_image *(*backing)(struct block_image *img);
     /* Frees; nothing is written. */
     void (*close)(struct block_image *img);
 };

@@ -573,6 +573,11 @@ static const char *qcow2_fault(struct block_image *img)
     return __atomic_load_n(&container_of(img, struct qcow2, img)->fault, __ATOMIC_ACQUIRE);
 }
 
+static struct block_image *qcow2_backing(struct block_image *img)
+{
+    return container_of(img, struct qcow2, img)->backing;
+}
+
 static const struct block_image_ops qcow2_ops = {
     .format = BLOCK_FORMAT_QCOW2,
     .read = qcow2__read,
@@ -582,6 +587,7 @@ static const struct block_image_ops qcow2_ops = {
     .zero = qcow2__zero,
     .unsaved = qcow2_unsaved,
     .fault = qcow2_fault,
+    .backing = qcow2_backing,
     .close = qcow2_close,
 };
 

@@ -36,8 +36,9 @@ DEFAULT_LIMIT_S = 60
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x10000000, 1 << 14, 1 << 18, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
-# What a sanitizer or an assertion says; no program of a scenario may.
-CRASH = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing")
+# What a sanitizer, an assertion or a process's list of system calls says; no program of a scenario may.
+CRASH = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing"
+                   r"|system call .* was refused")
 
 
 class Failure(Exception):

@@ -4,18 +4,23 @@
  *
  * Its socket comes from systemd (vmd-helper.socket) or from --listen. Rights go in steps: first,
  * while names can still be looked up, it reads its rules and gets its socket; then it gives up all
- * other capabilities and new privileges; then all system calls but a few.
+ * other capabilities and new privileges; then all files but /dev/net/tun, and all system calls but a
+ * few (base/confine.h).
  */
+#include "base/confine.h"
 #include "base/log.h"
 #include "vm/helper/protocol.h"
 #include "vm/helper/serve.h"
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <poll.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -97,33 +102,32 @@ static bool drop_capabilities(GError **err)
     return true;
 }
 
-static const char *const calls[] = {
-    "poll",         "ppoll",          "accept", "accept4",    "recvfrom",      "recvmsg",
-    "sendmsg",      "getsockopt",     "socket", "ioctl",      "open",          "openat",
-    "read",         "write",          "close",  "fcntl",      "fstat",         "newfstatat",
-    "brk",          "mmap",           "munmap", "mremap",     "madvise",       "mprotect",
-    "futex",        "getrandom",      "getpid", "gettid",     "clock_gettime", "restart_syscall",
-    "rt_sigreturn", "rt_sigprocmask", "exit",   "exit_group", "lseek",         "sched_yield",
-    "sigaltstack",
+#define IOCTL(request) {"ioctl", SERVE, CONFINE_ALLOW, {CONFINE_INT(1, request)}}
+
+enum { SERVE = 1 }; /* it has one phase */
+
+/* To take requests, to open a tap and to set it up. */
+static const struct confine_rule calls[] = {
+    {"poll ppoll accept accept4 recvfrom recvmsg sendmsg getsockopt open openat read write close "
+     "fcntl fstat newfstatat brk munmap mremap madvise futex getrandom getpid gettid clock_gettime "
+     "restart_syscall rt_sigreturn rt_sigprocmask exit exit_group lseek sched_yield sigaltstack",
+     SERVE},
+    {"mmap mprotect", SERVE, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC, 0)}},
+    {"tgkill", SERVE, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
+    {"socket", SERVE, CONFINE_ALLOW, {CONFINE_INT(0, AF_UNIX)}},
+    IOCTL(TUNSETIFF),
+    IOCTL(SIOCGIFINDEX),
+    IOCTL(SIOCGIFFLAGS),
+    IOCTL(SIOCSIFFLAGS),
+    IOCTL(SIOCBRADDIF),
 };
 
-static bool filter_calls(GError **err)
+static bool confine(GError **err)
 {
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-    int rc = ctx ? 0 : -ENOMEM;
+    static const struct confine_path tun = {"/dev/net/tun", CONFINE_READ | CONFINE_WRITE};
 
-    for (size_t i = 0; !rc && i < G_N_ELEMENTS(calls); i++) {
-        int call = seccomp_syscall_resolve_name(calls[i]);
-        if (call == __NR_SCMP_ERROR)
-            continue;
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 0);
-        if (rc == -EDOM || rc == -EINVAL)
-            rc = 0; /* not a call of this architecture */
-    }
-    if (!rc)
-        rc = seccomp_load(ctx);
-    seccomp_release(ctx);
-    return rc == 0 || vmd_set_errno(err, -rc, "limiting vmd-helper's system calls");
+    return confine_files(&tun, 1, err) &&
+           confine_calls(calls, G_N_ELEMENTS(calls), SERVE, false, err);
 }
 
 /* --- serving ---------------------------------------------------------------------------------- */
@@ -189,7 +193,7 @@ static bool run(int *argc, char ***argv, struct options *o, GError **err)
     if (!rules)
         return false;
     int listener = find_socket(o, err);
-    if (listener < 0 || !drop_capabilities(err) || !filter_calls(err)) {
+    if (listener < 0 || !drop_capabilities(err) || !confine(err)) {
         helper_rules_free(rules);
         return false;
     }
