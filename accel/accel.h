@@ -88,6 +88,54 @@ struct accel_vcpu_info {
     uint64_t interrupts; /* taken by the guest so far */
 };
 
+/* --- debugging ------------------------------------------------------------------------------- */
+
+/* Which accesses a watchpoint stops after. */
+enum accel_watch { ACCEL_WATCH_WRITE = 1, ACCEL_WATCH_READ = 2, ACCEL_WATCH_ACCESS = 3 };
+
+struct accel_watchpoint {
+    gva_t address;
+    uint64_t length; /* bytes, at least 1 */
+    enum accel_watch kind;
+};
+
+/* What stops vCPUs with VCPU_EXIT_DEBUG. Guest memory is never changed for it. */
+struct accel_debug {
+    const gva_t *breakpoints; /* stop before the instruction at this address, in every space */
+    size_t n_breakpoints;     /* at most LIMIT_DEBUG_POINTS, as the next */
+    const struct accel_watchpoint *watchpoints;
+    size_t n_watchpoints;
+};
+
+enum accel_stop_kind {
+    ACCEL_STOP_STEP,  /* the instruction asked for was run */
+    ACCEL_STOP_BREAK, /* pc is at a breakpoint, which was not run */
+    ACCEL_STOP_WATCH, /* the instruction before pc accessed what is watched */
+};
+
+/* Why a run ended with VCPU_EXIT_DEBUG. */
+struct accel_stop {
+    enum accel_stop_kind kind;
+    gva_t address;          /* WATCH: the first byte accessed of what is watched */
+    enum accel_watch watch; /* WATCH: the kind of the watchpoint */
+};
+
+/* How a step is made. */
+enum accel_step {
+    ACCEL_STEP_OFF,  /* no step: runs freely */
+    ACCEL_STEP_HELD, /* one instruction; interrupts wait */
+    ACCEL_STEP_OPEN, /* one instruction, that of an interrupt's handler where one can be taken */
+};
+
+/* A register as debuggers know it. */
+struct accel_register {
+    const char *name;
+    const char *feature; /* of the target description that it belongs to */
+    const char *type;    /* GDB's name of its type */
+    uint16_t number;     /* GDB's number of it */
+    uint8_t bits;        /* 32 or 64 */
+};
+
 /* What an implementation provides; use the functions below. */
 struct accel_ops {
     const char *name;
@@ -109,6 +157,13 @@ struct accel_ops {
     size_t (*stats)(struct accel *accel, struct accel_stat *rows, size_t most);
     void (*code_clear)(struct accel *accel);
     bool (*code_limit)(struct accel *accel, uint64_t bytes, GError **err);
+    void (*debug)(struct accel *accel, const struct accel_debug *debug);
+    void (*vcpu_step)(struct vcpu *vcpu, enum accel_step step);
+    void (*vcpu_stop)(struct vcpu *vcpu, struct accel_stop *out);
+    bool (*vcpu_look)(struct vcpu *vcpu, gva_t va, gpa_t *gpa, uint64_t *length);
+    const struct accel_register *(*registers)(struct accel *accel, size_t *n);
+    bool (*register_get)(struct vcpu *vcpu, const struct accel_register *reg, uint64_t *value);
+    bool (*register_set)(struct vcpu *vcpu, const struct accel_register *reg, uint64_t value);
 };
 
 /* Implementations embed these as their first member. */
@@ -230,6 +285,57 @@ static inline void accel_code_clear(struct accel *accel)
 static inline bool accel_code_limit(struct accel *accel, uint64_t bytes, GError **err)
 {
     return accel->ops->code_limit(accel, bytes, err);
+}
+
+/*
+ * Sets what stops vCPUs, in place of what was set before; DEBUG is copied. While no vCPU runs.
+ * Points that stay cost nothing; without any, code runs as if there were no debugger.
+ */
+static inline void accel_debug(struct accel *accel, const struct accel_debug *debug)
+{
+    accel->ops->debug(accel, debug);
+}
+
+/* How the vCPU's next runs go, until a step was made. While it is not running. A step runs the
+ * instruction at pc even where a breakpoint is; it never sleeps: what waits for an interrupt goes
+ * on. A fault is a step to the guest's handler. */
+static inline void accel_vcpu_step(struct vcpu *vcpu, enum accel_step step)
+{
+    vcpu->accel->ops->vcpu_step(vcpu, step);
+}
+
+/* Why the last run, which returned VCPU_EXIT_DEBUG, ended. */
+static inline void accel_vcpu_stop(struct vcpu *vcpu, struct accel_stop *out)
+{
+    vcpu->accel->ops->vcpu_stop(vcpu, out);
+}
+
+/*
+ * Where VA is for the vCPU's present translation, whatever the rights; changes nothing. False where
+ * it is mapped nowhere. LENGTH gets the bytes from VA on that are mapped likewise. While the vCPU
+ * is not running.
+ */
+static inline bool accel_vcpu_look(struct vcpu *vcpu, gva_t va, gpa_t *gpa, uint64_t *length)
+{
+    return vcpu->accel->ops->vcpu_look(vcpu, va, gpa, length);
+}
+
+/* The registers of every vCPU: N rows by rising number, owned by the accelerator. */
+static inline const struct accel_register *accel_registers(struct accel *accel, size_t *n)
+{
+    return accel->ops->registers(accel, n);
+}
+
+/* A register of the vCPU while it is not running. False where it has no value, or takes none. */
+static inline bool accel_register_get(struct vcpu *vcpu, const struct accel_register *reg,
+                                      uint64_t *value)
+{
+    return vcpu->accel->ops->register_get(vcpu, reg, value);
+}
+static inline bool accel_register_set(struct vcpu *vcpu, const struct accel_register *reg,
+                                      uint64_t value)
+{
+    return vcpu->accel->ops->register_set(vcpu, reg, value);
 }
 
 #endif

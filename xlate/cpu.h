@@ -74,8 +74,10 @@ enum xl_request {
     XL_REQ_IRQ = 2,    /* an interrupt input or the timer changed: look again */
     XL_REQ_FENCE = 4,  /* fences are queued for this vCPU */
     XL_REQ_PASS = 8,   /* pass a safepoint: the code cache wants memory back */
-    XL_REQ_STEP = 16,  /* after one instruction (debugger) */
 };
+
+/* cpu->fault of an access that a watchpoint is for: it was not made, and the guest sees nothing. */
+#define XL_FAULT_WATCH UINT32_MAX
 
 struct xl_cpu {
     struct vcpu vcpu; /* the contract; first */

@@ -42,6 +42,19 @@ struct fence {
     struct accel_fence_range range;
 };
 
+/* What a debugger has set; see debug.c. */
+struct debug {
+    bool on; /* there are breakpoints */
+    uint64_t generation; /* rises when POINTS change */
+    gva_t points[LIMIT_DEBUG_POINTS];
+    size_t n_points;
+    uint64_t offsets[MEM_PAGE_SIZE / 64]; /* bits: the points' places in their pages */
+    struct mmu_watch watches[LIMIT_DEBUG_POINTS];
+    size_t n_watches;
+    pthread_mutex_t lock;
+    GHashTable *pages; /* guest-physical pages with breakpoints: generation they are good for */
+};
+
 /* A vCPU and what runs it. */
 struct runner {
     struct xlate *x;
@@ -53,6 +66,9 @@ struct runner {
     struct ir_unit *unit;
     uint32_t link;     /* edge that left generated code for cpu->pc, or CACHE_NO_LINK */
     bool jumped;       /* an edge left it: not an exception or a change of mode */
+    enum accel_step step; /* what is asked of the next run */
+    bool stopped;      /* for the debugger; STOP says why */
+    struct accel_stop stop;
     bool state_lent;   /* accel_vcpu_state() was called: the state may have been loaded */
     uint64_t patterns[IR_PATTERN_COUNT]; /* found in units that it made; read by any thread */
 
@@ -87,6 +103,8 @@ struct xlate {
     pthread_mutex_t lock;
     pthread_cond_t passed; /* a fence was done, or a vCPU came out; for those who wait */
     uint32_t waiters;  /* atomic */
+
+    struct debug debug;
 
     int epoll_fd, stop_fd; /* of the timer thread */
     pthread_mutex_t timer_lock; /* the timer thread is at a runner; before runner.lock */
@@ -153,6 +171,7 @@ void xlate__sleep(struct runner *r);
 enum xlate_found {
     XLATE_UNIT,        /* *UNIT is for cpu->pc */
     XLATE_INTERPRETED, /* it was run already; *EXIT says how it ended */
+    XLATE_STOPPED,     /* at a breakpoint */
     XLATE_AGAIN,       /* look at requests, then try again */
     XLATE_FAULTED,     /* cpu->fault is set */
 };
@@ -163,6 +182,27 @@ void xlate__kept_free(struct kept *kept);
 
 /* Finds or makes the unit for cpu->pc and mode. */
 enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct back_exit *out);
+/* Interprets the one instruction at cpu->pc, whatever breakpoints there are. */
+enum xlate_found xlate__one(struct runner *r, struct back_exit *out);
+
+/* --- debug.c ---------------------------------------------------------------------------------- */
+
+enum debug_place {
+    DEBUG_FREE,
+    DEBUG_ALONE, /* a breakpoint of another address falls here: begins no unit */
+    DEBUG_STOP,  /* a breakpoint is here */
+};
+
+void xlate__debug_init(struct xlate *x);
+void xlate__debug_fini(struct xlate *x);
+/* Where breakpoints are: what holds for R's pc, whose code lies at GPA. */
+enum debug_place xlate__debug_look(struct runner *r, gpa_t gpa);
+/* Ends SOURCE, whose first byte lies at GPA, before the next breakpoint. */
+void xlate__debug_cut(struct xlate *x, gpa_t gpa, struct xl_source *source);
+/* Of struct accel_ops. */
+void xlate__debug(struct accel *accel, const struct accel_debug *debug);
+void xlate__step(struct vcpu *vcpu, enum accel_step step);
+void xlate__stop(struct vcpu *vcpu, struct accel_stop *out);
 
 /* --- run.c ------------------------------------------------------------------------------------ */
 

@@ -55,6 +55,8 @@ static void translate(struct runner *r, const struct origin *o, uint32_t max_ins
     struct xl_source source = {.code = o->bytes, .length = o->length, .start = o->start,
                                .mode = r->cpu->mode, .max_insns = max_insns};
 
+    if (unlikely(r->x->debug.on))
+        xlate__debug_cut(r->x, o->first.gpa, &source);
     ir_unit_clear(r->unit);
     r->x->front->translate(&source, r->unit);
 }
@@ -249,6 +251,16 @@ static bool second_matches(struct runner *r, const struct cache_unit *unit, stru
     return mmu_fetch(r->cpu, next_page(r->cpu->pc), &o->second) && o->second.gpa == unit->second;
 }
 
+enum xlate_found xlate__one(struct runner *r, struct back_exit *out)
+{
+    struct origin o;
+
+    if (!mmu_fetch(r->cpu, r->cpu->pc, &o.first) || !read_origin(r, &o))
+        return XLATE_FAULTED;
+    translate(r, &o, 1);
+    return run_unit(r, r->unit, out);
+}
+
 enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct back_exit *out)
 {
     struct xl_cpu *cpu = r->cpu;
@@ -257,6 +269,13 @@ enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct 
 
     if (!mmu_fetch(cpu, cpu->pc, &o.first))
         return XLATE_FAULTED;
+    if (unlikely(r->x->debug.on)) {
+        enum debug_place place = xlate__debug_look(r, o.first.gpa);
+        if (place == DEBUG_STOP)
+            return XLATE_STOPPED;
+        if (place == DEBUG_ALONE || !r->compiler)
+            return xlate__one(r, out);
+    }
     if (!r->compiler)
         return interpret_kept(r, &o, out);
     cpu->count.lookups++;

@@ -90,6 +90,7 @@ static void xlate_free(struct accel *accel)
     xlate__timers_stop(x);
     back_free(x->back);
     cache_free(x->cache);
+    xlate__debug_fini(x);
     pthread_mutex_destroy(&x->timer_lock);
     pthread_cond_destroy(&x->passed);
     pthread_mutex_destroy(&x->lock);
@@ -115,6 +116,7 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->passed, NULL);
     pthread_mutex_init(&x->timer_lock, NULL);
+    xlate__debug_init(x);
     listener.opaque = cache_config.opaque = x;
     mem_map_add_listener(config->mem, &listener);
     if (!cache_new(&cache_config, &x->cache, err) || !make_back(x, err) ||
@@ -207,6 +209,7 @@ static bool xlate_vcpu_create(struct accel *accel, unsigned index, struct vcpu *
         r->kept = xlate__kept_new();
     mmu_init(cpu, accel->config.mem, x->sys, &code);
     r->user = cache_user_new(x->cache, cpu);
+    mmu_watch(cpu, x->debug.watches, x->debug.n_watches);
     x->sys->init(cpu);
     *out = &cpu->vcpu;
     return true;
@@ -262,6 +265,35 @@ static void xlate_clock_changed(struct accel *accel)
         if (x->runner[i])
             x->runner[i]->timer_changed = true;
     }
+}
+
+/* --- debugging -------------------------------------------------------------------------------- */
+
+static bool xlate_vcpu_look(struct vcpu *vcpu, gva_t va, gpa_t *gpa, uint64_t *length)
+{
+    struct runner *r = runner_from(vcpu);
+
+    return r->x->sys->look(r->cpu, va, gpa, length);
+}
+
+static const struct accel_register *xlate_registers(struct accel *accel, size_t *n)
+{
+    *n = xlate_from(accel)->sys->n_registers;
+    return xlate_from(accel)->sys->registers;
+}
+
+static bool xlate_register_get(struct vcpu *vcpu, const struct accel_register *reg, uint64_t *value)
+{
+    struct runner *r = runner_from(vcpu);
+
+    return r->x->sys->register_get(r->cpu, reg->number, value);
+}
+
+static bool xlate_register_set(struct vcpu *vcpu, const struct accel_register *reg, uint64_t value)
+{
+    struct runner *r = runner_from(vcpu);
+
+    return r->x->sys->register_set(r->cpu, reg->number, value);
 }
 
 /* --- statistics ------------------------------------------------------------------------------- */
@@ -390,4 +422,11 @@ const struct accel_ops xlate_accel_ops = {
     .stats = xlate_stats,
     .code_clear = xlate_code_clear,
     .code_limit = xlate_code_limit,
+    .debug = xlate__debug,
+    .vcpu_step = xlate__step,
+    .vcpu_stop = xlate__stop,
+    .vcpu_look = xlate_vcpu_look,
+    .registers = xlate_registers,
+    .register_get = xlate_register_get,
+    .register_set = xlate_register_set,
 };

@@ -107,6 +107,13 @@ struct xl_sys {
                       bool one_space);
     /* Any thread. */
     void (*set_irq)(struct xl_cpu *cpu, unsigned irq, bool level);
+
+    /* The debugger's part; see accel_vcpu_look() and accel_registers(). */
+    bool (*look)(struct xl_cpu *cpu, gva_t va, gpa_t *gpa, uint64_t *length);
+    const struct accel_register *registers;
+    size_t n_registers;
+    bool (*register_get)(struct xl_cpu *cpu, unsigned number, uint64_t *value);
+    bool (*register_set)(struct xl_cpu *cpu, unsigned number, uint64_t value);
 };
 
 /* TLB mode of data accesses made by units of a translation mode; the ISA puts it in bits 0..2. */

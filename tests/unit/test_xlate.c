@@ -306,8 +306,243 @@ START_TEST(statistics)
 }
 END_TEST
 
+/* --- debugging -------------------------------------------------------------------------------- */
+
+/* Counts t0 up to a1; each number is stored at a0 + 0x200 and loaded back. */
+static const uint32_t counting[] = {
+    0x00000293, /* 00: li t0, 0 */
+    0x00128293, /* 04: addi t0, t0, 1 */
+    0x20553023, /* 08: sd t0, 0x200(a0) */
+    0x20053303, /* 0c: ld t1, 0x200(a0) */
+    0xfeb29ae3, /* 10: bne t0, a1, 04 */
+    LI_A7_1,    /* 14 */
+    ECALL,      /* 18 */
+    WFI,        /* 1c */
+    ADDI_A0,    /* 20 */
+    0x0001,     /* 24: c.nop, with nothing behind */
+};
+
+static void debug_setup(unsigned tier)
+{
+    struct accel_config config;
+
+    memset(&t, 0, sizeof(t));
+    t.map = mem_map_new();
+    t.ram = mem_map_add_ram(t.map, RAM, MIB(1), "ram", false, NULL);
+    t.clock = vm_clock_new(0);
+    config = config_of(tier);
+    ck_assert(accel_create(&xlate_accel_ops, &config, &t.accel, NULL));
+    ck_assert(accel_vcpu_create(t.accel, 0, &t.vcpu, NULL));
+    mem_map_write(t.map, RAM, counting, sizeof(counting));
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM, .args = {RAM, 3}});
+}
+
+static const struct accel_register *reg_named(const char *name)
+{
+    size_t n;
+    const struct accel_register *regs = accel_registers(t.accel, &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(regs[i].name, name))
+            return &regs[i];
+    ck_abort_msg("no register %s", name);
+}
+
+static uint64_t reg(const char *name)
+{
+    uint64_t value;
+
+    ck_assert(accel_register_get(t.vcpu, reg_named(name), &value));
+    return value;
+}
+
+static void set_points(const gva_t *points, size_t n)
+{
+    accel_debug(t.accel, &(struct accel_debug){.breakpoints = points, .n_breakpoints = n});
+}
+
+static void expect_stop(enum accel_stop_kind kind, uint64_t pc, uint64_t t0)
+{
+    struct accel_stop stop;
+
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_DEBUG);
+    accel_vcpu_stop(t.vcpu, &stop);
+    ck_assert_int_eq(stop.kind, kind);
+    ck_assert_uint_eq(reg("pc"), RAM + pc);
+    ck_assert_uint_eq(reg("t0"), t0);
+}
+
+static void expect_step(uint64_t pc, uint64_t t0)
+{
+    accel_vcpu_step(t.vcpu, ACCEL_STEP_HELD);
+    expect_stop(ACCEL_STOP_STEP, pc, t0);
+}
+
+/* Interpreted and translated: _i is the tier. */
+START_TEST(debug_breakpoints)
+{
+    const gva_t points[] = {RAM + 8, RAM + 0x20};
+
+    debug_setup((unsigned)_i);
+    set_points(points, 2);
+    expect_stop(ACCEL_STOP_BREAK, 8, 1);
+    expect_stop(ACCEL_STOP_BREAK, 8, 1); /* until it is stepped over */
+    expect_step(0xc, 1);
+    expect_stop(ACCEL_STOP_BREAK, 8, 2);
+    expect_step(0xc, 2);
+    set_points(NULL, 0);
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(reg("pc"), RAM + 0x1c);
+    ck_assert_uint_eq(reg("t0"), 3);
+    teardown();
+}
+END_TEST
+
+/* Code that ran already stops at breakpoints that come later, also inside what was one unit. */
+START_TEST(debug_late_breakpoints)
+{
+    debug_setup((unsigned)_i);
+    for (unsigned offset = 4; offset <= 0x10; offset += 4) {
+        const gva_t point = RAM + offset;
+        accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM, .args = {RAM, 3}});
+        ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+        accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM, .args = {RAM, 3}});
+        set_points(&point, 1);
+        expect_stop(ACCEL_STOP_BREAK, offset, offset > 4);
+        set_points(NULL, 0);
+    }
+    teardown();
+}
+END_TEST
+
+START_TEST(debug_steps)
+{
+    debug_setup((unsigned)_i);
+    expect_step(4, 0);
+    expect_step(8, 1);
+    expect_step(0xc, 1);
+    expect_step(0x10, 1);
+    expect_step(4, 1);
+    ck_assert(accel_register_set(t.vcpu, reg_named("pc"), RAM + 0x14));
+    expect_step(0x18, 1);
+    expect_step(0x1c, 1); /* over the call */
+    ck_assert_uint_eq(t.calls, 1);
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED); /* which wanted to leave */
+    expect_step(0x20, 1); /* over WFI, and on */
+    expect_step(0x24, 1);
+    expect_step(0x26, 1);
+    /* A fault leads to its handler. */
+    ck_assert(accel_register_set(t.vcpu, reg_named("stvec"), RAM + 0x40));
+    expect_step(0x40, 1);
+    ck_assert_uint_eq(reg("scause"), 2);
+    ck_assert_uint_eq(reg("sepc"), RAM + 0x26);
+    teardown();
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    struct accel_watchpoint watch;
+    uint64_t pc[3]; /* of the first stops; 0: none */
+    uint64_t address;
+} watches[] = {
+    {"write", {RAM + 0x200, 8, ACCEL_WATCH_WRITE}, {0xc, 0xc, 0xc}, RAM + 0x200},
+    {"read", {RAM + 0x200, 8, ACCEL_WATCH_READ}, {0x10, 0x10, 0x10}, RAM + 0x200},
+    {"both", {RAM + 0x200, 8, ACCEL_WATCH_ACCESS}, {0xc, 0x10, 0xc}, RAM + 0x200},
+    {"a byte inside", {RAM + 0x205, 1, ACCEL_WATCH_WRITE}, {0xc, 0xc, 0xc}, RAM + 0x205},
+    {"more than the access", {RAM + 0x1f0, 64, ACCEL_WATCH_WRITE}, {0xc, 0xc, 0xc}, RAM + 0x200},
+    {"just before", {RAM + 0x1ff, 1, ACCEL_WATCH_ACCESS}, {0}, 0},
+    {"just after", {RAM + 0x208, 1, ACCEL_WATCH_ACCESS}, {0}, 0},
+    {"to the end of everything", {RAM + 0x204, UINT64_MAX, ACCEL_WATCH_READ}, {0x10, 0x10, 0x10},
+     RAM + 0x204},
+};
+
+START_TEST(debug_watchpoints)
+{
+    for (unsigned tier = 0; tier < 2; tier++) {
+        debug_setup(tier);
+        accel_debug(t.accel, &(struct accel_debug){.watchpoints = &watches[_i].watch,
+                                                   .n_watchpoints = 1});
+        for (unsigned i = 0; i < 3 && watches[_i].pc[i]; i++) {
+            struct accel_stop stop;
+            ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_DEBUG);
+            accel_vcpu_stop(t.vcpu, &stop);
+            ck_assert_int_eq(stop.kind, ACCEL_STOP_WATCH);
+            ck_assert_int_eq(stop.watch, watches[_i].watch.kind);
+            ck_assert_msg(stop.address == watches[_i].address, "%s: %lx", watches[_i].name,
+                          stop.address);
+            ck_assert_msg(reg("pc") == RAM + watches[_i].pc[i], "%s: pc %lx", watches[_i].name,
+                          reg("pc"));
+        }
+        accel_debug(t.accel, &(struct accel_debug){.n_watchpoints = watches[_i].pc[0] ? 0 : 1,
+                                                   .watchpoints = &watches[_i].watch});
+        ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+        ck_assert_uint_eq(reg("t1"), 3);
+        teardown();
+    }
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    uint64_t write, read;
+    bool takes;
+} registers[] = {
+    {"zero", 5, 0, true}, {"t6", UINT64_MAX, UINT64_MAX, true}, {"pc", 0x1235, 0x1234, true},
+    {"ft0", 7, 7, true}, {"fa7", 1, 1, true}, {"fcsr", 0x7f, 0x7f, true}, {"frm", 1, 1, true},
+    {"fflags", 0xff, 0x1f, true}, {"stvec", 0x80001000, 0x80001000, true},
+    {"satp", UINT64_C(8) << 60 | 5, UINT64_C(8) << 60 | 5, true},
+    {"satp", UINT64_C(7) << 60, 0, true}, {"priv", 0, 0, true}, {"priv", 2, 1, false},
+    {"priv", 3, 1, false}, {"time", 0, 0, false}, {"mhartid", 1, 0, false},
+    {"pmpaddr15", 0x3ffc00, 0x3ffc00, true}, {"sscratch", 1, 1, true},
+};
+
+START_TEST(debug_registers)
+{
+    const struct accel_register *r;
+    uint64_t value;
+    size_t n;
+
+    vm_clock_pause(t.clock);
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM});
+    r = accel_registers(t.accel, &n);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_msg(r[i].name && r[i].feature && r[i].type, "row %zu", i);
+        ck_assert_msg(accel_register_get(t.vcpu, &r[i], &value), "%s", r[i].name);
+    }
+    r = reg_named(registers[_i].name);
+    ck_assert_msg(accel_register_set(t.vcpu, r, registers[_i].write) == registers[_i].takes, "%s",
+                  registers[_i].name);
+    if (strcmp(registers[_i].name, "time"))
+        ck_assert_msg(reg(registers[_i].name) == registers[_i].read, "%s: %lx", registers[_i].name,
+                      reg(registers[_i].name));
+}
+END_TEST
+
+/* A look through page tables, of a gigabyte's superpage and of nothing. */
+START_TEST(debug_looks)
+{
+    const uint64_t root[2] = {0, (RAM >> 12 << 10) | 0xcf};
+    uint64_t length;
+    gpa_t gpa;
+
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM});
+    ck_assert(accel_vcpu_look(t.vcpu, RAM + 5, &gpa, &length));
+    ck_assert_uint_eq(gpa, RAM + 5);
+    ck_assert_uint_eq(length, 4091);
+    mem_map_write(t.map, RAM + 0x1000, root, sizeof(root));
+    ck_assert(accel_register_set(t.vcpu, reg_named("satp"),
+                                 UINT64_C(8) << 60 | (RAM + 0x1000) >> 12));
+    ck_assert(accel_vcpu_look(t.vcpu, 0x40001234, &gpa, &length));
+    ck_assert_uint_eq(gpa, RAM + 0x1234);
+    ck_assert(!accel_vcpu_look(t.vcpu, 0x1234, &gpa, &length));
+    ck_assert(!accel_vcpu_look(t.vcpu, UINT64_C(1) << 40, &gpa, &length));
+}
+END_TEST
+
 int main(void)
 {
+    TCase *debug = tcase_create("debugging");
     Suite *suite = suite_create("xlate");
     TCase *guests = tcase_create("programs"), *accel = tcase_create("accelerator");
 
@@ -323,6 +558,13 @@ int main(void)
     tcase_add_test(accel, state_moves);
     tcase_add_test(accel, dma_into_code);
     tcase_add_test(accel, statistics);
+    tcase_add_loop_test(accel, debug_registers, 0, (int)G_N_ELEMENTS(registers));
+    tcase_add_test(accel, debug_looks);
+    tcase_add_loop_test(debug, debug_breakpoints, 0, 2);
+    tcase_add_loop_test(debug, debug_late_breakpoints, 0, 2);
+    tcase_add_loop_test(debug, debug_steps, 0, 2);
+    tcase_add_loop_test(debug, debug_watchpoints, 0, (int)G_N_ELEMENTS(watches));
+    suite_add_tcase(suite, debug);
     suite_add_tcase(suite, accel);
     return unit_run(suite);
 }

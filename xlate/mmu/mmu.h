@@ -80,6 +80,25 @@ struct mmu_fetched {
 /* Translates an instruction fetch at PC. False with cpu->fault set. */
 bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out);
 
+/* --- watchpoints ------------------------------------------------------------------------------
+ *
+ * Pages with something watched have no fast entries, so that their accesses come here. One that
+ * touches what is watched raises XL_FAULT_WATCH in place of being made; while the mmu records, it
+ * is made, and noted.
+ */
+
+struct mmu_watch {
+    gva_t first, last; /* of the bytes */
+    enum accel_watch kind;
+};
+
+/* Watches N places in place of those before; WATCHES is kept by reference. While CPU isn't inside. */
+void mmu_watch(struct xl_cpu *cpu, const struct mmu_watch *watches, size_t n);
+/* From now on notes accesses, having forgotten what was noted; or faults again. */
+void mmu_watch_record(struct xl_cpu *cpu, bool on);
+/* The first access that was noted; false where there is none. */
+bool mmu_watch_noted(const struct xl_cpu *cpu, gva_t *address, enum accel_watch *kind);
+
 /* --- page tables ------------------------------------------------------------------------------ */
 
 /* Host address of an aligned 8-byte word of RAM at GPA, or NULL where there is no RAM. */

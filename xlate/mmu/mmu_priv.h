@@ -52,6 +52,12 @@ struct mmu {
     uint64_t fetched[1 << (MMU_FILTER_BITS - 6)];
     unsigned fetched_n; /* bits set in it */
 
+    const struct mmu_watch *watches;
+    size_t n_watches;
+    bool recording;
+    const struct mmu_watch *noted; /* the first that was hit while recording */
+    gva_t noted_at;
+
     uint64_t time;                          /* rises with every flush; starts at 1 */
     uint64_t floor;                         /* entries filled before are gone */
     uint64_t space_floor[MMU_SPACE_SLOTS];  /* .. if they are of such a space and not global */
@@ -88,7 +94,23 @@ void mmu__before_store(struct mmu *mmu, const struct mmu_place *place);
  */
 void mmu__after_store(struct mmu *mmu, const struct mmu_place *place);
 
-/* Enters VA's page, at host address HOST (of VA itself), into the fast TLB. */
+/* Is something in VA's page watched? */
+bool mmu__page_watched(const struct mmu *mmu, gva_t va);
+
+/* An access of KIND to [VA, VA + SIZE) is due. True: it may be made; else cpu->fault is set. */
+bool mmu__watch_passes(struct xl_cpu *cpu, gva_t va, unsigned size, enum accel_watch kind);
+
+static inline bool mmu__may_access(struct xl_cpu *cpu, gva_t va, unsigned size,
+                                   enum accel_watch kind)
+{
+    return likely(!cpu->mmu->n_watches) || mmu__watch_passes(cpu, va, size, kind);
+}
+
+/* Empties the fast TLB. */
+void mmu__clear_fast(struct xl_cpu *cpu);
+
+/* Enters VA's page, at host address HOST (of VA itself), into the fast TLB. Not where something in
+ * the page is watched. */
 void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool store);
 
 #endif

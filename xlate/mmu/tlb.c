@@ -32,7 +32,7 @@ static void clear_fast(struct xl_tlb_entry *entry, uint64_t *touched)
     *touched = 0;
 }
 
-static void clear_all_fast(struct xl_cpu *cpu)
+void mmu__clear_fast(struct xl_cpu *cpu)
 {
     for (unsigned mode = 0; mode < XL_TLB_MODES; mode++) {
         clear_fast(cpu->tlb[mode].load, &cpu->mmu->touched[mode][0]);
@@ -59,6 +59,8 @@ void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool 
     unsigned i = xl_tlb_index(va);
     struct xl_tlb_entry *e = store ? &cpu->tlb[mode].store[i] : &cpu->tlb[mode].load[i];
 
+    if (unlikely(cpu->mmu->n_watches) && mmu__page_watched(cpu->mmu, va))
+        return;
     e->tag = va & ~PAGE_MASK;
     e->delta = (uintptr_t)host - va;
     cpu->mmu->touched[mode][store] |= UINT64_C(1) << (i / CHUNK);
@@ -151,7 +153,7 @@ static struct mmu_entry *choose(struct xl_cpu *cpu, gva_t va, unsigned shift, ui
         return dead;
     if (small)
         return small;
-    clear_all_fast(cpu); /* the invariant of superpages */
+    mmu__clear_fast(cpu); /* the invariant of superpages */
     unmap_code(cpu);
     return set;
 }
@@ -251,7 +253,8 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem)
     unsigned mode = xl_tlb_mode(cpu->mode);
     bool store = mem & IR_MEM_WRITE;
 
-    if ((va & PAGE_MASK) + span > MEM_PAGE_SIZE)
+    if ((va & PAGE_MASK) + span > MEM_PAGE_SIZE ||
+        (unlikely(mmu->n_watches) && mmu__page_watched(mmu, va)))
         return NULL;
     struct mmu_entry *e = mmu__find(mmu, mode, va, store ? XL_STORE : XL_LOAD);
     struct mem_ram *ram = e ? mmu__ram(mmu, e->gpa + (va - e->page)) : NULL;
@@ -292,7 +295,7 @@ void mmu_set_context(struct xl_cpu *cpu, uint32_t mode, unsigned fetch_mode, uin
     struct mmu *mmu = cpu->mmu;
 
     if (space != mmu->space) {
-        clear_all_fast(cpu);
+        mmu__clear_fast(cpu);
         xl_code_unmap(cpu, XL_TLB_NONE, false);
         mmu->space = space;
     }
@@ -311,7 +314,7 @@ static void flush_space(struct xl_cpu *cpu, uint32_t space)
     if (space == MMU_EVERY_SPACE) {
         mmu->floor = mmu->time;
         mmu->shifts = 0;
-        clear_all_fast(cpu);
+        mmu__clear_fast(cpu);
         unmap_code(cpu);
         return;
     }
@@ -319,7 +322,7 @@ static void flush_space(struct xl_cpu *cpu, uint32_t space)
     /* Spaces that share a slot of space_floor lose their entries together, and with them the
      * superpages behind fast entries. */
     if (space % MMU_SPACE_SLOTS == mmu->space % MMU_SPACE_SLOTS) {
-        clear_all_fast(cpu);
+        mmu__clear_fast(cpu);
         xl_code_unmap(cpu, XL_TLB_NONE, false);
     }
 }
@@ -327,7 +330,7 @@ static void flush_space(struct xl_cpu *cpu, uint32_t space)
 static void flush_page(struct xl_cpu *cpu, gva_t page, uint32_t space)
 {
     if (forget(cpu->mmu, page, space)) {
-        clear_all_fast(cpu);
+        mmu__clear_fast(cpu);
         unmap_code(cpu);
         return;
     }

@@ -173,6 +173,14 @@ bool rv_idle(struct xl_cpu *cpu, uint64_t *deadline);
 void rv_tlb_fence(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid, bool one_space);
 void rv_set_irq(struct xl_cpu *cpu, unsigned irq, bool level);
 
+/* --- debug.c ---------------------------------------------------------------------------------- */
+
+enum { RV_REGISTERS = 127 };
+extern const struct accel_register rv_registers[RV_REGISTERS];
+bool rv_register_get(struct xl_cpu *cpu, unsigned number, uint64_t *value);
+bool rv_register_set(struct xl_cpu *cpu, unsigned number, uint64_t value);
+bool rv_look(struct xl_cpu *cpu, gva_t va, gpa_t *gpa, uint64_t *length);
+
 /* --- helpers of the front end: rv_help_<name>() of rv_helpers.inc ----------------------------- */
 
 #define RV_ARGS_0

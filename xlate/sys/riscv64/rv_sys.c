@@ -176,4 +176,9 @@ const struct xl_sys riscv64_sys = {
     .idle = rv_idle,
     .tlb_fence = rv_tlb_fence,
     .set_irq = rv_set_irq,
+    .look = rv_look,
+    .registers = rv_registers,
+    .n_registers = RV_REGISTERS,
+    .register_get = rv_register_get,
+    .register_set = rv_register_set,
 };
