@@ -132,6 +132,10 @@ bool fuzz_seed(unsigned n, GByteArray *out)
         gzip_seed(bytes, SIZE, out);
         zboot_seed(out);
         return true;
+    case 4:
+        zstd_seed(bytes, SIZE, out);
+        zboot_seed(out);
+        return true;
     default:
         return false;
     }
