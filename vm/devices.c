@@ -111,6 +111,8 @@ static bool add_disk(struct devices *d, const struct vm_disk_config *c, GError *
     struct row *made = g_ptr_array_index(d->rows, d->rows->len - 1);
     made->disk = disk;
     made->text = g_strdup(disk_text(disk));
+    if (disk_notice(disk) && d->env.warning)
+        d->env.warning(d->env.opaque, disk_notice(disk));
     return row != NULL;
 }
 

@@ -178,6 +178,11 @@ const char *disk_text(const struct disk *d)
     return d->text;
 }
 
+const char *disk_notice(const struct disk *d)
+{
+    return block_notice(d->block);
+}
+
 static void on_closed(void *opaque, int status)
 {
     struct disk *d = opaque;

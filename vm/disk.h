@@ -39,6 +39,9 @@ const char *disk_text(const struct disk *disk);
 /* Flushes, closes and frees; then CLOSED with WARNING for the VM's owner, or NULL. */
 void disk_close(struct disk *disk, void (*closed)(void *opaque, const char *warning), void *opaque);
 
+/* What the VM's owner should know of how the image was found, or NULL. */
+const char *disk_notice(const struct disk *disk);
+
 /* Counters and state; the caller's. */
 struct disk_stats *disk_stats_of(const struct disk *disk);
 

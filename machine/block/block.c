@@ -416,6 +416,11 @@ const char *block_fault(const struct block *b)
     return b->image->ops->fault ? b->image->ops->fault(b->image) : NULL;
 }
 
+const char *block_notice(const struct block *b)
+{
+    return b->image->ops->notice ? b->image->ops->notice(b->image) : NULL;
+}
+
 void block_stats(const struct block *b, struct block_stats *out)
 {
     *out = b->stats;

@@ -157,6 +157,10 @@ void block_close(struct block *b, void (*closed)(void *opaque, int status), void
  */
 const char *block_fault(const struct block *b);
 
+/* What its owner should know of how the image was found or mended when it was opened, a line for a person,
+ * or NULL. Valid while B is open. */
+const char *block_notice(const struct block *b);
+
 /* Counts since block_open(), for statistics. */
 struct block_stats {
     struct {

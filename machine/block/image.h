@@ -26,6 +26,8 @@ struct block_image_ops {
     const char *(*fault)(struct block_image *img);
     /* The image behind this one, or NULL; borrowed. NULL: the format has none. */
     struct block_image *(*backing)(struct block_image *img);
+    /* What opening the image found or mended, for its owner, or NULL. */
+    const char *(*notice)(struct block_image *img);
     /* Frees; nothing is written. */
     void (*close)(struct block_image *img);
 };

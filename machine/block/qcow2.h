@@ -131,6 +131,7 @@ struct qcow2 {
     int corrupt;  /* atomic */
     int unsaved;  /* atomic: changes that only memory has */
     char *fault;  /* atomic: why it is corrupt; set once */
+    char *notice; /* what opening it found or did, for its owner; NULL: nothing */
 
     uv_mutex_t commit_lock;
 
@@ -193,6 +194,25 @@ int qcow2__refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value);
 int64_t qcow2__alloc(struct qcow2 *q, uint64_t want, uint64_t *offset);
 /* Takes back an allocation that nothing refers to. */
 void qcow2__unalloc(struct qcow2 *q, uint64_t offset, uint64_t n);
+
+/* Refcount I of a refcount block, or of a piece of one, becomes VALUE. Needs no lock. */
+void qcow2__refs_set(const struct qcow2 *q, uint8_t *data, unsigned i, uint64_t value);
+
+/* --- qcow2_repair.c ----------------------------------------------------------------------- */
+
+/* Where a refcount table is. */
+struct qcow2_reftable_at {
+    uint64_t offset;
+    uint32_t clusters;
+};
+
+/*
+ * While an image is opened for writing, with L1 and `fixed` there: counts all references, writes a new
+ * refcount table, says where in OUT, and clears the dirty bit. SNAPSHOTS has the extents of their L1 tables.
+ * An error leaves the image as it was.
+ */
+bool qcow2__rebuild_refcounts(struct qcow2 *q, const GArray *snapshots,
+                              struct qcow2_reftable_at *out, GError **err);
 
 /* --- qcow2_map.c -------------------------------------------------------------------------- */
 

@@ -46,6 +46,7 @@ struct opening {
     char *backing_name, *backing_format;
     uint8_t *feature_names; /* FEATURE_ROW bytes each */
     uint32_t feature_rows;
+    GArray *snapshots; /* struct extent: the snapshots' L1 tables, of a writable image */
     GError **err;
 };
 
@@ -214,14 +215,13 @@ static bool header__features(struct opening *o)
         return vmd_fail(o->err, VMD_ERROR_UNSUPPORTED,
                         "qcow2 image %s uses '%s', which is not supported", path, name);
     }
+    if ((o->h.incompatible & QCOW2_INCOMPAT_CORRUPT) && o->q->writable)
+        return vmd_fail(o->err, VMD_ERROR_INVALID,
+                        "qcow2 image %s is marked corrupt, and can only be used read-only: repair it "
+                        "with 'qemu-img check -r all'", path);
     if (o->h.incompatible & QCOW2_INCOMPAT_CORRUPT)
-        return vmd_fail(o->err, VMD_ERROR_INVALID,
-                        "qcow2 image %s is marked corrupt: repair it with 'qemu-img check -r all'",
-                        path);
-    if ((o->h.incompatible & QCOW2_INCOMPAT_DIRTY) && o->q->writable)
-        return vmd_fail(o->err, VMD_ERROR_INVALID,
-                        "qcow2 image %s was not closed in order by a program that delays refcounts: "
-                        "repair it with 'qemu-img check -r all'", path);
+        o->q->notice = g_strdup_printf("qcow2 image %s is marked corrupt: what is read from it may be "
+                                       "wrong", path);
     if (o->h.compression > 1)
         return vmd_fail(o->err, VMD_ERROR_UNSUPPORTED,
                         "qcow2 image %s has compression type %u, which is not supported", path,
@@ -381,6 +381,8 @@ static bool fixed__add_snapshots(struct opening *o)
             at + sizeof(s) > q->file_end)
             return open__bad(o, "snapshot %u is malformed", i);
         fixed__add(q, l1, l1_len);
+        struct extent table = {l1, l1_len};
+        g_array_append_val(o->snapshots, table);
         at += ALIGN_UP(sizeof(s) + (uint64_t)GUINT32_FROM_BE(s.extra_len) +
                            GUINT16_FROM_BE(s.id_len) + GUINT16_FROM_BE(s.name_len),
                        8);
@@ -442,6 +444,23 @@ static bool reftable__load(struct opening *o)
     return ok;
 }
 
+/* Its last writer delayed refcounts and could not write them in the end. */
+static bool reftable__rebuild(struct opening *o)
+{
+    struct qcow2 *q = o->q;
+    struct qcow2_reftable_at now;
+
+    if (!(q->incompatible & QCOW2_INCOMPAT_DIRTY))
+        return true;
+    if (!qcow2__rebuild_refcounts(q, o->snapshots, &now, o->err))
+        return false;
+    o->h.reftable_offset = now.offset;
+    o->h.reftable_clusters = now.clusters;
+    q->notice = g_strdup_printf("qcow2 image %s was not closed in order by the program that wrote to "
+                                "it last; its refcounts were rebuilt", q->img.file->path);
+    return true;
+}
+
 /* What only a writer needs: refcounts, and the knowledge of where all metadata is. */
 static bool open__for_writing(struct opening *o)
 {
@@ -449,7 +468,7 @@ static bool open__for_writing(struct opening *o)
     uint64_t none = 0;
     int r = 0;
 
-    if (!fixed__collect(o) || !reftable__load(o))
+    if (!fixed__collect(o) || !reftable__rebuild(o) || !reftable__load(o))
         return false;
     for (uint64_t i = 0; i < q->l1.n; i++) {
         uint64_t offset = q->l1.entry[i] & QCOW2_OFFSET;
@@ -494,7 +513,8 @@ static bool backing__open(struct opening *o, const struct block_chain *chain)
 
     if (h->backing_offset == 0 || h->backing_len == 0)
         return true;
-    if (h->backing_len > BACKING_NAME_MAX || h->backing_offset < h->header_len ||
+    if (h->backing_len > MIN(BACKING_NAME_MAX, o->q->cluster_size) ||
+        h->backing_offset < h->header_len ||
         h->backing_offset > o->q->cluster_size - h->backing_len)
         return open__bad(o, "the name of its backing file is not in its header");
     o->backing_name = g_strndup((char *)o->cluster + h->backing_offset, h->backing_len);
@@ -544,6 +564,7 @@ static void qcow2_close(struct block_image *img)
     table__clear(&q->reftable);
     qcow2__unpacked_free(q);
     g_free(q->fault);
+    g_free(q->notice);
     uv_cond_destroy(&q->ranges_changed);
     uv_mutex_destroy(&q->lock);
     uv_mutex_destroy(&q->commit_lock);
@@ -578,6 +599,11 @@ static struct block_image *qcow2_backing(struct block_image *img)
     return container_of(img, struct qcow2, img)->backing;
 }
 
+static const char *qcow2_notice(struct block_image *img)
+{
+    return container_of(img, struct qcow2, img)->notice;
+}
+
 static const struct block_image_ops qcow2_ops = {
     .format = BLOCK_FORMAT_QCOW2,
     .read = qcow2__read,
@@ -588,6 +614,7 @@ static const struct block_image_ops qcow2_ops = {
     .unsaved = qcow2_unsaved,
     .fault = qcow2_fault,
     .backing = qcow2_backing,
+    .notice = qcow2_notice,
     .close = qcow2_close,
 };
 
@@ -622,7 +649,8 @@ static bool qcow2__load(struct opening *o, const struct block_chain *chain)
 struct block_image *block_qcow2__open(struct block_file *file, const struct block_chain *chain,
                                       GError **err)
 {
-    struct opening o = {.q = qcow2__new(file), .err = err};
+    g_autoptr(GArray) snapshots = g_array_new(FALSE, FALSE, sizeof(struct extent));
+    struct opening o = {.q = qcow2__new(file), .snapshots = snapshots, .err = err};
     bool ok = qcow2__load(&o, chain);
 
     g_free(o.cluster);

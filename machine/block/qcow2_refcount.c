@@ -33,7 +33,7 @@ static uint64_t refs__get(const struct qcow2 *q, const uint8_t *data, unsigned i
     }
 }
 
-static void refs__set(const struct qcow2 *q, uint8_t *data, unsigned i, uint64_t value)
+void qcow2__refs_set(const struct qcow2 *q, uint8_t *data, unsigned i, uint64_t value)
 {
     unsigned order = q->refcount_order;
 
@@ -106,7 +106,7 @@ int qcow2__refcount_set(struct qcow2 *q, uint64_t cluster, uint64_t value)
         return r;
     if (!s)
         return qcow2__corrupt(q, "no refcount block for cluster %" G_GUINT64_FORMAT, cluster);
-    refs__set(q, s->data, i, value);
+    qcow2__refs_set(q, s->data, i, value);
     qcow2__slice_dirty(q, s);
     qcow2__put(s);
     return 0;
@@ -124,7 +124,7 @@ static int refs__add_block(struct qcow2 *q, uint64_t block)
     if (qcow2__is_metadata(q, offset, q->cluster_size))
         return qcow2__corrupt(q, "metadata at offset %" G_GUINT64_FORMAT " has no refcount",
                               offset);
-    refs__set(q, data, 0, 1);
+    qcow2__refs_set(q, data, 0, 1);
     int r = qcow2__forget(q, offset);
     if (r == 0)
         r = block_file__write(q->img.file, offset, data, q->cluster_size);
@@ -169,7 +169,7 @@ static int growth__write(struct qcow2 *q, const struct growth *g, const uint64_t
     for (uint64_t b = 0; b < g->blocks; b++, offset += q->cluster_size) {
         memset(block, 0, q->cluster_size);
         for (uint64_t i = 0; i < per && b * per + i < total; i++)
-            refs__set(q, block, (unsigned)i, 1);
+            qcow2__refs_set(q, block, (unsigned)i, 1);
         int r = qcow2__forget(q, offset);
         if (r == 0)
             r = block_file__write(q->img.file, offset, block, q->cluster_size);
@@ -283,7 +283,7 @@ static int64_t alloc__take(struct qcow2 *q, uint64_t first, uint64_t want)
     if (r < 0)
         return r;
     while (n < want && i < refs__per_slice(q) && refs__get(q, s->data, i) == 0) {
-        refs__set(q, s->data, i++, 1);
+        qcow2__refs_set(q, s->data, i++, 1);
         n++;
     }
     qcow2__slice_dirty(q, s);

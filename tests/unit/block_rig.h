@@ -12,15 +12,28 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 
 struct rig {
     uv_loop_t loop;
     char *folder;
 };
 
+/* In memory where there is room: some file systems write a file out when it is made anew. */
+static inline char *rig_make_folder(void)
+{
+    struct statvfs fs;
+    g_autofree char *shm = g_strdup("/dev/shm/vmd-block-XXXXXX");
+
+    if (statvfs("/dev/shm", &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= MIB(256) &&
+        g_mkdtemp(shm))
+        return g_steal_pointer(&shm);
+    return g_dir_make_tmp("vmd-block-XXXXXX", NULL);
+}
+
 static inline void rig_open(struct rig *rig)
 {
-    rig->folder = g_dir_make_tmp("vmd-block-XXXXXX", NULL);
+    rig->folder = rig_make_folder();
     ck_assert_ptr_nonnull(rig->folder);
     ck_assert_int_eq(uv_loop_init(&rig->loop), 0);
 }
@@ -169,6 +182,8 @@ static inline void rig_verify(struct rig *rig, struct block *b, const uint8_t *m
     for (uint64_t at = 0; at < size; at += MIB(1)) {
         uint64_t n = MIN(MIB(1), size - at);
         ck_assert_int_eq(rig_io(rig, b, BLOCK_READ, at, buf, n, 0), 0);
+        if (memcmp(buf, model + at, n) == 0)
+            continue;
         for (uint64_t i = 0; i < n; i++)
             if (buf[i] != model[at + i])
                 ck_abort_msg("%s: byte %" G_GUINT64_FORMAT " is %02x, not %02x", when, at + i,

@@ -1,5 +1,6 @@
 /* machine/block without other programs: raw images, requests, locks, and headers of qcow2. */
 #include "tests/unit/block_rig.h"
+#include "tests/unit/qcow2_check.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -522,8 +523,7 @@ static const struct {
     {"huge refcount table", 56, 4, 0xffffffff, VMD_ERROR_INVALID, true, "refcount table of"},
     {"huge snapshots", 60, 4, 0xffffffff, VMD_ERROR_LIMIT, true, "snapshots"},
     {"snapshots outside", 60, 4, 1, VMD_ERROR_INVALID, true, "snapshot table"},
-    {"dirty", 72, 8, 1, VMD_ERROR_INVALID, true, "qemu-img check"},
-    {"corrupt", 72, 8, 2, VMD_ERROR_INVALID, false, "marked corrupt"},
+    {"corrupt", 72, 8, 2, VMD_ERROR_INVALID, true, "marked corrupt"},
     {"data file", 72, 8, 4, VMD_ERROR_UNSUPPORTED, false, "feature bit 2"},
     {"compression", 72, 8, 8, VMD_ERROR_INVALID, false, "disagree"},
     {"extended L2", 72, 8, 16, VMD_ERROR_UNSUPPORTED, false, "feature bit 4"},
@@ -566,6 +566,80 @@ START_TEST(damage_rows)
         rig_close_block(&rig, rig_block(&rig, path, BLOCK_FORMAT_QCOW2, true));
     else
         rig_refused(&rig, path, BLOCK_FORMAT_QCOW2, true, damage[_i].code, damage[_i].text);
+}
+END_TEST
+
+/* The name of a backing file may be longer than a small cluster. */
+START_TEST(long_backing_name)
+{
+    g_autofree uint8_t *img = make_image();
+
+    put32(img + 20, 9);
+    put32(img + 36, 32);
+    put64(img + 8, HEADER);
+    put32(img + 16, 600);
+    g_autofree char *path = write_image(img, IMAGE);
+    rig_refused(&rig, path, BLOCK_FORMAT_QCOW2, false, VMD_ERROR_INVALID, "not in its header");
+}
+END_TEST
+
+/* What keeps the refcounts of a dirty image from being made anew; then it stays as it was. */
+static const struct {
+    const char *name;
+    size_t offset;
+    uint64_t value;
+    const char *text;
+} beyond_repair[] = {
+    {"data behind the end", 4 * CLUSTER + 8, 60 * CLUSTER | 1ull << 63, "data are missing"},
+    {"misplaced data", 4 * CLUSTER + 8, 5 * CLUSTER + 512, "misplaced"},
+    {"compressed behind the end", 4 * CLUSTER + 8, 1ull << 62 | 60 * CLUSTER, "compressed data"},
+    {"data over the header", 4 * CLUSTER + 8, 1ull << 62 | 512, "overlap"},
+    {"data over L1", 4 * CLUSTER + 8, 3 * CLUSTER, "overlap"},
+};
+
+START_TEST(beyond_repair_rows)
+{
+    g_autofree uint8_t *img = make_image();
+
+    put64(img + 72, 1);
+    put64(img + beyond_repair[_i].offset, beyond_repair[_i].value);
+    g_autofree char *path = write_image(img, IMAGE), *after = NULL;
+    rig_refused(&rig, path, BLOCK_FORMAT_QCOW2, false, VMD_ERROR_INVALID, beyond_repair[_i].text);
+    rig_refused(&rig, path, BLOCK_FORMAT_QCOW2, false, VMD_ERROR_INVALID, "cannot be rebuilt");
+    ck_assert(g_file_get_contents(path, &after, NULL, NULL));
+    ck_assert_mem_eq(after, img, IMAGE);
+    rig_close_block(&rig, rig_block(&rig, path, BLOCK_FORMAT_QCOW2, true));
+}
+END_TEST
+
+/* Whatever the refcounts of a dirty image say, they are made anew, and its owner hears of it. */
+START_TEST(repaired)
+{
+    g_autofree uint8_t *img = make_image(), *model = g_malloc0(MIB(1));
+    uint64_t leaks;
+    struct block *b;
+
+    put64(img + 72, 1);
+    memset(img + 2 * CLUSTER, _i ? 0xff : 0, CLUSTER);
+    g_autofree char *path = write_image(img, IMAGE), *after = NULL;
+    memset(model + CLUSTER, 0xd5, CLUSTER);
+    b = rig_block(&rig, path, BLOCK_FORMAT_QCOW2, true);
+    ck_assert_ptr_null(block_notice(b));
+    rig_close_block(&rig, b);
+    b = rig_block(&rig, path, BLOCK_FORMAT_QCOW2, false);
+    ck_assert_ptr_nonnull(strstr(block_notice(b), "refcounts were rebuilt"));
+    rig_verify(&rig, b, model, MIB(1), "rebuilt");
+    memset(model, 0x11, 512);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, 0, model, 512, 0), 0);
+    ck_assert_int_eq(rig_close_block(&rig, b), 0);
+    size_t len;
+    ck_assert(g_file_get_contents(path, &after, &len, NULL));
+    g_autofree char *wrong = qcow2_check((uint8_t *)after, len, &leaks);
+    ck_assert_msg(!wrong && leaks == 0, "%s, %u leaks", wrong, (unsigned)leaks);
+    b = rig_block(&rig, path, BLOCK_FORMAT_QCOW2, false);
+    ck_assert_ptr_null(block_notice(b));
+    rig_verify(&rig, b, model, MIB(1), "again");
+    rig_close_block(&rig, b);
 }
 END_TEST
 
@@ -755,6 +829,9 @@ int main(void)
     tcase_add_test(tc, qcow2_by_hand);
     tcase_add_loop_test(tc, damage_rows, 0, G_N_ELEMENTS(damage));
     tcase_add_loop_test(tc, misuse_rows, 0, G_N_ELEMENTS(misuse));
+    tcase_add_test(tc, long_backing_name);
+    tcase_add_loop_test(tc, beyond_repair_rows, 0, G_N_ELEMENTS(beyond_repair));
+    tcase_add_loop_test(tc, repaired, 0, 2);
     tcase_add_test(tc, backing_raw);
     tcase_add_loop_test(tc, chain_rows, 0, G_N_ELEMENTS(chains));
     tcase_add_test(tc, chain_length);

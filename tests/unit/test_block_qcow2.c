@@ -5,9 +5,11 @@
  *
  * The linker puts our own pwritev(), fallocate() and fdatasync() under the block layer here, which
  * record what reaches the file and what has been synced; so every state that a power cut could leave
- * on the disk can be made and looked at.
+ * on the disk can be made and looked at. A checker of the tests' own (qcow2_check.h) looks at most of them,
+ * qemu-img at some.
  */
 #include "tests/unit/block_rig.h"
+#include "tests/unit/qcow2_check.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -168,6 +170,26 @@ static void check_image(const char *path, bool leaks, const char *when)
                   qemu_said);
 }
 
+/* The same, of LEN bytes in memory, without qemu-img. */
+static void check_bytes(const uint8_t *file, size_t len, bool leaks, const char *when)
+{
+    uint64_t leaked;
+    g_autofree char *wrong = qcow2_check(file, len, &leaked);
+
+    if (wrong)
+        ck_abort_msg("%s: %s", when, wrong);
+    ck_assert_msg(leaks || leaked == 0, "%s: %u clusters leaked", when, (unsigned)leaked);
+}
+
+static void check_whole(const char *path, bool leaks, const char *when)
+{
+    g_autofree char *data = NULL;
+    size_t len;
+
+    ck_assert(g_file_get_contents(path, &data, &len, NULL));
+    check_bytes((const uint8_t *)data, len, leaks, when);
+}
+
 /* qemu-img reads the same from the image as MODEL has. */
 static void compare_image(const char *path, const uint8_t *model, uint64_t size, const char *when)
 {
@@ -189,24 +211,24 @@ struct kind_of_image {
 };
 
 static const struct kind_of_image kinds[] = {
-    {"default", "compat=1.1", MIB(24), NULL, false},
-    {"512-byte clusters", "cluster_size=512", MIB(6), NULL, false},
+    {"default", "compat=1.1", MIB(6), NULL, false},
+    {"512-byte clusters", "cluster_size=512", MIB(3), NULL, false},
     {"512-byte clusters, 64-bit counts", "cluster_size=512,refcount_bits=64", MIB(4), NULL, false},
-    {"1-bit counts", "cluster_size=4096,refcount_bits=1", MIB(12), NULL, false},
-    {"2-bit counts", "cluster_size=1024,refcount_bits=2", MIB(8), NULL, false},
-    {"4-bit counts", "cluster_size=2048,refcount_bits=4", MIB(8), NULL, false},
-    {"8-bit counts", "cluster_size=8192,refcount_bits=8", MIB(12), NULL, false},
-    {"32-bit counts", "cluster_size=1024,refcount_bits=32", MIB(8), NULL, false},
-    {"2-MiB clusters", "cluster_size=2M", MIB(25), NULL, false},
-    {"delayed counts", "lazy_refcounts=on", MIB(12), NULL, false},
-    {"odd size", "cluster_size=64k", MIB(11) + 1536, NULL, false},
-    {"version 2", "compat=0.10,cluster_size=4096", MIB(12), NULL, false},
-    {"preallocated", "cluster_size=16k,preallocation=metadata", MIB(12), NULL, false},
-    {"over raw", "cluster_size=16k", MIB(12), "raw", false},
-    {"over compressed", "cluster_size=4096", MIB(12), "cluster_size=4096", true},
-    {"over zstd", "cluster_size=64k", MIB(12), "cluster_size=64k,compression_type=zstd", true},
-    {"version 2 over raw", "compat=0.10", MIB(12), "raw", false},
-    {"version 2 over version 2", "compat=0.10,cluster_size=512", MIB(4), "compat=0.10", true},
+    {"1-bit counts", "cluster_size=4096,refcount_bits=1", MIB(4), NULL, false},
+    {"2-bit counts", "cluster_size=1024,refcount_bits=2", MIB(3), NULL, false},
+    {"4-bit counts", "cluster_size=2048,refcount_bits=4", MIB(3), NULL, false},
+    {"8-bit counts", "cluster_size=8192,refcount_bits=8", MIB(4), NULL, false},
+    {"32-bit counts", "cluster_size=1024,refcount_bits=32", MIB(3), NULL, false},
+    {"2-MiB clusters", "cluster_size=2M", MIB(9), NULL, false},
+    {"delayed counts", "lazy_refcounts=on", MIB(4), NULL, false},
+    {"odd size", "cluster_size=64k", MIB(3) + 1536, NULL, false},
+    {"version 2", "compat=0.10,cluster_size=4096", MIB(4), NULL, false},
+    {"preallocated", "cluster_size=16k,preallocation=metadata", MIB(4), NULL, false},
+    {"over raw", "cluster_size=16k", MIB(4), "raw", false},
+    {"over compressed", "cluster_size=4096", MIB(4), "cluster_size=4096", true},
+    {"over zstd", "cluster_size=64k", MIB(4), "cluster_size=64k,compression_type=zstd", true},
+    {"version 2 over raw", "compat=0.10", MIB(4), "raw", false},
+    {"version 2 over version 2", "compat=0.10,cluster_size=512", MIB(2), "compat=0.10", true},
 };
 
 struct disk {
@@ -356,6 +378,14 @@ static void disk_batch(struct disk *d)
     }
 }
 
+/* WANT NULL: zeroes. */
+static bool sector_is(const uint8_t *sector, const uint8_t *want)
+{
+    static const uint8_t zeroes[512];
+
+    return memcmp(sector, want ? want : zeroes, 512) == 0;
+}
+
 /* A discard leaves what was there or zeroes; the model takes what it finds. */
 static void disk_discard(struct disk *d)
 {
@@ -366,8 +396,8 @@ static void disk_discard(struct disk *d)
     ck_assert_int_eq(rig_io(&rig, d->b, BLOCK_DISCARD, at, NULL, len, 0), 0);
     ck_assert_int_eq(rig_io(&rig, d->b, BLOCK_READ, at, buf, len, 0), 0);
     bool good = true;
-    for (uint64_t i = 0; i < len; i++)
-        good &= buf[i] == 0 || buf[i] == d->model[at + i];
+    for (uint64_t i = 0; i < len; i += 512)
+        good &= sector_is(buf + i, NULL) || sector_is(buf + i, d->model + at + i);
     ck_assert_msg(good, "a discard at %" G_GUINT64_FORMAT " brought something else", at);
     memcpy(d->model + at, buf, len);
 }
@@ -395,10 +425,10 @@ START_TEST(differential)
     rig_verify(&rig, d.b, d.model, d.size, "new");
     for (int round = 0; round < 2; round++) {
         disk_exercise(&d, 100 * (unsigned)thoroughness());
-        disk_reopen(&d, false);
-        check_image(d.path, false, k->name);
+        disk_reopen(&d, round == 1);
+        check_whole(d.path, false, k->name);
     }
-    disk_reopen(&d, true);
+    check_image(d.path, false, k->name);
     rig_verify(&rig, d.b, d.model, d.size, k->name);
     compare_image(d.path, d.model, d.size, k->name);
     disk_end(&d);
@@ -408,24 +438,24 @@ END_TEST
 /* A guest that gives all its space back gets it back. */
 START_TEST(discard_frees)
 {
-    const struct kind_of_image k = {"", "cluster_size=64k", MIB(64), NULL, false};
+    const struct kind_of_image k = {"", "cluster_size=64k", MIB(16), NULL, false};
     struct disk d = {.seed = 5};
     g_autofree uint8_t *buf = g_malloc(MIB(1));
     struct stat full, empty;
 
     disk_make(&d, &k);
     memset(buf, 0xaa, MIB(1));
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < 16; i++)
         ck_assert_int_eq(rig_io(&rig, d.b, BLOCK_WRITE, (uint64_t)i * MIB(1), buf, MIB(1), 0), 0);
     disk_reopen(&d, false);
     ck_assert_int_eq(stat(d.path, &full), 0);
     ck_assert_int_eq(rig_io(&rig, d.b, BLOCK_DISCARD, 0, NULL, d.size, 0), 0);
     disk_reopen(&d, false);
     ck_assert_int_eq(stat(d.path, &empty), 0);
-    ck_assert_msg(full.st_blocks * 512 >= (blkcnt_t)MIB(64), "%ld blocks", (long)full.st_blocks);
+    ck_assert_msg(full.st_blocks * 512 >= (blkcnt_t)MIB(16), "%ld blocks", (long)full.st_blocks);
     ck_assert_msg(empty.st_blocks * 512 <= (blkcnt_t)MIB(1), "%ld blocks", (long)empty.st_blocks);
     /* What is written now goes where the old was. */
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < 16; i++)
         ck_assert_int_eq(rig_io(&rig, d.b, BLOCK_WRITE, (uint64_t)i * MIB(1), buf, MIB(1), 0), 0);
     disk_reopen(&d, false);
     ck_assert_int_eq(stat(d.path, &empty), 0);
@@ -507,7 +537,7 @@ END_TEST
 
 /* --- power cuts --------------------------------------------------------------------------- */
 
-enum { CUT_SIZE = 2 << 20, CUT_OPS = 160, CUTS = 10 };
+enum { CUT_SIZE = 1 << 20, CUT_OPS = 160, CUTS = 12 };
 
 /* A change that was made, with where the log was when it began and ended. */
 struct change {
@@ -595,13 +625,6 @@ static uint8_t *cut_file(const char *before, size_t len, const struct cut *cut, 
     return file;
 }
 
-static bool sector_is(const uint8_t *sector, const uint8_t *want)
-{
-    static const uint8_t zeroes[512];
-
-    return memcmp(sector, want ? want : zeroes, 512) == 0;
-}
-
 /* The sector at AT has what was flushed last before CUT, or something written since. */
 static void cut_verify_sector(GArray *changes, const uint8_t *base, const uint8_t *sector,
                               uint64_t at, const struct cut *cut)
@@ -645,7 +668,7 @@ static void cut_look(struct disk *d, GArray *changes, const char *before, size_t
 
     when = g_strdup_printf("cut after %u", cut->records);
     rig_write(path, file, end);
-    check_image(path, true, when);
+    check_bytes(file, end, true, when);
     b = rig_block(&rig, path, BLOCK_FORMAT_QCOW2, false);
     ck_assert_int_eq(rig_io(&rig, b, BLOCK_READ, 0, disk, d->size, 0), 0);
     for (uint64_t at = 0; at < d->size; at += 512)
@@ -653,14 +676,16 @@ static void cut_look(struct disk *d, GArray *changes, const char *before, size_t
     /* It is fit for use, what leaked included. */
     ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, 0, disk, d->size, 0), 0);
     ck_assert_int_eq(rig_close_block(&rig, b), 0);
-    check_image(path, true, when);
+    check_whole(path, true, when);
+    if (cut->records % 4 == 0)
+        check_image(path, true, when);
 }
 
 static const struct kind_of_image cut_kinds[] = {
     {"64k", "cluster_size=64k", CUT_SIZE, NULL, false},
     {"512", "cluster_size=512", CUT_SIZE, NULL, false},
-    {"counts grow", "cluster_size=512,refcount_bits=64", 2 * CUT_SIZE, NULL, false},
-    {"over compressed", "cluster_size=4096", CUT_SIZE, "cluster_size=4096", true},
+    {"counts grow", "cluster_size=512,refcount_bits=64", 4 * CUT_SIZE, NULL, false},
+    {"over compressed", "cluster_size=4096", 2 * CUT_SIZE, "cluster_size=4096", true},
     {"version 2", "compat=0.10,cluster_size=1024", CUT_SIZE, NULL, false},
     {"copied compressed", "cluster_size=4096", CUT_SIZE, NULL, true},
     {"snapshot", "cluster_size=2048", CUT_SIZE, NULL, false},
@@ -731,6 +756,85 @@ START_TEST(power_cut)
     for (int i = 0; i < CUTS * thoroughness(); i++) {
         struct cut cut = cut_choose(&d.seed);
         cut_look(&d, changes, before, len, base, &cut);
+    }
+    recorder_stop();
+    d.b = NULL;
+    disk_end(&d);
+}
+END_TEST
+
+/* --- the order of writes -------------------------------------------------------------------- */
+
+/* Writes what RECORD has, sector by sector where PICK says so, into FILE, which has room. */
+static void order_apply(uint8_t *file, const struct record *r, size_t len, uint64_t *pick)
+{
+    for (uint64_t at = 0; at < r->len && r->offset + at < len; at += 512) {
+        uint64_t n = MIN(MIN(512, r->len - at), len - r->offset - at);
+        if (pick && rig_random(pick) % 2)
+            continue;
+        if (r->data)
+            memcpy(file + r->offset + at, r->data + at, n);
+        else
+            memset(file + r->offset + at, 0, n);
+    }
+}
+
+enum { ONLY_THE_LAST, ALL_BUT_ONE, HALF_OF_EACH, ORDER_WAYS };
+
+/* DURABLE and, of the records from FIRST to LAST that no sync has covered, those of WAY. */
+static void order_look(const uint8_t *durable, size_t len, unsigned first, unsigned last, int way,
+                       uint64_t *seed)
+{
+    static const char *const names[] = {"the last alone", "all but one", "half of each"};
+    g_autofree uint8_t *file = g_memdup2(durable, len);
+    g_autofree char *when = g_strdup_printf("%s of the writes %u to %u", names[way], first, last);
+    unsigned skip = first + (unsigned)(rig_random(seed) % (last - first + 1));
+
+    for (unsigned i = first; i <= last; i++) {
+        if (way == ONLY_THE_LAST ? i == last : way == ALL_BUT_ONE ? i != skip : true)
+            order_apply(file, &g_array_index(recorder.log, struct record, i), len,
+                        way == HALF_OF_EACH ? seed : NULL);
+    }
+    check_bytes(file, len, true, when);
+}
+
+/*
+ * After each single write: whatever of those that no sync covers is on the disk, and be it the newest
+ * alone, the tables are whole. So nothing is referred to, by the header, the refcount table, L1 or L2,
+ * before a sync has covered it and its refcount.
+ */
+START_TEST(order)
+{
+    struct disk d = {.seed = 777 + (uint64_t)_i};
+    g_autoptr(GArray) changes = g_array_new(FALSE, FALSE, sizeof(struct change));
+    g_autofree char *before = NULL;
+    size_t len, end;
+    unsigned first = 0;
+
+    g_array_set_clear_func(changes, change_clear);
+    cut_prepare(&d, &cut_kinds[_i]);
+    ck_assert(g_file_get_contents(d.path, &before, &len, NULL));
+    recorder_start();
+    for (int i = 0; i < CUT_OPS; i++)
+        change_make(&d, changes);
+    ck_assert_int_eq(rig_close_block(&rig, d.b), 0);
+    recorder.on = false;
+
+    end = len;
+    for (unsigned i = 0; i < recorder.log->len; i++) {
+        struct record *r = &g_array_index(recorder.log, struct record, i);
+        end = r->data ? MAX(end, r->offset + r->len) : end;
+    }
+    g_autofree uint8_t *durable = g_malloc0(end);
+    memcpy(durable, before, len);
+    for (unsigned i = 0; i < recorder.log->len; i++) {
+        struct record *oldest = &g_array_index(recorder.log, struct record, first);
+        if (oldest->durable && oldest->durable <= i) {
+            for (; first < i; first++)
+                order_apply(durable, &g_array_index(recorder.log, struct record, first), end, NULL);
+        }
+        for (int way = 0; way < ORDER_WAYS; way++)
+            order_look(durable, end, first, i, way, &d.seed);
     }
     recorder_stop();
     d.b = NULL;
@@ -946,6 +1050,57 @@ START_TEST(damaged)
 }
 END_TEST
 
+/* --- delayed refcounts ---------------------------------------------------------------------- */
+
+static const char *const lazy_options[] = {
+    "lazy_refcounts=on",
+    "lazy_refcounts=on,cluster_size=512",
+    "lazy_refcounts=on,cluster_size=4096,refcount_bits=64",
+    "lazy_refcounts=on,cluster_size=2048",
+};
+
+/* An image that QEMU, delaying refcounts, did not live to close: it is mended, holds what was flushed, and
+ * has not lost a cluster. The last one has a snapshot. */
+START_TEST(dirty)
+{
+    struct kind_of_image k = {"", lazy_options[_i], MIB(4), NULL, false};
+    struct disk d = {.seed = 41 + (uint64_t)_i};
+    g_autoptr(GString) line = g_string_new(NULL);
+    uint64_t incompatible = 0;
+    int fd;
+
+    disk_make(&d, &k);
+    disk_exercise(&d, 20);
+    ck_assert_int_eq(rig_close_block(&rig, d.b), 0);
+    if (_i == 3)
+        ck_assert_int_eq(qemu_img("snapshot -c one %s", d.path), 0);
+    g_string_printf(line, "qemu-io -f qcow2 %s", d.path);
+    for (unsigned i = 0; i < 60; i++) {
+        uint64_t at = rig_random(&d.seed) % (d.size / 4096) * 4096;
+        g_string_append_printf(line, " -c 'write -P %u %" G_GUINT64_FORMAT " 4096'", i + 1, at);
+        memset(d.model + at, (int)i + 1, 4096);
+    }
+    g_string_append(line, " -c flush -c 'sigraise 9'");
+    g_autofree char *out = NULL, *errors = NULL;
+    g_spawn_command_line_sync(line->str, &out, &errors, NULL, NULL);
+    fd = open(d.path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(pread(fd, &incompatible, 8, 72), 8);
+    close(fd);
+    ck_assert_msg(GUINT64_FROM_BE(incompatible) & 1, "QEMU left it clean");
+
+    d.b = rig_block(&rig, d.path, BLOCK_FORMAT_QCOW2, false);
+    ck_assert_ptr_nonnull(strstr(block_notice(d.b), "rebuilt"));
+    rig_verify(&rig, d.b, d.model, d.size, "mended");
+    disk_reopen(&d, false);
+    check_image(d.path, false, "mended");
+    disk_exercise(&d, 60);
+    disk_reopen(&d, true);
+    check_image(d.path, false, "used");
+    rig_verify(&rig, d.b, d.model, d.size, "used");
+    disk_end(&d);
+}
+END_TEST
+
 /* --- locks ---------------------------------------------------------------------------------- */
 
 /* QEMU's tools and we keep out of each other's images. */
@@ -994,9 +1149,11 @@ static const struct {
     {"snapshots", &snapshots, G_N_ELEMENTS(snapshot_options)},
     {"large", &large_and_sparse, 1},
     {"power-cut", &power_cut, G_N_ELEMENTS(cut_kinds)},
+    {"order", &order, G_N_ELEMENTS(cut_kinds)},
     {"killed", &killed, G_N_ELEMENTS(kill_options)},
     {"unflushed", &saved_without_flush, 1},
     {"damaged", &damaged, 2},
+    {"dirty", &dirty, G_N_ELEMENTS(lazy_options)},
     {"locks", &locks, 1},
 };
 
