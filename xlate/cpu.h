@@ -121,6 +121,7 @@ struct xl_cpu {
     struct xl_counters {
         uint64_t entries;        /* times generated code was entered from the run loop */
         uint64_t lookups, hits;  /* code-cache lookups from the run loop or an indirect miss */
+        uint64_t jumps;          /* lookups that the jump cache answered: generated code counts */
         uint64_t links;          /* edges patched */
         uint64_t tlb_misses;     /* slow fills */
         uint64_t walks;          /* of them, those that read page tables */

@@ -314,12 +314,25 @@ static size_t add_row(struct accel_stat *rows, size_t n, size_t most, const char
     _("page_walks", walks) _("slow_accesses", slow_accesses) _("faults", faults)                   \
     _("interrupts", interrupts) _("interpreted_instructions", interpreted)
 
+/* Those of R with the two levels of lookups together: what the jump cache finds is a hit too. */
+static struct xl_counters counters_of(const struct runner *r)
+{
+    struct xl_counters c = {0};
+
+#define COPY(text, name) c.name = COUNTER(r, name);
+    VCPU_COUNTERS(COPY)
+#undef COPY
+    c.lookups += COUNTER(r, jumps);
+    c.hits += COUNTER(r, jumps);
+    return c;
+}
+
 static size_t xlate_vcpu_stats(struct vcpu *vcpu, struct accel_stat *rows, size_t most)
 {
-    struct runner *r = runner_from(vcpu);
+    struct xl_counters c = counters_of(runner_from(vcpu));
     size_t n = 0;
 
-#define ROW(text, name) n = add_row(rows, n, most, text, COUNTER(r, name));
+#define ROW(text, name) n = add_row(rows, n, most, text, c.name);
     VCPU_COUNTERS(ROW)
 #undef ROW
     return n;
@@ -332,7 +345,8 @@ static size_t add_sums(struct xlate *x, struct accel_stat *rows, size_t n, size_
     for (unsigned i = 0; i < x->accel.config.vcpus; i++) {
         if (!x->runner[i])
             continue;
-#define ADD(text, name) sum.name += COUNTER(x->runner[i], name);
+        struct xl_counters c = counters_of(x->runner[i]);
+#define ADD(text, name) sum.name += c.name;
         VCPU_COUNTERS(ADD)
 #undef ADD
     }

@@ -55,8 +55,21 @@ void cache__unmap(struct cache *cache)
         close(cache->fd);
 }
 
+/* All pages of a segment will be needed: one call each in place of a fault a page, twice. Older
+ * kernels have no such call, and fault. */
+static void populate(struct cache *cache, struct segment *segment)
+{
+#ifdef MADV_POPULATE_WRITE
+    uint8_t *at = cache__segment_code(cache, segment);
+
+    madvise(at, SEGMENT_BYTES, MADV_POPULATE_WRITE);
+    madvise(at + cache->run_delta, SEGMENT_BYTES, MADV_POPULATE_READ);
+#endif
+}
+
 void cache__segment_alloc(struct cache *cache, struct segment *segment)
 {
+    populate(cache, segment);
     segment->units = g_new(struct cache_unit, SEGMENT_UNITS);
     segment->links = g_new(struct cache_link, SEGMENT_LINKS);
     segment->state = SEGMENT_FREE;

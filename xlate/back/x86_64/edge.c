@@ -115,6 +115,7 @@ void back__jump_cache(struct back_compiler *c)
     asm_rm(&c->a, A_CMP, true, RDX,
            asm_index(RBP, RCX, 3, jump + (int32_t)offsetof(struct xl_jump, tag)));
     asm_jcc_to(&c->a, CC_NE, back__stub(c, STUB_MISS));
+    asm_mi(&c->a, A_ADD, true, CPU_FIELD(count.jumps), 1);
     asm_jump_mem(&c->a, DIGIT_JMP,
                  asm_index(RBP, RCX, 3, jump + (int32_t)offsetof(struct xl_jump, code)));
 }
