@@ -160,6 +160,36 @@ START_TEST(shifts_become_extensions)
 }
 END_TEST
 
+START_TEST(shifts_become_rotations)
+{
+    uint32_t x = get(1), y = get(2);
+    uint32_t up = ir_bini(unit, IR_SHL, IR_I64, x, 13), down = ir_bini(unit, IR_SHR, IR_I64, x, 51);
+    uint32_t r = ir_bin(unit, IR_XOR, IR_I64, down, up);
+
+    ck_assert(unit->insn[r].op == IR_ROTL && unit->insn[r].arg[0] == x);
+    ck_assert_int_eq(unit->insn[unit->insn[r].arg[1]].imm, 13);
+    /* Words, each read by itself and sign-extended. */
+    uint32_t low = ir_bini(unit, IR_SHR, IR_I32, ir_un(unit, IR_TRUNC, IR_I32, x), 7);
+    uint32_t high = ir_bini(unit, IR_SHL, IR_I32, ir_un(unit, IR_TRUNC, IR_I32, x), 25);
+    low = ir_ext(unit, IR_SEXT, IR_I64, low, 32);
+    high = ir_ext(unit, IR_SEXT, IR_I64, high, 32);
+    uint32_t w = ir_bin(unit, IR_ADD, IR_I64, low, high);
+    ck_assert(unit->insn[w].op == IR_SEXT && unit->insn[w].imm == 32);
+    ck_assert(unit->insn[unit->insn[w].arg[0]].op == IR_ROTL &&
+              unit->insn[unit->insn[w].arg[0]].type == IR_I32);
+    ck_assert_uint_eq(unit->pattern[IR_PATTERN_ROTATE], 2);
+    /* Not of two values, of other counts, with signs, or with bits in common. */
+    uint32_t other = ir_bini(unit, IR_SHR, IR_I64, y, 51);
+    uint32_t less = ir_bini(unit, IR_SHR, IR_I64, x, 50);
+    uint32_t sign = ir_bini(unit, IR_SAR, IR_I64, x, 51);
+    ck_assert(unit->insn[ir_bin(unit, IR_OR, IR_I64, up, other)].op == IR_OR);
+    ck_assert(unit->insn[ir_bin(unit, IR_OR, IR_I64, up, less)].op == IR_OR);
+    ck_assert(unit->insn[ir_bin(unit, IR_OR, IR_I64, up, sign)].op == IR_OR);
+    ck_assert(unit->insn[ir_bin(unit, IR_AND, IR_I64, up, down)].op == IR_AND);
+    ends_well();
+}
+END_TEST
+
 START_TEST(conditions_fold)
 {
     uint32_t x = get(1), y = get(2), zero = ir_const(unit, IR_I64, 0);
@@ -434,6 +464,7 @@ int main(void)
     tcase_add_loop_test(tc, eval_rows, 0, G_N_ELEMENTS(evals));
     tcase_add_loop_test(tc, unary_rows, 0, G_N_ELEMENTS(unaries));
     tcase_add_test(tc, shifts_become_extensions);
+    tcase_add_test(tc, shifts_become_rotations);
     tcase_add_test(tc, conditions_fold);
     tcase_add_test(tc, slots_are_known);
     tcase_add_test(tc, boxes_fold);

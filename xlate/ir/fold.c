@@ -218,8 +218,59 @@ uint32_t ir_fold_bini(struct ir_unit *unit, enum ir_op op, enum ir_type type, ui
     return IR_NONE;
 }
 
+/* The I32 value that is shifted by a constant, or the wide one whose low half it is; COUNT. */
+static uint32_t shifted(const struct ir_unit *unit, uint32_t v, enum ir_op op, enum ir_type type,
+                        unsigned *count)
+{
+    const struct ir_insn *insn = &unit->insn[v];
+
+    if (insn->op != op || insn->type != type || !ir_is_const(unit, insn->arg[1]))
+        return IR_NONE;
+    *count = (unsigned)unit->insn[insn->arg[1]].imm & (type == IR_I64 ? 63 : 31);
+    v = insn->arg[0];
+    return type == IR_I32 && unit->insn[v].op == IR_TRUNC ? unit->insn[v].arg[0] : v;
+}
+
+/* x << n combined with x >> (width - n): the bits are disjoint, so OR, XOR and ADD are the same. */
+static uint32_t fold_rotate(struct ir_unit *unit, enum ir_type type, uint32_t a, uint32_t b)
+{
+    unsigned left, right;
+    uint32_t x = shifted(unit, a, IR_SHL, type, &left), low = a;
+
+    if (x == IR_NONE) {
+        x = shifted(unit, b, IR_SHL, type, &left);
+        low = b;
+        b = a;
+    }
+    if (x == IR_NONE || !left || shifted(unit, b, IR_SHR, type, &right) != x ||
+        left + right != (type == IR_I64 ? 64 : 32))
+        return IR_NONE;
+    unit->pattern[IR_PATTERN_ROTATE]++;
+    return ir_bini(unit, IR_ROTL, type, unit->insn[low].arg[0], left);
+}
+
+/* The same of two sign-extended words. */
+static uint32_t fold_rotate_word(struct ir_unit *unit, uint32_t a, uint32_t b)
+{
+    const struct ir_insn *x = &unit->insn[a], *y = &unit->insn[b];
+
+    if (x->op != IR_SEXT || y->op != IR_SEXT || x->imm != 32 || y->imm != 32 ||
+        ir_result_type(&unit->insn[x->arg[0]]) != IR_I32 ||
+        ir_result_type(&unit->insn[y->arg[0]]) != IR_I32)
+        return IR_NONE;
+    uint32_t word = fold_rotate(unit, IR_I32, x->arg[0], y->arg[0]);
+    return word == IR_NONE ? IR_NONE : ir_ext(unit, IR_SEXT, IR_I64, word, 32);
+}
+
 uint32_t ir_fold_bin(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, uint32_t b)
 {
+    if (op == IR_OR || op == IR_XOR || op == IR_ADD) {
+        uint32_t same = fold_rotate(unit, type, a, b);
+        if (same == IR_NONE && type == IR_I64)
+            same = fold_rotate_word(unit, a, b);
+        if (same != IR_NONE)
+            return same;
+    }
     if (ir_is_const(unit, b))
         return ir_fold_bini(unit, op, type, a, unit->insn[b].imm);
     if (a == b)

@@ -1,6 +1,6 @@
 /*
- * The compiler: a pass that finds what is used where, one that writes hot code insn by insn, and
- * the cold pieces behind.
+ * The compiler: a pass that finds where slots are wanted, one backwards that finds what is used where,
+ * one that writes hot code insn by insn, and the cold pieces behind.
  */
 #include "xlate/back/x86_64/back_priv.h"
 
@@ -15,6 +15,7 @@ struct scan {
     uint32_t touch[IR_SLOTS];   /* the last GET or SET of a slot */
 };
 
+/* Uses are found from the end on, so that the first one seen is the last. */
 static void use(struct scan *s, uint32_t v, uint32_t at)
 {
     struct value *value = &s->c->value[v];
@@ -23,7 +24,7 @@ static void use(struct scan *s, uint32_t v, uint32_t at)
         value->global = true;
     if (value->uses != UINT16_MAX)
         value->uses++;
-    value->last = at;
+    value->last = MAX(value->last, at);
 }
 
 /* A SET tells its value's definition which register to aim at, unless something between the two
@@ -41,38 +42,54 @@ static void hint(struct scan *s, const struct ir_insn *insn, uint32_t at)
 
 static void scan_insn(struct scan *s, uint32_t at)
 {
-    const struct ir_unit *unit = s->c->unit;
-    const struct ir_insn *insn = &unit->insn[at];
-    const struct ir_op_info *info = &ir_ops[insn->op];
+    const struct ir_insn *insn = &s->c->unit->insn[at];
 
     s->c->value[at] = (struct value){
         .reg = NO_REG, .hint = NO_REG, .block = (uint8_t)s->block, .last = at,
         .home = insn->op == IR_CONST ? HOME_CONST : insn->op == IR_PCREL ? HOME_PCREL : HOME_NONE};
-    for (unsigned i = 0, n = ir_n_args(insn); i < n; i++)
-        use(s, insn->arg[i], at);
-    if (insn->op >= IR_LOAD && insn->op <= IR_SC) /* the address is used with the handle */
-        s->c->value[unit->insn[insn->arg[0]].arg[0]].last = at;
-    if (insn->op == IR_BR)
-        for (uint32_t i = 0; i < unit->block[insn->block[0]].n_params; i++)
-            use(s, unit->param[insn->params + i], at);
     if (insn->op == IR_SET)
         hint(s, insn, at);
     else if (insn->op == IR_GET)
         s->touch[insn->aux] = at;
-    if (info->flags & (IR_F_FAULT | IR_F_TERM))
+    if (ir_ops[insn->op].flags & (IR_F_FAULT | IR_F_TERM))
         s->barrier = at;
+}
+
+/* What an insn uses, unless nothing uses what it makes. */
+static void scan_uses(struct scan *s, uint32_t at)
+{
+    const struct ir_unit *unit = s->c->unit;
+    const struct ir_insn *insn = &unit->insn[at];
+
+    if ((ir_ops[insn->op].flags & IR_F_PURE) && !s->c->value[at].uses)
+        return;
+    for (unsigned i = 0, n = ir_n_args(insn); i < n; i++)
+        use(s, insn->arg[i], at);
+    if (insn->op >= IR_LOAD && insn->op <= IR_SC) { /* the address is used with the handle */
+        struct value *address = &s->c->value[unit->insn[insn->arg[0]].arg[0]];
+        address->last = MAX(address->last, at);
+    }
+    if (insn->op == IR_BR)
+        for (uint32_t i = 0; i < unit->block[insn->block[0]].n_params; i++)
+            use(s, unit->param[insn->params + i], at);
 }
 
 static void scan(struct back_compiler *c)
 {
     struct scan s = {.c = c};
+    uint32_t n_blocks = c->unit->n_blocks;
 
     memset(s.touch, 0, sizeof(s.touch));
-    for (s.block = 0; s.block < c->unit->n_blocks; s.block++) {
+    for (s.block = 0; s.block < n_blocks; s.block++) {
         const struct ir_block *block = &c->unit->block[s.block];
         s.first = s.barrier = block->first;
         for (uint32_t at = block->first; at < block->end; at++)
             scan_insn(&s, at);
+    }
+    for (s.block = n_blocks; s.block-- > 0;) {
+        const struct ir_block *block = &c->unit->block[s.block];
+        for (uint32_t at = block->end; at-- > block->first;)
+            scan_uses(&s, at);
     }
 }
 

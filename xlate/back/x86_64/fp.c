@@ -147,7 +147,7 @@ static bool canon_follows(const struct back_compiler *c)
     const struct ir_insn *next = back__insn(c, c->idx + 1);
 
     return next->op == IR_FCANON && next->arg[0] == c->idx && c->value[c->idx].uses == 1 &&
-           !c->value[c->idx].global;
+           c->value[c->idx].last == c->idx + 1 && !c->value[c->idx].global;
 }
 
 /* The host's FMA does not raise NV for 0 x inf with a quiet NaN addend: NaN results are looked at

@@ -254,6 +254,11 @@ static void shift_const(struct back_compiler *c, const struct ir_insn *insn)
     unsigned count = (unsigned)back__insn(c, insn->arg[1])->imm & (wide(insn) ? 63 : 31);
     unsigned a = back__gpr(c, insn->arg[0]), dst = back__dst_gpr(c, insn->arg[0], 0);
 
+    if (insn->op == IR_ROTL && c->back->bmi && dst != a) {
+        asm_vrri(&c->a, A_RORX, wide(insn), dst, a, -count & (wide(insn) ? 63 : 31));
+        back__define(c, dst);
+        return;
+    }
     back__mov(c, dst, a);
     if (count)
         asm_shift_i(&c->a, shifts[insn->op - IR_SHL].shift, wide(insn), dst, count);
