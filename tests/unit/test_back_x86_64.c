@@ -939,6 +939,31 @@ START_TEST(random_units)
 }
 END_TEST
 
+/* A value whose only home is a slot, SET into that slot at its last use. */
+START_TEST(set_to_what_is_there)
+{
+    struct bed bed;
+    g_autofree struct outcome *start = g_new0(struct outcome, 1);
+
+    setup(&bed, features[_i]);
+    for (unsigned slot = 1; slot < 64; slot++) {
+        struct ir_unit *u = bed.unit;
+        begin(&bed);
+        uint32_t v = ir_get(u, slot < 32 ? IR_I64 : IR_F64, slot);
+        struct ir_insn set = {.op = IR_SET, .type = u->insn[v].type, .aux = (uint16_t)slot,
+                              .arg = {v, IR_NONE, IR_NONE, IR_NONE}, .side = IR_NONE,
+                              .params = IR_NONE};
+        ir_append(u, &set);
+        ir_exit(u, 0, 0x20, 0);
+        struct cache_unit *code = compile(&bed);
+        start->rm = IR_RM_RNE;
+        start->slots[slot] = ints[slot % G_N_ELEMENTS(ints)];
+        compare(&bed, code, start, "set to what is there");
+    }
+    teardown(&bed);
+}
+END_TEST
+
 /* --- edges -------------------------------------------------------------------------------------- */
 
 enum { LOOPS = 10 };
@@ -991,6 +1016,55 @@ START_TEST(edge_in_page)
     a = step(&bed, RAM + 0x10, 10, 0, 0x40, 0, &link_a);
     run_from(&bed, a, PAGE, &out); /* b is gone */
     ck_assert_uint_eq(out.link, link_a);
+    teardown(&bed);
+}
+END_TEST
+
+/* Both ways of a branch whose exits are linked by the conditional jump itself. */
+START_TEST(edge_of_condition)
+{
+    static const struct {
+        unsigned then_flags, else_flags;
+        int32_t then_disp, else_disp;
+    } rows[] = {
+        {0, 0, 0x40, 0x80}, {IR_EXIT_POLL, 0, 0x40, 0x80}, {0, IR_EXIT_POLL, 0x40, 0x80},
+        {0, 0, 0x1040, 0x80}, {0, 0, 0x40, 0x1080}, {IR_EXIT_POLL, IR_EXIT_POLL, 0x40, 0x80},
+    };
+    struct bed bed;
+    struct back_exit out;
+
+    setup(&bed, BACK_ALL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        struct ir_unit *u = bed.unit;
+        gpa_t at = RAM + 0x10000 * (i + 1);
+        begin(&bed);
+        uint32_t cond = ir_cmp(u, IR_LTS, IR_I64, ir_get(u, IR_I64, 10), ir_get(u, IR_I64, 1));
+        uint32_t then_block = ir_block_reserve(u), else_block = ir_block_reserve(u);
+        ir_brif(u, cond, 0, then_block, else_block);
+        ir_block_start(u, then_block);
+        ir_exit(u, rows[i].then_flags, rows[i].then_disp, 0);
+        ir_block_start(u, else_block);
+        ir_exit(u, rows[i].else_flags, rows[i].else_disp, 0);
+        struct cache_unit *code = compile_at(&bed, at + 0x10, NULL);
+        struct cache_unit *after[2];
+        after[0] = step(&bed, at + (gpa_t)rows[i].then_disp, 2, 0, 0x2000, 0, NULL);
+        after[1] = step(&bed, at + (gpa_t)rows[i].else_disp, 3, 0, 0x3000, 0, NULL);
+        for (unsigned round = 0; round < 2; round++) { /* before it is linked, and then */
+            for (unsigned way = 0; way < 2; way++) {
+                bed.cpu->slots[10] = way ? 5 : UINT64_MAX;
+                bed.cpu->slots[1] = 5;
+                bed.cpu->slots[2 + way] = 0;
+                gva_t to = PAGE + (gva_t)(way ? rows[i].else_disp : rows[i].then_disp);
+                xl_code_map(bed.cpu, after[way]->page_id, to & ~UINT64_C(4095), false);
+                run_from(&bed, code, PAGE, &out);
+                ck_assert_uint_eq(out.leave, BACK_LEAVE_MISS);
+                ck_assert_msg(round || bed.cpu->pc == to, "row %u, way %u", i, way);
+                ck_assert_uint_eq(bed.cpu->slots[2 + way], round);
+                if (!round)
+                    cache_link(bed.user, (uint32_t)out.link, after[way]);
+            }
+        }
+    }
     teardown(&bed);
 }
 END_TEST
@@ -1193,7 +1267,9 @@ int main(void)
     tcase_add_loop_test(tc, integer_ops, 0, G_N_ELEMENTS(features));
     tcase_add_loop_test(tc, float_ops, 0, G_N_ELEMENTS(features));
     tcase_add_loop_test(tc, random_units, 0, G_N_ELEMENTS(features));
+    tcase_add_loop_test(tc, set_to_what_is_there, 0, G_N_ELEMENTS(features));
     tcase_add_test(tc, edge_in_page);
+    tcase_add_test(tc, edge_of_condition);
     tcase_add_test(tc, edge_across_pages);
     tcase_add_test(tc, edge_indirect);
     tcase_add_test(tc, edge_call_and_return);

@@ -160,6 +160,16 @@ START_TEST(shifts_become_extensions)
 }
 END_TEST
 
+START_TEST(floats_do_not_fold)
+{
+    uint32_t one = ir_const(unit, IR_F64, 0x3ff0000000000000), zero = ir_const(unit, IR_F64, 0);
+
+    ck_assert(unit->insn[ir_bin(unit, IR_FADD, IR_F64, one, one)].op == IR_FADD);
+    ck_assert(unit->insn[ir_bin(unit, IR_FDIV, IR_F64, one, zero)].op == IR_FDIV);
+    ck_assert(unit->insn[ir_bini(unit, IR_FMUL, IR_F64, one, 0)].op == IR_FMUL);
+}
+END_TEST
+
 START_TEST(shifts_become_rotations)
 {
     uint32_t x = get(1), y = get(2);
@@ -465,6 +475,7 @@ int main(void)
     tcase_add_loop_test(tc, unary_rows, 0, G_N_ELEMENTS(unaries));
     tcase_add_test(tc, shifts_become_extensions);
     tcase_add_test(tc, shifts_become_rotations);
+    tcase_add_test(tc, floats_do_not_fold);
     tcase_add_test(tc, conditions_fold);
     tcase_add_test(tc, slots_are_known);
     tcase_add_test(tc, boxes_fold);

@@ -190,11 +190,19 @@ static uint32_t fold_extend(struct ir_unit *unit, enum ir_op op, uint32_t a, uns
     return ir_ext(unit, op == IR_SHR ? IR_ZEXT : IR_SEXT, IR_I64, x, 64 - count);
 }
 
+static bool is_integer(enum ir_op op)
+{
+    G_STATIC_ASSERT(IR_ADD < IR_ROTR && IR_ROTR - IR_ADD == 18);
+    return op >= IR_ADD && op <= IR_ROTR;
+}
+
 uint32_t ir_fold_bini(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a,
                       int64_t imm)
 {
     const struct ir_insn *from = &unit->insn[a];
 
+    if (!is_integer(op)) /* its result hangs on the rounding mode */
+        return IR_NONE;
     if (from->op == IR_CONST)
         return found(unit, IR_PATTERN_CONST,
                      ir_const(unit, type, ir_eval_bin(op, type, from->imm, imm)));

@@ -172,6 +172,7 @@ struct back_compiler {
     uint32_t idx;        /* insn being compiled */
     uint32_t block;
     uint32_t patterns;
+    uint32_t linked_block; /* a block whose only insn is in the jump to it; 0: none */
     bool full;           /* something ran out: -E2BIG */
     bool skip_next;      /* the next insn was compiled with this one */
 

@@ -205,7 +205,7 @@ static void begin(struct back_compiler *c, const struct ir_unit *unit, struct ca
     c->hot_end = place->hot + place->hot_room;
     c->full = unit->n_blocks > MOST_BLOCKS;
     c->n_cold = c->n_fixups = c->n_stack = 0;
-    c->block = c->idx = 0;
+    c->block = c->idx = c->linked_block = 0;
     place->n_links = 0;
     place->patterns = 0;
     place->n_guest = (uint16_t)unit->n_guest;
@@ -227,7 +227,8 @@ int back_compile(struct back_compiler *c, const struct ir_unit *unit, struct cac
     place_params(c);
     back__entry(c);
     for (c->block = 0; c->block < unit->n_blocks && !c->full; c->block++)
-        compile_block(c);
+        if (!c->block || c->block != c->linked_block)
+            compile_block(c);
     for (uint32_t i = 0; i < c->n_fixups && !c->full; i++)
         asm_patch(c->fixup[i].site, c->block_at[c->fixup[i].block]);
     place->hot_bytes = (uint32_t)(c->a.at - place->hot);

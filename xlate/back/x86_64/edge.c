@@ -196,6 +196,47 @@ void back__jump_block(struct back_compiler *c, int cc, uint32_t block)
     }
 }
 
+/* Does BLOCK only leave the unit for a place in its page, with nothing to do before? Only the BRIF
+ * that ends block 0 of three may ask: nothing else leads to the others then. */
+static bool is_plain_exit(const struct back_compiler *c, uint32_t block)
+{
+    const struct ir_block *b = &c->unit->block[block];
+    const struct ir_insn *exit = back__insn(c, b->first);
+
+    return b->end == b->first + 1 && exit->op == IR_EXIT && !exit->aux && same_page(c, exit->disp);
+}
+
+/* The conditional jump is the link. */
+static void link_block(struct back_compiler *c, int cc, uint32_t block)
+{
+    int32_t disp = back__insn(c, c->unit->block[block].first)->disp;
+
+    link_jump(c, cc, COLD_LINK, false)->imm = disp;
+    c->linked_block = block;
+}
+
+static bool ends_unit(const struct back_compiler *c, uint32_t block)
+{
+    unsigned op = back__insn(c, c->unit->block[block].end - 1)->op;
+
+    return op == IR_EXIT || op == IR_EXIT_IND || op == IR_EXIT_STATE;
+}
+
+static bool link_by_condition(struct back_compiler *c, enum asm_cc cc, uint32_t then_block,
+                              uint32_t else_block)
+{
+    if (c->block || c->unit->n_blocks != 3 || then_block != 1 || else_block != 2 ||
+        !ends_unit(c, 1) || !ends_unit(c, 2))
+        return false;
+    if (is_plain_exit(c, else_block))
+        link_block(c, (int)cc ^ 1, else_block);
+    else if (is_plain_exit(c, then_block))
+        link_block(c, (int)cc, then_block);
+    else
+        return false;
+    return true;
+}
+
 static void brif(struct back_compiler *c, const struct ir_insn *insn)
 {
     uint32_t cond = insn->arg[0], then_block = insn->block[0], else_block = insn->block[1];
@@ -211,6 +252,8 @@ static void brif(struct back_compiler *c, const struct ir_insn *insn)
         unsigned reg = back__gpr(c, cond);
         asm_rr(&c->a, A_TEST, true, reg, reg);
     }
+    if (link_by_condition(c, cc, then_block, else_block))
+        return; /* to the other block, which comes next */
     if (then_block == c->block + 1) {
         back__jump_block(c, (int)cc ^ 1, else_block);
     } else {
