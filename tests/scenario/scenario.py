@@ -37,7 +37,7 @@ PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x10000000, 1 << 14, 1 << 18, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 # What a sanitizer, an assertion or a process's list of system calls says; no program of a scenario may.
-CRASH = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing"
+CRASH = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing"
                    r"|system call .* was refused")
 
 
