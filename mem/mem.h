@@ -21,6 +21,10 @@ typedef uint64_t gva_t; /* guest-virtual address */
 #define MEM_PAGE_SHIFT 12
 #define MEM_PAGE_SIZE  (UINT64_C(1) << MEM_PAGE_SHIFT)
 
+/* A function that reads or writes guest RAM on behalf of guest code. Its races with other vCPUs and
+ * with devices are the guest's own, as they would be on hardware; ThreadSanitizer leaves them be. */
+#define MEM_GUEST_RACES __attribute__((no_sanitize("thread")))
+
 enum mem_page_flag {
     MEM_PAGE_CODE = 1 << 0,
     MEM_PAGE_DIRTY = 1 << 1,

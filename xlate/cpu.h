@@ -122,7 +122,6 @@ struct xl_cpu {
         uint64_t entries;        /* times generated code was entered from the run loop */
         uint64_t lookups, hits;  /* code-cache lookups from the run loop or an indirect miss */
         uint64_t jumps;          /* lookups that the jump cache answered: generated code counts */
-        uint64_t links;          /* edges patched */
         uint64_t tlb_misses;     /* slow fills */
         uint64_t walks;          /* of them, those that read page tables */
         uint64_t slow_accesses;  /* device, page-crossing or code-page accesses */
@@ -130,6 +129,12 @@ struct xl_cpu {
         uint64_t interpreted;    /* guest instructions of interpreted units */
     } count;
 };
+
+/* Adds to a counter of this vCPU, on its thread; others may read it meanwhile. */
+static inline void xl_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 
 /* A walk in the regime of code page number ID found it at guest-virtual PAGE. vCPU thread. */
 static inline void xl_code_map(struct xl_cpu *cpu, uint32_t id, gva_t page, bool global)

@@ -45,7 +45,7 @@ static void enter(struct runner *r, struct cache_unit *unit, struct back_exit *o
     xlate__timer_arm(r);
     if (!xlate__enter(r))
         return;
-    cpu->count.entries++;
+    xl_count(&cpu->count.entries, 1);
     cpu->pc_page = cpu->pc & ~PAGE_MASK;
     *out = back_enter(r->x->back, cpu, unit);
     xlate__leave(r);
@@ -53,7 +53,7 @@ static void enter(struct runner *r, struct cache_unit *unit, struct back_exit *o
 
 static void take_fault(struct runner *r)
 {
-    r->cpu->count.faults++;
+    xl_count(&r->cpu->count.faults, 1);
     r->x->sys->take_fault(r->cpu);
 }
 

@@ -36,7 +36,7 @@ static gva_t next_page(gva_t pc)
 }
 
 /* Copies guest code, which other vCPUs may write meanwhile: what is read is what gets translated. */
-static void copy_code(uint8_t *to, const uint8_t *from, uint32_t n)
+MEM_GUEST_RACES static void copy_code(uint8_t *to, const uint8_t *from, uint32_t n)
 {
     while (n && (uintptr_t)from % 8) {
         *to++ = __atomic_load_n(from++, __ATOMIC_RELAXED);
@@ -105,7 +105,7 @@ static enum xlate_found run_unit(struct runner *r, const struct ir_unit *unit, s
     if (!xlate__enter(r))
         return XLATE_AGAIN;
     cpu->pc_page = cpu->pc & ~PAGE_MASK;
-    cpu->count.interpreted += unit->n_guest;
+    xl_count(&cpu->count.interpreted, unit->n_guest);
     *out = (struct back_exit){.leave = interp_run(r->interp, cpu, unit), .link = CACHE_NO_LINK};
     xlate__leave(r);
     return XLATE_INTERPRETED;
@@ -217,7 +217,7 @@ static struct cache_unit *make_once(struct runner *r, struct origin *o, bool *ro
     compile(r, o, &place);
     unit = cache_commit(r->user, &place);
     for (unsigned i = 0; unit && i < IR_PATTERN_COUNT; i++)
-        r->patterns[i] += r->unit->pattern[i];
+        xl_count(&r->patterns[i], r->unit->pattern[i]);
     return unit;
 }
 
@@ -278,10 +278,10 @@ enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct 
     }
     if (!r->compiler)
         return interpret_kept(r, &o, out);
-    cpu->count.lookups++;
+    xl_count(&cpu->count.lookups, 1);
     *unit = cache_lookup(r->x->cache, o.first.gpa, cpu->mode);
     if (*unit)
-        cpu->count.hits++;
+        xl_count(&cpu->count.hits, 1);
     if (*unit && !(*unit)->linkable && !second_matches(r, *unit, &o)) {
         if (cpu->fault)
             return XLATE_FAULTED;

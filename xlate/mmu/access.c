@@ -31,12 +31,25 @@ static bool crosses(gva_t va, unsigned size)
 
 /* --- RAM -------------------------------------------------------------------------------------- */
 
-static uint64_t ram_load(const uint8_t *p, unsigned size)
+/* N bytes, of which no more than each by itself is read at once. */
+MEM_GUEST_RACES static void copy_in(void *to, const uint8_t *from, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        ((uint8_t *)to)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+}
+
+MEM_GUEST_RACES static void copy_out(uint8_t *to, const void *from, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        __atomic_store_n(&to[i], ((const uint8_t *)from)[i], __ATOMIC_RELAXED);
+}
+
+MEM_GUEST_RACES static uint64_t ram_load(const uint8_t *p, unsigned size)
 {
     uint64_t value = 0;
 
     if ((uintptr_t)p & (size - 1)) {
-        memcpy(&value, p, size);
+        copy_in(&value, p, size);
         return GUINT64_FROM_LE(value);
     }
     switch (size) {
@@ -52,11 +65,11 @@ static uint64_t ram_load(const uint8_t *p, unsigned size)
 }
 
 /* ORDERED: a release or a sequentially consistent store. */
-static void ram_store(uint8_t *p, unsigned size, uint64_t value, bool ordered)
+MEM_GUEST_RACES static void ram_store(uint8_t *p, unsigned size, uint64_t value, bool ordered)
 {
     if ((uintptr_t)p & (size - 1)) {
         value = GUINT64_TO_LE(value);
-        memcpy(p, &value, size);
+        copy_out(p, &value, size);
         return;
     }
     switch (size) {
@@ -78,7 +91,8 @@ static void ram_store(uint8_t *p, unsigned size, uint64_t value, bool ordered)
 }
 
 /* Compare-and-swap of SIZE aligned bytes; the old value. */
-static uint64_t ram_cas(uint8_t *p, unsigned size, uint64_t expected, uint64_t desired)
+MEM_GUEST_RACES static uint64_t ram_cas(uint8_t *p, unsigned size, uint64_t expected,
+                                        uint64_t desired)
 {
     uint8_t e1 = (uint8_t)expected;
     uint16_t e2 = GUINT16_TO_LE((uint16_t)expected);
@@ -186,8 +200,8 @@ static uint64_t load_crossing(struct xl_cpu *cpu, gva_t va, uint32_t mem)
 
     if (!resolve_two(cpu, va, width(mem), XL_LOAD, place, &first))
         return 0;
-    memcpy(&value, place[0].host, first);
-    memcpy((uint8_t *)&value + first, place[1].host, width(mem) - first);
+    copy_in(&value, place[0].host, first);
+    copy_in((uint8_t *)&value + first, place[1].host, width(mem) - first);
     return extend(GUINT64_FROM_LE(value), mem);
 }
 
@@ -201,8 +215,8 @@ static void store_crossing(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_
     mmu__before_store(cpu->mmu, &place[0]);
     mmu__before_store(cpu->mmu, &place[1]);
     value = GUINT64_TO_LE(value);
-    memcpy(place[0].host, &value, first);
-    memcpy(place[1].host, (uint8_t *)&value + first, width(mem) - first);
+    copy_out(place[0].host, &value, first);
+    copy_out(place[1].host, (uint8_t *)&value + first, width(mem) - first);
     mmu__after_store(cpu->mmu, &place[0]);
     mmu__after_store(cpu->mmu, &place[1]);
 }
@@ -220,17 +234,17 @@ uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem)
     if (!mmu__may_access(cpu, va, size, ACCEL_WATCH_READ))
         return 0;
     if (crosses(va, size)) {
-        cpu->count.slow_accesses++;
+        xl_count(&cpu->count.slow_accesses, 1);
         return load_crossing(cpu, va, mem);
     }
     if (!mmu__resolve(cpu, mode, va, XL_LOAD, &place))
         return 0;
     if (place.ram) {
-        cpu->count.tlb_misses++;
+        xl_count(&cpu->count.tlb_misses, 1);
         mmu__fill(cpu, mode, va, place.host, false);
         return extend(ram_load(place.host, size), mem);
     }
-    cpu->count.slow_accesses++;
+    xl_count(&cpu->count.slow_accesses, 1);
     if (device(cpu, place.gpa, size, &value, false)) {
         fault(cpu, va, XL_LOAD);
         return 0;
@@ -263,7 +277,7 @@ static bool resolve_store(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum accel
         fault(cpu, va, XL_STORE);
         return false;
     }
-    cpu->count.tlb_misses++;
+    xl_count(&cpu->count.tlb_misses, 1);
     mmu__before_store(cpu->mmu, place);
     mmu__fill(cpu, mode, va, place->host, true);
     return true;
@@ -276,7 +290,7 @@ void mmu_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem)
 
     value = extend(value, mem & ~(uint32_t)IR_MEM_SIGNED);
     if (crosses(va, size) && !(mem & IR_MEM_ALIGNED)) {
-        cpu->count.slow_accesses++;
+        xl_count(&cpu->count.slow_accesses, 1);
         if (!mmu__may_access(cpu, va, size, ACCEL_WATCH_WRITE))
             return;
         store_crossing(cpu, va, value, mem);
@@ -288,7 +302,7 @@ void mmu_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem)
         ram_store(place.host, size, value, mem & IR_MEM_RELEASE);
         return;
     }
-    cpu->count.slow_accesses++;
+    xl_count(&cpu->count.slow_accesses, 1);
     if (device(cpu, place.gpa, size, &value, true))
         fault(cpu, va, XL_STORE);
 }
@@ -437,8 +451,8 @@ bool mmu_pte_replace(struct xl_cpu *cpu, gpa_t gpa, uint64_t *pte, uint64_t expe
     if (*read_only)
         return false;
     mmu__before_store(cpu->mmu, &place);
-    if (!__atomic_compare_exchange_n(pte, &expected, desired, false, __ATOMIC_SEQ_CST,
-                                     __ATOMIC_SEQ_CST))
+    if (ram_cas((uint8_t *)pte, 8, GUINT64_FROM_LE(expected), GUINT64_FROM_LE(desired)) !=
+        GUINT64_FROM_LE(expected))
         return false;
     mmu__after_store(cpu->mmu, &place);
     return true;

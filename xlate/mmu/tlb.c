@@ -217,7 +217,7 @@ bool mmu__resolve(struct xl_cpu *cpu, unsigned mode, gva_t va, enum xl_access ac
         place->global = e->global;
     } else {
         struct xl_walk walk;
-        cpu->count.walks++;
+        xl_count(&cpu->count.walks, 1);
         if (!mmu->sys->walk(cpu, mode, va, access, &walk))
             return false;
         remember(cpu, va, &walk);
@@ -266,7 +266,7 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem)
             return NULL;
         mem_page_set(ram, offset >> MEM_PAGE_SHIFT, MEM_PAGE_DIRTY);
     }
-    cpu->count.tlb_misses++;
+    xl_count(&cpu->count.tlb_misses, 1);
     mmu__fill(cpu, mode, va, ram->host + offset, store);
     return ram->host + offset;
 }

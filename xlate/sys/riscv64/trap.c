@@ -103,7 +103,7 @@ bool rv_poll(struct xl_cpu *cpu)
     if (irq < 0)
         return false;
     cpu->waiting = false;
-    cpu->count.interrupts++;
+    xl_count(&cpu->count.interrupts, 1);
     rv_trap(hart, RV_CAUSE_INTERRUPT | (unsigned)irq, 0);
     return true;
 }

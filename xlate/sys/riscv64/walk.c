@@ -193,6 +193,11 @@ static enum outcome leaf(const struct walk *w, gpa_t gpa, uint64_t *pte, uint64_
     return rc;
 }
 
+MEM_GUEST_RACES static uint64_t read_pte(const uint64_t *pte)
+{
+    return GUINT64_FROM_LE(__atomic_load_n(pte, __ATOMIC_ACQUIRE));
+}
+
 /* Steps 1 to 4: from the root down. */
 static enum outcome walk_tables(const struct walk *w, unsigned levels, struct xl_walk *out)
 {
@@ -206,7 +211,7 @@ static enum outcome walk_tables(const struct walk *w, unsigned levels, struct xl
 
         if (!pte)
             return no_access(w);
-        uint64_t value = GUINT64_FROM_LE(__atomic_load_n(pte, __ATOMIC_ACQUIRE));
+        uint64_t value = read_pte(pte);
         if (!(value & PTE_V) || (value & (PTE_R | PTE_W)) == PTE_W || (value & PTE_RESERVED))
             return page_fault(w);
         global |= value & PTE_G;
