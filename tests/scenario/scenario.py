@@ -7,8 +7,8 @@ A scenario is a list of commands, one a line, words quoted as in a shell; "#" be
 command must succeed within the scenario's time, or the run fails with its line and with all that
 was said up to there. Nothing sleeps: every wait is for an output, a message or an end.
 
-${name} in a word is a variable; ${tmp} is a folder of the scenario's own, ${fetch:NAME} the path of
-a guest file (tools/fetch). A named group of a pattern, (?P<name>..), sets a variable. A last word
+${name} in a word is a variable; ${tmp} is a folder of the scenario's own, ${tests} that of the scenarios,
+${fetch:NAME} the path of a guest file (tools/fetch). A named group of a pattern, (?P<name>..), sets a variable. A last word
 "<<END" stands for the lines up to one that is just END.
 
 COMMANDS
@@ -223,7 +223,8 @@ class Scenario:
         self.build, self.tmp, self.slower = build, tmp, slower
         self.deadline = time.monotonic() + DEFAULT_LIMIT_S * slower
         self.transcript, self.lock = [], threading.Lock()
-        self.programs, self.daemons, self.clients, self.variables = {}, {}, {}, {"tmp": str(tmp)}
+        self.programs, self.daemons, self.clients, self.variables = {}, {}, {}, {
+            "tmp": str(tmp), "tests": str(TOP / "tests/scenario")}
         self.mounts = []
         self.status, self.output, self.errors, self.message = 0, "", "", None
         folders = [str(build / name) for name in ("vmctl", "daemon", "vm")]
@@ -232,7 +233,7 @@ class Scenario:
         self.env = {key: value for key, value in os.environ.items()
                     if key in ("HOME", "LANG", "VMD_GUEST_CACHE") or key.endswith("SAN_OPTIONS")}
         self.env.update(
-            PATH=":".join([*folders, os.environ["PATH"]]), LC_ALL="C.UTF-8", TERM="dumb",
+            PATH=":".join([*folders, os.environ["PATH"], "/usr/sbin", "/sbin"]), LC_ALL="C.UTF-8", TERM="dumb",
             XDG_RUNTIME_DIR=str(tmp / "run"), XDG_STATE_HOME=str(tmp / "state"),
             XDG_CONFIG_HOME=str(tmp / "config"), XDG_CACHE_HOME=str(tmp / "cache"),
             VMD_SOCKET=str(tmp / "run/vmd/vmd.sock"))
@@ -335,6 +336,21 @@ class Scenario:
         if done.returncode:
             raise Failure(f"no initrd: {done.stderr.strip()}")
         self.variables[name] = str(path)
+
+    def do_debian_image(self, name):
+        """debian-image NAME: a disk of a Debian system (tools/debian-image), named ${NAME}, of which the
+scenario may change what it likes; ${NAME.vmlinux} and ${NAME.initrd} boot it"""
+        began = time.monotonic()
+        done = subprocess.run([TOP / "tools/debian-image", "--build", self.build], text=True,
+                              capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        self.deadline += time.monotonic() - began
+        if done.returncode:
+            raise Failure(f"no Debian image: {done.stderr.strip()}")
+        place, disk = pathlib.Path(done.stdout.strip()), self.tmp / f"{name}.qcow2"
+        self._run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
+                   str(place / "root.qcow2"), str(disk)], 0)
+        self.variables.update({name: str(disk), f"{name}.vmlinux": str(place / "vmlinux"),
+                               f"{name}.initrd": str(place / "initrd")})
 
     def do_daemon(self, name, action, *arguments):
         """daemon NAME start [ARGUMENT]...: start vmd and wait until it says that it is ready

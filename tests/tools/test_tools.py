@@ -21,6 +21,8 @@ SUITE, ARCH = "trixie", "riscv64"
 
 def load(name):
     """The script tools/NAME as a module."""
+    if str(TOOLS) not in sys.path:
+        sys.path.insert(0, str(TOOLS))  # where it finds what it shares with others
     loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(TOOLS / name))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     loader.exec_module(module)
@@ -154,6 +156,87 @@ class TestMkinitrd(unittest.TestCase):
         names = list(members)
         self.assertLess(names.index("etc"), names.index("etc/x"))
         self.assertLess(names.index("etc/x"), names.index("etc/x/extra"))
+
+
+class TestDebianImage(unittest.TestCase):
+    def setUp(self):
+        self.tool = load("debian-image")
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.top = pathlib.Path(scratch.name)
+
+    def make_deb(self):
+        tree = self.top / "tree"
+        (tree / "DEBIAN").mkdir(parents=True)
+        (tree / "DEBIAN/control").write_text("Package: word\nVersion: 1:2\nArchitecture: all\n"
+                                             "Maintainer: nobody\nDescription: none\n")
+        (tree / "word").write_text("word\n" * 1000)
+        deb = self.top / "word_1%3a2_all.deb"
+        subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, deb], check=True,
+                       stdout=subprocess.DEVNULL)
+        return deb
+
+    def test_repacked_package_is_the_same_to_dpkg(self):
+        deb, new = self.make_deb(), self.top / "new.deb"
+        self.tool.repack(deb, new)
+        self.assertIn("data.tar", [name for name, _ in self.tool.archive_members(new)])
+        for what in ("--contents", "--field"):
+            self.assertEqual(self.tool.output_of("dpkg-deb", what, str(deb)),
+                             self.tool.output_of("dpkg-deb", what, str(new)))
+        entry = self.tool.index_entry(new, "new.deb")
+        self.assertIn(f"\nFilename: ./new.deb\nSize: {new.stat().st_size}\nSHA256: ", entry)
+
+    def test_what_is_no_package_is_an_error(self):
+        (self.top / "text").write_text("text, not a package")
+        with self.assertRaisesRegex(self.tool.ImageError, "no Debian package"):
+            list(self.tool.archive_members(self.top / "text"))
+
+    # size, bits of a cluster, what is written where
+    IMAGES = (
+        ("nothing in it", 1 << 20, 16, []),
+        ("a part of a cluster at the end", (1 << 20) + 512, 16, [((1 << 20) + 10, b"end")]),
+        ("beyond one table", 5 << 30, 16, [(0, b"first"), (1 << 29, b"second"), ((5 << 30) - 4, b"last")]),
+        ("beyond one block of counts", 1 << 20, 9, [(at << 9, b"x") for at in range(0, 2048, 2)]),
+    )
+
+    def test_qcow2_is_what_the_raw_image_was(self):
+        for name, size, bits, writes in self.IMAGES:
+            with self.subTest(name):
+                raw, image = self.top / "raw", self.top / "qcow2"
+                with open(raw, "wb") as file:
+                    for at, data in writes:
+                        file.seek(at)
+                        file.write(data)
+                    file.truncate(size)
+                self.tool.write_qcow2(raw, image, bits)
+                for command in (["check", "-q", image], ["compare", "-q", "-f", "raw", "-F", "qcow2", raw, image]):
+                    done = subprocess.run(["qemu-img", *command], text=True, capture_output=True, check=False)
+                    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    # arguments, what is said
+    MISTAKES = (
+        (["--arch", "m68k"], "guests of 'm68k' are not offered; there is riscv64"),
+        (["--size", "100M"], "'100M' is not a size from 1G to 4T"),
+        (["--size", "8"], "'8' is not a size"),
+        (["--packages", "gcc,--now"], "'--now' is not the name of a package"),
+        (["--output", "x.raw"], "'x.raw' is not NAME.qcow2"),
+        (["--output", "/no/such/x.qcow2"], "in a folder that exists"),
+    )
+
+    def test_mistakes(self):
+        for arguments, words in self.MISTAKES:
+            with self.subTest(arguments):
+                said = io.StringIO()
+                with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as ended:
+                    self.tool.parse(arguments)
+                self.assertEqual(ended.exception.code, 2)
+                self.assertIn(words, said.getvalue())
+
+    def test_guest_that_fails_is_heard(self):
+        hear = self.tool.Listener(10)
+        for line in ("Setting up mawk (1.3) ...", "E: Unable to do it", "init: status 100"):
+            hear(line)
+        self.assertEqual((hear.set_up, hear.errors, hear.status), ({"mawk"}, ["E: Unable to do it"], 100))
 
 
 class TestFetch(unittest.TestCase):
