@@ -10,7 +10,7 @@
 #include <zstd.h>
 
 #define RAM      UINT64_C(0x80000000)
-#define RAM_SIZE MIB(16)
+#define RAM_SIZE MIB(3)
 
 static bool load(const struct image *image, struct mem_map *mem, struct image_place *place,
                  GError **err)
