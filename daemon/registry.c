@@ -2,6 +2,7 @@
 #include "daemon/registry.h"
 
 #include "base/log.h"
+#include "daemon/host.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -217,6 +218,31 @@ static bool settle_nic(struct vm_nic_config *nic, GError **err)
     return true;
 }
 
+/* Whether two disks are one file or block device, one of them to be written. */
+static bool disks_clash(const struct vm_disk_config *a, const struct vm_disk_config *b)
+{
+    struct stat x, y;
+
+    if ((a->readonly && b->readonly) || stat(a->path, &x) < 0 || stat(b->path, &y) < 0)
+        return false;
+    if (S_ISBLK(x.st_mode) && S_ISBLK(y.st_mode))
+        return x.st_rdev == y.st_rdev;
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static bool check_doubles(const struct vm_config *c, GError **err)
+{
+    for (size_t i = 0; i < c->n_disks; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (disks_clash(c->disks[i], c->disks[j]))
+                return vmd_fail(err, VMD_ERROR_INVALID,
+                                "%s and %s are the same file, %s: only disks that are all read-only may be",
+                                c->disks[j]->id, c->disks[i]->id, c->disks[i]->path);
+        }
+    }
+    return true;
+}
+
 /* Fills in what the client left to us, once, so that it stays the same over runs. */
 static bool settle(struct vm_config *c, GError **err)
 {
@@ -227,9 +253,38 @@ static bool settle(struct vm_config *c, GError **err)
             !check_file("disk", c->disks[i]->path, err) || !settle_format(c->disks[i], err))
             return false;
     }
+    if (!check_doubles(c, err))
+        return false;
     for (size_t i = 0; i < c->n_nics; i++) {
         if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !settle_nic(c->nics[i], err))
             return false;
+    }
+    return true;
+}
+
+bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
+{
+    const struct vm_config *c = vm_config_of(vm);
+    struct host_info_result *host = host_describe();
+    uint64_t most = host->memory->total_bytes;
+    GHashTableIter it;
+    gpointer other;
+
+    host_info_result_free(host);
+    if (most && c->memory > most) {
+        g_autofree char *wanted = size_format(c->memory), *there = size_format(most);
+        return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s of memory; the host has %s", c->name,
+                        wanted, there);
+    }
+    g_hash_table_iter_init(&it, r->by_id);
+    while (g_hash_table_iter_next(&it, NULL, &other)) {
+        const struct vm_config *o = vm_config_of(other);
+        for (size_t i = 0; other != vm && vm_active(other) && i < c->n_disks * o->n_disks; i++) {
+            const struct vm_disk_config *disk = c->disks[i / o->n_disks];
+            if (disks_clash(disk, o->disks[i % o->n_disks]))
+                return vmd_fail(err, VMD_ERROR_BUSY, "disk %s: disk image %s is in use by VM %s",
+                                disk->id, disk->path, o->name);
+        }
     }
     return true;
 }

@@ -2,6 +2,7 @@
 #include "daemon/vm.h"
 
 #include "base/log.h"
+#include "daemon/registry.h"
 #include "daemon/spawn.h"
 #include "daemon/store.h"
 #include "daemon/waiters.h"
@@ -699,7 +700,7 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     vm->end_known = vm->killed = false;
     forget_process(vm);
     set_state(vm, VM_STATE_STARTING);
-    if (!launch(vm, &err))
+    if (!registry_check_start(vm->daemon->registry, vm, &err) || !launch(vm, &err))
         fail_start(vm, g_steal_pointer(&err));
 }
 

@@ -146,6 +146,13 @@ struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_e
         g_prefix_error(err, "disk %s: ", config->id);
         return NULL;
     }
+    if (block_geometry(block)->size == 0) {
+        vmd_fail(err, VMD_ERROR_INVALID,
+                 "disk %s: disk image %s has no bytes: give it a size, with 'truncate -s 10G' or "
+                 "'qemu-img resize'", config->id, config->path);
+        block_close(block, NULL, NULL);
+        return NULL;
+    }
     struct disk *d = g_new0(struct disk, 1);
     g_autofree char *size = size_format(block_geometry(block)->size);
     d->config = config;

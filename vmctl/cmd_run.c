@@ -173,12 +173,26 @@ static char *make_name(const char *arch)
 static bool parse_sizes(const struct arguments *args, struct vm_config *c, GError **err)
 {
     const char *memory = arguments_get(args, "memory");
-    uint64_t cpus = c->cpus;
+    const char *text = arguments_get(args, "cpus");
+    guint64 cpus = c->cpus;
 
-    if (!arguments_number(args, "cpus", LIMIT_VCPUS, &cpus, err))
-        return false;
+    if (text && !g_ascii_string_to_unsigned(text, 10, 1, LIMIT_VCPUS, &cpus, NULL))
+        return vmd_fail(err, VMD_ERROR_INVALID, "--cpus takes a number from 1 to %d, not '%s'",
+                        LIMIT_VCPUS, text);
     c->cpus = (uint32_t)cpus;
-    return !memory || size_parse(memory, &c->memory, err);
+    if (!memory)
+        return true;
+    if (!size_parse(memory, &c->memory, err))
+        return false;
+    if (c->memory < MIB(LIMIT_MEMORY_MIN_MIB) || c->memory > MIB((uint64_t)LIMIT_MEMORY_MAX_MIB) ||
+        c->memory % MIB(1)) {
+        g_autofree char *least = size_format(MIB(LIMIT_MEMORY_MIN_MIB));
+        g_autofree char *most = size_format(MIB((uint64_t)LIMIT_MEMORY_MAX_MIB));
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "--memory takes a size from %s to %s, a multiple of 1 MiB, not '%s'", least,
+                        most, memory);
+    }
+    return true;
 }
 
 static struct vm_config *parse_config(const struct arguments *args, GError **err)

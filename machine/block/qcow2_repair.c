@@ -231,7 +231,7 @@ static bool repair__switch(struct repair *r, struct qcow2_reftable_at *out)
     bits = GUINT64_TO_BE(q->incompatible);
     memcpy(header, &offset, 8);
     memcpy(header + 8, &clusters, 4);
-    memcpy(header + QCOW2_AT_INCOMPAT - QCOW2_AT_REFTABLE, &bits, 8);
+    memcpy(header + (QCOW2_AT_INCOMPAT - QCOW2_AT_REFTABLE), &bits, 8);
     if (e == 0)
         e = block_file__sync(q->img.file);
     if (e == 0)
