@@ -16,7 +16,7 @@
 #include <time.h>
 
 enum {
-    CODE_MIB = 4,       /* most code of a round */
+    CODE_MIB = 2,       /* most code of a round: more than a boot meets */
     TEXT_SKIP = 0x2000, /* headers of a kernel image, and what runs before its tables are set up */
     ALONE = 4096,       /* units of one instruction */
     BATCH = 1000,
