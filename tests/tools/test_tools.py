@@ -195,7 +195,8 @@ class TestDebianImage(unittest.TestCase):
     IMAGES = (
         ("nothing in it", 1 << 20, 16, []),
         ("a part of a cluster at the end", (1 << 20) + 512, 16, [((1 << 20) + 10, b"end")]),
-        ("beyond one table", 5 << 30, 16, [(0, b"first"), (1 << 29, b"second"), ((5 << 30) - 4, b"last")]),
+        ("beyond one table", 5 << 30, 16,
+         [(0, b"first"), (1 << 29, b"second"), ((5 << 30) - 4, b"last")]),
         ("beyond one block of counts", 1 << 20, 9, [(at << 9, b"x") for at in range(0, 2048, 2)]),
     )
 
@@ -209,9 +210,27 @@ class TestDebianImage(unittest.TestCase):
                         file.write(data)
                     file.truncate(size)
                 self.tool.write_qcow2(raw, image, bits)
-                for command in (["check", "-q", image], ["compare", "-q", "-f", "raw", "-F", "qcow2", raw, image]):
-                    done = subprocess.run(["qemu-img", *command], text=True, capture_output=True, check=False)
+                for command in (["check", "-q", image],
+                                ["compare", "-q", "-f", "raw", "-F", "qcow2", raw, image]):
+                    done = subprocess.run(["qemu-img", *command], text=True, capture_output=True,
+                                          check=False)
                     self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_image_that_is_there_needs_no_mirror(self):
+        link = self.tool.made_before(self.top, self.tool.parse(["--packages", "less"]),
+                                     sorted({*self.tool.PACKAGES, "linux-image-riscv64"}),
+                                     "file:/nowhere")
+        link.parent.mkdir()
+        link.symlink_to("made")
+        (link.parent / "made").mkdir()
+        env = dict(os.environ, VMD_GUEST_CACHE=str(self.top), VMD_DEBIAN_MIRROR="file:/nowhere")
+        for size, status, said in (("8G", 0, ""), ("9G", 1, "failed for trixie/riscv64")):
+            with self.subTest(size):
+                done = subprocess.run([TOOLS / "debian-image", "--packages", "less", "--size", size],
+                                      env=env, text=True, capture_output=True, check=False)
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(said, done.stderr)
+                self.assertEqual(done.stdout, "" if status else f"{self.top.resolve()}/images/made\n")
 
     # arguments, what is said
     MISTAKES = (
@@ -236,7 +255,8 @@ class TestDebianImage(unittest.TestCase):
         hear = self.tool.Listener(10)
         for line in ("Setting up mawk (1.3) ...", "E: Unable to do it", "init: status 100"):
             hear(line)
-        self.assertEqual((hear.set_up, hear.errors, hear.status), ({"mawk"}, ["E: Unable to do it"], 100))
+        self.assertEqual((hear.set_up, hear.errors, hear.status),
+                         ({"mawk"}, ["E: Unable to do it"], 100))
 
 
 class TestFetch(unittest.TestCase):
