@@ -4,7 +4,7 @@
   rates.py -A ASSETS [-s SEL] [-m MEM]
 
 Boots one VM of vmd (vmd.sh) with the guest program of run.py and asks for the translator's counters
-(xlate.stats) when /init begins and after each program. A lookup is one by address: of an indirect
+(xlate.stats) when /init begins and after each program but the last, with which the guest ends. A lookup is one by address: of an indirect
 jump in the jump cache, and of the run loop in the code cache, where that had nothing, an edge was
 not linked yet or an exception came. Linked edges and matched returns look nothing up.
 """
@@ -69,9 +69,10 @@ def main():
                 show(line.split()[1], now, last or boot)
                 last = now
         vm.wait()
-    if not last:
+    if not boot:
         sys.exit("rates.py: the guest did not come to its programs")
-    show("programs", last, boot)
+    if last:
+        show("programs", last, boot)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 # Takes the figures of docs/performance.md again, as root (assets and peers are made as root):
 #   bench/run.sh [OUT [REPS]]
 # OUT (default .cache/bench) keeps the assets, the tree with QEMU 10 and the results; VMD_BUILD is the
-# build folder (default build). Takes some ten minutes a repetition on a quiet machine.
+# build folder (default build). Q10 is what goes before a QEMU 10 command (`chroot TREE`, where TREE shows
+# OUT/assets at its own path) if there is one already. Takes some ten minutes a repetition on a quiet machine.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-$here/../.cache/bench} reps=${2:-3}
