@@ -136,6 +136,17 @@ struct accel_register {
     uint8_t bits;        /* 32 or 64 */
 };
 
+/* A piece of host code made from guest code, for profiles. */
+struct accel_code {
+    const void *host;
+    uint64_t bytes;
+    gpa_t gpa;        /* of its first guest instruction */
+    gva_t pc;         /* an address at which a vCPU runs it; 0 where none is known */
+    const char *mode; /* what it runs as, of the guest's ISA */
+    unsigned instructions;
+};
+typedef void (*accel_code_fn)(void *opaque, const struct accel_code *code);
+
 /* What an implementation provides; use the functions below. */
 struct accel_ops {
     const char *name;
@@ -157,6 +168,7 @@ struct accel_ops {
     size_t (*stats)(struct accel *accel, struct accel_stat *rows, size_t most);
     void (*code_clear)(struct accel *accel);
     bool (*code_limit)(struct accel *accel, uint64_t bytes, GError **err);
+    void (*code_each)(struct accel *accel, accel_code_fn fn, void *opaque);
     void (*debug)(struct accel *accel, const struct accel_debug *debug);
     void (*vcpu_step)(struct vcpu *vcpu, enum accel_step step);
     void (*vcpu_stop)(struct vcpu *vcpu, struct accel_stop *out);
@@ -285,6 +297,12 @@ static inline void accel_code_clear(struct accel *accel)
 static inline bool accel_code_limit(struct accel *accel, uint64_t bytes, GError **err)
 {
     return accel->ops->code_limit(accel, bytes, err);
+}
+
+/* Calls FN for every piece of host code there is (none for KVM). While no vCPU runs. */
+static inline void accel_code_each(struct accel *accel, accel_code_fn fn, void *opaque)
+{
+    accel->ops->code_each(accel, fn, opaque);
 }
 
 /*

@@ -6,6 +6,7 @@
 
 #include "machine/boards/board.h"
 #include "machine/bus/pci.h"
+#include "vm/debugger.h"
 #include "vm/devices.h"
 #include "vm/panic.h"
 #include "vm/sysrq.h"
@@ -45,11 +46,13 @@ struct machine {
     struct console *serial, *hvc; /* hvc: NULL without virtio-console */
     struct panic_watch panic;
     struct sysrq *sysrq;
+    struct debugger *debugger; /* NULL: none may connect */
     int files[3]; /* kernel, initrd, firmware: kept open for resets */
     int statm;    /* /proc/self/statm: once the process is confined, /proc is out of reach */
 
     bool started;  /* has run */
-    bool running;  /* vCPUs may run, but for an operation under way */
+    bool running;  /* vCPUs may run, but for an operation under way, or a debugger */
+    bool held;     /* by a debugger */
     bool by_guest; /* OP_RESET: who asked */
     struct vm_end *end; /* how the run ended; nothing runs from then on */
     bool tell_end;      /* all stands: machine_ops.ended is due */
@@ -67,6 +70,7 @@ struct machine {
     uv_async_t *wake; /* a request is pending; freed by its close */
     pthread_mutex_t request_lock;
     struct request request;
+    bool stopped; /* a vCPU has, for the debugger */
 };
 
 static uint64_t monotonic_ns(clockid_t clock)
@@ -164,6 +168,16 @@ static void vcpu_failed(void *opaque, unsigned index, enum vcpu_exit why, const 
 
     g_snprintf(r.text, sizeof(r.text), "vCPU %u cannot go on: %s", index, text ? text : "unknown");
     post_request(opaque, &r);
+}
+
+static void vcpu_stopped(void *opaque)
+{
+    struct machine *m = opaque;
+
+    pthread_mutex_lock(&m->request_lock);
+    m->stopped = true;
+    pthread_mutex_unlock(&m->request_lock);
+    uv_async_send(m->wake);
 }
 
 /* --- the serial console ----------------------------------------------------------------------- */
@@ -303,6 +317,8 @@ static bool build_accel(struct machine *m, enum vm_accel accel, GError **err)
     if (!accel_create(&xlate_accel_ops, &ac, &m->accel, err))
         return false;
     m->vcpus = vcpus_new(m->accel, vcpu_failed, m, err);
+    if (m->vcpus)
+        vcpus_on_stop(m->vcpus, vcpu_stopped);
     return m->vcpus != NULL;
 }
 
@@ -362,6 +378,19 @@ static bool load(struct machine *m, GError **err)
     return true;
 }
 
+static bool build_debugger(struct machine *m, GError **err)
+{
+    const struct vm_gdb_config *gdb = m->config->gdb;
+
+    if (!gdb)
+        return true;
+    m->debugger = debugger_new(m->loop, m, gdb, err);
+    m->held = m->debugger && gdb->wait;
+    if (m->held)
+        vcpus_settle(m->vcpus);
+    return m->debugger != NULL;
+}
+
 static void wake(uv_async_t *async);
 
 static bool build(struct machine *m, enum vm_accel accel, const char *log_dir,
@@ -378,7 +407,7 @@ static bool build(struct machine *m, enum vm_accel accel, const char *log_dir,
            open_boot_file(m, 2, files, "firmware", c->firmware, err) && build_board(m, err) &&
            build_accel(m, accel, err) &&
            build_devices(m, files, err) &&
-           load(m, err);
+           load(m, err) && build_debugger(m, err);
 }
 
 struct machine *machine_new(uv_loop_t *loop, const struct vm_config *config, enum vm_accel accel,
@@ -450,11 +479,68 @@ static void go_on(struct machine *m)
 {
     m->running = true;
     forget_pause(m);
+    if (m->held) {
+        vcpus_settle(m->vcpus);
+        devices_resume(m->devices);
+        return;
+    }
     vm_clock_resume(m->clock);
     accel_clock_changed(m->accel);
     board_clock_changed(m->board);
     devices_resume(m->devices);
     vcpus_resume(m->vcpus);
+}
+
+void machine_hold(struct machine *m)
+{
+    if (m->held)
+        return;
+    m->held = true;
+    vcpus_halt(m->vcpus);
+    vm_clock_pause(m->clock);
+    vcpus_settle(m->vcpus);
+    if (!m->end)
+        m->ops->debugged(m->opaque);
+}
+
+void machine_release(struct machine *m)
+{
+    if (!m->held)
+        return;
+    m->held = false;
+    if (!m->running || m->end || m->op != OP_NONE)
+        return;
+    vm_clock_resume(m->clock);
+    accel_clock_changed(m->accel);
+    board_clock_changed(m->board);
+    vcpus_resume(m->vcpus);
+}
+
+const struct vm_pause_info *machine_pause_info(const struct machine *m)
+{
+    return m->pause;
+}
+
+bool machine_held(const struct machine *m)
+{
+    return m->held;
+}
+
+void machine_tell_state(struct machine *m)
+{
+    if (!m->end)
+        m->ops->debugged(m->opaque);
+}
+
+const char *machine_gdb_name(const struct machine *m)
+{
+    static const char *const names[] = {
+        [VM_ARCH_RISCV64] = "riscv:rv64",
+        [VM_ARCH_AARCH64] = "aarch64",
+        [VM_ARCH_X86_64] = "i386:x86-64",
+    };
+
+    return names[m->config->arch];
 }
 
 /* All stands: puts the machine to its state after power-on. */
@@ -473,6 +559,8 @@ static void do_reset(struct machine *m)
     m->ops->was_reset(m->opaque, m->by_guest);
     if (m->running)
         go_on(m);
+    else if (m->held)
+        vcpus_settle(m->vcpus);
 }
 
 static void free_now(struct machine *m);
@@ -494,6 +582,7 @@ static void finish_operation(struct machine *m)
         break;
     case OP_END:
         m->running = false;
+        debugger_ended(m->debugger, m->end && m->end->reason != VM_END_REASON_POWERED_OFF);
         board_console_flush(m->board);
         m->tell_end = true;
         break;
@@ -513,7 +602,9 @@ bool machine_resume(struct machine *m, GError **err)
     if (!may_begin(m, err))
         return false;
     if (m->running)
-        return vmd_fail(err, VMD_ERROR_STATE, "the guest runs already");
+        return vmd_fail(err, VMD_ERROR_STATE,
+                        m->held ? "a debugger holds the guest: continue it there, or detach"
+                                : "the guest runs already");
     if (!m->started)
         m->started_ns = monotonic_ns(CLOCK_MONOTONIC);
     m->started = true;
@@ -572,7 +663,7 @@ void machine_end(struct machine *m, enum vm_end_reason reason, const char *text)
 
 bool machine_running(const struct machine *m)
 {
-    return m->running && !m->end;
+    return m->running && !m->held && !m->end;
 }
 
 /* --- what the guest asks for ------------------------------------------------------------------ */
@@ -642,9 +733,13 @@ static void wake(uv_async_t *async)
     pthread_mutex_lock(&m->request_lock);
     r = m->request;
     m->request.pending = false;
+    bool stopped = m->stopped;
+    m->stopped = false;
     pthread_mutex_unlock(&m->request_lock);
     if (r.pending)
         take_request(m, &r);
+    if (stopped && m->debugger && !m->end)
+        debugger_stopped(m->debugger);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -712,6 +807,8 @@ static void devices_gone(void *opaque)
 /* Everything stands: frees from the vCPUs down. */
 static void free_now(struct machine *m)
 {
+    debugger_free(m->debugger);
+    m->debugger = NULL;
     vcpus_free(m->vcpus);
     m->vcpus = NULL;
     devices_free(m->devices, devices_gone, m);
@@ -750,6 +847,11 @@ struct console *machine_console(struct machine *m, const char *name)
 struct accel *machine_accel(struct machine *m)
 {
     return m->accel;
+}
+
+struct mem_map *machine_memory(struct machine *m)
+{
+    return m->mem;
 }
 
 struct vcpus *machine_vcpus(struct machine *m)

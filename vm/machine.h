@@ -26,6 +26,8 @@ struct machine_ops {
     void (*disk_error)(void *opaque, const struct vmi_disk_error_event *event);
     /* The machine stands for WHY, which is borrowed, and unasked; machine_resume() goes on. */
     void (*paused)(void *opaque, const struct vm_pause_info *why);
+    /* Whether the guest runs may have changed, by a debugger: machine_running() and machine_held(). */
+    void (*debugged)(void *opaque);
     /* Something the owner should know. */
     void (*warning)(void *opaque, const char *text);
 };
@@ -56,6 +58,20 @@ void machine_free(struct machine *machine, unsigned console_ms, machine_done_fn 
 bool machine_resume(struct machine *machine, GError **err);
 /* Halts vCPUs, guest time and devices; DONE when they stand. */
 bool machine_pause(struct machine *machine, machine_done_fn done, void *opaque, GError **err);
+/*
+ * A debugger's own stop, beside what clients ask for: on return no vCPU runs and guest time stands,
+ * until it is released and the machine runs. Devices go on. Both may be repeated.
+ */
+void machine_hold(struct machine *machine);
+void machine_release(struct machine *machine);
+bool machine_held(const struct machine *machine);
+/* Why the machine is paused where it was not asked for: for a disk. Borrowed; else NULL. */
+const struct vm_pause_info *machine_pause_info(const struct machine *machine);
+/* The owner looks at what it is told by machine_ops.debugged. */
+void machine_tell_state(struct machine *machine);
+/* GDB's name of the guest's instruction set. */
+const char *machine_gdb_name(const struct machine *machine);
+
 /* As by the reset button; the machine runs afterwards as it did before. */
 bool machine_reset(struct machine *machine, machine_done_fn done, void *opaque, GError **err);
 /* Asks the guest to power off. */
@@ -75,5 +91,6 @@ GPtrArray *machine_devices(struct machine *machine);
 /* The accelerator, for what only a translator has. */
 struct accel *machine_accel(struct machine *machine);
 struct vcpus *machine_vcpus(struct machine *machine);
+struct mem_map *machine_memory(struct machine *machine);
 
 #endif

@@ -53,7 +53,9 @@ static void set_paused_state(struct process *p, enum vmi_state to,
 {
     struct vmi_state_event event = {.from = p->state, .to = to, .pause = NULL};
 
-    if (p->state == to)
+    bool other_reason = pause && p->pause && pause->reason != p->pause->reason;
+
+    if (p->state == to && !other_reason)
         return;
     p->state = to;
     vm_pause_info_free(p->pause);
@@ -68,6 +70,23 @@ static void set_state(struct process *p, enum vmi_state to)
                                   .time_ns = (uint64_t)g_get_real_time() * 1000};
 
     set_paused_state(p, to, to == VMI_STATE_PAUSED ? &asked : NULL);
+}
+
+/* What the machine does, as it is to be seen. */
+static void show_state(struct process *p)
+{
+    struct vm_pause_info held = {.reason = VM_PAUSE_REASON_DEBUGGER,
+                                 .text = (char *)"a debugger holds the guest",
+                                 .time_ns = (uint64_t)g_get_real_time() * 1000};
+
+    if (machine_running(p->machine))
+        set_state(p, VMI_STATE_RUNNING);
+    else if (machine_held(p->machine))
+        set_paused_state(p, VMI_STATE_PAUSED, &held);
+    else if (machine_pause_info(p->machine))
+        set_paused_state(p, VMI_STATE_PAUSED, machine_pause_info(p->machine));
+    else
+        set_state(p, VMI_STATE_PAUSED);
 }
 
 /* --- leaving ---------------------------------------------------------------------------------- */
@@ -206,7 +225,16 @@ static void on_paused(void *opaque, const struct vm_pause_info *why)
     set_paused_state(p, VMI_STATE_PAUSED, why);
 }
 
+static void on_debugged(void *opaque)
+{
+    struct process *p = opaque;
+
+    if (p->machine && !p->end)
+        show_state(p);
+}
+
 static const struct machine_ops machine_ops = {
+    .debugged = on_debugged,
     .ended = on_ended,
     .was_reset = on_reset,
     .disk_error = on_disk_error,
@@ -297,7 +325,7 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
         return;
     }
     p->started_ns = (uint64_t)g_get_real_time() * 1000;
-    set_state(p, params->paused ? VMI_STATE_PAUSED : VMI_STATE_RUNNING);
+    show_state(p);
     vmi_start_reply(call, &result);
 }
 
@@ -321,7 +349,7 @@ static void paused(void *opaque)
     struct process *p = opaque;
 
     if (!p->end)
-        set_state(p, VMI_STATE_PAUSED);
+        show_state(p);
     answer_waiting(p, !p->end);
 }
 
@@ -355,7 +383,7 @@ static void resume(struct rpc_call *call, struct vmi_resume_params *params)
         rpc_call_fail(call, err);
         return;
     }
-    set_state(process_of(call), VMI_STATE_RUNNING);
+    show_state(process_of(call));
     vmi_resume_reply(call);
 }
 

@@ -13,12 +13,15 @@ struct slot {
     bool has_thread;
     enum vcpu_power power;
     struct vcpu_start start; /* of VCPU_STARTING */
+    bool held;       /* does not run: the debugger wants others to */
+    bool stopped;    /* for the debugger, who has not been told */
     uint64_t exits;
 };
 
 struct vcpus {
     struct accel *accel;
     vcpus_failed_fn failed;
+    vcpus_stopped_fn stopped; /* NULL: nobody debugs */
     void *opaque;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* halted, quit, power or inside changed */
@@ -28,17 +31,23 @@ struct vcpus {
     struct slot slots[LIMIT_VCPUS];
 };
 
+/* Gives SLOT the state that it is to start with. Lock held. */
+static void start_slot(struct slot *slot)
+{
+    if (slot->power != VCPU_STARTING)
+        return;
+    accel_vcpu_reset(slot->vcpu, &slot->start);
+    slot->power = VCPU_ON;
+}
+
 /* Waits until SLOT may run guest code; false when its thread must end. Lock held. */
 static bool wait_turn(struct vcpus *v, struct slot *slot)
 {
-    while (!v->quit && (v->halted || slot->power == VCPU_OFF))
+    while (!v->quit && (v->halted || slot->held || slot->power == VCPU_OFF))
         pthread_cond_wait(&v->changed, &v->lock);
     if (v->quit)
         return false;
-    if (slot->power == VCPU_STARTING) {
-        accel_vcpu_reset(slot->vcpu, &slot->start);
-        slot->power = VCPU_ON;
-    }
+    start_slot(slot);
     return true;
 }
 
@@ -56,6 +65,8 @@ static void *vcpu_thread(void *arg)
         if (why == VCPU_EXIT_SHUTDOWN || why == VCPU_EXIT_ERROR) {
             vcpus_halt_async(v);
             v->failed(v->opaque, slot->vcpu->index, why, accel_vcpu_error(slot->vcpu));
+        } else if (why == VCPU_EXIT_DEBUG) {
+            vcpus_halt_async(v);
         }
 
         pthread_mutex_lock(&v->lock);
@@ -63,7 +74,13 @@ static void *vcpu_thread(void *arg)
         __atomic_add_fetch(&slot->exits, 1, __ATOMIC_RELAXED);
         if (slot->power == VCPU_STOPPING || why == VCPU_EXIT_SHUTDOWN || why == VCPU_EXIT_ERROR)
             slot->power = VCPU_OFF;
+        slot->stopped |= why == VCPU_EXIT_DEBUG;
         pthread_cond_broadcast(&v->changed);
+        if (why == VCPU_EXIT_DEBUG && v->stopped) {
+            pthread_mutex_unlock(&v->lock);
+            v->stopped(v->opaque);
+            pthread_mutex_lock(&v->lock);
+        }
     }
     pthread_mutex_unlock(&v->lock);
     return NULL;
@@ -159,6 +176,42 @@ void vcpus_resume(struct vcpus *v)
     v->halted = false;
     pthread_cond_broadcast(&v->changed);
     pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_on_stop(struct vcpus *v, vcpus_stopped_fn stopped)
+{
+    v->stopped = stopped;
+}
+
+void vcpus_hold(struct vcpus *v, unsigned index, bool held)
+{
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    v->slots[index].held = held;
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_settle(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    g_assert(v->halted && !v->inside);
+    for (unsigned i = 0; i < v->n; i++)
+        start_slot(&v->slots[i]);
+    pthread_mutex_unlock(&v->lock);
+}
+
+bool vcpus_take_stop(struct vcpus *v, unsigned index, struct accel_stop *stop)
+{
+    struct slot *slot = &v->slots[index];
+
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    bool stopped = slot->stopped;
+    slot->stopped = false;
+    if (stopped)
+        accel_vcpu_stop(slot->vcpu, stop);
+    pthread_mutex_unlock(&v->lock);
+    return stopped;
 }
 
 void vcpus_all_off(struct vcpus *v)

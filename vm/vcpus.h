@@ -22,12 +22,16 @@ enum vcpu_power {
 /* A vCPU cannot go on. On its thread; the vCPU is off and all others soon halt. */
 typedef void (*vcpus_failed_fn)(void *opaque, unsigned index, enum vcpu_exit why,
                                 const char *text);
+/* A vCPU has stopped for the debugger. On its thread; all others soon halt. */
+typedef void (*vcpus_stopped_fn)(void *opaque);
 
 /*
  * Makes ACCEL's vCPUs and their threads, halted and off. ACCEL outlives them. NULL with ERR when
  * the accelerator or the host refuses.
  */
 struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaque, GError **err);
+/* Whom to tell of stops for the debugger; before any runs. The opaque value is that of vcpus_new(). */
+void vcpus_on_stop(struct vcpus *vcpus, vcpus_stopped_fn stopped);
 /* Halts, ends the threads and frees the vCPUs. Takes NULL. */
 void vcpus_free(struct vcpus *vcpus);
 
@@ -36,6 +40,13 @@ void vcpus_halt(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
 /* Any thread, a vCPU's included: the same without the wait. */
 void vcpus_halt_async(struct vcpus *vcpus);
+
+/* While halted: a vCPU that is held does not run, though others do. */
+void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held);
+/* While halted: vCPUs that are to start get their state now, so that it can be looked at. */
+void vcpus_settle(struct vcpus *vcpus);
+/* While halted: why vCPU INDEX stopped for the debugger, once for each stop; false: it has not. */
+bool vcpus_take_stop(struct vcpus *vcpus, unsigned index, struct accel_stop *stop);
 
 /* While halted: switches all vCPUs off. */
 void vcpus_all_off(struct vcpus *vcpus);

@@ -170,6 +170,29 @@ static char *make_name(const char *arch)
     return g_strdup_printf("%s-%06x", arch, g_random_int() & 0xffffff);
 }
 
+/* "[ADDRESS:]PORT[,wait]". */
+static bool parse_gdb(const struct arguments *args, struct vm_config *c, GError **err)
+{
+    const char *text = arguments_get(args, "gdb");
+
+    if (!text)
+        return true;
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    char *colon = words[0] ? strrchr(words[0], ':') : NULL;
+    struct vm_gdb_config *gdb = c->gdb = vm_gdb_config_new();
+    bool ok = words[0] && parse_port(colon ? colon + 1 : words[0], &gdb->port);
+    if (colon) {
+        g_free(gdb->addr);
+        gdb->addr = g_strndup(words[0], (gsize)(colon - words[0]));
+    }
+    for (char **w = words + 1; ok && *w; w++) {
+        ok = strcmp(*w, "wait") == 0;
+        gdb->wait |= ok;
+    }
+    return ok || vmd_fail(err, VMD_ERROR_INVALID, "--gdb %s is not of the form [ADDRESS:]PORT[,wait]",
+                          text);
+}
+
 static bool parse_sizes(const struct arguments *args, struct vm_config *c, GError **err)
 {
     const char *memory = arguments_get(args, "memory");
@@ -203,7 +226,7 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
 
     if ((arch && !vm_arch_from_string(arch, &c->arch, err)) ||
         (accel && !vm_accel_from_string(accel, &c->accel, err)) || !parse_sizes(args, c, err) ||
-        !parse_devices(args, c, err))
+        !parse_devices(args, c, err) || !parse_gdb(args, c, err))
         return NULL;
     c->name = make_name(vm_arch_to_string(c->arch));
     set_text(args, "name", &c->name);
@@ -428,6 +451,8 @@ static const struct option_row options[] = {
      "a disk; may be given several times", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",
      "a network interface (user); may be given several times", "user none"},
+    {"gdb", "[ADDRESS:]PORT[,wait]",
+     "let a debugger connect to this port (of 127.0.0.1); wait: start when it says so", NULL},
     {"console", NULL, "connect this terminal to the console (the default)", NULL},
     {"detach", NULL, "start it and return; prints the name", NULL},
     {"ephemeral", NULL, "delete the VM when its run ends", NULL},

@@ -147,6 +147,9 @@ static void print_vm(const struct vm_info *vm)
         printf("initrd    %s\n", c->initrd);
     if (c->append)
         printf("append    %s\n", c->append);
+    if (c->gdb)
+        printf("gdb       %s:%u%s\n", c->gdb->addr, c->gdb->port,
+               c->gdb->wait ? ", waits for a debugger at the start" : "");
     print_devices_of(c);
 }
 

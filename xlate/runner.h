@@ -201,6 +201,7 @@ enum debug_place xlate__debug_look(struct runner *r, gpa_t gpa);
 void xlate__debug_cut(struct xlate *x, gpa_t gpa, struct xl_source *source);
 /* Of struct accel_ops. */
 void xlate__debug(struct accel *accel, const struct accel_debug *debug);
+void xlate__code_each(struct accel *accel, accel_code_fn fn, void *opaque);
 void xlate__step(struct vcpu *vcpu, enum accel_step step);
 void xlate__stop(struct vcpu *vcpu, struct accel_stop *out);
 

@@ -436,6 +436,7 @@ const struct accel_ops xlate_accel_ops = {
     .stats = xlate_stats,
     .code_clear = xlate_code_clear,
     .code_limit = xlate_code_limit,
+    .code_each = xlate__code_each,
     .debug = xlate__debug,
     .vcpu_step = xlate__step,
     .vcpu_stop = xlate__stop,

@@ -114,6 +114,8 @@ struct xl_sys {
     size_t n_registers;
     bool (*register_get)(struct xl_cpu *cpu, unsigned number, uint64_t *value);
     bool (*register_set)(struct xl_cpu *cpu, unsigned number, uint64_t value);
+    /* What units of MODE run as, for people. */
+    const char *(*mode_name)(uint32_t mode);
 };
 
 /* TLB mode of data accesses made by units of a translation mode; the ISA puts it in bits 0..2. */

@@ -540,6 +540,33 @@ START_TEST(debug_looks)
 }
 END_TEST
 
+static void count_code(void *opaque, const struct accel_code *code)
+{
+    unsigned *n = opaque;
+
+    ck_assert(code->host && code->bytes && !strcmp(code->mode, "S") && code->instructions);
+    ck_assert(code->pc == code->gpa);
+    (*n)++;
+}
+
+START_TEST(debug_code)
+{
+    unsigned n = 0;
+
+    debug_setup(1);
+    accel_code_each(t.accel, count_code, &n);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    accel_code_each(t.accel, count_code, &n);
+    ck_assert_uint_ge(n, stat_row("len"));
+    accel_code_clear(t.accel);
+    n = 0;
+    accel_code_each(t.accel, count_code, &n);
+    ck_assert_uint_eq(n, 0);
+    teardown();
+}
+END_TEST
+
 int main(void)
 {
     TCase *debug = tcase_create("debugging");
@@ -560,6 +587,7 @@ int main(void)
     tcase_add_test(accel, statistics);
     tcase_add_loop_test(accel, debug_registers, 0, (int)G_N_ELEMENTS(registers));
     tcase_add_test(accel, debug_looks);
+    tcase_add_test(debug, debug_code);
     tcase_add_loop_test(debug, debug_breakpoints, 0, 2);
     tcase_add_loop_test(debug, debug_late_breakpoints, 0, 2);
     tcase_add_loop_test(debug, debug_steps, 0, 2);

@@ -509,3 +509,18 @@ bool cache_find_code(struct cache *cache, const void *code,
     pthread_mutex_unlock(&cache->lock);
     return found;
 }
+
+void cache_each_unit(struct cache *cache,
+                     void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque)
+{
+    pthread_mutex_lock(&cache->lock);
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        const struct segment *s = &cache->segment[i];
+        if (s->state != SEGMENT_FILLING && s->state != SEGMENT_FULL)
+            continue;
+        for (uint32_t k = 0; k < s->n_units; k++)
+            if (s->units[k].live)
+                fn(opaque, &s->units[k]);
+    }
+    pthread_mutex_unlock(&cache->lock);
+}

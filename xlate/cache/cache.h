@@ -209,6 +209,10 @@ struct cache_stats {
 };
 void cache_stats(struct cache *cache, struct cache_stats *out);
 
+/* Calls FN with every live unit, the cache locked meanwhile. Any thread. */
+void cache_each_unit(struct cache *cache,
+                     void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque);
+
 /* For people: calls FN with the live unit that host address CODE lies in, the cache locked
  * meanwhile. False if there is none. */
 bool cache_find_code(struct cache *cache, const void *code,

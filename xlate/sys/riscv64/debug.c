@@ -152,6 +152,13 @@ bool rv_register_set(struct xl_cpu *cpu, unsigned number, uint64_t value)
     return true;
 }
 
+const char *rv_mode_name(uint32_t mode)
+{
+    static const char *const names[] = {[RV_PRIV_U] = "U", [RV_PRIV_S] = "S", "?", [RV_PRIV_M] = "M"};
+
+    return names[rv_mode_priv(mode)];
+}
+
 /* --- addresses -------------------------------------------------------------------------------- */
 
 /* How many levels the page tables of data accesses have; 0 where addresses are physical. */

@@ -181,4 +181,5 @@ const struct xl_sys riscv64_sys = {
     .n_registers = RV_REGISTERS,
     .register_get = rv_register_get,
     .register_set = rv_register_set,
+    .mode_name = rv_mode_name,
 };
