@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,21 @@ static void keys_load(struct program *p)
 
 /* --- coming ----------------------------------------------------------------------------------- */
 
+/* The socket of the system's daemon is the group vmd's, where there is one. */
+static bool share_socket(const char *path, GError **err)
+{
+    const struct group *group = getgrnam("vmd");
+
+    if (!group) {
+        log_info("there is no group vmd: only root can use %s", path);
+        return true;
+    }
+    if (chown(path, (uid_t)-1, group->gr_gid) < 0 || chmod(path, 0660) < 0)
+        return vmd_set_errno(err, errno, "giving %s to the group vmd", path);
+    log_info("the group vmd can use %s", path);
+    return true;
+}
+
 /* Sockets that the service manager holds, or our own. */
 static bool listen_all(struct program *p, GError **err)
 {
@@ -103,7 +119,10 @@ static bool listen_all(struct program *p, GError **err)
         if (!rpc_server_listen_fd(d->server, SD_LISTEN_FDS_START + i, err))
             return false;
     }
-    return n > 0 || rpc_server_listen(d->server, d->paths.socket, d->paths.system ? 0660 : 0600, err);
+    if (n > 0)
+        return true;
+    return rpc_server_listen(d->server, d->paths.socket, 0600, err) &&
+           (!d->paths.system || share_socket(d->paths.socket, err));
 }
 
 static uint64_t clock_ns(clockid_t clock)

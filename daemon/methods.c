@@ -410,7 +410,10 @@ static const struct api_handlers handlers = {
 
 /* --- who may come in -------------------------------------------------------------------------- */
 
-/* The daemon's own user and root do all; on the system's daemon the group vmd operates VMs. */
+/*
+ * The daemon's own user and root do all. On the system's daemon the group vmd operates VMs, and whom
+ * else the socket's own permissions let in may look. A user's daemon is nobody else's.
+ */
 static bool admit(void *user, const struct rpc_peer *peer, enum rpc_role *role, GError **err)
 {
     struct daemon *d = user;
@@ -420,10 +423,10 @@ static bool admit(void *user, const struct rpc_peer *peer, enum rpc_role *role, 
         *role = RPC_ROLE_ADMIN;
     else if (group && rpc_peer_in_group(peer, group->gr_gid))
         *role = RPC_ROLE_OPERATE;
+    else if (d->paths.system)
+        *role = RPC_ROLE_READ;
     else
-        return vmd_fail(err, VMD_ERROR_DENIED,
-                        d->paths.system ? "users of this daemon are in the group vmd"
-                                        : "this daemon is another user's");
+        return vmd_fail(err, VMD_ERROR_DENIED, "this daemon is another user's");
     return true;
 }
 

@@ -59,6 +59,16 @@ bool paths_make_dir(const char *dir, GError **err)
     return true;
 }
 
+/* The folder of the system's socket, which others must reach; what is below it stays ours alone. */
+static bool make_shared_dir(const char *dir, GError **err)
+{
+    if (access(dir, F_OK) == 0)
+        return true;
+    if (!paths_make_dir(dir, err))
+        return false;
+    return chmod(dir, 0755) == 0 || vmd_set_errno(err, errno, "opening the directory %s", dir);
+}
+
 bool paths_init(struct paths *out, bool system, const char *store, const char *runtime,
                 const char *socket, GError **err)
 {
@@ -74,6 +84,8 @@ bool paths_init(struct paths *out, bool system, const char *store, const char *r
     /* A unix socket's path has 107 bytes; those of VMs are the longest. */
     if (strlen(run) + 1 + 36 + strlen("/control.sock") > 107 || strlen(out->socket) > 107)
         return vmd_fail(err, VMD_ERROR_LIMIT, "the path %s is too long for a socket", run);
+    if (system && (!make_shared_dir(out->runtime, err) || !make_shared_dir(socket_dir, err)))
+        return false;
     return paths_make_dir(vms, err) && paths_make_dir(run, err) &&
            (access(socket_dir, F_OK) == 0 || paths_make_dir(socket_dir, err));
 }

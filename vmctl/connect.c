@@ -177,7 +177,10 @@ struct vmd_client *connect_daemon(int *status)
     g_autoptr(GError) err = NULL;
     struct vmd_client *c = vmd_client_connect(NULL, &err);
 
-    if (!c && g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND) && !g_getenv("VMD_SOCKET")) {
+    /* Who may not use the system's daemon has one of his own. */
+    if (!c && !g_getenv("VMD_SOCKET") &&
+        (g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND) ||
+         g_error_matches(err, VMD_ERROR, VMD_ERROR_DENIED))) {
         g_clear_error(&err);
         c = start_and_connect(&err);
     }

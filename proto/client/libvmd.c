@@ -170,11 +170,15 @@ static bool receive(struct vmd_client *c, GError **err)
     int errnum = errno;
 
     rpc_lines_added(&c->in, n > 0 ? (size_t)n : 0);
-    if (n < 0)
+    /* A daemon that hangs up before it has read all resets: an end like any other, perhaps with words
+     * before it. */
+    bool ended = n == 0 || (n < 0 && errnum == ECONNRESET);
+    if (n < 0 && !ended)
         return errnum == EAGAIN || errnum == EINTR ||
                vmd_set_errno(err, errnum, "reading from the daemon");
-    keep_fds(c, &msg);
-    c->eof = c->eof || n == 0;
+    if (n > 0)
+        keep_fds(c, &msg);
+    c->eof = c->eof || ended;
     return take_lines(c, err);
 }
 

@@ -34,7 +34,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED = 77  # to meson
 DEFAULT_LIMIT_S = 60
 PR_SET_CHILD_SUBREAPER = 36
-CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x10000000, 1 << 14, 1 << 18, 2
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 1 << 12, 1 << 14, 1 << 18, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
 # What a sanitizer, an assertion or a process's list of system calls says; no program of a scenario may.
 CRASH = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing"
@@ -321,6 +322,18 @@ class Scenario:
               "mount")
         self.mounts.append(where)
         self.variables[name] = str(where)
+
+    def do_group(self, name, gid):
+        """group NAME GID: give the system a group, for this scenario alone; before anything is started"""
+        if os.getuid() != 0:
+            raise Skip("only root can be other users")
+        path = self.tmp / "group"
+        path.write_text(pathlib.Path("/etc/group").read_text(encoding="utf-8") + f"{name}:x:{gid}:\n",
+                        encoding="utf-8")
+        path.chmod(0o644)
+        own_mounts()
+        check(LIBC.mount(os.fsencode(path), b"/etc/group", None, MS_BIND, None), "mount")
+        self.mounts.append(pathlib.Path("/etc/group"))
 
     def do_initrd(self, name, *words):
         """initrd NAME [MODULE]... SCRIPT: make a guest's ramdisk (tools/mkinitrd), named ${NAME}"""

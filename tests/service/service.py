@@ -208,9 +208,11 @@ def check_activation(s):
 
 def check_people(s):
     expect(s.run("vmctl", "list", user="member")[0] == 0, "a member of the group vmd is let in")
-    status, said = s.run("vmctl", "list", check=False, user="stranger")
-    expect(status != 0 and "Permission denied" in said,
-           "anybody else is not, and is told why")
+    status, said = s.run("env", "VMD_SOCKET=/run/vmd/vmd.sock", "vmctl", "list", check=False,
+                         user="stranger")
+    expect(status != 0 and "Permission denied" in said, "anybody else is not, and is told why")
+    said = s.words("env", "HOME=/tmp", "vmctl", "rpc", "system.info", user="stranger")
+    expect(not json.loads(said)["system"], "but has a daemon of his own")
     info = json.loads(s.words("vmctl", "rpc", "system.info", user="member"))
     expect(info["role"] == "operate", "a member operates VMs")
     status, said = s.run("vmctl", "rpc", "system.shutdown", check=False, user="member")

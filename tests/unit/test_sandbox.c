@@ -445,7 +445,7 @@ static const struct {
     {TRIES(passwd), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
     {TRIES(passwd_in_thread), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
     {TRIES(root_folder), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
-    {TRIES(environment), RUN | NET, 0, NULL, .by_landlock = true},
+    {TRIES(environment), RUN | NET, 0, NULL, .by_landlock = true, .widened = true},
     {TRIES(own_disk), 0, ALL, NULL},
     {TRIES(image), 0, ALL, NULL},
     {TRIES(write_image), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
