@@ -20,6 +20,7 @@ struct daemon {
     struct registry *registry;
     struct rpc_server *server;
     uint64_t started_ns, started_monotonic_ns;
+    bool leaving;
     void (*leave)(struct daemon *daemon); /* ends the daemon; VMs go on */
 };
 

@@ -20,18 +20,23 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+enum { IDLE_MAX_S = 86400 };
+
 struct program {
     struct daemon daemon;
     uv_loop_t loop;
     uv_signal_t signals[2];
+    uv_timer_t idle; /* with --idle */
+    int64_t idle_s;
+    uint64_t quiet_since; /* loop time in ms */
     char *keys_path; /* of remembered idempotency keys */
     int lock;
-    bool leaving;
 };
 
 struct options {
     gboolean system, user, version;
     char *store, *runtime, *socket;
+    gint idle; /* seconds; 0: never */
 };
 
 static bool parse(int *argc, char ***argv, struct options *o, GError **err)
@@ -42,6 +47,8 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
         {"store", 0, 0, G_OPTION_ARG_FILENAME, &o->store, "Keep VMs in DIR", "DIR"},
         {"runtime", 0, 0, G_OPTION_ARG_FILENAME, &o->runtime, "Keep sockets in DIR", "DIR"},
         {"socket", 0, 0, G_OPTION_ARG_FILENAME, &o->socket, "Listen at PATH", "PATH"},
+        {"idle", 0, 0, G_OPTION_ARG_INT, &o->idle,
+         "End after SECONDS without clients and running VMs", "SECONDS"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
         {NULL},
     };
@@ -53,6 +60,8 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
         return false;
     if (*argc > 1)
         return vmd_fail(err, VMD_ERROR_INVALID, "unexpected argument '%s'", (*argv)[1]);
+    if (o->idle < 0 || o->idle > IDLE_MAX_S)
+        return vmd_fail(err, VMD_ERROR_INVALID, "--idle takes 0 to %d seconds", IDLE_MAX_S);
     if (o->system && o->user)
         return vmd_fail(err, VMD_ERROR_INVALID, "--system and --user exclude each other");
     return true;
@@ -180,6 +189,7 @@ static void server_closed(void *arg)
     struct program *p = arg;
 
     p->daemon.server = NULL;
+    uv_close((uv_handle_t *)&p->idle, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
     uv_stop(&p->loop);
@@ -189,9 +199,9 @@ static void leave(struct daemon *d)
 {
     struct program *p = container_of(d, struct program, daemon);
 
-    if (p->leaving)
+    if (d->leaving)
         return;
-    p->leaving = true;
+    d->leaving = true;
     sd_notify(0, "STOPPING=1");
     events_emit(d->events, API_EVENT_SYSTEM_STOPPING, NULL, 0, NULL);
     rpc_server_close(d->server, server_closed, p);
@@ -215,6 +225,31 @@ static void catch_signals(struct program *p)
     }
 }
 
+/* Now and then: nobody is connected and nothing runs, for long enough? */
+static void look_idle(uv_timer_t *timer)
+{
+    struct program *p = container_of(timer, struct program, idle);
+    struct daemon *d = &p->daemon;
+    uint64_t now = uv_now(&p->loop);
+
+    if (rpc_server_clients(d->server) || registry_count(d->registry, true)) {
+        p->quiet_since = now;
+    } else if (now - p->quiet_since >= (uint64_t)p->idle_s * 1000) {
+        log_info("nobody needs this daemon any more");
+        leave(d);
+    }
+}
+
+static void watch_idle(struct program *p)
+{
+    uint64_t turn = MAX((uint64_t)p->idle_s * 1000 / 4, 250);
+
+    uv_timer_init(&p->loop, &p->idle);
+    p->quiet_since = uv_now(&p->loop);
+    if (p->idle_s)
+        uv_timer_start(&p->idle, look_idle, turn, turn);
+}
+
 static void serve(struct program *p)
 {
     struct daemon *d = &p->daemon;
@@ -222,6 +257,7 @@ static void serve(struct program *p)
                                            .pid = (uint32_t)getpid()};
 
     catch_signals(p);
+    watch_idle(p);
     events_emit(d->events, API_EVENT_SYSTEM_STARTED, NULL, 0, &started);
     registry_recover(d->registry);
     log_info("listening at %s", d->paths.socket);
@@ -246,6 +282,7 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     umask(0077);
+    p.idle_s = options.idle;
     uv_loop_init(&p.loop);
     ok = daemon_confine(&err) &&
          paths_init(&p.daemon.paths, options.system, options.store, options.runtime,

@@ -126,6 +126,7 @@ static void create(struct rpc_call *call, struct vm_create_params *params)
         vm_start_new(vm, call);
     } else {
         g_autoptr(vm_info) described = vm_describe(vm);
+        vm_made_by(vm, rpc_call_conn(call));
         vm_create_reply(call, described);
     }
 }
@@ -262,6 +263,13 @@ static void stats(struct rpc_call *call, struct vm_stats_params *params)
     forward(call, params->vm, VMI_STATS, NULL);
 }
 
+static void balloon(struct rpc_call *call, struct vm_balloon_params *params)
+{
+    struct vmi_balloon_params p = {.bytes = params->bytes};
+
+    forward(call, params->vm, VMI_BALLOON, &p);
+}
+
 static void devices(struct rpc_call *call, struct device_list_params *params)
 {
     forward(call, params->vm, VMI_DEVICES, NULL);
@@ -392,6 +400,7 @@ static const struct api_handlers handlers = {
     .vm_delete = delete_vm,
     .vm_wait = wait_vm,
     .vm_stats = stats,
+    .vm_balloon = balloon,
     .device_list = devices,
     .console_attach = attach,
     .console_log = console_log,
@@ -447,6 +456,8 @@ static void closed(void *user, struct rpc_conn *conn)
     struct daemon *d = user;
 
     events_forget(d->events, conn);
+    if (!d->leaving)
+        registry_connection_gone(d->registry, conn);
 }
 
 static const struct rpc_server_ops ops = {.admit = admit, .owns = owns, .closed = closed};

@@ -138,6 +138,14 @@ void registry_drop(struct registry *r, struct vm *vm)
     vm_free(vm);
 }
 
+void registry_connection_gone(struct registry *r, const struct rpc_conn *conn)
+{
+    g_autoptr(GPtrArray) all = registry_list(r);
+
+    for (guint i = 0; i < all->len; i++)
+        vm_connection_gone(g_ptr_array_index(all, i), conn);
+}
+
 /* --- checks of a configuration ---------------------------------------------------------------- */
 
 static bool check_file(const char *what, const char *path, GError **err)

@@ -22,6 +22,8 @@ GPtrArray *registry_list(struct registry *registry);
 /* Before VM starts: whether the host has its memory and other VMs leave it its disks. The locks of images
  * are what counts for disks; this names the VM. */
 bool registry_check_start(struct registry *registry, const struct vm *vm, GError **err);
+/* Tells all VMs that CONN is gone: vm_connection_gone(). */
+void registry_connection_gone(struct registry *registry, const struct rpc_conn *conn);
 
 /* Checks CONFIG (taken) against the host and other VMs, and defines a VM of it for UID. */
 struct vm *registry_create(struct registry *registry, struct vm_config *config, uid_t uid,

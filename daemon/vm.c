@@ -47,6 +47,7 @@ struct vm {
     GError *start_err;         /* why it fails; told when the process is gone */
     bool start_new;            /* forget the VM if it does not start */
     bool start_paused;
+    const struct rpc_conn *maker; /* see vm_made_by() */
     struct waiters *waiters;
     struct job *stop_job;
     bool stop_force, deleting;
@@ -302,6 +303,8 @@ static void set_paused_state(struct vm *vm, enum vm_state to, const struct vm_pa
     vm->pause = why;
     if (vm->state == to)
         return;
+    if (to == VM_STATE_RUNNING)
+        vm->maker = NULL;
     vm->state = to;
     emit(vm, API_EVENT_VM_STATE, &event);
     save_or_log(vm);
@@ -688,6 +691,8 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
                        vm_state_to_string(vm->state));
         return;
     }
+    if (rpc_call_conn(call) != vm->maker)
+        vm->maker = NULL;
     vm->starting = call;
     vm->starting_process = true;
     vm->start_paused = paused;
@@ -716,7 +721,7 @@ void vm_recover(struct vm *vm)
     g_autoptr(GError) err = NULL;
 
     if (!vm_active(vm)) {
-        if (vm->config->ephemeral && vm->state != VM_STATE_DEFINED)
+        if (vm->config->ephemeral)
             registry_drop(vm->daemon->registry, vm);
         return;
     }
@@ -851,6 +856,26 @@ void vm_delete(struct vm *vm, bool force, struct rpc_call *call)
     }
     vm->deleting = true;
     waiters_add(vm->waiters, call, WAIT_DELETED, 0, "");
+    kill_now(vm);
+}
+
+void vm_made_by(struct vm *vm, const struct rpc_conn *conn)
+{
+    if (vm->config->ephemeral)
+        vm->maker = conn;
+}
+
+void vm_connection_gone(struct vm *vm, const struct rpc_conn *conn)
+{
+    if (vm->maker != conn)
+        return;
+    log_info("VM %s: who made it is gone before its run began", vm->config->name);
+    vm->maker = NULL;
+    if (!vm_active(vm)) {
+        registry_drop(vm->daemon->registry, vm);
+        return;
+    }
+    vm->deleting = true;
     kill_now(vm);
 }
 

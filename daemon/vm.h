@@ -53,6 +53,14 @@ void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_clie
  * VMD_ERROR_STATE where there is no process. */
 void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call);
 
+/*
+ * CONN made VM without starting it. An ephemeral VM whose run has not begun (made, or started paused by
+ * CONN alone) does not outlive CONN: nobody else would know of it.
+ */
+void vm_made_by(struct vm *vm, const struct rpc_conn *conn);
+/* CONN is gone. May free VM. */
+void vm_connection_gone(struct vm *vm, const struct rpc_conn *conn);
+
 /* Called by registry_drop(): tells that VM is deleted and removes what it had. */
 void vm_deleted(struct vm *vm);
 

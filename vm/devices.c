@@ -335,6 +335,16 @@ static void nic_row(const struct row *row, struct vm_stats *out)
     out->nics[out->n_nics++] = s;
 }
 
+bool devices_balloon(struct devices *d, uint64_t bytes, uint64_t *target, uint64_t *actual)
+{
+    if (!d->balloon)
+        return false;
+    virtio_balloon_set_target(d->balloon, bytes);
+    *target = virtio_balloon_target(d->balloon);
+    *actual = virtio_balloon_actual(d->balloon);
+    return true;
+}
+
 void devices_stats(struct devices *d, struct vm_stats *out)
 {
     out->disks = g_new0(struct disk_stats *, d->config->n_disks + 1);

@@ -49,6 +49,10 @@ void devices_resume(struct devices *devices);
 /* Input for the virtio console; returns the bytes taken. */
 size_t devices_console_input(struct devices *devices, const uint8_t *data, size_t n);
 
+/* Asks the guest to keep BYTES in the balloon; what it is asked for then, and what is there. False where
+ * there is no balloon. */
+bool devices_balloon(struct devices *devices, uint64_t bytes, uint64_t *target, uint64_t *actual);
+
 /* Fills the disks, nics and balloon members of OUT. */
 void devices_stats(struct devices *devices, struct vm_stats *out);
 /* Rows of struct device_info, the caller's. */

@@ -909,6 +909,16 @@ struct vm_stats *machine_stats(struct machine *m)
     return s;
 }
 
+bool machine_balloon(struct machine *m, uint64_t bytes, uint64_t *target, uint64_t *actual,
+                     GError **err)
+{
+    if (bytes >= m->config->memory)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "params.bytes: the balloon holds less than the VM's memory");
+    return devices_balloon(m->devices, bytes, target, actual) ||
+           vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no balloon", m->config->name);
+}
+
 GPtrArray *machine_devices(struct machine *m)
 {
     return devices_list(m->devices);

@@ -86,6 +86,9 @@ struct console *machine_console(struct machine *machine, const char *name);
 /* New structs, the caller's. */
 struct vm_stats *machine_stats(struct machine *machine);
 /* Rows into an array of struct device_info. */
+/* As devices_balloon(), with an error where BYTES are all of the guest's memory or more. */
+bool machine_balloon(struct machine *machine, uint64_t bytes, uint64_t *target, uint64_t *actual,
+                     GError **err);
 GPtrArray *machine_devices(struct machine *machine);
 
 /* The accelerator, for what only a translator has. */

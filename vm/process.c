@@ -353,7 +353,17 @@ static void paused(void *opaque)
     answer_waiting(p, !p->end);
 }
 
-static void pause_vm(struct rpc_call *call, struct vmi_pause_params *params)
+static void was_reset(void *opaque)
+{
+    struct process *p = opaque;
+
+    answer_waiting(p, !p->end);
+}
+
+/* CALL is answered when BEGUN, which takes turns of the loop, is DONE. */
+static void operate(struct rpc_call *call,
+                    bool (*begun)(struct machine *m, machine_done_fn done, void *opaque, GError **err),
+                    machine_done_fn done)
 {
     struct process *p = process_of(call);
     struct machine *m = need_machine(call);
@@ -366,10 +376,15 @@ static void pause_vm(struct rpc_call *call, struct vmi_pause_params *params)
         return;
     }
     p->waiting = call;
-    if (!machine_pause(m, paused, p, &err)) {
+    if (!begun(m, done, p, &err)) {
         p->waiting = NULL;
         rpc_call_fail(call, err);
     }
+}
+
+static void pause_vm(struct rpc_call *call, struct vmi_pause_params *params)
+{
+    operate(call, machine_pause, paused);
 }
 
 static void resume(struct rpc_call *call, struct vmi_resume_params *params)
@@ -387,30 +402,9 @@ static void resume(struct rpc_call *call, struct vmi_resume_params *params)
     vmi_resume_reply(call);
 }
 
-static void was_reset(void *opaque)
-{
-    struct process *p = opaque;
-
-    answer_waiting(p, !p->end);
-}
-
 static void reset(struct rpc_call *call, struct vmi_reset_params *params)
 {
-    struct process *p = process_of(call);
-    struct machine *m = need_machine(call);
-    GError *err = NULL;
-
-    if (!m)
-        return;
-    if (p->waiting) {
-        rpc_call_error(call, VMD_ERROR_BUSY, "the machine is being paused or reset");
-        return;
-    }
-    p->waiting = call;
-    if (!machine_reset(m, was_reset, p, &err)) {
-        p->waiting = NULL;
-        rpc_call_fail(call, err);
-    }
+    operate(call, machine_reset, was_reset);
 }
 
 static void powerdown(struct rpc_call *call, struct vmi_powerdown_params *params)
@@ -461,6 +455,20 @@ static void devices(struct rpc_call *call, struct vmi_devices_params *params)
         vmi_devices_reply(call, result);
         vmi_devices_result_free(result);
     }
+}
+
+static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
+{
+    struct machine *m = need_machine(call);
+    struct vmi_balloon_result result = {0};
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (machine_balloon(m, params->bytes, &result.target_bytes, &result.balloon_bytes, &err))
+        vmi_balloon_reply(call, &result);
+    else
+        rpc_call_fail(call, err);
 }
 
 static struct console *need_console(struct rpc_call *call, const char *name)
@@ -586,6 +594,7 @@ static const struct vmi_handlers handlers = {
     .vmi_quit = quit,
     .vmi_stats = stats,
     .vmi_devices = devices,
+    .vmi_balloon = balloon,
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,
     .vmi_console_write = console_write_method,

@@ -1,4 +1,4 @@
-/* The commands that change a VM's life: start, stop, pause, resume, reset, kill, delete, wait. */
+/* The commands that change a VM's life: start, stop, pause, resume, reset, kill, balloon, delete, wait. */
 #include "vmctl/commands.h"
 
 static const struct option_row no_options[] = {{NULL, NULL, NULL, NULL}};
@@ -235,6 +235,47 @@ LIFE(resume, "let paused VMs go on", no_options, run_resume);
 LIFE(reset, "reset machines, as by the reset button", no_options, run_reset);
 LIFE(kill, "end VMs at once, as by pulling the plug", no_options, run_kill);
 LIFE(delete, "forget VMs; their disks stay", delete_options, run_delete);
+
+static int run_balloon(const struct arguments *args)
+{
+    struct vm_balloon_params p = {.vm = (char *)arguments_at(args, 0)};
+    g_autoptr(vm_balloon_result) r = NULL;
+    g_autoptr(GError) size_err = NULL;
+    GError *err = NULL;
+    int status;
+
+    if (!size_parse(arguments_at(args, 1), &p.bytes, &size_err))
+        return usage_error(args->command, "%s", size_err->message);
+    struct vmd_client *c = connect_daemon(&status);
+    if (!c)
+        return status;
+    if (!vmd_client_invoke(c, API_VM_BALLOON, &p, &r, NULL, &err)) {
+        status = fail(c, err);
+    } else if (arguments_has(args, "json")) {
+        struct json_object *json = vm_balloon_result_encode(r);
+        print_json(json);
+        json_object_put(json);
+        status = VMCTL_EXIT_OK;
+    } else {
+        g_autofree char *target = size_format(r->target_bytes);
+        g_autofree char *now = size_format(r->balloon_bytes);
+        printf("asked for %s, holds %s now\n", target, now);
+        status = VMCTL_EXIT_OK;
+    }
+    vmd_client_free(c);
+    return status;
+}
+
+const struct command command_balloon = {
+    .name = "balloon",
+    .synopsis = "VM SIZE",
+    .doc = "have a guest give SIZE of its memory back to the host; 0 lets it have all again",
+    .options = no_options,
+    .least = 2,
+    .most = 2,
+    .positional_kind = "@vm",
+    .run = run_balloon,
+};
 
 const struct command command_wait = {
     .name = "wait",

@@ -18,6 +18,9 @@ enum {
     RETRY_MS = 100,
 };
 
+/* A daemon that was started on demand ends by itself this long after its last client and VM. */
+#define IDLE_S "60"
+
 extern char **environ;
 
 /* vmd beside this program, in the build tree, or where PATH has it. */
@@ -68,7 +71,7 @@ static char **with_variable(const char *variable)
 
 static int launch(pid_t *pid, char *program, const char *log, char **env)
 {
-    char *argv[] = {program, (char *)"--user", NULL};
+    char *argv[] = {program, (char *)"--user", (char *)"--idle", (char *)IDLE_S, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none;
