@@ -635,8 +635,9 @@ bool machine_powerdown(struct machine *m, GError **err)
 {
     if (!may_begin(m, err))
         return false;
-    if (!m->running)
-        return vmd_fail(err, VMD_ERROR_STATE, "the guest is paused");
+    if (!m->running || m->held)
+        return vmd_fail(err, VMD_ERROR_STATE,
+                        m->held ? "a debugger holds the guest" : "the guest is paused");
     sysrq_power_off(m->sysrq);
     return true;
 }
