@@ -393,27 +393,32 @@ START_TEST(interrupted)
     struct piece p[3];
 
     setup_open(&s, false, 1);
+    gpa_t data = guest_alloc(&s.g, 20 * 65536, true);
     for (unsigned round = 0; round < 20; round++) {
         driver_start(&s.d, ALL_FEATURES, 1);
         put_header(&s, VIRTIO_BLK_T_IN, 0);
         p[0] = (struct piece){s.header, 16, false};
-        p[1] = (struct piece){s.data, 65536, true};
         p[2] = (struct piece){s.status, 1, true};
-        for (unsigned i = 0; i < 20; i++)
+        for (unsigned i = 0; i < 20; i++) {
+            p[1] = (struct piece){data + i * 65536, 65536, true};
             driver_add(&s.d, 0, p, 3);
+        }
         driver_kick(&s.d, 0);
         for (unsigned i = 0; i < round % 4; i++)
             guest_poll(&s.g);
         driver_reset(&s.d);
         ck_assert_uint_eq(block_inflight(s.block), 0);
         /* Now the memory is the driver's. */
-        memset(bytes(&s, s.data), 0x99, 65536);
+        memset(bytes(&s, data), 0x99, 20 * 65536);
         guest_poll(&s.g);
-        ck_assert_uint_eq(bytes(&s, s.data)[65535], 0x99);
+        for (unsigned i = 0; i < 20; i++)
+            ck_assert_uint_eq(bytes(&s, data)[i * 65536 + 65535], 0x99);
     }
     driver_start(&s.d, ALL_FEATURES, 1);
-    for (unsigned i = 0; i < 20; i++)
+    for (unsigned i = 0; i < 20; i++) {
+        p[1] = (struct piece){data + i * 65536, 65536, true};
         driver_add(&s.d, 0, p, 3);
+    }
     driver_kick(&s.d, 0);
     setup_close(&s);
 }
