@@ -130,7 +130,7 @@ char *net_hostfwd_format(const struct net_hostfwd *rule);
 struct net_user_config {
     bool restricted;      /* no way out but port forwards */
     const char *hostname; /* told by DHCP; NULL: none */
-    uint16_t mtu;         /* 1280..65520; 0: 65520 */
+    uint16_t mtu;         /* 1280..65520; 0: 32768 */
 };
 
 /*
