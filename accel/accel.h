@@ -10,6 +10,7 @@
 #define ACCEL_ACCEL_H
 
 #include "base/base.h"
+#include "base/hotlist.h"
 #include "base/state.h"
 #include "mem/clock.h"
 #include "mem/isa.h"
@@ -45,6 +46,8 @@ struct accel_config {
     void *hypercall_opaque;
     uint64_t code_cache_bytes; /* xlate: most bytes of host code; 0 for the default */
     unsigned tier; /* xlate: highest tier used; 0 interprets everything */
+    unsigned warm_threads; /* xlate: threads that compile hot blocks ahead; 0: no warm start */
+    const struct hotlist *hot; /* hot blocks of an earlier run, copied; NULL: none */
 };
 
 /* Where a vCPU starts: registers a0/x0 = args[0].., all else at its reset value. */
@@ -176,6 +179,7 @@ struct accel_ops {
     const struct accel_register *(*registers)(struct accel *accel, size_t *n);
     bool (*register_get)(struct vcpu *vcpu, const struct accel_register *reg, uint64_t *value);
     bool (*register_set)(struct vcpu *vcpu, const struct accel_register *reg, uint64_t value);
+    struct hotlist *(*hot_list)(struct accel *accel);
 };
 
 /* Implementations embed these as their first member. */
@@ -354,6 +358,12 @@ static inline bool accel_register_set(struct vcpu *vcpu, const struct accel_regi
                                       uint64_t value)
 {
     return vcpu->accel->ops->register_set(vcpu, reg, value);
+}
+
+/* Any thread: the hot blocks of this run; the caller frees. NULL without warm start. */
+static inline struct hotlist *accel_hot_list(struct accel *accel)
+{
+    return accel->ops->hot_list ? accel->ops->hot_list(accel) : NULL;
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 struct registry;
+struct warm_lists;
 
 struct daemon {
     uv_loop_t *loop;
@@ -18,6 +19,7 @@ struct daemon {
     struct events *events;
     struct jobs *jobs;
     struct registry *registry;
+    struct warm_lists *warm;
     struct rpc_server *server;
     uint64_t started_ns, started_monotonic_ns;
     bool leaving;

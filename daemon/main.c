@@ -9,6 +9,7 @@
 #include "daemon/methods.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
+#include "daemon/warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -157,6 +158,7 @@ static bool open_all(struct program *p, GError **err)
     if (!d->events)
         return false;
     d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
+    d->warm = warm_lists_new(d->loop, d->paths.store);
     d->registry = d->jobs ? registry_open(d, err) : NULL;
     if (!d->registry)
         return false;
@@ -176,6 +178,7 @@ static void close_walk(uv_handle_t *handle, void *arg)
 static void close_all(struct program *p)
 {
     registry_free(p->daemon.registry);
+    warm_lists_free(p->daemon.warm);
     jobs_free(p->daemon.jobs);
     events_free(p->daemon.events);
     if (p->lock >= 0)

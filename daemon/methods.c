@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "daemon/host.h"
 #include "daemon/registry.h"
+#include "daemon/warm.h"
 #include "proto/consolelog.h"
 #include "proto/jsonrpc/json.h"
 
@@ -292,6 +293,22 @@ static void xlate_limit(struct rpc_call *call, struct xlate_limit_params *params
     forward(call, params->vm, VMI_XLATE_LIMIT, &p);
 }
 
+static void xlate_warm(struct rpc_call *call, struct xlate_warm_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        vm_warm(vm, call);
+}
+
+static void xlate_forget(struct rpc_call *call, struct xlate_forget_params *params)
+{
+    struct daemon *d = rpc_call_user(call);
+
+    warm_lists_forget(d->warm, params->arch, rpc_call_peer(call)->uid);
+    xlate_forget_reply(call);
+}
+
 static void attach(struct rpc_call *call, struct console_attach_params *params)
 {
     struct vmi_console_attach_params p = {
@@ -415,6 +432,8 @@ static const struct api_handlers handlers = {
     .xlate_stats = xlate_stats,
     .xlate_clear = xlate_clear,
     .xlate_limit = xlate_limit,
+    .xlate_warm = xlate_warm,
+    .xlate_forget = xlate_forget,
 };
 
 /* --- who may come in -------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "daemon/spawn.h"
 #include "daemon/store.h"
 #include "daemon/waiters.h"
+#include "daemon/warm.h"
 #include "proto/jsonrpc/json.h"
 
 #include <errno.h>
@@ -401,6 +402,7 @@ static void forget_process(struct vm *vm)
 
     vmipc_link_free(g_steal_pointer(&vm->link));
     spawned_forget(&vm->process);
+    warm_lists_take(vm->daemon->warm, vm->config->arch, vm->uid, runtime);
     paths_remove_dir(runtime);
 }
 
@@ -568,6 +570,7 @@ static void call_start(struct vm *vm)
 {
     g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
     g_autofree char *logs = vm_log_dir(vm);
+    g_autofree char *warm = warm_lists_path(vm->daemon->warm, vm->config->arch, vm->uid);
     struct vmi_start_params params = {
         .vm_id = vm->id,
         .config = vm->config,
@@ -575,6 +578,7 @@ static void call_start(struct vm *vm)
         .runtime_dir = runtime,
         .log_dir = logs,
         .paused = vm->start_paused,
+        .warm_list = warm,
     };
 
     vmipc_link_call(vm->link, VMI_START, &params, START_MS, started, vm);
@@ -914,4 +918,30 @@ void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_clie
 void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call)
 {
     vm_call(vm, method, params, forwarded, call);
+}
+
+struct warm_call {
+    struct vm *vm;
+    struct rpc_call *call;
+};
+
+/* The VM process has written its list: VM is there, or there would be an error. */
+static void warm_written(void *arg, const void *result, int fd, const GError *err)
+{
+    struct warm_call *w = arg;
+
+    if (!err) {
+        g_autofree char *runtime = paths_vm_runtime(&w->vm->daemon->paths, w->vm->id);
+        warm_lists_take(w->vm->daemon->warm, w->vm->config->arch, w->vm->uid, runtime);
+    }
+    forwarded(w->call, result, fd, err);
+    g_free(w);
+}
+
+void vm_warm(struct vm *vm, struct rpc_call *call)
+{
+    struct warm_call *w = g_new0(struct warm_call, 1);
+
+    *w = (struct warm_call){.vm = vm, .call = call};
+    vm_call(vm, VMI_XLATE_WARM, NULL, warm_written, w);
 }

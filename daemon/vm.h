@@ -61,6 +61,9 @@ void vm_made_by(struct vm *vm, const struct rpc_conn *conn);
 /* CONN is gone. May free VM. */
 void vm_connection_gone(struct vm *vm, const struct rpc_conn *conn);
 
+/* xlate.warm: has the VM process write its hot blocks, and takes them. */
+void vm_warm(struct vm *vm, struct rpc_call *call);
+
 /* Called by registry_drop(): tells that VM is deleted and removes what it had. */
 void vm_deleted(struct vm *vm);
 

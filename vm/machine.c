@@ -11,6 +11,7 @@
 #include "vm/panic.h"
 #include "vm/sysrq.h"
 #include "vm/vcpus.h"
+#include "vm/warm.h"
 #include "xlate/xlate.h"
 
 #include <errno.h>
@@ -293,7 +294,8 @@ static bool build_board(struct machine *m, GError **err)
     return m->board != NULL;
 }
 
-static bool build_accel(struct machine *m, enum vm_accel accel, GError **err)
+static bool build_accel(struct machine *m, enum vm_accel accel, const struct hotlist *hot,
+                        GError **err)
 {
     const struct board_traits *traits = board_traits(m->board);
     const struct vm_xlate_config *x = m->config->xlate;
@@ -308,6 +310,8 @@ static bool build_accel(struct machine *m, enum vm_accel accel, GError **err)
         .hypercall_opaque = m->board,
         .code_cache_bytes = x && x->has_cache_bytes ? x->cache_bytes : 0,
         .tier = x ? x->tier : 2,
+        .warm_threads = !x || x->warm ? warm_threads(m->config->cpus) : 0,
+        .hot = hot,
     };
 
     if (accel != VM_ACCEL_XLATE)
@@ -405,7 +409,7 @@ static bool build(struct machine *m, enum vm_accel accel, const char *log_dir,
            open_boot_file(m, 0, files, "kernel", c->kernel, err) &&
            open_boot_file(m, 1, files, "initrd", c->initrd, err) &&
            open_boot_file(m, 2, files, "firmware", c->firmware, err) && build_board(m, err) &&
-           build_accel(m, accel, err) &&
+           build_accel(m, accel, files ? files->hot : NULL, err) &&
            build_devices(m, files, err) &&
            load(m, err) && build_debugger(m, err);
 }

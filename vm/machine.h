@@ -38,6 +38,7 @@ typedef void (*machine_done_fn)(void *opaque);
 struct machine_files {
     int (*take)(void *opaque, const char *name);
     void *opaque;
+    const struct hotlist *hot; /* hot blocks of earlier runs; NULL: none. Borrowed */
 };
 
 /*

@@ -16,6 +16,7 @@
 #include "vm/machine.h"
 #include "vm/sandbox.h"
 #include "vm/stats.h"
+#include "vm/warm.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -23,6 +24,8 @@
 enum {
     CONSOLE_MS = 5000, /* how long clients of an ended console may take to read the rest */
     ORPHAN_MS = 30000, /* how long an ended process waits for a vmd to hear of it */
+    WARM_FIRST_MS = 60000, /* when hot blocks are first written, and how often then */
+    WARM_MS = 600000,
 };
 
 struct process {
@@ -39,6 +42,7 @@ struct process {
     bool leaving;  /* the server is closing */
     struct rpc_call *waiting; /* answered when an operation of the machine is done */
     uv_timer_t orphan;
+    uv_timer_t warm; /* writes the list of hot blocks now and then */
     uv_signal_t signals[2];
 };
 
@@ -102,6 +106,7 @@ static void server_closed(void *arg)
     struct process *p = arg;
 
     uv_close((uv_handle_t *)&p->orphan, NULL);
+    uv_close((uv_handle_t *)&p->warm, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
 }
@@ -184,11 +189,33 @@ static void machine_gone(void *opaque)
     maybe_leave(p);
 }
 
+/* What the run had hot is of use to the next one; that it cannot be written is not worth more
+ * than a line. */
+static void save_hot(struct process *p)
+{
+    uint64_t blocks, pages;
+    g_autoptr(GError) err = NULL;
+
+    if (!warm_save(machine_accel(p->machine), p->start->runtime_dir, &blocks, &pages, &err) &&
+        !g_error_matches(err, VMD_ERROR, VMD_ERROR_STATE))
+        log_warning("hot blocks: %s", err->message);
+}
+
+static void warm_timeout(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+
+    if (p->machine && !p->end)
+        save_hot(p);
+}
+
 static void on_ended(void *opaque, const struct vm_end *end)
 {
     struct process *p = opaque;
 
     p->end = vm_end_copy(end);
+    uv_timer_stop(&p->warm);
+    save_hot(p);
     machine_free(p->machine, CONSOLE_MS, machine_gone, p);
 }
 
@@ -290,13 +317,20 @@ static bool has_user_net(const struct vm_config *c)
 
 static bool start_machine(struct process *p, GError **err)
 {
-    const struct machine_files files = {.take = take_file, .opaque = p};
+    struct machine_files files = {.take = take_file, .opaque = p};
     const struct vmi_start_params *s = p->start;
+    struct hotlist *hot = NULL;
 
     p->log_dir = g_strdup(s->log_dir ? s->log_dir : s->runtime_dir);
-    if (!confine(p, err))
+    if (s->config->xlate->warm)
+        hot = warm_load(s->warm_list, (enum isa)s->config->arch);
+    files.hot = hot;
+    if (!confine(p, err)) {
+        hotlist_free(hot);
         return false;
+    }
     p->machine = machine_new(p->loop, s->config, s->accel, p->log_dir, &files, &machine_ops, p, err);
+    hotlist_free(hot);
     if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err) ||
         !sandbox_run(has_user_net(s->config), err))
         return false;
@@ -324,6 +358,7 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
         machine_free(p->machine, 0, machine_gone, p);
         return;
     }
+    uv_timer_start(&p->warm, warm_timeout, WARM_FIRST_MS, WARM_MS);
     p->started_ns = (uint64_t)g_get_real_time() * 1000;
     show_state(p);
     vmi_start_reply(call, &result);
@@ -584,6 +619,21 @@ static void xlate_limit(struct rpc_call *call, struct vmi_xlate_limit_params *pa
     vmi_xlate_limit_reply(call, &result);
 }
 
+static void xlate_warm(struct rpc_call *call, struct vmi_xlate_warm_params *params)
+{
+    struct machine *m = need_xlate(call);
+    struct vmi_xlate_warm_result result = {0};
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (warm_save(machine_accel(m), process_of(call)->start->runtime_dir, &result.blocks,
+                  &result.pages, &err))
+        vmi_xlate_warm_reply(call, &result);
+    else
+        rpc_call_fail(call, err);
+}
+
 static const struct vmi_handlers handlers = {
     .vmi_start = start,
     .vmi_status = status,
@@ -601,6 +651,7 @@ static const struct vmi_handlers handlers = {
     .vmi_xlate_stats = xlate_stats,
     .vmi_xlate_clear = xlate_clear,
     .vmi_xlate_limit = xlate_limit,
+    .vmi_xlate_warm = xlate_warm,
 };
 
 /* --- the link --------------------------------------------------------------------------------- */
@@ -668,6 +719,8 @@ bool process_run(int fd, GError **err)
     p.loop = &loop;
     uv_timer_init(&loop, &p.orphan);
     p.orphan.data = &p;
+    uv_timer_init(&loop, &p.warm);
+    p.warm.data = &p;
     p.server = vmipc_server_new(&loop, &handlers, &link_ops, &p);
     catch_signals(&p);
     bool ok = vmipc_server_adopt(p.server, fd, err);

@@ -237,6 +237,7 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     c->ephemeral = arguments_has(args, "ephemeral");
     if (arguments_has(args, "no-reboot"))
         c->on_reset = VM_ON_RESET_END;
+    c->xlate->warm = !arguments_has(args, "no-warm");
     return g_steal_pointer(&c);
 }
 
@@ -456,6 +457,7 @@ static const struct option_row options[] = {
     {"console", NULL, "connect this terminal to the console (the default)", NULL},
     {"detach", NULL, "start it and return; prints the name", NULL},
     {"ephemeral", NULL, "delete the VM when its run ends", NULL},
+    {"no-warm", NULL, "neither use nor add to what earlier runs remember of hot code", NULL},
     {"no-reboot", NULL, "end the run where the guest asks for a reset", NULL},
     {NULL, NULL, NULL, NULL},
 };

@@ -1,4 +1,4 @@
-/* vmctl xlate: what the translator does for a VM, and its code cache. */
+/* vmctl xlate: what the translator does for a VM, its code cache, and what it remembers. */
 #include "vmctl/commands.h"
 
 #include <inttypes.h>
@@ -20,6 +20,9 @@ static void print_stats(const struct vm_xlate_stats *s)
                (double)s->translation_ns / (double)s->translated_instructions);
     printf("\ndropped       %" PRIu64 " for room, %" PRIu64 " changed; %" PRIu64 " clears\n",
            s->evictions, s->invalidations, s->clears);
+    printf("warm          %" PRIu64 " blocks known before, %" PRIu64 " compiled ahead, %" PRIu64
+           " used; %" PRIu64 " pages known, %" PRIu64 " not\n",
+           s->warm_listed, s->warm_blocks, s->warm_used, s->warm_pages, s->warm_unmatched);
     printf("interpreted   %" PRIu64 " instructions\n", s->interpreted_instructions);
     for (size_t i = 0; i < s->n_patterns; i++)
         printf("pattern       %s: %" PRIu64 "\n", s->patterns[i]->name, s->patterns[i]->hits);
@@ -78,13 +81,40 @@ static int limit(struct vmd_client *c, const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
+static int warm(struct vmd_client *c, const struct arguments *args)
+{
+    struct xlate_warm_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(xlate_warm_result) r = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_XLATE_WARM, &p, &r, NULL, &err))
+        return fail(c, err);
+    printf("remembered %" PRIu64 " blocks in %" PRIu64 " pages\n", r->blocks, r->pages);
+    return VMCTL_EXIT_OK;
+}
+
+/* Takes an instruction set in place of a VM. */
+static int forget(struct vmd_client *c, const struct arguments *args)
+{
+    struct xlate_forget_params p;
+    GError *err = NULL;
+
+    if (!vm_arch_from_string(arguments_at(args, 1), &p.arch, NULL))
+        return usage_error(args->command, "'%s' is no instruction set: riscv64, aarch64 or x86_64",
+                           arguments_at(args, 1));
+    if (!vmd_client_invoke(c, API_XLATE_FORGET, &p, NULL, NULL, &err))
+        return fail(c, err);
+    return VMCTL_EXIT_OK;
+}
+
 static int run(const struct arguments *args)
 {
     static const struct {
         const char *name;
         int (*run)(struct vmd_client *c, const struct arguments *args);
         unsigned arguments;
-    } parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}};
+    } parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}, {"warm", warm, 2},
+                 {"forget", forget, 2}};
     const char *what = arguments_at(args, 0);
     int status;
 
@@ -100,18 +130,18 @@ static int run(const struct arguments *args)
         vmd_client_free(c);
         return status;
     }
-    return usage_error(args->command, "'%s' is not one of stats, clear, limit", what);
+    return usage_error(args->command, "'%s' is not one of stats, clear, limit, warm, forget", what);
 }
 
 static const struct option_row options[] = {{NULL, NULL, NULL, NULL}};
 
 const struct command command_xlate = {
     .name = "xlate",
-    .synopsis = "stats|clear|limit VM [SIZE]",
-    .doc = "show the translator's counters, drop its code, or bound its cache",
+    .synopsis = "stats|clear|limit|warm VM [SIZE] | forget ARCH",
+    .doc = "show the translator's counters, drop its code, bound its cache, or remember what is hot",
     .options = options,
     .least = 2,
     .most = 3,
-    .positional_kind = "stats clear limit",
+    .positional_kind = "stats clear limit warm forget",
     .run = run,
 };

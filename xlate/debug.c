@@ -109,7 +109,7 @@ void xlate__debug(struct accel *accel, const struct accel_debug *debug)
 
     set_points(x, debug);
     set_watches(x, debug);
-    x->debug.on = x->debug.n_points;
+    __atomic_store_n(&x->debug.on, x->debug.n_points > 0, __ATOMIC_RELAXED);
 }
 
 /* --- while code is looked for ----------------------------------------------------------------- */

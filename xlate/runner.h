@@ -97,6 +97,7 @@ struct xlate {
     const struct xl_sys *sys;
     struct cache *cache;
     struct back *back; /* NULL: tier 0 */
+    struct warm *warm; /* NULL: no warm start */
     struct runner *runner[LIMIT_VCPUS]; /* by index; filled before any runs */
 
     uint64_t marks;    /* times a page got MEM_PAGE_CODE; atomic */
@@ -175,6 +176,9 @@ enum xlate_found {
     XLATE_AGAIN,       /* look at requests, then try again */
     XLATE_FAULTED,     /* cpu->fault is set */
 };
+
+/* Copies guest code, which others may write meanwhile: what is read is what gets translated. */
+void xlate__copy_code(uint8_t *to, const uint8_t *from, uint32_t n);
 
 struct kept *xlate__kept_new(void);
 /* Takes NULL. */

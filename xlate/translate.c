@@ -5,7 +5,7 @@
  * both pages are looked up. The cache has one unit for its address; where that was made with another
  * second page, the instruction is interpreted.
  */
-#include "xlate/runner.h"
+#include "xlate/warm.h"
 
 #include <errno.h>
 
@@ -35,8 +35,7 @@ static gva_t next_page(gva_t pc)
     return (pc | PAGE_MASK) + 1;
 }
 
-/* Copies guest code, which other vCPUs may write meanwhile: what is read is what gets translated. */
-MEM_GUEST_RACES static void copy_code(uint8_t *to, const uint8_t *from, uint32_t n)
+MEM_GUEST_RACES void xlate__copy_code(uint8_t *to, const uint8_t *from, uint32_t n)
 {
     while (n && (uintptr_t)from % 8) {
         *to++ = __atomic_load_n(from++, __ATOMIC_RELAXED);
@@ -75,7 +74,7 @@ static bool look_across(struct runner *r, struct origin *o)
     memset(o->bytes + left, 0, INSN_MOST);
     there = mmu_fetch(cpu, next_page(cpu->pc), &o->second);
     if (there)
-        copy_code(o->bytes + left, o->second.host, INSN_MOST);
+        xlate__copy_code(o->bytes + left, o->second.host, INSN_MOST);
     o->length = left + INSN_MOST;
     translate(r, o, 1);
     o->crosses = r->unit->bytes > left;
@@ -94,7 +93,7 @@ static bool read_origin(struct runner *r, struct origin *o)
     o->crosses = false;
     o->start = (int32_t)start;
     o->length = MIN(left, COPY_BYTES);
-    copy_code(o->bytes, o->first.host, o->length);
+    xlate__copy_code(o->bytes, o->first.host, o->length);
     return left >= INSN_MOST || look_across(r, o);
 }
 
@@ -148,7 +147,7 @@ static enum xlate_found interpret_kept(struct runner *r, struct origin *o, struc
     uint32_t left = (uint32_t)(next_page(r->cpu->pc) - r->cpu->pc);
     uint8_t bytes[KEPT_BYTES] = {0};
 
-    copy_code(bytes, o->first.host, MIN(KEPT_BYTES, left));
+    xlate__copy_code(bytes, o->first.host, MIN(KEPT_BYTES, left));
     if (k->unit && k->gpa == o->first.gpa && k->unit->mode == r->cpu->mode &&
         !memcmp(k->bytes, bytes, k->unit->bytes))
         return run_unit(r, k->unit, out);
@@ -216,6 +215,8 @@ static struct cache_unit *make_once(struct runner *r, struct origin *o, bool *ro
     }
     compile(r, o, &place);
     unit = cache_commit(r->user, &place);
+    if (unit && r->x->warm && cache_page_is_new(r->user))
+        xlate__warm_ask(r->x->warm, o->first.gpa, r->cpu->mode);
     for (unsigned i = 0; unit && i < IR_PATTERN_COUNT; i++)
         xl_count(&r->patterns[i], r->unit->pattern[i]);
     return unit;
@@ -280,8 +281,11 @@ enum xlate_found xlate__find(struct runner *r, struct cache_unit **unit, struct 
         return interpret_kept(r, &o, out);
     xl_count(&cpu->count.lookups, 1);
     *unit = cache_lookup(r->x->cache, o.first.gpa, cpu->mode);
-    if (*unit)
+    if (*unit) {
         xl_count(&cpu->count.hits, 1);
+        if (unlikely(cache_unit_found(*unit)) && r->x->warm)
+            xlate__warm_used(r->x->warm);
+    }
     if (*unit && !(*unit)->linkable && !second_matches(r, *unit, &o)) {
         if (cpu->fault)
             return XLATE_FAULTED;

@@ -5,8 +5,8 @@
 #include "xlate/xlate.h"
 
 #include "xlate/front/riscv64/front.h"
-#include "xlate/runner.h"
 #include "xlate/sys/riscv64/riscv64.h"
+#include "xlate/warm.h"
 
 #include <errno.h>
 
@@ -81,6 +81,19 @@ static bool make_back(struct xlate *x, GError **err)
     return x->accel.config.tier == 0 || back_new(&config, &x->back, err);
 }
 
+static bool make_warm(struct xlate *x, GError **err)
+{
+    const struct accel_config *config = &x->accel.config;
+    struct hotlist *list = config->hot ? hotlist_copy(config->hot) : NULL;
+
+    if (!x->back || !config->warm_threads) {
+        hotlist_free(list);
+        return true;
+    }
+    return xlate__warm_new(x, list, MIN(config->warm_threads, LIMIT_XLATE_WARM_THREADS), &x->warm,
+                           err);
+}
+
 static void xlate_free(struct accel *accel)
 {
     struct xlate *x = xlate_from(accel);
@@ -88,6 +101,7 @@ static void xlate_free(struct accel *accel)
 
     mem_map_remove_listener(x->accel.config.mem, &listener);
     xlate__timers_stop(x);
+    xlate__warm_free(g_steal_pointer(&x->warm));
     back_free(x->back);
     cache_free(x->cache);
     xlate__debug_fini(x);
@@ -101,7 +115,8 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
 {
     const struct guest *guest = find_guest(config->isa);
     struct mem_listener listener = {.code_written = xlate__code_written};
-    struct cache_config cache_config = {.limit = config->code_cache_bytes, .kick = kick_all};
+    struct cache_config cache_config = {.limit = config->code_cache_bytes, .kick = kick_all,
+                                        .dropped = xlate__warm_dropped};
 
     if (!guest)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
@@ -120,7 +135,7 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
     listener.opaque = cache_config.opaque = x;
     mem_map_add_listener(config->mem, &listener);
     if (!cache_new(&cache_config, &x->cache, err) || !make_back(x, err) ||
-        !xlate__timers_start(x, err)) {
+        !make_warm(x, err) || !xlate__timers_start(x, err)) {
         xlate_free(&x->accel);
         return false;
     }
@@ -221,6 +236,8 @@ static void xlate_vcpu_reset(struct vcpu *vcpu, const struct vcpu_start *start)
 
     r->state_lent = false;
     r->x->sys->reset(r->cpu, start);
+    if (r->x->warm)
+        xlate__warm_again(r->x->warm);
 }
 
 static const char *xlate_vcpu_error(struct vcpu *vcpu)
@@ -368,8 +385,26 @@ static size_t add_patterns(struct xlate *x, struct accel_stat *rows, size_t n, s
         uint64_t sum = 0;
         for (unsigned i = 0; i < x->accel.config.vcpus; i++)
             sum += x->runner[i] ? __atomic_load_n(&x->runner[i]->patterns[p], __ATOMIC_RELAXED) : 0;
+        sum += x->warm ? xlate__warm_patterns(x->warm, p) : 0;
         n = add_row(rows, n, most, names[p], sum);
     }
+    return n;
+}
+
+static size_t add_warm(struct xlate *x, struct accel_stat *rows, size_t n, size_t most)
+{
+    struct warm_stats s;
+
+    if (!x->warm)
+        return n;
+    xlate__warm_stats(x->warm, &s);
+    const struct accel_stat fixed[] = {
+        {"warm_listed", s.listed},   {"warm_blocks", s.blocks},       {"warm_used", s.used},
+        {"warm_pages", s.pages},     {"warm_unmatched", s.unmatched}, {"warm_refused", s.refused},
+        {"warm_ns", s.ns},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++)
+        n = add_row(rows, n, most, fixed[i].name, fixed[i].value);
     return n;
 }
 
@@ -404,12 +439,20 @@ static size_t xlate_stats(struct accel *accel, struct accel_stat *rows, size_t m
     for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++)
         n = add_row(rows, n, most, fixed[i].name, fixed[i].value);
     n = add_sums(x, rows, n, most);
+    n = add_warm(x, rows, n, most);
     return add_patterns(x, rows, n, most);
 }
 
 static void xlate_code_clear(struct accel *accel)
 {
     cache_clear(xlate_from(accel)->cache);
+}
+
+static struct hotlist *xlate_hot_list(struct accel *accel)
+{
+    struct xlate *x = xlate_from(accel);
+
+    return x->warm ? xlate__warm_collect(x->warm) : NULL;
 }
 
 static bool xlate_code_limit(struct accel *accel, uint64_t bytes, GError **err)
@@ -444,4 +487,5 @@ const struct accel_ops xlate_accel_ops = {
     .registers = xlate_registers,
     .register_get = xlate_register_get,
     .register_set = xlate_register_set,
+    .hot_list = xlate_hot_list,
 };

@@ -44,6 +44,9 @@ struct xl_front {
      */
     void (*translate)(const struct xl_source *source, struct ir_unit *unit);
 
+    /* Is MODE one that a vCPU can be in? */
+    bool (*mode_ok)(uint32_t mode);
+
     /* Disassembles the instruction at CODE (LENGTH readable bytes) for people; returns its bytes. */
     unsigned (*disassemble)(const uint8_t *code, uint32_t length, uint64_t pc, char *text,
                             size_t size);

@@ -221,6 +221,80 @@ START_TEST(write_while_compiling)
 }
 END_TEST
 
+/* A compile thread's user: what it makes is warm, loses against a write, and drops nothing for room. */
+START_TEST(compile_thread)
+{
+    struct bed bed;
+    struct cache_place place;
+    struct cache_stats stats;
+    int full = 0;
+
+    setup(&bed, 1, CACHE_LEAST_BYTES);
+    struct cache_user *user = cache_user_new(bed.cache, NULL);
+    cache_join(user);
+    ck_assert_int_eq(cache_begin(user, RAM, CACHE_NO_PAGE, MODE, &place), 0);
+    fill(&place, 64);
+    cache_invalidate_page(bed.cache, RAM);
+    ck_assert_ptr_null(cache_commit(user, &place));
+    ck_assert_ptr_null(cache_lookup(bed.cache, RAM, MODE));
+    ck_assert_int_eq(cache_begin(user, RAM, CACHE_NO_PAGE, MODE, &place), 0);
+    fill(&place, 64);
+    struct cache_unit *unit = cache_commit(user, &place);
+    ck_assert_ptr_eq(cache_lookup(bed.cache, RAM, MODE), unit);
+    ck_assert(unit->warm && cache_unit_found(unit) && !cache_unit_found(unit));
+    unit = add(&bed, 0, RAM + 64, CACHE_NO_PAGE, MODE);
+    ck_assert(!unit->warm && !cache_unit_found(unit));
+    for (unsigned i = 1; i < 100000 && !full; i++) {
+        cache_safepoint(user);
+        full = cache_begin(user, RAM + i * 8192, CACHE_NO_PAGE, MODE, &place);
+        if (full)
+            break;
+        fill(&place, 2048);
+        ck_assert_ptr_nonnull(cache_commit(user, &place));
+    }
+    ck_assert_int_eq(full, -EAGAIN);
+    cache_stats(bed.cache, &stats);
+    ck_assert_uint_eq(stats.evictions, 0);
+    cache_leave(user);
+    cache_user_free(user);
+    teardown(&bed);
+}
+END_TEST
+
+static void note_unit(void *opaque, uint32_t content, const struct cache_unit *unit)
+{
+    *(uint64_t *)opaque += content * 1000 + unit->gpa % MEM_PAGE_SIZE;
+}
+
+/* A page keeps its name until it is written; units that nobody came to are not told of. */
+START_TEST(pages_have_names)
+{
+    struct bed bed;
+    uint64_t sum = 0;
+
+    setup(&bed, 1, 0);
+    add(&bed, 0, RAM + 2, CACHE_NO_PAGE, MODE);
+    ck_assert(cache_page_is_new(bed.user[0]));
+    add(&bed, 0, RAM + 4, CACHE_NO_PAGE, MODE);
+    ck_assert(!cache_page_is_new(bed.user[0]));
+    ck_assert(cache_watch(bed.user[0], RAM + 100, MODE));
+    cache_name(bed.user[0], 7);
+    add(&bed, 0, RAM + 8, CACHE_NO_PAGE, MODE);
+    add(&bed, 0, RAM + 8192, CACHE_NO_PAGE, MODE); /* of a page without a name */
+    cache_each_named(bed.cache, note_unit, &sum);
+    ck_assert_uint_eq(sum, 3 * 7000 + 14);
+    sum = 0;
+    ck_assert(cache_watch(bed.user[0], RAM, MODE));
+    cache_invalidate_page(bed.cache, RAM);
+    cache_name(bed.user[0], 9);
+    add(&bed, 0, RAM + 2, CACHE_NO_PAGE, MODE);
+    ck_assert(cache_page_is_new(bed.user[0]));
+    cache_each_named(bed.cache, note_unit, &sum);
+    ck_assert_uint_eq(sum, 0);
+    teardown(&bed);
+}
+END_TEST
+
 START_TEST(safepoint_forgets)
 {
     struct bed bed;
@@ -378,7 +452,7 @@ START_TEST(page_numbers_come_back)
 }
 END_TEST
 
-static void note_unit(void *opaque, const struct cache_unit *unit)
+static void count_unit(void *opaque, const struct cache_unit *unit)
 {
     *(gpa_t *)opaque = unit->gpa;
 }
@@ -390,11 +464,11 @@ START_TEST(code_has_a_unit)
 
     setup(&bed, 1, 0);
     struct cache_unit *a = add(&bed, 0, RAM + 6, CACHE_NO_PAGE, MODE);
-    ck_assert(cache_find_code(bed.cache, (const uint8_t *)a->entry + 5, note_unit, &gpa));
+    ck_assert(cache_find_code(bed.cache, (const uint8_t *)a->entry + 5, count_unit, &gpa));
     ck_assert_uint_eq(gpa, RAM + 6);
-    ck_assert(cache_find_code(bed.cache, (const uint8_t *)a->cold + 31, note_unit, &gpa));
-    ck_assert(!cache_find_code(bed.cache, (const uint8_t *)a->cold + 32, note_unit, &gpa));
-    ck_assert(!cache_find_code(bed.cache, &gpa, note_unit, &gpa));
+    ck_assert(cache_find_code(bed.cache, (const uint8_t *)a->cold + 31, count_unit, &gpa));
+    ck_assert(!cache_find_code(bed.cache, (const uint8_t *)a->cold + 32, count_unit, &gpa));
+    ck_assert(!cache_find_code(bed.cache, &gpa, count_unit, &gpa));
     teardown(&bed);
 }
 END_TEST
@@ -497,6 +571,8 @@ int main(void)
     tcase_add_test(tc, links_and_unlinks);
     tcase_add_test(tc, self_link_goes_with_its_unit);
     tcase_add_test(tc, write_while_compiling);
+    tcase_add_test(tc, compile_thread);
+    tcase_add_test(tc, pages_have_names);
     tcase_add_test(tc, safepoint_forgets);
     tcase_add_test(tc, outside_forgets_when_it_joins);
     tcase_add_test(tc, memory_waits_for_safepoints);

@@ -43,6 +43,7 @@ bool cache_new(const struct cache_config *config, struct cache **out, GError **e
 
     cache->fd = -1;
     cache->kick = config->kick;
+    cache->dropped = config->dropped;
     cache->opaque = config->opaque;
     pthread_mutex_init(&cache->lock, NULL);
     pthread_cond_init(&cache->passed, NULL);
@@ -93,6 +94,15 @@ void cache_fixed(struct cache *cache, uint8_t **write, ptrdiff_t *run_delta)
 
 /* --- users ------------------------------------------------------------------------------------ */
 
+static void forget_everything(struct xl_cpu *cpu)
+{
+    for (unsigned i = 0; i < XL_CODE_PAGES; i++)
+        cpu->code_at[i] = XL_TLB_NONE;
+    memset(cpu->code_mapped, 0, sizeof(cpu->code_mapped));
+    memset(cpu->jump, 0, sizeof(cpu->jump));
+    memset(cpu->ras, 0, sizeof(cpu->ras));
+}
+
 struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu)
 {
     struct cache_user *user = g_new0(struct cache_user, 1);
@@ -100,11 +110,8 @@ struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu)
     user->cache = cache;
     user->cpu = cpu;
     user->epoch = UINT64_MAX;
-    for (unsigned i = 0; i < XL_CODE_PAGES; i++)
-        cpu->code_at[i] = XL_TLB_NONE;
-    memset(cpu->code_mapped, 0, sizeof(cpu->code_mapped));
-    memset(cpu->jump, 0, sizeof(cpu->jump));
-    memset(cpu->ras, 0, sizeof(cpu->ras));
+    if (cpu)
+        forget_everything(cpu);
     pthread_mutex_lock(&cache->lock);
     user->log_seen = cache->log_head;
     user->next = cache->users;
@@ -204,6 +211,15 @@ static void keep_reserve(struct cache *cache)
         cache->kick(cache->opaque);
 }
 
+/* Compile threads leave the last segments to vCPUs, and have none dropped. */
+static bool may_take(const struct cache_user *user)
+{
+    const struct cache *cache = user->cache;
+
+    return user->cpu || cache->max_segments - MIN(cache->n_segments, cache->max_segments) +
+                                cache->n_free > RESERVE + 1;
+}
+
 /* Gives the user a segment with room; false when none is free yet. */
 static bool take_segment(struct cache_user *user)
 {
@@ -215,6 +231,8 @@ static bool take_segment(struct cache_user *user)
         user->segment = NULL;
     }
     cache__reclaim(cache);
+    if (!may_take(user))
+        return false;
     if (!cache->n_free && cache->n_segments < cache->max_segments)
         cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
     struct segment *s = cache->n_free ? find_segment(cache, SEGMENT_FREE) : NULL;
@@ -275,7 +293,8 @@ static bool begin_pages(struct cache_user *user, gpa_t gpa, gpa_t second, unsign
     else
         second = CACHE_NO_PAGE;
     if (!page[0] || (second != CACHE_NO_PAGE && !page[1])) {
-        make_pages(cache);
+        if (user->cpu)
+            make_pages(cache);
         return false;
     }
     for (unsigned i = 0; i < 2; i++) {
@@ -371,6 +390,7 @@ static struct cache_unit *publish(struct cache_user *user, const struct cache_pl
         .hot_bytes = place->hot_bytes, .cold_bytes = place->cold_bytes,
         .cold = place->cold + place->run_delta, .n_guest = place->n_guest,
         .n_links = place->n_links, .linkable = place->second == CACHE_NO_PAGE, .live = true,
+        .warm = !user->cpu, .heat = user->cpu != NULL,
         .links = place->links};
     for (unsigned i = 0; i < place->n_links; i++) {
         unit->links[i].from = unit;
@@ -382,6 +402,8 @@ static struct cache_unit *publish(struct cache_user *user, const struct cache_pl
     s->cold_used += ALIGN_UP(place->cold_bytes, 16u);
     join_page(unit, 0, user->begun[0]);
     join_page(unit, 1, user->begun[1]);
+    user->page_is_new = !user->begun[0]->asked;
+    user->begun[0]->asked = true;
     unit->next = *bucket;
     __atomic_store_n(bucket, unit, __ATOMIC_RELEASE);
     count_unit(cache, unit, place);
@@ -394,6 +416,7 @@ struct cache_unit *cache_commit(struct cache_user *user, const struct cache_plac
     struct cache_unit *unit = NULL;
 
     pthread_mutex_lock(&cache->lock);
+    user->page_is_new = false;
     if (!user->stale) {
         unit = cache_lookup(cache, place->gpa, place->mode);
         if (!unit)
@@ -468,6 +491,45 @@ void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *
     cpu->jump[pc / 2 % XL_JUMP_SIZE] = (struct xl_jump){.tag = pc ^ cpu->jump_salt,
                                                         .code = unit->checked};
     __atomic_store_n(&user->remembered, user->remembered + 1, __ATOMIC_RELAXED);
+}
+
+/* --- the content of pages --------------------------------------------------------------------- */
+
+bool cache_page_is_new(const struct cache_user *user)
+{
+    return user->page_is_new;
+}
+
+bool cache_watch(struct cache_user *user, gpa_t gpa, uint32_t mode)
+{
+    pthread_mutex_lock(&user->cache->lock);
+    bool ok = begin_pages(user, gpa, CACHE_NO_PAGE, xl_fetch_mode(mode));
+    pthread_mutex_unlock(&user->cache->lock);
+    return ok;
+}
+
+void cache_name(struct cache_user *user, uint32_t content)
+{
+    pthread_mutex_lock(&user->cache->lock);
+    if (!user->stale) {
+        user->begun[0]->content = content;
+        user->begun[0]->asked = true;
+    }
+    end_pages(user);
+    pthread_mutex_unlock(&user->cache->lock);
+}
+
+void cache_each_named(struct cache *cache, cache_unit_fn fn, void *opaque)
+{
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        pthread_mutex_lock(&cache->lock);
+        const struct segment *s = &cache->segment[i];
+        bool full = s->state == SEGMENT_FILLING || s->state == SEGMENT_FULL;
+        for (uint32_t k = 0; full && k < s->n_units; k++)
+            if (s->units[k].live)
+                cache__tell(cache, &s->units[k], fn, opaque);
+        pthread_mutex_unlock(&cache->lock);
+    }
 }
 
 /* --- statistics ------------------------------------------------------------------------------- */

@@ -68,6 +68,8 @@ struct cache_unit {
     uint16_t n_guest;    /* guest instructions */
     uint16_t n_links;
     bool linkable;       /* false: only the run loop may enter (it lies in two pages) */
+    bool warm;           /* made by a compile thread, before any vCPU came to it */
+    uint32_t heat;       /* times a vCPU found it or made it: cache_unit_found(); any thread */
     bool live;           /* found by lookups; under the lock, as all below but for next */
     struct cache_unit *next; /* of its hash chain; any thread */
     struct {
@@ -111,11 +113,16 @@ struct cache_place {
     uint16_t patterns; /* patterns that were found in it */
 };
 
+typedef void (*cache_unit_fn)(void *opaque, uint32_t content, const struct cache_unit *unit);
+
 struct cache_config {
     uint64_t limit; /* most bytes of code, CACHE_LEAST_BYTES..LIMIT_XLATE_CACHE_MIB; 0: default */
     /* Asks every vCPU to pass a safepoint soon. Any thread, the cache's lock held: may only set
      * flags and wake. */
     void (*kick)(void *opaque);
+    /* UNIT, of a page that cache_name() named CONTENT, is being dropped; the cache's lock is held.
+     * NULL: nobody wants to know. */
+    cache_unit_fn dropped;
     void *opaque;
 };
 
@@ -132,7 +139,10 @@ void cache_fixed(struct cache *cache, uint8_t **write, ptrdiff_t *run_delta);
 
 /* --- vCPUs ------------------------------------------------------------------------------------ */
 
-/* A vCPU's part. CPU must outlive it. It starts outside, as after cache_leave(). Any thread. */
+/*
+ * A vCPU's part. CPU must outlive it. It starts outside, as after cache_leave(). Any thread. With
+ * CPU NULL it is a compile thread's: that only fills, and never at the cost of code that is there.
+ */
 struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu);
 /* Frees it, while outside. Takes NULL. */
 void cache_user_free(struct cache_user *user);
@@ -179,6 +189,31 @@ void cache_wait(struct cache_user *user);
 void cache_link(struct cache_user *user, uint32_t link, struct cache_unit *unit);
 /* Puts UNIT, found at guest address PC, into the vCPU's jump cache, if it is linkable. */
 void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *unit);
+
+/* A vCPU found UNIT: counts that. True when it is the first to come to a unit made ahead. */
+static inline bool cache_unit_found(struct cache_unit *unit)
+{
+    uint32_t heat = __atomic_load_n(&unit->heat, __ATOMIC_RELAXED);
+
+    __atomic_store_n(&unit->heat, heat + (heat < UINT32_MAX), __ATOMIC_RELAXED);
+    return !heat && unit->warm;
+}
+
+/* --- the content of pages ---------------------------------------------------------------------
+ * Whoever knows pages by content gives that a number. It stays with the page until it is written.
+ */
+
+/* Was the unit just committed the first of its page since that was written, with nobody having
+ * named the page yet? The user's own thread. */
+bool cache_page_is_new(const struct cache_user *user);
+/* Watches the page at GPA in MODE's fetch regime for writes, as cache_begin() does but with no room
+ * for a unit. False: no page number is free. */
+bool cache_watch(struct cache_user *user, gpa_t gpa, uint32_t mode);
+/* Ends that; the page is named CONTENT (0: nothing) if nobody wrote it. */
+void cache_name(struct cache_user *user, uint32_t content);
+/* Calls FN for the live units of named pages that vCPUs came to, the cache locked for a segment's
+ * length each time. */
+void cache_each_named(struct cache *cache, cache_unit_fn fn, void *opaque);
 
 /* --- dropping: any thread --------------------------------------------------------------------- */
 

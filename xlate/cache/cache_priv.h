@@ -48,6 +48,8 @@ struct cache_page {
     gpa_t gpa;
     uint8_t regime;
     bool used;
+    bool asked;               /* its first unit since it was written was told of */
+    uint32_t content;         /* what cache_name() said; 0: nothing */
     uint32_t n_begun;         /* commits under way */
     struct cache_unit *units; /* linked by in_page[] */
     struct cache_page *next;  /* of its hash chain, or of the free or the dying ones */
@@ -63,13 +65,14 @@ struct dropped {
 
 struct cache_user {
     struct cache *cache;
-    struct xl_cpu *cpu;
+    struct xl_cpu *cpu; /* NULL: a compile thread's */
     struct cache_user *next;
     uint64_t epoch;    /* published; UINT64_MAX while outside */
     uint64_t log_seen; /* how much of the log it has worked through */
     struct segment *segment;
     struct cache_page *begun[2]; /* between begin and commit */
     bool stale;                  /* one of them was invalidated */
+    bool page_is_new;            /* cache_page_is_new() */
     uint64_t remembered;         /* jump-cache entries; own thread, read by any */
 };
 
@@ -78,6 +81,7 @@ struct cache {
     pthread_cond_t passed; /* a user published an epoch, while someone waits */
     unsigned waiting;
     void (*kick)(void *opaque);
+    cache_unit_fn dropped;
     void *opaque;
 
     int fd;
@@ -125,6 +129,9 @@ void cache__segment_alloc(struct cache *cache, struct segment *segment);
 void cache__segment_release(struct cache *cache, struct segment *segment);
 
 /* drop.c, lock held. */
+/* Calls FN (or NULL) with UNIT if its page has a name and a vCPU came to it. */
+void cache__tell(struct cache *cache, const struct cache_unit *unit, cache_unit_fn fn,
+                 void *opaque);
 void cache__drop_unit(struct cache *cache, struct cache_unit *unit);
 /* Drops the oldest segment; false when there is none. */
 bool cache__evict(struct cache *cache);

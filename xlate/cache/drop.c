@@ -55,6 +55,14 @@ static void leave_page(struct cache_unit *unit, unsigned which)
         next->in_page[next->in_page[1].page == page].prev = prev;
 }
 
+void cache__tell(struct cache *cache, const struct cache_unit *unit, cache_unit_fn fn, void *opaque)
+{
+    const struct cache_page *page = unit->in_page[0].page;
+
+    if (fn && page->content && unit->linkable && __atomic_load_n(&unit->heat, __ATOMIC_RELAXED))
+        fn(opaque, page->content, unit);
+}
+
 void cache__drop_unit(struct cache *cache, struct cache_unit *unit)
 {
     struct cache_unit **at = cache__bucket(cache, unit->gpa, unit->mode);
@@ -62,6 +70,7 @@ void cache__drop_unit(struct cache *cache, struct cache_unit *unit)
     while (*at != unit)
         at = &(*at)->next;
     __atomic_store_n(at, unit->next, __ATOMIC_RELEASE);
+    cache__tell(cache, unit, cache->dropped, cache->opaque);
     unlink_in(cache, unit);
     unlink_out(cache, unit);
     cache->stats.edges -= unit->n_links;
@@ -196,6 +205,8 @@ unsigned cache_invalidate_page(struct cache *cache, gpa_t gpa)
             cache__drop_unit(cache, page->units);
             n++;
         }
+        page->asked = false;
+        page->content = 0;
     }
     cache->stats.invalidations += n > 0;
     cache->stats.invalidated_units += n;
@@ -266,7 +277,9 @@ void cache__catch_up(struct cache_user *user)
 {
     struct cache *cache = user->cache;
 
-    if (user->log_seen < cache->log_floor || cache->log_head - user->log_seen > LOG_SIZE)
+    if (!user->cpu)
+        ; /* it remembers nothing */
+    else if (user->log_seen < cache->log_floor || cache->log_head - user->log_seen > LOG_SIZE)
         forget_all(user->cpu);
     else
         for (uint64_t i = user->log_seen; i < cache->log_head; i++)

@@ -78,6 +78,13 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
     unit->bytes = offset;
 }
 
+static bool mode_ok(uint32_t mode)
+{
+    return rv_mode_tlb(mode) <= RV_TLB_S_SUM_MXR && rv_mode_priv(mode) != 2 &&
+           rv_mode_fs(mode) <= RV_FS_DIRTY && rv_mode_frm(mode) <= RV_FRM_INVALID &&
+           mode < RV_MODE(0, 0, 0, RV_FRM_INVALID + 1);
+}
+
 const struct xl_front xl_front_riscv64 = {
     .isa = ISA_RISCV64,
     .n_slots = RV_SLOTS,
@@ -86,5 +93,6 @@ const struct xl_front xl_front_riscv64 = {
     .hot_fslots = hot_fslots,
     .n_helpers = RV_HELPER_COUNT,
     .translate = translate,
+    .mode_ok = mode_ok,
     .disassemble = rv_disassemble,
 };
