@@ -301,6 +301,15 @@ static void xlate_warm(struct rpc_call *call, struct xlate_warm_params *params)
         vm_warm(vm, call);
 }
 
+static void xlate_watch(struct rpc_call *call, struct xlate_watch_params *params)
+{
+    struct vmi_xlate_watch_params p = {
+        .has_hit_percent = params->has_hit_percent, .hit_percent = params->hit_percent,
+        .has_link_percent = params->has_link_percent, .link_percent = params->link_percent};
+
+    forward(call, params->vm, VMI_XLATE_WATCH, &p);
+}
+
 static void xlate_forget(struct rpc_call *call, struct xlate_forget_params *params)
 {
     struct daemon *d = rpc_call_user(call);
@@ -433,6 +442,7 @@ static const struct api_handlers handlers = {
     .xlate_clear = xlate_clear,
     .xlate_limit = xlate_limit,
     .xlate_warm = xlate_warm,
+    .xlate_watch = xlate_watch,
     .xlate_forget = xlate_forget,
 };
 

@@ -553,6 +553,13 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
                   seq, time_ns);
         break;
     }
+    case VMI_EVENT_XLATE_RATE: {
+        const struct vmi_xlate_rate_event *d = data;
+        emit_from(vm, API_EVENT_XLATE_RATE,
+                  &(struct xlate_rate_event){d->rate, d->low, d->percent, d->threshold, d->counted},
+                  seq, time_ns);
+        break;
+    }
     case VMI_EVENT_DEVICE: {
         const struct vmi_device_event *d = data;
         emit_from(vm, API_EVENT_DEVICE_CHANGED, &(struct device_changed_event){d->device, d->text},

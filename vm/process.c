@@ -15,6 +15,7 @@
 #include "vm/devices.h"
 #include "vm/machine.h"
 #include "vm/sandbox.h"
+#include "vm/rates.h"
 #include "vm/stats.h"
 #include "vm/warm.h"
 
@@ -42,6 +43,8 @@ struct process {
     bool leaving;  /* the server is closing */
     struct rpc_call *waiting; /* answered when an operation of the machine is done */
     uv_timer_t orphan;
+    struct rate rates[2]; /* by enum xlate_rate */
+    uv_timer_t rate_timer; /* runs while one has a threshold */
     uv_timer_t warm; /* writes the list of hot blocks now and then */
     uv_signal_t signals[2];
 };
@@ -107,6 +110,7 @@ static void server_closed(void *arg)
 
     uv_close((uv_handle_t *)&p->orphan, NULL);
     uv_close((uv_handle_t *)&p->warm, NULL);
+    uv_close((uv_handle_t *)&p->rate_timer, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
 }
@@ -209,12 +213,55 @@ static void warm_timeout(uv_timer_t *timer)
         save_hot(p);
 }
 
+static void tell_rate(struct process *p, enum xlate_rate which, enum rate_news news)
+{
+    const struct rate *rate = &p->rates[which];
+    struct vmi_xlate_rate_event event = {
+        .rate = which, .low = news == RATE_FELL, .percent = rate->percent,
+        .threshold = rate->threshold, .counted = rate->counted};
+
+    if (news != RATE_AS_BEFORE)
+        vmipc_server_emit(p->server, VMI_EVENT_XLATE_RATE, &event);
+}
+
+static void rate_timeout(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+
+    if (!p->machine || p->end)
+        return;
+    g_autoptr(vm_xlate_stats) s = stats_xlate(machine_accel(p->machine),
+                                              machine_vcpus(p->machine));
+    tell_rate(p, XLATE_RATE_HIT, rate_feed(&p->rates[XLATE_RATE_HIT], s->hits, s->lookups));
+    tell_rate(p, XLATE_RATE_LINK,
+              rate_feed_gauge(&p->rates[XLATE_RATE_LINK], s->linked_edges, s->direct_edges));
+}
+
+/* A rate that was not looked at begins with a window from now. */
+static void set_rates(struct process *p, unsigned hit, unsigned link)
+{
+    bool before = uv_is_active((const uv_handle_t *)&p->rate_timer);
+
+    rate_set(&p->rates[XLATE_RATE_HIT], hit);
+    rate_set(&p->rates[XLATE_RATE_LINK], link);
+    if (!hit && !link) {
+        uv_timer_stop(&p->rate_timer);
+    } else if (!before) {
+        g_autoptr(vm_xlate_stats) s = stats_xlate(machine_accel(p->machine),
+                                                  machine_vcpus(p->machine));
+        p->rates[XLATE_RATE_HIT].part = s->hits;
+        p->rates[XLATE_RATE_HIT].whole = s->lookups;
+        uv_timer_start(&p->rate_timer, rate_timeout, RATES_WINDOW_MS, RATES_WINDOW_MS);
+    }
+}
+
 static void on_ended(void *opaque, const struct vm_end *end)
 {
     struct process *p = opaque;
 
     p->end = vm_end_copy(end);
     uv_timer_stop(&p->warm);
+    uv_timer_stop(&p->rate_timer);
     save_hot(p);
     machine_free(p->machine, CONSOLE_MS, machine_gone, p);
 }
@@ -359,6 +406,9 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
         return;
     }
     uv_timer_start(&p->warm, warm_timeout, WARM_FIRST_MS, WARM_MS);
+    const struct vm_xlate_config *x = p->start->config->xlate;
+    set_rates(p, x->has_least_hit_percent ? x->least_hit_percent : 0,
+              x->has_least_link_percent ? x->least_link_percent : 0);
     p->started_ns = (uint64_t)g_get_real_time() * 1000;
     show_state(p);
     vmi_start_reply(call, &result);
@@ -634,6 +684,20 @@ static void xlate_warm(struct rpc_call *call, struct vmi_xlate_warm_params *para
         rpc_call_fail(call, err);
 }
 
+static void xlate_watch(struct rpc_call *call, struct vmi_xlate_watch_params *params)
+{
+    struct process *p = process_of(call);
+    const struct rate *hit = &p->rates[XLATE_RATE_HIT], *link = &p->rates[XLATE_RATE_LINK];
+
+    if (!need_xlate(call))
+        return;
+    set_rates(p, params->has_hit_percent ? params->hit_percent : hit->threshold,
+              params->has_link_percent ? params->link_percent : link->threshold);
+    struct vmi_xlate_watch_result result = {.hit_percent = hit->threshold,
+                                            .link_percent = link->threshold};
+    vmi_xlate_watch_reply(call, &result);
+}
+
 static const struct vmi_handlers handlers = {
     .vmi_start = start,
     .vmi_status = status,
@@ -652,6 +716,7 @@ static const struct vmi_handlers handlers = {
     .vmi_xlate_clear = xlate_clear,
     .vmi_xlate_limit = xlate_limit,
     .vmi_xlate_warm = xlate_warm,
+    .vmi_xlate_watch = xlate_watch,
 };
 
 /* --- the link --------------------------------------------------------------------------------- */
@@ -721,6 +786,8 @@ bool process_run(int fd, GError **err)
     p.orphan.data = &p;
     uv_timer_init(&loop, &p.warm);
     p.warm.data = &p;
+    uv_timer_init(&loop, &p.rate_timer);
+    p.rate_timer.data = &p;
     p.server = vmipc_server_new(&loop, &handlers, &link_ops, &p);
     catch_signals(&p);
     bool ok = vmipc_server_adopt(p.server, fd, err);

@@ -218,6 +218,20 @@ static bool parse_sizes(const struct arguments *args, struct vm_config *c, GErro
     return true;
 }
 
+static bool parse_rates(const struct arguments *args, struct vm_xlate_config *x, GError **err)
+{
+    uint64_t hit = 0, link = 0;
+
+    if (!arguments_number(args, "least-hit", 100, &hit, err) ||
+        !arguments_number(args, "least-link", 100, &link, err))
+        return false;
+    x->has_least_hit_percent = hit > 0;
+    x->least_hit_percent = (uint32_t)hit;
+    x->has_least_link_percent = link > 0;
+    x->least_link_percent = (uint32_t)link;
+    return true;
+}
+
 static struct vm_config *parse_config(const struct arguments *args, GError **err)
 {
     g_autoptr(vm_config) c = vm_config_new();
@@ -237,6 +251,8 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     c->ephemeral = arguments_has(args, "ephemeral");
     if (arguments_has(args, "no-reboot"))
         c->on_reset = VM_ON_RESET_END;
+    if (!parse_rates(args, c->xlate, err))
+        return NULL;
     c->xlate->warm = !arguments_has(args, "no-warm");
     return g_steal_pointer(&c);
 }
@@ -457,6 +473,8 @@ static const struct option_row options[] = {
     {"console", NULL, "connect this terminal to the console (the default)", NULL},
     {"detach", NULL, "start it and return; prints the name", NULL},
     {"ephemeral", NULL, "delete the VM when its run ends", NULL},
+    {"least-hit", "PERCENT", "tell by an event when less of the translator's lookups hit", NULL},
+    {"least-link", "PERCENT", "tell by an event when less of its direct edges are linked", NULL},
     {"no-warm", NULL, "neither use nor add to what earlier runs remember of hot code", NULL},
     {"no-reboot", NULL, "end the run where the guest asks for a reset", NULL},
     {NULL, NULL, NULL, NULL},

@@ -93,6 +93,26 @@ static int warm(struct vmd_client *c, const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
+static int watch(struct vmd_client *c, const struct arguments *args)
+{
+    struct xlate_watch_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(xlate_watch_result) r = NULL;
+    uint64_t hit = 0, link = 0;
+    GError *err = NULL;
+
+    if (!arguments_number(args, "least-hit", 100, &hit, &err) ||
+        !arguments_number(args, "least-link", 100, &link, &err))
+        return fail(c, err);
+    p.has_hit_percent = arguments_has(args, "least-hit");
+    p.hit_percent = (uint32_t)hit;
+    p.has_link_percent = arguments_has(args, "least-link");
+    p.link_percent = (uint32_t)link;
+    if (!vmd_client_invoke(c, API_XLATE_WATCH, &p, &r, NULL, &err))
+        return fail(c, err);
+    printf("least hits    %u %%\nleast linked  %u %%\n", r->hit_percent, r->link_percent);
+    return VMCTL_EXIT_OK;
+}
+
 /* Takes an instruction set in place of a VM. */
 static int forget(struct vmd_client *c, const struct arguments *args)
 {
@@ -114,7 +134,7 @@ static int run(const struct arguments *args)
         int (*run)(struct vmd_client *c, const struct arguments *args);
         unsigned arguments;
     } parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}, {"warm", warm, 2},
-                 {"forget", forget, 2}};
+                 {"watch", watch, 2}, {"forget", forget, 2}};
     const char *what = arguments_at(args, 0);
     int status;
 
@@ -130,18 +150,24 @@ static int run(const struct arguments *args)
         vmd_client_free(c);
         return status;
     }
-    return usage_error(args->command, "'%s' is not one of stats, clear, limit, warm, forget", what);
+    return usage_error(args->command, "'%s' is not one of stats, clear, limit, warm, watch, "
+                       "forget", what);
 }
 
-static const struct option_row options[] = {{NULL, NULL, NULL, NULL}};
+static const struct option_row options[] = {
+    {"least-hit", "PERCENT", "of watch: tell when less of the lookups hit; 0: never", NULL},
+    {"least-link", "PERCENT", "of watch: tell when less of the direct edges are linked; 0: never",
+     NULL},
+    {NULL, NULL, NULL, NULL},
+};
 
 const struct command command_xlate = {
     .name = "xlate",
-    .synopsis = "stats|clear|limit|warm VM [SIZE] | forget ARCH",
-    .doc = "show the translator's counters, drop its code, bound its cache, or remember what is hot",
+    .synopsis = "stats|clear|limit|warm|watch VM [SIZE] | forget ARCH",
+    .doc = "show the translator's counters, drop its code, bound its cache, remember what is hot",
     .options = options,
     .least = 2,
     .most = 3,
-    .positional_kind = "stats clear limit warm forget",
+    .positional_kind = "stats clear limit warm watch forget",
     .run = run,
 };

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 #include "vm/console.h"
 #include "vm/panic.h"
+#include "vm/rates.h"
 #include "vm/vcpus.h"
 
 #include <errno.h>
@@ -54,6 +55,64 @@ START_TEST(panic_long_line)
     ck_assert_int_eq(panic_feed(&w, (const uint8_t *)"\nKernel panic - not syncing: y\n", 31),
                      PANIC_SEEN);
     ck_assert_str_eq(w.text, "Kernel panic - not syncing: y");
+}
+END_TEST
+
+/* --- rates ------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *name;
+    uint64_t part, whole; /* of the window */
+    enum rate_news news;
+} windows[] = {
+    {"good", 990, 1000, RATE_AS_BEFORE},
+    {"at the threshold", 950, 1000, RATE_AS_BEFORE},
+    {"too few to say", 1, 999, RATE_AS_BEFORE},
+    {"with the few before", 1, 1, RATE_FELL},
+    {"still low", 0, 5000, RATE_AS_BEFORE},
+    {"at the threshold from below", 4775, 5000, RATE_AS_BEFORE},
+    {"back", 4800, 5000, RATE_RECOVERED},
+    {"again at the threshold", 950, 1000, RATE_AS_BEFORE},
+    {"idle", 0, 0, RATE_AS_BEFORE},
+    {"another dip", 949, 1000, RATE_FELL},
+};
+
+/* One dip is one event, and its end another. */
+START_TEST(rate_windows)
+{
+    struct rate rate = {0};
+    uint64_t part = 0, whole = 0;
+
+    rate_set(&rate, 95);
+    for (size_t i = 0; i < G_N_ELEMENTS(windows); i++) {
+        part += windows[i].part;
+        whole += windows[i].whole;
+        enum rate_news news = rate_feed(&rate, part, whole);
+        ck_assert_msg(news == windows[i].news, "%s: %d", windows[i].name, news);
+    }
+    ck_assert_uint_eq(rate.counted, 1000);
+    ck_assert(rate.percent > 94.8 && rate.percent < 95);
+}
+END_TEST
+
+START_TEST(rate_thresholds)
+{
+    struct rate rate = {0};
+
+    ck_assert_int_eq(rate_feed_gauge(&rate, 0, 5000), RATE_AS_BEFORE); /* nobody asked */
+    rate_set(&rate, 100);
+    ck_assert_int_eq(rate_feed_gauge(&rate, 0, LIMIT_XLATE_RATE_LEAST - 1), RATE_AS_BEFORE);
+    ck_assert_int_eq(rate_feed_gauge(&rate, 999, LIMIT_XLATE_RATE_LEAST), RATE_FELL);
+    ck_assert_int_eq(rate_feed_gauge(&rate, 5000, 5000), RATE_RECOVERED);
+    ck_assert_int_eq(rate_feed_gauge(&rate, 0, 5000), RATE_FELL);
+    rate_set(&rate, 50); /* another threshold begins anew */
+    ck_assert_int_eq(rate_feed_gauge(&rate, 0, 5000), RATE_FELL);
+    rate_set(&rate, 0);
+    ck_assert_int_eq(rate_feed_gauge(&rate, 5000, 5000), RATE_AS_BEFORE);
+    /* Counters that were read a moment apart. */
+    rate_set(&rate, 50);
+    ck_assert_int_eq(rate_feed(&rate, 1005, 1000), RATE_AS_BEFORE);
+    ck_assert(rate.percent == 100);
 }
 END_TEST
 
@@ -470,6 +529,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, panic_rows, 0, G_N_ELEMENTS(panics));
     tcase_add_test(tc, panic_long_line);
+    tcase_add_test(tc, rate_windows);
+    tcase_add_test(tc, rate_thresholds);
     tcase_add_test(tc, console_replays_and_follows);
     tcase_add_test(tc, console_slow_client);
     tcase_add_test(tc, console_says_what_was_dropped);
