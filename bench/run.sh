@@ -23,4 +23,5 @@ grep -E '^(native|qemu10|vmd)=' "$here/peers/riscv64.txt" >"$out/machines"
 "$here/run.py" -r "$out/results.jsonl" -b qemu10 --cpu
 "$here/run.py" -r "$out/results.jsonl" -b qemu10 --wall
 "$VMD_BUILD/bench/bench_translate" --parts "$out/assets/riscv64/kernel"
+"$VMD_BUILD/bench/bench_warm" "$out/assets/riscv64/kernel"
 "$here/rates.py" -A "$out/assets"
