@@ -116,7 +116,7 @@ static int watch(struct vmd_client *c, const struct arguments *args)
 /* Takes an instruction set in place of a VM. */
 static int forget(struct vmd_client *c, const struct arguments *args)
 {
-    struct xlate_forget_params p;
+    struct xlate_forget_params p = {0};
     GError *err = NULL;
 
     if (!vm_arch_from_string(arguments_at(args, 1), &p.arch, NULL))
