@@ -38,10 +38,11 @@ struct pci_window {
 };
 
 /*
- * Delivers the message DATA to ADDRESS (an MSI is a memory write). Any thread. False when the
- * address is no interrupt controller's.
+ * Delivers the message DATA of REQUESTER (bus << 8 | slot << 3 | function, by which some controllers
+ * tell devices apart) to ADDRESS: an MSI is a memory write. Any thread. False when the address is no
+ * interrupt controller's.
  */
-typedef bool (*pci_msi_fn)(void *opaque, uint64_t address, uint32_t data);
+typedef bool (*pci_msi_fn)(void *opaque, uint16_t requester, uint64_t address, uint32_t data);
 
 struct pci_host_config {
     struct mem_map *mem;

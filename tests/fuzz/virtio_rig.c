@@ -12,7 +12,7 @@ static void no_line(void *opaque, unsigned number, bool level)
 {
 }
 
-static bool no_message(void *opaque, uint64_t address, uint32_t data)
+static bool no_message(void *opaque, uint16_t requester, uint64_t address, uint32_t data)
 {
     return true;
 }

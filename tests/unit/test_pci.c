@@ -334,6 +334,7 @@ START_TEST(msix_masks)
     ck_assert_uint_eq(g.messages, 0);
     guest_write(&g, table + 28, 4, 0);
     ck_assert_uint_eq(g.messages, 1);
+    ck_assert_uint_eq(g.message_requester, 3 << 3);
     ck_assert_uint_eq(g.message_address, 0x1fee00004);
     ck_assert_uint_eq(g.message_data, 0x1234);
     ck_assert_uint_eq(guest_read(&g, pba, 4), 0);

@@ -18,11 +18,12 @@ static void set_line(void *opaque, unsigned number, bool level)
     g->line[number] = level;
 }
 
-static bool take_message(void *opaque, uint64_t address, uint32_t data)
+static bool take_message(void *opaque, uint16_t requester, uint64_t address, uint32_t data)
 {
     struct guest *g = opaque;
 
     g->messages++;
+    g->message_requester = requester;
     g->message_address = address;
     g->message_data = data;
     return true;

@@ -24,6 +24,7 @@ struct guest {
     bool line[4];       /* INTA..INTD */
     unsigned line_sets; /* changes of any line */
     unsigned messages;  /* MSIs delivered */
+    uint16_t message_requester;
     uint64_t message_address;
     uint32_t message_data;
     gpa_t heap; /* the next free byte of RAM */
