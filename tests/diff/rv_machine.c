@@ -8,6 +8,7 @@ static const uint32_t stub[] = {
     0xfff00293, 0x3b029073, 0x01f00293, 0x3a029073, /* PMP: everything to everybody */
     0x000022b7, 0x30029073,                         /* mstatus: FS initial, MPP U */
     0x0f000293, 0x30a29073, 0x10a29073,             /* menvcfg, senvcfg: cache-block operations */
+    0x00700293, 0x30629073, 0x10629073,             /* mcounteren, scounteren: all */
     0x00000297, 0x01828293, 0x30529073,             /* mtvec = trap */
     0x001012b7, 0x34129073, 0x30200073,             /* mret to the program */
     /* trap: */
@@ -34,8 +35,8 @@ bool rv_machine_run(const struct rv_program *program, unsigned tier, GByteArray 
     if (ok && value != 1)
         ok = vmd_fail(err, VMD_ERROR_INTERNAL, "trapped, cause %u", (unsigned)(value - 3) / 2);
     if (ok) {
-        g_byte_array_set_size(output, program->tests->len * RV_DUMP_WORDS * 8);
-        mem_map_read(bare_memory(bare), program->dump, output->data, output->len);
+        g_byte_array_set_size(output, program->tests->len * RV_STATE_WORDS * 8);
+        mem_map_read(bare_memory(bare), program->states, output->data, output->len);
     }
     bare_free(bare);
     return ok;

@@ -1,8 +1,10 @@
 /*
  * tests/diff/rv_random.c: makes random programs.
  *
- * gp points at the next dump, t6 at the test's inputs, tp is the link of the dump's subroutine:
- * no instruction under test writes them. t0 and t1 are used to prepare a test.
+ * gp points at the state that a test begins with and leaves, tp tells where it ended: no
+ * instruction under test writes them. One routine goes from test to test, saves all registers and
+ * loads them anew; so a test is its instruction and one jump, and the time that either side takes to
+ * translate is spent on what is under test.
  */
 #include "tests/diff/rv_random.h"
 #include "xlate/ir/ir.h"
@@ -10,18 +12,20 @@
 #include <elf.h>
 #include <stdio.h>
 
-enum { GP = 3, TP = 4, T0 = 5, T1 = 6, A0 = 10, A1 = 11, A2 = 12, A7 = 17, T6 = 31 };
-enum { INPUTS = RV_TEST_INPUTS, PAD = 32 /* c.addi's after a jump */ };
+enum { GP = 3, TP = 4, T0 = 5, T1 = 6, A0 = 10, A1 = 11, A2 = 12, A7 = 17 };
+enum { STATE = 8 * RV_STATE_WORDS };
+enum { SAVE_BYTES = 4 * 73, REACH = 256 /* the longest jump's bytes */ };
 
 #define BASE    UINT64_C(0x100000)
 #define SCRATCH (BASE + 0x800) /* in the first page, with the ELF header */
 #define CODE    (BASE + 0x1000)
+#define STATES  (CODE + 0x100000) /* as far as a JAL goes */
 
 struct generator {
     struct rv_program *program;
     GByteArray *code;
     uint64_t state;
-    uint64_t dump_routine;
+    uint64_t next_routine;
 };
 
 static uint64_t rnd(struct generator *g)
@@ -57,6 +61,15 @@ static void put_s(struct generator *g, uint32_t match, unsigned rs1, unsigned rs
 static uint32_t match_of(unsigned row)
 {
     return rv_rows[row].match;
+}
+
+static void put_jal(struct generator *g, unsigned rd, uint64_t target)
+{
+    int64_t distance = target - here(g);
+
+    g_assert(distance >= -0x100000 && distance < 0x100000);
+    put(g, match_of(RV_JAL) | rd << 7 | (distance >> 20 & 1) << 31 | (distance >> 1 & 0x3ff) << 21 |
+               (distance >> 11 & 1) << 20 | (distance >> 12 & 0xff) << 12);
 }
 
 /* Loads a constant below 2 GiB. */
@@ -141,13 +154,26 @@ static bool writes_x(const struct rv_insn *insn)
 
 static bool reserved(unsigned number)
 {
-    return number == GP || number == TP || number == T6;
+    return number == GP || number == TP;
 }
 
-bool rv_extension_runs(unsigned extension)
+const char *rv_kind_name(unsigned kind)
 {
-    return extension != RV_EXT_S && extension != RV_EXT_Zicbom && extension != RV_EXT_Zicboz &&
-           extension != RV_EXT_Zifencei && extension != RV_EXT_Zihintpause;
+    if (kind == RV_SEQUENCES)
+        return "sequences";
+    return kind == RV_COUNTERS ? "Zicntr" : rv_extension_names[kind];
+}
+
+bool rv_kind_runs(unsigned kind)
+{
+    return kind != RV_EXT_S && kind != RV_EXT_Zicbom && kind != RV_EXT_Zicboz;
+}
+
+/* There is room for a jump of DISTANCE over itself, or back over what it lands on. */
+static bool reaches(int64_t distance, unsigned length)
+{
+    return (distance >= (int64_t)length && distance <= REACH) ||
+           (distance <= -6 && distance >= -REACH);
 }
 
 static bool usable(const struct rv_insn *insn)
@@ -159,7 +185,7 @@ static bool usable(const struct rv_insn *insn)
     if ((is_memory(insn) || insn->op == RV_JALR) && (reserved(insn->rs1) || !insn->rs1))
         return false;
     if (jumps(insn->op) && insn->op != RV_JALR)
-        return insn->imm >= insn->length && insn->imm <= PAD * 2;
+        return reaches(insn->imm, insn->length);
     if (rv_rows[insn->op].extension == RV_EXT_Zicsr)
         return insn->csr >= 1 && insn->csr <= 3;
     return true;
@@ -179,8 +205,8 @@ static uint32_t random_bits(struct generator *g, unsigned row)
 {
     uint32_t bits = (uint32_t)rnd(g);
 
-    if (row == RV_JAL) /* imm[10:1] at 30:21; few of all values are near enough */
-        bits &= (PAD - 1) << 21 | 31 << 7;
+    if (row == RV_JAL) /* few of all distances are near enough: imm[20:8] are all equal */
+        bits = (bits & 0x0fe00f80) | (bits >> 31 ? 0xf01ff000 : 0);
     if (rv_rows[row].extension == RV_EXT_Zicsr)
         bits = (bits & 0xfffff) | (1 + rnd(g) % 3) << 20;
     if (rv_rows[row].length == 2)
@@ -205,9 +231,6 @@ static struct rv_insn random_insn(struct generator *g, unsigned extension)
 
 /* --- tests ------------------------------------------------------------------------------------ */
 
-/* What each input is for. */
-enum { IN_RS1, IN_RS2, IN_RS3, IN_FRM, IN_MEMORY, IN_RESERVE = 6, IN_PAD };
-
 /* Natural alignment for atomics; other accesses are misaligned now and then. */
 static unsigned access_size(const struct rv_insn *insn)
 {
@@ -219,104 +242,145 @@ static unsigned access_size(const struct rv_insn *insn)
     return 1;
 }
 
-static void choose_inputs(struct generator *g, const struct rv_insn *insn, struct rv_test *test)
+/* What every test begins with: anything in registers, an old flag now and then. */
+static void random_state(struct generator *g, struct rv_test *test)
 {
-    const char *operands = rv_rows[insn->op].operands;
+    uint64_t r = rnd(g);
 
-    for (unsigned i = 0; i < INPUTS; i++)
-        test->input[i] = integer(g);
-    if (strstr(operands, "fs1"))
-        test->input[IN_RS1] = float_register(g);
-    if (strstr(operands, "fs2"))
-        test->input[IN_RS2] = float_register(g);
-    if (strstr(operands, "fs3"))
-        test->input[IN_RS3] = float_register(g);
+    for (unsigned i = 0; i < RV_STATE_WORDS; i++)
+        test->before[i] = rnd(g);
+    test->before[RV_STATE_FCSR] = (r & 0xffff) % 5 << 5 | (r >> 16 & 3 ? 0 : r >> 18 & 31);
+}
+
+/* Where a JALR goes, from its own address on; most go forward. */
+static int random_reach(struct generator *g, unsigned length)
+{
+    int64_t distance;
+
+    do
+        distance = ((int64_t)(rnd(g) % (REACH + REACH / 4)) - REACH / 4) & ~1;
+    while (!reaches(distance, length));
+    return distance;
+}
+
+static void choose_operands(struct generator *g, struct rv_test *test)
+{
+    const struct rv_insn *insn = &test->insn;
+    const char *operands = rv_rows[insn->op].operands;
+    const unsigned number[] = {insn->rs1, insn->rs2, insn->rs3};
+    uint64_t *x = &test->before[RV_STATE_X] - 1, *f = &test->before[RV_STATE_F];
+
+    for (unsigned i = G_N_ELEMENTS(number); i-- > 0;) {
+        const char fs[] = {'f', 's', '1' + i, 0};
+
+        if (strstr(operands, fs))
+            f[number[i]] = float_register(g);
+        else if (strstr(operands, fs + 1) && number[i])
+            x[number[i]] = integer(g);
+    }
     if (strstr(operands, "fs2") && rnd(g) % 8 == 0)
-        test->input[IN_RS2] = test->input[IN_RS1] ^ (rnd(g) & 1) << 63;
-    if (insn->op == RV_CTZW) /* QEMU before 8.0 counts on into the high word */
-        test->input[IN_RS1] |= UINT64_C(1) << 31;
-    test->input[IN_FRM] = rnd(g) % 5;
-    test->input[IN_RESERVE] = rnd(g) & 3;
+        f[insn->rs2] = f[insn->rs1] ^ (rnd(g) & 1) << 63;
+    if (insn->op == RV_CTZW && insn->rs1) /* QEMU before 8.0 counts on into the high word */
+        x[insn->rs1] |= UINT64_C(1) << 31;
     if (is_memory(insn)) {
         unsigned size = access_size(insn);
 
-        test->input[IN_RS1] = SCRATCH + (size == 1 ? rnd(g) % 9 : rnd(g) % (16 / size) * size) -
-                              insn->imm;
+        x[insn->rs1] = SCRATCH + (size == 1 ? rnd(g) % 9 : rnd(g) % (16 / size) * size) - insn->imm;
     }
 }
 
-static void put_memory_setup(struct generator *g)
+static void put_end(struct generator *g)
 {
-    put_li(g, T1, SCRATCH);
-    for (unsigned i = 0; i < 2; i++) {
-        put_i(g, match_of(RV_LD), T0, T6, 8 * (IN_MEMORY + i));
-        put_s(g, match_of(RV_SD), T1, T0, 8 * i);
-    }
+    put_jal(g, TP, g->next_routine);
 }
 
-/* Loads the registers that the instruction reads; rs1 last, as an address wins over a value. */
-static void put_operands(struct generator *g, const struct rv_insn *insn)
+/* Until there, steps that change a7 where nothing should pass. */
+static void put_steps(struct generator *g, uint64_t end)
 {
-    const char *operands = rv_rows[insn->op].operands;
-    const struct {
-        const char *x, *f;
-        unsigned number, input;
-    } sources[] = {
-        {"rs3", "fs3", insn->rs3, IN_RS3},
-        {"rs2", "fs2", insn->rs2, IN_RS2},
-        {"rs1", "fs1", insn->rs1, IN_RS1},
-    };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(sources); i++) {
-        if (strstr(operands, sources[i].f))
-            put_i(g, match_of(RV_FLD), sources[i].number, T6, 8 * sources[i].input);
-        else if (strstr(operands, sources[i].x) && sources[i].number && !reserved(sources[i].number))
-            put_i(g, match_of(RV_LD), sources[i].number, T6, 8 * sources[i].input);
-    }
+    while (here(g) < end)
+        put(g, match_of(RV_C_ADDI) | A7 << 7 | 1 << 2);
 }
 
-static void put_dump(struct generator *g)
+/* Ends on both ways of a jump forward, each with a link of its own. */
+static void put_forward(struct generator *g, const struct rv_test *test, int distance)
 {
-    uint32_t distance = g->dump_routine - here(g);
+    uint64_t target = here(g) + distance;
 
-    put(g, match_of(RV_JAL) | TP << 7 | (distance >> 20 & 1) << 31 |
-               (distance >> 1 & 0x3ff) << 21 | (distance >> 11 & 1) << 20 |
-               (distance >> 12 & 0xff) << 12);
-}
-
-static void put_reserve(struct generator *g, const struct rv_insn *insn, uint64_t how)
-{
-    bool wide = insn->op == RV_SC_D;
-
-    if (how) /* three of four store-conditionals have a reservation */
-        put(g, match_of(wide ? RV_LR_D : RV_LR_W) | insn->rs1 << 15 | T0 << 7);
-}
-
-/* The instruction with what must come before and after it. TEST has bits and inputs. */
-static void put_test(struct generator *g, struct rv_test *test)
-{
-    struct rv_insn insn;
-    rv_decode(test->bits[0], &insn);
-    if (is_memory(&insn))
-        put_memory_setup(g);
-    put(g, match_of(RV_CSRRWI) | 2 << 20 | (uint32_t)test->input[IN_FRM] << 15);
-    put_operands(g, &insn);
-    if (insn.op == RV_SC_W || insn.op == RV_SC_D) {
-        put_reserve(g, &insn, test->input[IN_RESERVE]);
-        put_operands(g, &insn); /* t0 may be one of them */
-    }
-    test->address = here(g);
-    if (insn.op == RV_JALR) /* where to is known only now */
-        test->input[IN_RS1] = here(g) + insn.length + test->input[IN_PAD] % PAD * 2 - insn.imm +
-                              (test->input[IN_PAD] >> 32 & ~(uint64_t)insn.imm & 1);
     put(g, test->bits[0]);
-    if (jumps(insn.op))
-        for (unsigned i = 0; i < PAD; i++)
-            put(g, match_of(RV_C_ADDI) | A7 << 7 | 1 << 2);
-    if (insn.op == RV_LR_W || insn.op == RV_LR_D) /* elsewhere: ends the reservation */
-        put(g, match_of(RV_SC_W) | T6 << 15);
-    put_dump(g);
-    g_array_append_val(g->program->tests, *test);
+    if (here(g) + 4 <= target)
+        put_end(g);
+    put_steps(g, target);
+    put_end(g);
+}
+
+/* The target of a jump backward, and on the way over it to the jump. */
+static void put_backward(struct generator *g, const struct rv_test *test, int distance)
+{
+    uint64_t target = here(g) + 4, insn = target - distance;
+
+    put_jal(g, 0, insn);
+    put_steps(g, target + 2);
+    put_jal(g, 0, insn + test->insn.length);
+    put_steps(g, insn);
+    put(g, test->bits[0]);
+    put_end(g);
+}
+
+static void put_jump(struct generator *g, struct rv_test *test)
+{
+    const struct rv_insn *insn = &test->insn;
+    int distance = insn->op == RV_JALR ? test->reach : insn->imm;
+
+    if (distance < 0)
+        test->address = here(g) + 4 - distance;
+    if (insn->op == RV_JALR) {
+        test->jump_register = insn->rs1;
+        test->jump_to = test->address + distance - insn->imm + test->odd;
+    }
+    if (distance < 0)
+        put_backward(g, test, distance);
+    else
+        put_forward(g, test, distance);
+}
+
+/* The instruction with what must come around it. */
+static void put_single(struct generator *g, struct rv_test *test)
+{
+    const struct rv_insn *insn = &test->insn;
+
+    if (test->reserves && (insn->op == RV_SC_W || insn->op == RV_SC_D))
+        put(g, match_of(insn->op == RV_SC_D ? RV_LR_D : RV_LR_W) | insn->rs1 << 15);
+    test->address = here(g);
+    if (jumps(insn->op)) {
+        put_jump(g, test);
+        return;
+    }
+    put(g, test->bits[0]);
+    put_end(g);
+}
+
+static void random_single(struct generator *g, unsigned extension, struct rv_test *test)
+{
+    test->insn = random_insn(g, extension);
+    test->n = 1;
+    test->bits[0] = test->insn.bits;
+    test->reserves = rnd(g) & 3; /* three of four store-conditionals have a reservation */
+    test->odd = rnd(g) & 1;
+    test->reach = random_reach(g, test->insn.length);
+}
+
+/* Instructions that read a counter, and what is the same everywhere: that it is not 0. */
+static void random_counter(struct generator *g, struct rv_test *test)
+{
+    static const unsigned rows[] = {RV_CSRRS, RV_CSRRC, RV_CSRRSI, RV_CSRRCI};
+    unsigned row = rows[rnd(g) % G_N_ELEMENTS(rows)], rd;
+
+    do
+        rd = rnd(g) % 32;
+    while (reserved(rd));
+    test->n = 2;
+    test->bits[0] = match_of(row) | rd << 7 | (uint32_t)(0xc00 + rnd(g) % 3) << 20;
+    test->bits[1] = match_of(RV_SLTU) | rd << 7 | rd << 20;
 }
 
 /* --- sequences -------------------------------------------------------------------------------- */
@@ -326,7 +390,7 @@ static void put_test(struct generator *g, struct rv_test *test)
  * address of the memory, and nothing writes it; x8 is a second pointer into it now and then.
  */
 static const uint8_t worked[] = {0, 5, 8, 10, 11, 12, 13, 14, 15, 28};
-enum { BASE_REG = 9, SECOND_REG = 8, IN_SEQ_FRM = 20, IN_SEQ_MEMORY = 21, IN_SEQ_BASE = 23 };
+enum { BASE_REG = 9, SECOND_REG = 8 };
 enum { FEW = 4 }; /* of them in one sequence, so that its instructions depend on one another */
 
 static bool fits_sequence(const struct rv_insn *insn)
@@ -335,7 +399,7 @@ static bool fits_sequence(const struct rv_insn *insn)
     unsigned op = insn->op;
 
     if (insn->op == RV_ECALL || insn->op == RV_EBREAK || jumps(op) || op == RV_CTZW ||
-        !rv_extension_runs(rv_rows[op].extension) || op == RV_AUIPC)
+        !rv_kind_runs(rv_rows[op].extension) || op == RV_AUIPC)
         return false;
     if (op == RV_LR_D || op == RV_SC_D) /* QEMU pairs them with those of words, we don't */
         return false;
@@ -393,19 +457,8 @@ static uint32_t sequence_word(struct generator *g, const uint8_t *few)
 }
 
 /* A second pointer must be one whenever it is used: it is made anew before. */
-static void put_sequence(struct generator *g, struct rv_test *test)
+static void put_several(struct generator *g, struct rv_test *test)
 {
-    put_li(g, T1, SCRATCH);
-    for (unsigned i = 0; i < 2; i++) {
-        put_i(g, match_of(RV_LD), T0, T6, 8 * (IN_SEQ_MEMORY + i));
-        put_s(g, match_of(RV_SD), T1, T0, 8 * i);
-    }
-    put(g, match_of(RV_CSRRWI) | 2 << 20 | (uint32_t)test->input[IN_SEQ_FRM] << 15);
-    for (unsigned i = 1; i < sizeof(worked); i++) {
-        put_i(g, match_of(RV_LD), worked[i], T6, 8 * (i - 1));
-        put_i(g, match_of(RV_FLD), worked[i], T6, 8 * (i + 9));
-    }
-    put_i(g, match_of(RV_LD), BASE_REG, T6, 8 * IN_SEQ_BASE);
     test->address = here(g);
     for (unsigned i = 0; i < test->n; i++) {
         struct rv_insn insn;
@@ -415,9 +468,7 @@ static void put_sequence(struct generator *g, struct rv_test *test)
             put_i(g, match_of(RV_ADDI), SECOND_REG, BASE_REG, 4);
         put(g, test->bits[i]);
     }
-    put(g, match_of(RV_SC_W) | T6 << 15);
-    put_dump(g);
-    g_array_append_val(g->program->tests, *test);
+    put_end(g);
 }
 
 static void random_sequence(struct generator *g, struct rv_test *test)
@@ -426,36 +477,109 @@ static void random_sequence(struct generator *g, struct rv_test *test)
 
     for (unsigned i = 0; i < FEW; i++)
         few[i] = worked[rnd(g) % sizeof(worked)];
-    *test = (struct rv_test){.sequence = true, .n = 2 + rnd(g) % (RV_SEQUENCE - 1)};
+    test->n = 2 + rnd(g) % (RV_SEQUENCE - 1);
     for (unsigned i = 0; i < test->n; i++)
         test->bits[i] = sequence_word(g, few);
-    for (unsigned i = 0; i < RV_TEST_INPUTS; i++)
-        test->input[i] = i >= 10 && i < IN_SEQ_FRM ? float_register(g) : integer(g);
-    test->input[IN_SEQ_FRM] = rnd(g) % 5;
-    test->input[IN_SEQ_BASE] = SCRATCH;
+}
+
+static void choose_sequence_state(struct generator *g, struct rv_test *test)
+{
+    for (unsigned i = 0; i < sizeof(worked); i++) {
+        test->before[RV_STATE_F + worked[i]] = float_register(g);
+        if (worked[i])
+            test->before[RV_STATE_X + worked[i] - 1] = integer(g);
+    }
+    test->before[RV_STATE_MEMORY] = integer(g);
+    test->before[RV_STATE_MEMORY + 1] = integer(g);
+    test->before[RV_STATE_X + BASE_REG - 1] = SCRATCH;
 }
 
 /* --- the program ------------------------------------------------------------------------------ */
 
-static void put_dump_routine(struct generator *g)
+static void put_test(struct generator *g, struct rv_test *test)
 {
-    g->dump_routine = here(g);
+    test->entry = here(g);
+    if (test->n == 1)
+        put_single(g, test);
+    else
+        put_several(g, test);
+}
+
+static void add_test(struct generator *g, const struct rv_test *test)
+{
+    struct rv_test *t;
+
+    g_array_append_val(g->program->tests, *test);
+    t = &g_array_index(g->program->tests, struct rv_test, g->program->tests->len - 1);
+    t->before[RV_STATE_X + TP - 1] = test->entry;
+    if (test->jump_register)
+        t->before[RV_STATE_X + test->jump_register - 1] = test->jump_to;
+}
+
+/* Instructions, each on RV_STATES states. */
+static void put_random_test(struct generator *g, unsigned kind, unsigned states)
+{
+    struct rv_test test = {0};
+
+    if (kind == RV_SEQUENCES)
+        random_sequence(g, &test);
+    else if (kind == RV_COUNTERS)
+        random_counter(g, &test);
+    else
+        random_single(g, kind, &test);
+    put_test(g, &test);
+    while (states-- > 0) {
+        random_state(g, &test);
+        if (kind == RV_SEQUENCES)
+            choose_sequence_state(g, &test);
+        else if (kind != RV_COUNTERS)
+            choose_operands(g, &test);
+        add_test(g, &test);
+    }
+}
+
+static void put_only(struct generator *g, const struct rv_test *only)
+{
+    struct rv_test test = *only;
+
+    put_test(g, &test);
+    add_test(g, &test);
+}
+
+/* Where every test ends: its state is stored. A reservation does not last to the next. */
+static void put_save(struct generator *g)
+{
+    g->next_routine = here(g);
     for (unsigned i = 1; i < 32; i++)
-        put_s(g, match_of(RV_SD), GP, i, 8 * (RV_DUMP_X + i - 1));
+        put_s(g, match_of(RV_SD), GP, i, 8 * (RV_STATE_X + i - 1));
     for (unsigned i = 0; i < 32; i++)
-        put_s(g, match_of(RV_FSD), GP, i, 8 * (RV_DUMP_F + i));
+        put_s(g, match_of(RV_FSD), GP, i, 8 * (RV_STATE_F + i));
     put_i(g, match_of(RV_CSRRS), T0, 0, 3);
-    put_s(g, match_of(RV_SD), GP, T0, 8 * RV_DUMP_FCSR);
+    put_s(g, match_of(RV_SD), GP, T0, 8 * RV_STATE_FCSR);
     put_li(g, T0, SCRATCH);
     for (unsigned i = 0; i < 2; i++) {
         put_i(g, match_of(RV_LD), T1, T0, 8 * i);
-        put_s(g, match_of(RV_SD), GP, T1, 8 * (RV_DUMP_MEMORY + i));
+        put_s(g, match_of(RV_SD), GP, T1, 8 * (RV_STATE_MEMORY + i));
     }
-    put(g, match_of(RV_CSRRWI) | 1 << 20); /* fflags: each test starts with none */
-    put_i(g, match_of(RV_LD), T0, GP, 8 * (T0 - 1));
-    put_i(g, match_of(RV_LD), T1, GP, 8 * (T1 - 1));
-    put_i(g, match_of(RV_ADDI), GP, GP, 8 * RV_DUMP_WORDS);
-    put_i(g, match_of(RV_ADDI), T6, T6, 8 * INPUTS);
+    put(g, match_of(RV_SC_W) | GP << 15);
+    put_i(g, match_of(RV_ADDI), GP, GP, STATE);
+}
+
+/* The next test's state, whose tp is the address of the test itself. */
+static void put_load(struct generator *g)
+{
+    put_i(g, match_of(RV_LD), T0, GP, 8 * RV_STATE_FCSR);
+    put_i(g, match_of(RV_CSRRW), 0, T0, 3);
+    put_li(g, T1, SCRATCH);
+    for (unsigned i = 0; i < 2; i++) {
+        put_i(g, match_of(RV_LD), T0, GP, 8 * (RV_STATE_MEMORY + i));
+        put_s(g, match_of(RV_SD), T1, T0, 8 * i);
+    }
+    for (unsigned i = 0; i < 32; i++)
+        put_i(g, match_of(RV_FLD), i, GP, 8 * (RV_STATE_F + i));
+    for (unsigned i = 1; i < 32; i++)
+        if (i != GP)
+            put_i(g, match_of(RV_LD), i, GP, 8 * (RV_STATE_X + i - 1));
     put_i(g, match_of(RV_JALR), 0, TP, 0);
 }
 
@@ -465,129 +589,76 @@ static void put_system_call(struct generator *g, unsigned number)
     put(g, match_of(RV_ECALL));
 }
 
-/* Pages of code, then of inputs, then of dumps. */
-static void finish(struct generator *g, uint32_t entry_words, uint32_t exit_words)
+/* Writes all states and ends. */
+static void put_exit(struct generator *g, unsigned count)
 {
-    struct rv_program *p = g->program;
-    uint64_t inputs = ALIGN_UP(here(g), 4096), n = p->tests->len;
-    uint64_t end = ALIGN_UP(inputs + n * INPUTS * 8, UINT64_C(4096));
-    Elf64_Ehdr header = {
-        .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-        .e_type = ET_EXEC, .e_machine = EM_RISCV, .e_version = EV_CURRENT, .e_entry = CODE,
-        .e_phoff = sizeof(Elf64_Ehdr), .e_flags = 5 /* RVC, doubles */,
-        .e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1,
-    };
-    Elf64_Phdr segment = {.p_type = PT_LOAD, .p_flags = PF_R | PF_W | PF_X, .p_vaddr = BASE,
-                          .p_paddr = BASE, .p_align = 4096};
-
-    p->base = BASE;
-    p->entry = CODE;
-    p->dump = end;
-    p->size = segment.p_filesz = end - BASE;
-    p->memory = segment.p_memsz = p->size + ALIGN_UP(n * RV_DUMP_WORDS * 8, UINT64_C(4096));
-    p->image = g_malloc0(p->size);
-    memcpy(p->image, &header, sizeof(header));
-    memcpy(p->image + sizeof(header), &segment, sizeof(segment));
-
-    /* The places that were left for addresses: start, and the write at the end. */
-    GByteArray *code = g->code;
-    g->code = g_byte_array_new();
-    put_li(g, GP, p->dump);
-    put_li(g, T6, inputs);
-    memcpy(code->data + entry_words * 4, g->code->data, g->code->len);
-    g_byte_array_set_size(g->code, 0);
-    put_li(g, A1, p->dump);
-    put_li(g, A2, n * RV_DUMP_WORDS * 8);
-    memcpy(code->data + exit_words * 4, g->code->data, g->code->len);
-    g_byte_array_free(g->code, TRUE);
-    memcpy(p->image + (CODE - BASE), code->data, code->len);
-    for (uint64_t i = 0; i < n; i++)
-        memcpy(p->image + (inputs - BASE) + i * INPUTS * 8,
-               g_array_index(p->tests, struct rv_test, i).input, INPUTS * 8);
-    g_byte_array_free(code, TRUE);
-}
-
-enum { SEQUENCES = RV_EXTENSIONS }; /* in place of an extension */
-
-static void put_random_test(struct generator *g, unsigned extension)
-{
-    struct rv_test test = {.n = 1};
-
-    if (extension == SEQUENCES) {
-        random_sequence(g, &test);
-        put_sequence(g, &test);
-        return;
-    }
-    struct rv_insn insn = random_insn(g, extension);
-    test.bits[0] = insn.bits;
-    choose_inputs(g, &insn, &test);
-    put_test(g, &test);
-}
-
-static void put_this_test(struct generator *g, const struct rv_test *only)
-{
-    struct rv_test test = *only;
-
-    if (test.sequence)
-        put_sequence(g, &test);
-    else
-        put_test(g, &test);
-}
-
-static struct rv_program *build(struct generator *g, unsigned extension, unsigned count,
-                                const struct rv_test *only)
-{
-    uint32_t exit_at;
-
-    g->program = g_new0(struct rv_program, 1);
-    g->program->tests = g_array_new(FALSE, FALSE, sizeof(struct rv_test));
-    g->code = g_byte_array_new();
-    put(g, match_of(RV_JAL)); /* to the first test, over the rest of this page */
-    put_dump_routine(g);
-    exit_at = g->code->len / 4;
-    for (unsigned i = 0; i < 4; i++) /* a1, a2: by finish() */
-        put_i(g, match_of(RV_ADDI), 0, 0, 0);
+    put_li(g, A1, STATES);
+    put_li(g, A2, count * STATE);
     put_i(g, match_of(RV_ADDI), A0, 0, 1);
     put_system_call(g, 64); /* write */
     put_i(g, match_of(RV_ADDI), A0, 0, 0);
     put_system_call(g, 93); /* exit */
-    uint64_t exit_routine = CODE + exit_at * 4;
-    uint32_t start = g->code->len;
-    uint32_t jal = match_of(RV_JAL) | (start >> 1 & 0x3ff) << 21;
-    memcpy(g->code->data, &jal, 4);
-    uint32_t entry_at = start / 4;
-    for (unsigned i = 0; i < 4; i++) /* gp, t6: by finish() */
-        put_i(g, match_of(RV_ADDI), 0, 0, 0);
-    for (unsigned i = 0; i < 32; i++) {
-        if (i && !reserved(i))
-            put_li(g, i, 0x1111 * i);
-        put(g, match_of(RV_FMV_D_X) | i << 7 | i << 15);
-    }
-    put(g, match_of(RV_CSRRWI) | 3 << 20);
-    for (unsigned i = 0; i < count; i++) {
-        if (only)
-            put_this_test(g, only);
-        else
-            put_random_test(g, extension);
-    }
-    put_li(g, T0, exit_routine);
-    put_i(g, match_of(RV_JALR), 0, T0, 0);
-    finish(g, entry_at, exit_at);
-    return g->program;
 }
 
-struct rv_program *rv_program_new(unsigned extension, unsigned count, uint64_t seed)
+/* The ELF file: its header with the scratch memory, code, states to begin with. */
+static void make_image(struct generator *g, uint64_t exit_routine)
 {
-    struct generator g = {.state = seed * UINT64_C(0x9e3779b97f4a7c15) + extension + 1};
+    struct rv_program *p = g->program;
+    unsigned n = p->tests->len;
+    Elf64_Ehdr header = {
+        .e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+        .e_type = ET_EXEC, .e_machine = EM_RISCV, .e_version = EV_CURRENT, .e_entry = p->entry,
+        .e_phoff = sizeof(Elf64_Ehdr), .e_flags = 5 /* RVC, doubles */,
+        .e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1,
+    };
+    Elf64_Phdr segment = {.p_type = PT_LOAD, .p_flags = PF_R | PF_W | PF_X, .p_vaddr = BASE,
+                          .p_paddr = BASE, .p_filesz = p->size, .p_memsz = p->size,
+                          .p_align = 4096};
 
-    return build(&g, extension, count, NULL);
+    p->image = g_malloc0(p->size);
+    memcpy(p->image, &header, sizeof(header));
+    memcpy(p->image + sizeof(header), &segment, sizeof(segment));
+    memcpy(p->image + (CODE - BASE), g->code->data, g->code->len);
+    uint64_t *states = (uint64_t *)(p->image + (STATES - BASE));
+    for (unsigned i = 0; i < n; i++)
+        memcpy(states + i * RV_STATE_WORDS, g_array_index(p->tests, struct rv_test, i).before,
+               STATE);
+    states[n * RV_STATE_WORDS + RV_STATE_X + TP - 1] = exit_routine;
 }
 
-struct rv_program *rv_program_sequences(unsigned count, uint64_t seed)
+static struct rv_program *build(struct generator *g, unsigned kind, unsigned count,
+                                const struct rv_test *only)
 {
-    struct generator g = {.state = seed * UINT64_C(0x9e3779b97f4a7c15) + 0x5e9};
+    struct rv_program *p = g->program = g_new0(struct rv_program, 1);
 
-    return build(&g, SEQUENCES, count, NULL);
+    g_assert(count <= RV_TESTS_MAX);
+    p->tests = g_array_sized_new(FALSE, FALSE, sizeof(struct rv_test), count);
+    p->base = BASE;
+    p->entry = CODE;
+    p->states = STATES;
+    p->size = STATES + (count + 1) * (uint64_t)STATE - BASE;
+    g->code = g_byte_array_new();
+    put_li(g, GP, STATES);
+    put_jal(g, 0, here(g) + 4 + SAVE_BYTES);
+    put_save(g);
+    g_assert(here(g) == g->next_routine + SAVE_BYTES);
+    put_load(g);
+    uint64_t exit_routine = here(g);
+    put_exit(g, count);
+    if (only)
+        put_only(g, only);
+    while (p->tests->len < count)
+        put_random_test(g, kind, MIN(RV_STATES, count - p->tests->len));
+    make_image(g, exit_routine);
+    g_byte_array_free(g->code, TRUE);
+    return p;
+}
+
+struct rv_program *rv_program_new(unsigned kind, unsigned count, uint64_t seed)
+{
+    struct generator g = {.state = seed * UINT64_C(0x9e3779b97f4a7c15) + kind + 1};
+
+    return build(&g, kind, count, NULL);
 }
 
 struct rv_program *rv_program_of(const struct rv_test *test)
@@ -606,15 +677,15 @@ void rv_program_free(struct rv_program *program)
     g_free(program);
 }
 
-const char *rv_dump_name(unsigned index, char text[16])
+const char *rv_state_name(unsigned index, char text[16])
 {
-    if (index < RV_DUMP_F)
-        g_snprintf(text, 16, "x%u", index - RV_DUMP_X + 1);
-    else if (index < RV_DUMP_FCSR)
-        g_snprintf(text, 16, "f%u", index - RV_DUMP_F);
-    else if (index == RV_DUMP_FCSR)
+    if (index < RV_STATE_F)
+        g_snprintf(text, 16, "x%u", index - RV_STATE_X + 1);
+    else if (index < RV_STATE_FCSR)
+        g_snprintf(text, 16, "f%u", index - RV_STATE_F);
+    else if (index == RV_STATE_FCSR)
         g_snprintf(text, 16, "fcsr");
     else
-        g_snprintf(text, 16, "memory+%u", 8 * (index - RV_DUMP_MEMORY));
+        g_snprintf(text, 16, "memory+%u", 8 * (index - RV_STATE_MEMORY));
     return text;
 }
