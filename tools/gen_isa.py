@@ -14,6 +14,10 @@ import re
 import sys
 
 
+# What may be said of privilege, and the front end's number for it.
+PRIVILEGES = {"priv=S": 1, "priv=M": 3, "priv=EL1": 1}
+
+
 class SpecError(Exception):
     def __init__(self, where, text):
         super().__init__(f"{where}: {text}")
@@ -36,6 +40,7 @@ class Row:
         self.imm_signed = False
         self.excluded = []  # (field or "imm", value)
         self.over = []
+        self.only_if = []  # names of predicates of the word
         self.priv = 0
         self.ext = self.operands = ""
         self.emit = self.arg = None
@@ -133,8 +138,10 @@ class Spec:
         for word in words:
             if word.startswith("over="):
                 row.over.append(word[5:])
-            elif word in ("priv=S", "priv=M"):
-                row.priv = {"S": 1, "M": 3}[word[5:]]
+            elif word.startswith("if="):
+                row.only_if.append(word[3:])
+            elif word in PRIVILEGES:
+                row.priv = PRIVILEGES[word]
             elif match := re.fullmatch(r"(\w+)!=(\d+)", word):
                 name = "imm" if match[1] in ("imm", "uimm") else match[1]
                 if name == "imm" and not row.imm or name != "imm" and name not in row.fields:
@@ -304,7 +311,8 @@ class Writer:
         self.put(f"const struct {p}_row {p}_rows[{u}_ROWS] = {{")
         for row in self.spec.rows:
             emit = f"{p}_emit_{row.emit}, {row.arg}" if row.emit else "0, 0"
-            self.put(f'[{u}_{row.symbol}] = {{"{row.name}", "{row.operands}", {row.match:#x}, '
+            name = row.name.split("/")[0]
+            self.put(f'[{u}_{row.symbol}] = {{"{name}", "{row.operands}", {row.match:#x}, '
                      f"{row.mask:#x}, {row.length}, {u}_EXT_{row.ext}, {row.priv}, {emit}}},", 1)
         self.put("};")
         self.put()
@@ -368,6 +376,7 @@ class Writer:
             rest = row.mask & ~tested
             tests = [f"(w & {rest:#x}) == {row.match & rest:#x}"] if rest else []
             tests += [f"{self.bits_of(row, name)} != {value}" for name, value in row.excluded]
+            tests += [f"{self.prefix}_if_{name}(w)" for name in row.only_if]
             if tests:
                 self.put(f"if ({' && '.join(tests)}) {{", depth)
                 self.fill(row, depth + 1)

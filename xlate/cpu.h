@@ -15,7 +15,7 @@
 #include "accel/accel.h"
 
 enum {
-    XL_SLOTS = 80,          /* guest 64-bit state slots */
+    XL_SLOTS = 112,         /* guest 64-bit state slots */
     XL_TLB_BITS = 10,       /* fast entries of one TLB mode and direction: 1 << XL_TLB_BITS */
     XL_TLB_SIZE = 1 << XL_TLB_BITS,
     XL_TLB_MODES = 8,       /* translation regimes that have a TLB of their own */

@@ -159,6 +159,12 @@ uint32_t ir_cmp(struct ir_unit *unit, enum ir_cond cond, enum ir_type type, uint
                                       .arg = {a, b, IR_NONE, IR_NONE}});
 }
 
+uint32_t ir_nzcv(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, uint32_t b,
+                 uint32_t carry)
+{
+    return add(unit, (struct ir_insn){.op = op, .type = type, .arg = {a, b, carry, IR_NONE}});
+}
+
 uint32_t ir_select(struct ir_unit *unit, enum ir_type type, uint32_t cond, uint32_t a, uint32_t b)
 {
     uint32_t same = ir_fold_select(unit, cond, a, b);
@@ -219,6 +225,14 @@ uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes,
     return add(unit, (struct ir_insn){.op = IR_TR, .type = IR_HANDLE, .aux = bytes,
                                       .mem = write ? IR_MEM_WRITE : 0, .imm = imm,
                                       .arg = {base, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+uint32_t ir_user_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write)
+{
+    uint32_t tr = ir_tr(unit, base, imm, bytes, write);
+
+    unit->insn[tr].mem |= IR_MEM_USER;
+    return tr;
 }
 
 /* BASE as a value and a constant added to it. */

@@ -184,6 +184,18 @@ bool ir_eval_cmp(enum ir_cond cond, enum ir_type type, uint64_t a, uint64_t b)
     g_assert_not_reached();
 }
 
+uint64_t ir_eval_nzcv(enum ir_op op, enum ir_type type, uint64_t a, uint64_t b, uint64_t carry)
+{
+    unsigned unused = type == IR_I32 ? 32 : 0; /* operands go to the top of 64 bits */
+    uint64_t x = a << unused, y = (op == IR_NZCV_SUB ? ~b : b) << unused;
+    uint64_t c = (op == IR_NZCV_SUB ? 1 : op == IR_NZCV_ADC ? carry : 0) << unused;
+    unsigned __int128 wide = (unsigned __int128)x + y + c;
+    uint64_t sum = (uint64_t)wide;
+
+    return (sum >> 63 ? IR_NZCV_N : 0) | (sum ? 0 : IR_NZCV_Z) | (wide >> 64 ? IR_NZCV_C : 0) |
+           (((x ^ sum) & (y ^ sum)) >> 63 ? IR_NZCV_V : 0);
+}
+
 uint64_t ir_eval_rmw(enum ir_rmw op, unsigned log2, uint64_t old, uint64_t operand)
 {
     unsigned n = 64 - (8u << log2);

@@ -31,6 +31,9 @@ enum ir_cond {
 };
 /* FEQ is quiet; FLT and FLE raise NV for any NaN. All are 0 on NaN. */
 enum ir_fcond { IR_FEQ, IR_FLT, IR_FLE };
+/* Flags of a sum or difference, as ARM has them: C is the carry, of a difference no borrow. Where
+ * LAHF and SETO put them. */
+enum ir_nzcv { IR_NZCV_V = 1, IR_NZCV_C = 1 << 8, IR_NZCV_Z = 1 << 14, IR_NZCV_N = 1 << 15 };
 enum ir_rmw {
     IR_RMW_SWAP, IR_RMW_ADD, IR_RMW_AND, IR_RMW_OR, IR_RMW_XOR,
     IR_RMW_MINS, IR_RMW_MAXS, IR_RMW_MINU, IR_RMW_MAXU,
@@ -49,6 +52,8 @@ enum ir_mem {
     IR_MEM_ALIGNED = 1 << 6, /* a misaligned address faults (atomics: always) */
     IR_MEM_WRITE = 1 << 7,   /* TR: for stores (and loads); else loads only */
     IR_MEM_RESERVE = 1 << 8, /* LOAD of a load-reserved: faults are reported as loads */
+    IR_MEM_USER = 1 << 9,    /* in TLB mode 0, whatever the unit's; TRs and what goes through them */
+    IR_MEM_BITS = 10,
 };
 
 /* aux of EXIT and EXIT_IND. */
@@ -99,7 +104,7 @@ struct ir_block {
 enum ir_fflag { IR_NX = 1, IR_UF = 2, IR_OF = 4, IR_DZ = 8, IR_NV = 16 };
 
 enum {
-    IR_SLOTS = 80,   /* slot numbers are below this */
+    IR_SLOTS = 112,  /* slot numbers are below this */
     IR_REACHES = 4,  /* bases whose accesses may share a TR at a time */
     IR_TR_SPAN = 128, /* the widest range that shares one, in bytes: one that crosses a page makes
                         all its accesses slow, so it stays far below a page */
@@ -225,6 +230,9 @@ uint32_t ir_bini(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_
 uint32_t ir_ext(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, unsigned bits);
 /* TYPE is the operands'. */
 uint32_t ir_cmp(struct ir_unit *unit, enum ir_cond cond, enum ir_type type, uint32_t a, uint32_t b);
+/* NZCV_ADD or NZCV_SUB of operands of TYPE; NZCV_ADC with CARRY, otherwise IR_NONE. */
+uint32_t ir_nzcv(struct ir_unit *unit, enum ir_op op, enum ir_type type, uint32_t a, uint32_t b,
+                 uint32_t carry);
 uint32_t ir_select(struct ir_unit *unit, enum ir_type type, uint32_t cond, uint32_t a, uint32_t b);
 
 /* Floating point. B and C are IR_NONE where the operation has fewer operands. */
@@ -240,6 +248,8 @@ uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir
 
 /* Memory. A handle of [base + imm, base + imm + bytes). */
 uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write);
+/* The same for accesses with IR_MEM_USER. */
+uint32_t ir_user_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write);
 /*
  * A handle for an access of BYTES at base + *IMM, shared with earlier accesses off that base, or off
  * another that differs from it by a constant, where they lie near enough; *IMM becomes the

@@ -43,6 +43,8 @@ static void print_mem(GString *out, const struct ir_insn *insn)
         g_string_append(out, " aligned");
     if (insn->mem & IR_MEM_RESERVE)
         g_string_append(out, " reserve");
+    if (insn->mem & IR_MEM_USER)
+        g_string_append(out, " user");
 }
 
 static void print_slot(GString *out, unsigned slot, const char *const *slot_names)
@@ -94,6 +96,8 @@ static void print_rest(const struct ir_unit *unit, GString *out, const struct ir
     case IR_TR:
         print_offset(out, insn->imm);
         g_string_append_printf(out, " %u%s", insn->aux, insn->mem & IR_MEM_WRITE ? " write" : "");
+        if (insn->mem & IR_MEM_USER)
+            g_string_append(out, " user");
         break;
     case IR_LOAD:
     case IR_STORE:

@@ -103,6 +103,14 @@ static bool check_choice(struct check *c, const struct ir_insn *insn)
             return bad_insn(c, "bad condition or type");
         return args_are(c, insn, 0, insn->type);
     }
+    if (insn->op != IR_SELECT) { /* NZCV_.. */
+        if (!is_int(insn->type))
+            return bad_insn(c, "no integers");
+        if (insn->op == IR_NZCV_ADC && arg_type(c, insn, 2) != IR_I64)
+            return bad_insn(c, "the carry is not I64");
+        return (arg_type(c, insn, 0) == insn->type && arg_type(c, insn, 1) == insn->type) ||
+               bad_insn(c, "an argument has another type");
+    }
     if (!is_int(insn->type) && !is_float(insn->type))
         return bad_insn(c, "no type of a value");
     if (arg_type(c, insn, 0) != IR_I64)
@@ -150,7 +158,7 @@ static bool check_fp(struct check *c, const struct ir_insn *insn)
 
 static bool check_tr(struct check *c, const struct ir_insn *insn)
 {
-    if (insn->aux < 1 || insn->aux > 4096 || (insn->mem & ~IR_MEM_WRITE))
+    if (insn->aux < 1 || insn->aux > 4096 || (insn->mem & ~(IR_MEM_WRITE | IR_MEM_USER)))
         return bad_insn(c, "bad range or flags");
     return args_are(c, insn, 0, IR_I64);
 }
@@ -163,8 +171,10 @@ static bool check_access(struct check *c, const struct ir_insn *insn)
 
     if (tr->op != IR_TR)
         return bad_insn(c, "the handle is not a TR's");
-    if ((insn->mem & IR_MEM_SIZE) > 3 || (insn->mem & IR_MEM_WRITE) || insn->mem >> 9)
+    if ((insn->mem & IR_MEM_SIZE) > 3 || (insn->mem & IR_MEM_WRITE) || insn->mem >> IR_MEM_BITS)
         return bad_insn(c, "bad size or flags");
+    if ((insn->mem ^ tr->mem) & IR_MEM_USER)
+        return bad_insn(c, "the handle is of another TLB mode");
     if (insn->imm < tr->imm || insn->imm + bytes > tr->imm + tr->aux)
         return bad_insn(c, "outside its handle's range");
     if (stores && !(tr->mem & IR_MEM_WRITE))
@@ -172,7 +182,7 @@ static bool check_access(struct check *c, const struct ir_insn *insn)
     if ((insn->type == IR_F32 && bytes != 4) || (insn->type == IR_F64 && bytes != 8) ||
         (insn->type == IR_I32 && bytes > 4) || insn->type == IR_VOID || insn->type == IR_HANDLE)
         return bad_insn(c, "type and width do not fit");
-    if (insn->op != IR_LOAD && insn->op != IR_STORE && (!is_int(insn->type) || bytes < 4))
+    if (insn->op != IR_LOAD && insn->op != IR_STORE && !is_int(insn->type))
         return bad_insn(c, "an atomic of this type or width");
     if (insn->op == IR_RMW && insn->aux > IR_RMW_MAXU)
         return bad_insn(c, "no such operation");

@@ -16,6 +16,12 @@ static unsigned width(uint32_t mem)
     return 1u << (mem & IR_MEM_SIZE);
 }
 
+/* The TLB mode of an access. */
+static unsigned mode_of(const struct xl_cpu *cpu, uint32_t mem)
+{
+    return mem & IR_MEM_USER ? 0 : xl_tlb_mode(cpu->mode);
+}
+
 static uint64_t extend(uint64_t value, uint32_t mem)
 {
     unsigned drop = 64 - 8 * width(mem);
@@ -173,10 +179,10 @@ static void fault(struct xl_cpu *cpu, gva_t va, enum xl_access access)
 /* --- one access ------------------------------------------------------------------------------- */
 
 /* The two halves of an access that crosses a page, both probed. False with cpu->fault set. */
-static bool resolve_two(struct xl_cpu *cpu, gva_t va, unsigned size, enum xl_access access,
+static bool resolve_two(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum xl_access access,
                         struct mmu_place place[2], unsigned *first)
 {
-    unsigned mode = xl_tlb_mode(cpu->mode);
+    unsigned mode = mode_of(cpu, mem);
     gva_t next = (va | PAGE_MASK) + 1;
 
     *first = (unsigned)(next - va);
@@ -198,7 +204,7 @@ static uint64_t load_crossing(struct xl_cpu *cpu, gva_t va, uint32_t mem)
     uint64_t value = 0;
     unsigned first;
 
-    if (!resolve_two(cpu, va, width(mem), XL_LOAD, place, &first))
+    if (!resolve_two(cpu, va, mem, XL_LOAD, place, &first))
         return 0;
     copy_in(&value, place[0].host, first);
     copy_in((uint8_t *)&value + first, place[1].host, width(mem) - first);
@@ -210,7 +216,7 @@ static void store_crossing(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_
     struct mmu_place place[2];
     unsigned first;
 
-    if (!resolve_two(cpu, va, width(mem), XL_STORE, place, &first))
+    if (!resolve_two(cpu, va, mem, XL_STORE, place, &first))
         return;
     mmu__before_store(cpu->mmu, &place[0]);
     mmu__before_store(cpu->mmu, &place[1]);
@@ -223,7 +229,7 @@ static void store_crossing(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_
 
 uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem)
 {
-    unsigned mode = xl_tlb_mode(cpu->mode), size = width(mem);
+    unsigned mode = mode_of(cpu, mem), size = width(mem);
     struct mmu_place place;
     uint64_t value;
 
@@ -258,7 +264,7 @@ static bool resolve_store(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum accel
                           struct mmu_place *place)
 {
     bool device_too = kind == ACCEL_WATCH_WRITE; /* atomics are for RAM alone */
-    unsigned mode = xl_tlb_mode(cpu->mode);
+    unsigned mode = mode_of(cpu, mem);
 
     if ((mem & IR_MEM_ALIGNED) && (va & (width(mem) - 1))) {
         cpu->mmu->sys->access_fault(cpu, va, XL_STORE, true);

@@ -77,6 +77,11 @@ static uint64_t exec_int(const struct run *r, const struct ir_insn *insn)
         return ir_eval_ext(insn->op, insn->type, arg(r, insn, 0), insn->imm);
     case IR_CMP:
         return ir_eval_cmp(insn->aux, insn->type, arg(r, insn, 0), arg(r, insn, 1));
+    case IR_NZCV_ADD:
+    case IR_NZCV_SUB:
+    case IR_NZCV_ADC:
+        return ir_eval_nzcv(insn->op, insn->type, arg(r, insn, 0), arg(r, insn, 1),
+                            insn->op == IR_NZCV_ADC ? arg(r, insn, 2) : 0);
     case IR_SELECT:
         return arg(r, insn, 0) ? arg(r, insn, 1) : arg(r, insn, 2);
     default:

@@ -187,10 +187,10 @@ static void load_arguments(struct writer *w, unsigned n, bool has_op)
     for (unsigned i = 0; i < n; i++)
         asm_rm(b, A_MOV, true, regs[i + 1], IN_STUB(FRAME_ARG + 8 * (int32_t)i));
     asm_rr(b, A_MOV, false, regs[n + 1], RAX);
-    asm_ri(b, A_AND, false, regs[n + 1], 0x1ff);
+    asm_ri(b, A_AND, false, regs[n + 1], (1 << IR_MEM_BITS) - 1);
     if (has_op) {
         asm_rr(b, A_MOV, false, regs[n + 2], RAX);
-        asm_shift_i(b, SH_SHR, false, regs[n + 2], 9);
+        asm_shift_i(b, SH_SHR, false, regs[n + 2], IR_MEM_BITS);
     }
     asm_rm(b, A_LEA, true, RDI, asm_mem(RBP, -CPU_BIAS));
 }

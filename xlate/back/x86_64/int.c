@@ -445,6 +445,42 @@ static void select_int(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, dst);
 }
 
+/* --- flags as a value ------------------------------------------------------------------------- */
+
+/* RAX = the host's flags as enum ir_nzcv; SUB: whose carry is a borrow. */
+static void flags_to_rax(struct back_compiler *c, bool sub)
+{
+    if (sub)
+        asm_8(&c->a, 0xf5); /* cmc */
+    asm_8(&c->a, 0x9f);     /* lahf */
+    asm_setcc(&c->a, CC_O, RAX);
+    asm_ri(&c->a, A_AND, false, RAX, IR_NZCV_N | IR_NZCV_Z | IR_NZCV_C | IR_NZCV_V);
+    back__define(c, RAX);
+}
+
+static void nzcv(struct back_compiler *c, const struct ir_insn *insn)
+{
+    back__take(c, RAX);
+    unsigned a = back__gpr(c, insn->arg[0]);
+    struct operand b = back__operand(c, insn->arg[1]);
+
+    if (insn->op == IR_NZCV_SUB) {
+        alu(c, A_CMP, wide(insn), a, b);
+    } else if (insn->op == IR_NZCV_ADD && b.kind == OPERAND_IMM && b.imm == 0) {
+        asm_rr(&c->a, A_TEST, wide(insn), a, a);
+    } else if (insn->op == IR_NZCV_ADD) {
+        back__mov(c, RAX, a);
+        alu(c, A_ADD, wide(insn), RAX, b);
+    } else {
+        unsigned carry = back__gpr(c, insn->arg[2]);
+        back__mov(c, RAX, carry);
+        asm_unary(&c->a, UN_NEG, true, RAX); /* carry where it is not 0 */
+        back__mov(c, RAX, a);
+        alu(c, A_ADC, wide(insn), RAX, b);
+    }
+    flags_to_rax(c, insn->op == IR_NZCV_SUB);
+}
+
 void back__int_op(struct back_compiler *c, const struct ir_insn *insn)
 {
     switch (insn->op) {
@@ -503,6 +539,11 @@ void back__int_op(struct back_compiler *c, const struct ir_insn *insn)
         break;
     case IR_CMP:
         cmp(c, insn);
+        break;
+    case IR_NZCV_ADD:
+    case IR_NZCV_SUB:
+    case IR_NZCV_ADC:
+        nzcv(c, insn);
         break;
     default:
         if (is_float(insn->type))

@@ -54,10 +54,11 @@ static void entry_index(struct back_compiler *c, unsigned index, unsigned addres
  * Looks up [base + imm, + span): DELTA gets host minus guest; the jump taken otherwise. INDEX is
  * scratch. The entry is that of the first byte's page, its tag is compared with the last byte's.
  */
-static uint8_t *lookup(struct back_compiler *c, bool store, unsigned base, int32_t imm,
+static uint8_t *lookup(struct back_compiler *c, const struct ir_insn *tr, unsigned base, int32_t imm,
                        unsigned span, unsigned delta, unsigned index)
 {
-    unsigned mode = xl_tlb_mode(c->unit->mode);
+    unsigned mode = tr->mem & IR_MEM_USER ? 0 : xl_tlb_mode(c->unit->mode);
+    bool store = tr->mem & IR_MEM_WRITE;
     size_t tlb = offsetof(struct xl_cpu, tlb) + mode * sizeof(struct xl_tlb) +
                  (store ? offsetof(struct xl_tlb, store) : offsetof(struct xl_tlb, load));
     int32_t at = (int32_t)tlb - CPU_BIAS;
@@ -153,8 +154,7 @@ static void check_access(struct back_compiler *c, struct access *x)
     if (x->aligned)
         x->cold->from[1] = check_aligned(c, x, x->spare);
     if (x->fused) {
-        x->cold->from[0] = lookup(c, x->tr->mem & IR_MEM_WRITE, x->base, x->imm,
-                                  size_of(x->insn), x->delta, x->spare);
+        x->cold->from[0] = lookup(c, x->tr, x->base, x->imm, size_of(x->insn), x->delta, x->spare);
     } else {
         asm_test_ri(&c->a, false, x->delta, HANDLE_SLOW);
         x->cold->from[0] = asm_jcc(&c->a, CC_NE);
@@ -188,8 +188,7 @@ static void tr(struct back_compiler *c, const struct ir_insn *insn)
     unsigned base = base_of(c, insn->arg[0], &imm);
     unsigned delta = back__temp_gpr(c), index = back__temp_gpr(c);
     struct cold *cold = back__cold(c, COLD_TR);
-    cold->from[0] = lookup(c, insn->mem & IR_MEM_WRITE, base, (int32_t)imm, insn->aux, delta,
-                           index);
+    cold->from[0] = lookup(c, insn, base, (int32_t)imm, insn->aux, delta, index);
     cold->dst = (uint8_t)delta;
     cold->back = c->a.at;
     back__define(c, delta);
@@ -294,9 +293,35 @@ static void store(struct back_compiler *c, const struct ir_insn *insn)
 /* REG, of the access's width, extended to the result's type as the access says. */
 static void extend(struct back_compiler *c, const struct ir_insn *insn, unsigned reg)
 {
-    if ((insn->mem & IR_MEM_SIZE) == 2 && insn->type == IR_I64)
-        asm_rr(&c->a, insn->mem & IR_MEM_SIGNED ? A_MOVSXD : A_MOV, insn->mem & IR_MEM_SIGNED, reg,
-               reg);
+    static const enum asm_op ops[2][3] = {{A_MOVZX8, A_MOVZX16, A_MOV},
+                                          {A_MOVSX8, A_MOVSX16, A_MOVSXD}};
+    unsigned size = insn->mem & IR_MEM_SIZE;
+    bool is_signed = insn->mem & IR_MEM_SIGNED;
+
+    if (size < 2 || (size == 2 && insn->type == IR_I64))
+        asm_rr(&c->a, ops[is_signed][size], is_signed && insn->type == IR_I64, reg, reg);
+}
+
+/* Memory becomes DESIRED where it holds RAX; ZF says so. */
+static void compare_exchange(struct back_compiler *c, const struct ir_insn *insn, unsigned desired,
+                             struct asm_mem mem)
+{
+    static const enum asm_op ops[] = {A_CMPXCHG8, A_CMPXCHG16, A_CMPXCHG, A_CMPXCHG};
+    unsigned size = insn->mem & IR_MEM_SIZE;
+
+    asm_lock(&c->a);
+    asm_rm(&c->a, ops[size], size == 3, desired, mem);
+}
+
+static void swap_or_add(struct back_compiler *c, const struct ir_insn *insn, unsigned fresh,
+                        unsigned operand)
+{
+    if (insn->aux == IR_RMW_SWAP) {
+        back__mov(c, fresh, operand);
+    } else {
+        back__mov(c, fresh, RAX);
+        asm_rr(&c->a, A_ADD, false, fresh, operand);
+    }
 }
 
 static void rmw_loop(struct back_compiler *c, const struct ir_insn *insn, unsigned operand,
@@ -304,11 +329,14 @@ static void rmw_loop(struct back_compiler *c, const struct ir_insn *insn, unsign
 {
     static const uint8_t keep[] = {[IR_RMW_MINS] = CC_LE, [IR_RMW_MAXS] = CC_GE,
                                    [IR_RMW_MINU] = CC_BE, [IR_RMW_MAXU] = CC_AE};
+    static const enum asm_op loads[] = {A_MOVZX8, A_MOVZX16, A_MOV, A_MOV};
     bool w = (insn->mem & IR_MEM_SIZE) == 3;
 
-    asm_rm(&c->a, A_MOV, w, RAX, mem);
+    asm_rm(&c->a, loads[insn->mem & IR_MEM_SIZE], w, RAX, mem);
     const uint8_t *again = c->a.at;
-    if (insn->aux >= IR_RMW_MINS) {
+    if (insn->aux <= IR_RMW_ADD) {
+        swap_or_add(c, insn, fresh, operand);
+    } else if (insn->aux >= IR_RMW_MINS) {
         asm_rr(&c->a, A_CMP, w, RAX, operand);
         back__mov(c, fresh, operand);
         asm_cmov(&c->a, keep[insn->aux], true, fresh, RAX);
@@ -317,8 +345,7 @@ static void rmw_loop(struct back_compiler *c, const struct ir_insn *insn, unsign
         asm_rr(&c->a, insn->aux == IR_RMW_AND ? A_AND : insn->aux == IR_RMW_OR ? A_OR : A_XOR, w,
                fresh, operand);
     }
-    asm_lock(&c->a);
-    asm_rm(&c->a, A_CMPXCHG, w, fresh, mem);
+    compare_exchange(c, insn, fresh, mem);
     asm_jcc_to(&c->a, CC_NE, again);
 }
 
@@ -330,6 +357,8 @@ static bool rmw_direct(struct back_compiler *c, const struct ir_insn *insn, unsi
                                       [IR_RMW_OR] = A_OR_ST, [IR_RMW_XOR] = A_XOR_ST};
     bool w = (insn->mem & IR_MEM_SIZE) == 3;
 
+    if ((insn->mem & IR_MEM_SIZE) < 2)
+        return false;
     if (insn->aux >= IR_RMW_ADD && insn->aux <= IR_RMW_XOR && !c->value[c->idx].uses) {
         asm_lock(&c->a);
         asm_rm(&c->a, ops[insn->aux], w, operand, mem);
@@ -353,7 +382,9 @@ static void rmw(struct back_compiler *c, const struct ir_insn *insn)
     prepare_access(c, &x, insn, true);
     check_access(c, &x);
     x.cold->b = (uint8_t)operand;
-    if (!rmw_direct(c, insn, operand, host_mem(&x)))
+    if ((insn->mem & IR_MEM_SIZE) < 2 && insn->aux >= IR_RMW_MINS)
+        x.cold->from[2] = asm_jmp(&c->a); /* rare: always the full path */
+    else if (!rmw_direct(c, insn, operand, host_mem(&x)))
         rmw_loop(c, insn, operand, host_mem(&x), x.spare);
     extend(c, insn, RAX);
     has_result(&x, RAX);
@@ -371,8 +402,7 @@ static void cas(struct back_compiler *c, const struct ir_insn *insn)
     check_access(c, &x);
     x.cold->b = RAX;
     x.cold->c = (uint8_t)desired;
-    asm_lock(&c->a);
-    asm_rm(&c->a, A_CMPXCHG, (insn->mem & IR_MEM_SIZE) == 3, desired, host_mem(&x));
+    compare_exchange(c, insn, desired, host_mem(&x));
     extend(c, insn, RAX);
     has_result(&x, RAX);
     end_access(c, &x);
@@ -393,8 +423,7 @@ static void sc(struct back_compiler *c, const struct ir_insn *insn)
     x.cold->c = (uint8_t)desired;
     asm_mi(&c->a, A_CMP, true, FRAME_MEM(FRAME_ARG + 8), 1); /* carry where it is 0 */
     uint8_t *fails = asm_jcc_short(&c->a, CC_B);
-    asm_lock(&c->a);
-    asm_rm(&c->a, A_CMPXCHG, (insn->mem & IR_MEM_SIZE) == 3, desired, host_mem(&x));
+    compare_exchange(c, insn, desired, host_mem(&x));
     asm_land(&c->a, fails);
     asm_setcc(&c->a, CC_NE, RAX); /* a 0 compared with 1 is "not equal" too */
     asm_rr(&c->a, A_MOVZX8, false, RAX, RAX);
@@ -456,7 +485,8 @@ void back__cold_access(struct back_compiler *c, struct cold *cold)
         if (cold->op == IR_CAS)
             cold_argument(c, 2, cold->c);
     }
-    back__call_stub(c, stubs[cold->op - IR_LOAD], cold->pc, cold->mem | (uint32_t)cold->aux << 9);
+    back__call_stub(c, stubs[cold->op - IR_LOAD], cold->pc,
+                    cold->mem | (uint32_t)cold->aux << IR_MEM_BITS);
     if (cold->has_result)
         back__load_reg(c, cold->dst, FRAME_MEM(FRAME_RESULT));
     asm_jmp_to(&c->a, cold->back);
