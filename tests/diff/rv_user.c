@@ -161,6 +161,12 @@ static uint64_t csr_read(struct xl_cpu *cpu, uint64_t csr, uint64_t insn)
     return csr - 0xc00 < 3 ? 1 : fault(cpu);
 }
 
+static uint64_t count_read(struct xl_cpu *cpu, uint64_t csr, uint64_t insn)
+{
+    cpu->pc += 4;
+    return csr_read(cpu, csr, insn);
+}
+
 static uint64_t fence_i(struct xl_cpu *cpu)
 {
     cpu->pc += 4;
@@ -185,6 +191,7 @@ static void fill_helpers(struct ir_helper *table)
     table[RV_HELPER_FCSR_WRITE].fn = FN(fcsr_write);
     table[RV_HELPER_FFLAGS_WRITE].fn = FN(fcsr_write);
     table[RV_HELPER_CSR_READ].fn = FN(csr_read);
+    table[RV_HELPER_COUNT_READ].fn = FN(count_read);
     table[RV_HELPER_FENCE_I].fn = FN(fence_i);
     table[RV_HELPER_PAUSE].fn = FN(nothing);
 }

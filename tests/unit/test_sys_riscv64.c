@@ -155,7 +155,7 @@ static const struct {
     {"pmpcfg0 has no NA4 under 4 KiB", 0x3a0, 0x0f, 0x17, 0x0f},
     {"pmpcfg0 bits 5 and 6 are zero", 0x3a0, 0, 0x60, 0},
     {"mcycle follows the clock", 0xb00, 0, 77, 77},
-    {"minstret too", 0xb02, 0, ALL, ALL},
+    {"minstret holds what was written", 0xb02, 0, ALL, ALL},
 };
 
 START_TEST(csr_values)

@@ -16,6 +16,7 @@ static const char *const slot_names[RV_SLOTS] = {
     "ft0", "ft1", "ft2", "ft3", "ft4", "ft5", "ft6", "ft7", "fs0", "fs1", "fa0", "fa1", "fa2", "fa3",
     "fa4", "fa5", "fa6", "fa7", "fs2", "fs3", "fs4", "fs5", "fs6", "fs7", "fs8", "fs9", "fs10", "fs11",
     "ft8", "ft9", "ft10", "ft11", "reservation", "reserved_value",
+    "instret",
 };
 
 /* By how often units of a C library and of a kernel read and write them: a5 a0 a4 sp s0 ra s1 a3 a1
@@ -74,6 +75,8 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
         offset += insn.length;
         ir_at(unit, t.pc, insn.length);
         emit(&t, &insn);
+        if (!t.done)
+            rv_retire(&t);
     }
     unit->bytes = offset;
 }
@@ -82,7 +85,7 @@ static bool mode_ok(uint32_t mode)
 {
     return rv_mode_tlb(mode) <= RV_TLB_S_SUM_MXR && rv_mode_priv(mode) != 2 &&
            rv_mode_fs(mode) <= RV_FS_DIRTY && rv_mode_frm(mode) <= RV_FRM_INVALID &&
-           mode < RV_MODE(0, 0, 0, RV_FRM_INVALID + 1);
+           (mode & ~RV_MODE_COUNT) < RV_MODE(0, 0, 0, RV_FRM_INVALID + 1);
 }
 
 const struct xl_front xl_front_riscv64 = {

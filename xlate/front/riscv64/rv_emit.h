@@ -55,8 +55,16 @@ uint32_t rv_address(struct rv_translation *t, const struct rv_insn *insn, unsign
 uint32_t rv_call(struct rv_translation *t, enum rv_helper helper, uint32_t a, uint32_t b,
                  uint32_t c, uint32_t d);
 
-/* Ends the unit after a helper that has set cpu->pc. */
+/*
+ * The instruction has done its work: counts it, in modes that count. Instructions that end the unit do
+ * so themselves, before the terminator; those that trap or start anew don't.
+ */
+void rv_retire(struct rv_translation *t);
+
+/* Ends the unit after a helper that has set cpu->pc; the instruction has retired. */
 void rv_end(struct rv_translation *t);
+/* The same where it traps, or starts anew. */
+void rv_leave(struct rv_translation *t);
 
 /* The instruction is illegal here. */
 void rv_illegal(struct rv_translation *t, const struct rv_insn *insn);

@@ -3,10 +3,23 @@
  */
 #include "xlate/front/riscv64/rv_emit.h"
 
-void rv_end(struct rv_translation *t)
+void rv_retire(struct rv_translation *t)
+{
+    if (t->mode & RV_MODE_COUNT)
+        ir_set(t->unit, RV_SLOT_INSTRET,
+               ir_bini(t->unit, IR_ADD, IR_I64, ir_get(t->unit, IR_I64, RV_SLOT_INSTRET), 1));
+}
+
+void rv_leave(struct rv_translation *t)
 {
     ir_exit_state(t->unit);
     t->done = true;
+}
+
+void rv_end(struct rv_translation *t)
+{
+    rv_retire(t);
+    rv_leave(t);
 }
 
 void rv_go(struct rv_translation *t, int64_t displacement, unsigned flags, int32_t ret)
@@ -27,6 +40,7 @@ void rv_emit_branch(struct rv_translation *t, const struct rv_insn *i, uint32_t 
     uint32_t test = ir_cmp(t->unit, cond, IR_I64, a, b);
     int64_t target = (int64_t)t->pc + i->imm;
 
+    rv_retire(t);
     if (ir_is_const(t->unit, test)) {
         rv_go(t, t->unit->insn[test].imm ? target : t->next, 0, 0);
         return;
@@ -47,6 +61,7 @@ static bool is_link(unsigned number)
 
 void rv_emit_jal(struct rv_translation *t, const struct rv_insn *i, uint32_t arg)
 {
+    rv_retire(t);
     if (i->rd)
         rv_set_x(t, i->rd, ir_pcrel(t->unit, t->next));
     rv_go(t, (int64_t)t->pc + i->imm, is_link(i->rd) ? IR_EXIT_CALL : 0,
@@ -62,6 +77,7 @@ void rv_emit_jalr(struct rv_translation *t, const struct rv_insn *i, uint32_t ar
     bool known = from->op == IR_PCREL;
     int64_t displacement = from->imm & ~INT64_C(1);
 
+    rv_retire(t);
     if (!known)
         target = ir_bini(t->unit, IR_AND, IR_I64, target, -2);
     if (i->rd)

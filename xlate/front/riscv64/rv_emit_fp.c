@@ -21,7 +21,7 @@ static bool ready(struct rv_translation *t, const struct rv_insn *i, bool writes
     }
     if (fs == RV_FS_CLEAN && writes) {
         rv_call(t, RV_HELPER_FP_DIRTY, IR_NONE, IR_NONE, IR_NONE, IR_NONE);
-        rv_end(t);
+        rv_leave(t);
         return false;
     }
     return true;

@@ -26,26 +26,26 @@ static void call_with_bits(struct rv_translation *t, const struct rv_insn *i, en
     rv_call(t, helper, ir_const(t->unit, IR_I64, i->bits), IR_NONE, IR_NONE, IR_NONE);
 }
 
-static void call_and_end(struct rv_translation *t, enum rv_helper helper)
+static void call_and_leave(struct rv_translation *t, enum rv_helper helper)
 {
     rv_call(t, helper, IR_NONE, IR_NONE, IR_NONE, IR_NONE);
-    rv_end(t);
+    rv_leave(t);
 }
 
 void rv_illegal(struct rv_translation *t, const struct rv_insn *i)
 {
     call_with_bits(t, i, RV_HELPER_ILLEGAL);
-    rv_end(t);
+    rv_leave(t);
 }
 
 void rv_emit_ecall(struct rv_translation *t, const struct rv_insn *i, uint32_t arg)
 {
-    call_and_end(t, RV_HELPER_ECALL);
+    call_and_leave(t, RV_HELPER_ECALL);
 }
 
 void rv_emit_ebreak(struct rv_translation *t, const struct rv_insn *i, uint32_t arg)
 {
-    call_and_end(t, RV_HELPER_EBREAK);
+    call_and_leave(t, RV_HELPER_EBREAK);
 }
 
 void rv_emit_sret(struct rv_translation *t, const struct rv_insn *i, uint32_t arg)
@@ -73,7 +73,8 @@ void rv_emit_pause(struct rv_translation *t, const struct rv_insn *i, uint32_t a
 
 void rv_emit_fence_i(struct rv_translation *t, const struct rv_insn *i, uint32_t arg)
 {
-    call_and_end(t, RV_HELPER_FENCE_I);
+    rv_call(t, RV_HELPER_FENCE_I, IR_NONE, IR_NONE, IR_NONE, IR_NONE);
+    rv_end(t);
 }
 
 void rv_emit_sfence_vma(struct rv_translation *t, const struct rv_insn *i, uint32_t arg)
@@ -91,6 +92,19 @@ void rv_emit_sfence_vma(struct rv_translation *t, const struct rv_insn *i, uint3
 static bool is_plain(unsigned csr)
 {
     return (csr & ~0x200u) >= 0x140 && (csr & ~0x200u) <= 0x143;
+}
+
+/* Those whose accesses have to do with counting instructions, which the first of them begins. */
+static bool is_count(unsigned csr)
+{
+    return csr == RV_CSR_INSTRET || csr == RV_CSR_MINSTRET || csr == RV_CSR_MCOUNTINHIBIT;
+}
+
+static void read_count(struct rv_translation *t, const struct rv_insn *i)
+{
+    rv_set_x(t, i->rd, rv_call(t, RV_HELPER_COUNT_READ, ir_const(t->unit, IR_I64, i->csr),
+                               ir_const(t->unit, IR_I64, i->bits), IR_NONE, IR_NONE));
+    rv_end(t);
 }
 
 static void read_csr(struct rv_translation *t, const struct rv_insn *i)
@@ -113,7 +127,7 @@ static void write_fcsr(struct rv_translation *t, const struct rv_insn *i, uint32
     bool flags_only = i->csr == RV_CSR_FFLAGS;
 
     if (rv_mode_fs(t->mode) == RV_FS_CLEAN) {
-        call_and_end(t, RV_HELPER_FP_DIRTY);
+        call_and_leave(t, RV_HELPER_FP_DIRTY);
         return;
     }
     uint32_t number = ir_const(t->unit, IR_I64, i->csr), how = ir_const(t->unit, IR_I64, op);
@@ -129,9 +143,11 @@ static void write_csr(struct rv_translation *t, const struct rv_insn *i, uint32_
     uint32_t number = ir_const(t->unit, IR_I64, i->csr), how = ir_const(t->unit, IR_I64, op);
     uint32_t bits = ir_const(t->unit, IR_I64, i->bits);
     bool plain = is_plain(i->csr);
+    enum rv_helper helper = plain ? RV_HELPER_CSR_WRITE_PLAIN
+                            : is_count(i->csr) ? RV_HELPER_COUNT_WRITE
+                                               : RV_HELPER_CSR_WRITE;
 
-    rv_set_x(t, i->rd, rv_call(t, plain ? RV_HELPER_CSR_WRITE_PLAIN : RV_HELPER_CSR_WRITE, number,
-                               operand, how, bits));
+    rv_set_x(t, i->rd, rv_call(t, helper, number, operand, how, bits));
     if (!plain)
         rv_end(t);
 }
@@ -148,6 +164,8 @@ static void access_csr(struct rv_translation *t, const struct rv_insn *i, uint32
     if (needs > rv_mode_priv(t->mode) || (writes && read_only) ||
         (is_fcsr && rv_mode_fs(t->mode) == RV_FS_OFF))
         rv_illegal(t, i);
+    else if (!writes && is_count(i->csr))
+        read_count(t, i);
     else if (!writes)
         read_csr(t, i);
     else if (is_fcsr)

@@ -21,6 +21,13 @@ enum rv_csr_op {
 };
 
 /* CSRs that the front end itself knows. */
-enum rv_csr { RV_CSR_FFLAGS = 0x001, RV_CSR_FRM = 0x002, RV_CSR_FCSR = 0x003 };
+enum rv_csr {
+    RV_CSR_FFLAGS = 0x001,
+    RV_CSR_FRM = 0x002,
+    RV_CSR_FCSR = 0x003,
+    RV_CSR_MCOUNTINHIBIT = 0x320,
+    RV_CSR_MINSTRET = 0xb02,
+    RV_CSR_INSTRET = 0xc02,
+};
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * rv_mode.h: the translation mode of a RISC-V hart: all state that makes code mean something else.
  *
- * Privileged code computes it anew whenever privilege, mstatus or fcsr.frm change, and stores it in
- * cpu->mode; the front end reads it. What is not here (TVM, TSR, TW, counter enables, envcfg) is
+ * Privileged code computes it anew whenever privilege, mstatus, fcsr.frm or what is counted change, and
+ * stores it in cpu->mode; the front end reads it. What is not here (TVM, TSR, TW, counter enables, envcfg) is
  * tested by helpers.
  */
 #ifndef XLATE_FRONT_RISCV64_RV_MODE_H
@@ -37,6 +37,9 @@ enum rv_frm {
     RV_FRM_RMM,     /* to nearest, ties away */
     RV_FRM_INVALID, /* 5, 6, 7: dynamic rounding is illegal */
 };
+
+/* Bit 9: retired instructions are counted in RV_SLOT_INSTRET. */
+#define RV_MODE_COUNT (UINT32_C(1) << 9)
 
 #define RV_MODE(tlb, priv, fs, frm) \
     ((uint32_t)(tlb) | (uint32_t)(priv) << 3 | (uint32_t)(fs) << 5 | (uint32_t)(frm) << 7)

@@ -13,7 +13,8 @@ enum rv_slot {
     RV_SLOT_F = 32,         /* f0..f31 */
     RV_SLOT_RES_TAG = 64,   /* the reservation: address, bit 0 set for 8 bytes, or RV_RES_NONE */
     RV_SLOT_RES_VALUE = 65, /* what the load-reserved saw, sign-extended */
-    RV_SLOTS = 66,
+    RV_SLOT_INSTRET = 66,   /* minstret, in modes with RV_MODE_COUNT */
+    RV_SLOTS = 67,
 };
 
 /* No address: it is misaligned. Resets, traps and every SC store it in RV_SLOT_RES_TAG. */

@@ -10,7 +10,7 @@
     (UINT64_C(2) << 62 | BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(5) | BIT(8) | BIT(12) | BIT(18) | \
      BIT(20))
 
-enum { COUNTER_CY = 0, COUNTER_TM = 1, COUNTER_IR = 2 };
+enum { COUNTER_TM = 1 };
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -65,7 +65,9 @@ void rv_update_timer(struct rv_hart *hart)
 }
 
 /* --- counters -------------------------------------------------------------------------------------
- * Cycles and retired instructions both count guest nanoseconds: code isn't slowed down to count.
+ * Cycles are guest nanoseconds. Retired instructions are counted by generated code, one by one, from
+ * the first time that the hart's software asks for them: code isn't slowed down for nothing. Up to
+ * then they are nanoseconds too.
  */
 
 /* May the present privilege read this counter? mcounteren and scounteren. */
@@ -79,22 +81,21 @@ static bool counter_allowed(const struct rv_hart *hart, unsigned csr)
            (hart->priv == RV_PRIV_S || (hart->scounteren & bit));
 }
 
-static uint64_t count(const struct rv_hart *hart, uint64_t offset, unsigned counter)
+/* Guest nanoseconds of the cycle counter, without what was written to it. */
+static uint64_t cycles(const struct rv_hart *hart)
 {
-    if (hart->mcountinhibit & BIT(counter))
-        return offset;
-    return vm_clock_now(config(hart)->clock) + offset;
+    return hart->mcountinhibit & MCOUNTINHIBIT_CY ? 0 : vm_clock_now(config(hart)->clock);
 }
 
 static bool get_cycle(struct rv_hart *hart, unsigned csr, uint64_t *value)
 {
-    *value = count(hart, hart->cycle_offset, COUNTER_CY);
+    *value = cycles(hart) + hart->cycle_offset;
     return counter_allowed(hart, csr);
 }
 
 static bool get_instret(struct rv_hart *hart, unsigned csr, uint64_t *value)
 {
-    *value = count(hart, hart->instret_offset, COUNTER_IR);
+    *value = hart->cpu.slots[RV_SLOT_INSTRET];
     return counter_allowed(hart, csr);
 }
 
@@ -118,13 +119,13 @@ static bool get_hpmcounter(struct rv_hart *hart, unsigned csr, uint64_t *value)
 
 static bool set_cycle(struct rv_hart *hart, unsigned csr, uint64_t value)
 {
-    hart->cycle_offset = value - count(hart, 0, COUNTER_CY);
+    hart->cycle_offset = value - cycles(hart);
     return true;
 }
 
 static bool set_instret(struct rv_hart *hart, unsigned csr, uint64_t value)
 {
-    hart->instret_offset = value - count(hart, 0, COUNTER_IR);
+    hart->cpu.slots[RV_SLOT_INSTRET] = value;
     return true;
 }
 
@@ -136,13 +137,10 @@ static bool get_mcountinhibit(struct rv_hart *hart, unsigned csr, uint64_t *valu
 
 static bool set_mcountinhibit(struct rv_hart *hart, unsigned csr, uint64_t value)
 {
-    uint64_t cycle = count(hart, hart->cycle_offset, COUNTER_CY);
-    uint64_t instret = count(hart, hart->instret_offset, COUNTER_IR);
+    uint64_t cycle = cycles(hart) + hart->cycle_offset;
 
-    hart->mcountinhibit = value & (BIT(COUNTER_CY) | BIT(COUNTER_IR));
-    set_cycle(hart, csr, cycle);
-    set_instret(hart, csr, instret);
-    return true;
+    hart->mcountinhibit = value & (MCOUNTINHIBIT_CY | MCOUNTINHIBIT_IR);
+    return set_cycle(hart, csr, cycle);
 }
 
 /* --- status ----------------------------------------------------------------------------------- */
@@ -539,6 +537,57 @@ uint64_t rv_help_csr_write_plain(struct xl_cpu *cpu, uint64_t csr, uint64_t oper
     uint64_t old = 0;
 
     csr_write(rv_hart(cpu), (unsigned)csr, operand, (enum rv_csr_op)op, insn, &old);
+    return old;
+}
+
+/* The first access of the count: until now it went by as many instructions as nanoseconds. */
+static void begin_count(struct rv_hart *hart)
+{
+    if (!hart->counting)
+        hart->cpu.slots[RV_SLOT_INSTRET] = vm_clock_now(config(hart)->clock);
+    hart->counting = 1;
+}
+
+/*
+ * A unit of mode UNIT, which adds one for its instruction or doesn't, has accessed CSR: a read counts
+ * from the first on, what was written is what the next instruction finds, and a change of the inhibit
+ * bit is for the instructions after it.
+ */
+static void count_access(struct rv_hart *hart, uint64_t csr, uint32_t unit, bool written)
+{
+    uint64_t *instret = &hart->cpu.slots[RV_SLOT_INSTRET];
+    bool counts = unit & RV_MODE_COUNT;
+
+    if (written && csr == RV_CSR_MINSTRET)
+        *instret -= counts;
+    else if (!written && !counts && !(hart->mcountinhibit & MCOUNTINHIBIT_IR))
+        *instret += 1;
+    rv_update_mode(hart);
+}
+
+uint64_t rv_help_count_read(struct xl_cpu *cpu, uint64_t csr, uint64_t insn)
+{
+    begin_count(rv_hart(cpu));
+    uint64_t value = rv_help_csr_read(cpu, csr, insn);
+    if (cpu->fault)
+        return 0;
+    count_access(rv_hart(cpu), csr, cpu->mode, false);
+    cpu->pc += 4;
+    return value;
+}
+
+uint64_t rv_help_count_write(struct xl_cpu *cpu, uint64_t csr, uint64_t operand, uint64_t op,
+                             uint64_t insn)
+{
+    struct rv_hart *hart = rv_hart(cpu);
+    uint32_t unit = cpu->mode;
+    uint64_t old = 0;
+
+    begin_count(hart);
+    if (!csr_write(hart, (unsigned)csr, operand, (enum rv_csr_op)op, insn, &old))
+        return 0;
+    count_access(hart, csr, unit, true);
+    cpu->pc += 4;
     return old;
 }
 

@@ -58,6 +58,10 @@ enum { RV_PMP_ENTRIES = 16, RV_PMP_CFGS = RV_PMP_ENTRIES / 8 };
 #define SENVCFG_WRITE (ENVCFG_FIOM | ENVCFG_CBIE | ENVCFG_CBCFE | ENVCFG_CBZE)
 #define MENVCFG_WRITE (SENVCFG_WRITE | ENVCFG_STCE)
 
+/* mcountinhibit */
+#define MCOUNTINHIBIT_CY BIT(0)
+#define MCOUNTINHIBIT_IR BIT(2)
+
 /* satp */
 #define SATP_MODE_SHIFT 60
 #define SATP_ASID_SHIFT 44
@@ -101,7 +105,8 @@ struct rv_hart {
     uint64_t satp;
     uint64_t menvcfg, senvcfg;
     uint64_t mcounteren, scounteren, mcountinhibit;
-    uint64_t cycle_offset, instret_offset; /* added to guest time; frozen: the value itself */
+    uint64_t cycle_offset; /* added to guest time; frozen: the value itself */
+    uint8_t counting;      /* instructions have been asked for since reset */
     uint64_t stimecmp;
     uint64_t pmpaddr[RV_PMP_ENTRIES];
     uint8_t pmpcfg[RV_PMP_ENTRIES];

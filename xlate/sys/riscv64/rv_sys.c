@@ -48,6 +48,8 @@ void rv_update_mode(struct rv_hart *hart)
                                     [RV_PRIV_M] = RV_TLB_PHYS};
     uint32_t mode = RV_MODE(data_tlb(hart), hart->priv, fs_mode(hart), frm_mode(hart));
 
+    if (hart->counting && !(hart->mcountinhibit & MCOUNTINHIBIT_IR))
+        mode |= RV_MODE_COUNT;
     mmu_set_context(&hart->cpu, mode, fetch[hart->priv],
                     rv_space(hart, hart->satp >> SATP_ASID_SHIFT));
 }
@@ -111,8 +113,7 @@ static const struct state_field fields[] = {
     U32(soft), U64(mstatus), U64(mie), U64(medeleg), U64(mideleg), U64(mtvec), U64(mepc),
     U64(mcause), U64(mtval), U64(mscratch), U64(stvec), U64(sepc), U64(scause), U64(stval),
     U64(sscratch), U64(satp), U64(menvcfg), U64(senvcfg), U64(mcounteren), U64(scounteren),
-    U64(mcountinhibit), U64(cycle_offset), U64(instret_offset), U64(stimecmp), U64(pmpaddr),
-    U8(pmpcfg),
+    U64(mcountinhibit), U64(cycle_offset), U8(counting), U64(stimecmp), U64(pmpaddr), U8(pmpcfg),
 };
 #undef U64
 #undef U32
