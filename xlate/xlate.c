@@ -18,7 +18,8 @@ static const struct guest {
 };
 
 static const struct back_slow slow = {
-    .load = mmu_load, .store = mmu_store, .rmw = mmu_rmw, .cas = mmu_cas, .sc = mmu_sc};
+    .load = mmu_load, .store = mmu_store, .rmw = mmu_rmw, .cas = mmu_cas, .sc = mmu_sc,
+    .load16 = mmu_load16, .store16 = mmu_store16};
 
 static struct xlate *xlate_from(struct accel *accel)
 {
@@ -72,6 +73,7 @@ static bool make_back(struct xlate *x, GError **err)
         .n_slots = x->front->n_slots,
         .hot_slots = x->front->hot_slots,
         .hot_fslots = x->front->hot_fslots,
+        .wide_fslots = x->front->wide_fslots,
         .helpers = x->sys->helpers,
         .n_helpers = x->front->n_helpers,
         .slow = slow,

@@ -33,7 +33,8 @@ struct xl_front {
     uint32_t n_slots;
     const char *const *slot_names;
     const uint8_t *hot_slots; /* integer slots worth a host register, best first; ends with 0xff */
-    const uint8_t *hot_fslots; /* the same for floating point */
+    const uint8_t *hot_fslots; /* the same for floating point, or of pairs for V128s */
+    bool wide_fslots;          /* the latter */
     uint32_t n_helpers;       /* sys gives the table; rows in the order of the front end's .inc */
 
     /*

@@ -176,7 +176,7 @@ static void names(enum asm_form form, bool w, unsigned reg, unsigned rm, const c
         *first = xmm[reg];
         *second = xmm[rm];
         break;
-    case ASM_FORM_XG: case ASM_FORM_GX: case ASM_FORM_GXI:
+    case ASM_FORM_XG: case ASM_FORM_GX: case ASM_FORM_GXI: case ASM_FORM_XGI:
         *first = xmm[reg];
         break;
     case ASM_FORM_GXR:
@@ -196,7 +196,7 @@ static bool rm_first(enum asm_form form)
 static bool is_vex_form(enum asm_form form)
 {
     return form == ASM_FORM_VRM || form == ASM_FORM_VMR || form == ASM_FORM_VXM ||
-           form == ASM_FORM_VRI;
+           form == ASM_FORM_VRI || form == ASM_FORM_VXP || form == ASM_FORM_XMP;
 }
 
 /* Some instructions go by another name, or take no 32-bit operand. */
@@ -212,7 +212,8 @@ static bool skip(const struct row *row, bool w)
     bool only_wide = row->op == A_MOVSXD;
     bool no_width = row->form == ASM_FORM_XM || row->form == ASM_FORM_MX ||
                     row->form == ASM_FORM_XMI || row->form == ASM_FORM_MRB ||
-                    row->form == ASM_FORM_MRW || row->form == ASM_FORM_GXI;
+                    row->form == ASM_FORM_MRW || row->form == ASM_FORM_GXI ||
+                    row->form == ASM_FORM_XGI;
 
     return (only_wide && !w) || (no_width && w);
 }
@@ -223,7 +224,8 @@ START_TEST(table_registers)
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
         const struct row *row = &rows[i];
-        bool imm = row->form == ASM_FORM_GXI || row->form == ASM_FORM_XMI;
+        bool imm = row->form == ASM_FORM_GXI || row->form == ASM_FORM_XMI ||
+                   row->form == ASM_FORM_XGI;
         for (unsigned k = 0; k < 2 * G_N_ELEMENTS(regs) * G_N_ELEMENTS(regs); k++) {
             bool w = k & 1;
             unsigned reg = regs[k / 2 % 8], rm = regs[k / 16];
@@ -257,7 +259,7 @@ START_TEST(table_addresses)
             unsigned reg = regs[k / 2 % 8], m = k / 16;
             const char *a, *b;
             if (is_vex_form(row->form) || skip(row, w) || row->form == ASM_FORM_GXI ||
-                row->form == ASM_FORM_XMI)
+                row->form == ASM_FORM_XMI || row->form == ASM_FORM_XGI)
                 continue;
             asm_rm(&l->a, row->op, w, reg, mem_of(m));
             names(row->form, w, reg, 0, &a, &b);
@@ -274,9 +276,11 @@ END_TEST
 /* SSE rows with a VEX prefix: moves and comparisons have two operands, arithmetic three. */
 START_TEST(table_vex)
 {
-    static const enum asm_op two[] = {A_MOVAPS, A_UCOMISD, A_UCOMISS, A_COMISD, A_COMISS};
+    static const enum asm_op two[] = {A_MOVAPS, A_MOVUPS, A_MOVQ_XX, A_PABSD, A_PTEST, A_PMOVSXBW,
+                                      A_CVTTPS2DQ, A_UCOMISD, A_UCOMISS, A_COMISD, A_COMISS};
     static const enum asm_op three[] = {A_SD_ADD, A_SS_SUB, A_SD_MUL, A_SS_DIV, A_SD_SQRT, A_ANDPS,
-                                        A_ANDNPS, A_ORPS, A_XORPS, A_SD_MIN, A_SS_MAX, A_CVTSS2SD};
+                                        A_ANDNPS, A_ORPS, A_XORPS, A_PADDQ, A_PSHUFB, A_PMULLD,
+                                        A_PACKUSDW, A_AESENC, A_PUNPCKLQDQ, A_PS_ADD, A_SD_MIN, A_SS_MAX, A_CVTSS2SD};
     struct listing *l = listing_new();
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -299,7 +303,7 @@ START_TEST(table_vex)
                 asm_vrm(&l->a, row->op, false, reg, v, mem_of(m));
                 expect(l, "v%s %s,%s,%s", row->text, xmm[reg], xmm[v], mems[m].text);
             }
-            for (unsigned w = 0; w < 2 && is_vex_form(row->form); w++) {
+            for (unsigned w = 0; w < 2 && is_vex_form(row->form) && row->form != ASM_FORM_XMP; w++) {
                 const char *const *r = w ? r64 : r32;
                 if (row->form == ASM_FORM_VRI) {
                     asm_vrri(&l->a, row->op, w, reg, rm, k);
@@ -309,6 +313,8 @@ START_TEST(table_vex)
                 asm_vrr(&l->a, row->op, w, reg, v, rm);
                 if (row->form == ASM_FORM_VXM)
                     expect(l, "%ss%c %s,%s,%s", row->text, w ? 'd' : 's', xmm[reg], xmm[v], xmm[rm]);
+                else if (row->form == ASM_FORM_VXP)
+                    expect(l, "%sp%c %s,%s,%s", row->text, w ? 'd' : 's', xmm[reg], xmm[v], xmm[rm]);
                 else if (row->form == ASM_FORM_VRM)
                     expect(l, "%s %s,%s,%s", row->text, r[reg], r[v], r[rm]);
                 else
@@ -327,6 +333,48 @@ START_TEST(table_vex)
         expect(l, "vcvttsd2si %s,%s", r64[regs[k]], xmm[regs[7 - k]]);
         asm_vrr(&l->a, A_CVTSI2SD, true, regs[k], 2, regs[7 - k]);
         expect(l, "vcvtsi2sd %s,xmm2,%s", xmm[regs[k]], r64[regs[7 - k]]);
+    }
+    listing_free(l);
+}
+END_TEST
+
+/* Comparisons, which objdump calls by their condition, and what else takes an immediate byte. */
+START_TEST(vector_immediates)
+{
+    static const struct {
+        enum asm_vshift op;
+        const char *text;
+    } shifts[] = {
+        {VSH_PSRLW, "psrlw"}, {VSH_PSRAW, "psraw"}, {VSH_PSLLW, "psllw"}, {VSH_PSRLD, "psrld"},
+        {VSH_PSRAD, "psrad"}, {VSH_PSLLD, "pslld"}, {VSH_PSRLQ, "psrlq"}, {VSH_PSRLDQ, "psrldq"},
+        {VSH_PSLLQ, "psllq"}, {VSH_PSLLDQ, "pslldq"},
+    };
+    struct listing *l = listing_new();
+
+    for (unsigned k = 0; k < 8; k++) {
+        unsigned a = regs[k], b = regs[7 - k], c = regs[(k + 3) % 8];
+        for (unsigned i = 0; i < G_N_ELEMENTS(shifts); i++) {
+            asm_vshift(&l->a, shifts[i].op, false, a, a, 5);
+            expect(l, "%s %s,0x5", shifts[i].text, xmm[a]);
+            asm_vshift(&l->a, shifts[i].op, true, a, b, 5);
+            expect(l, "v%s %s,%s,0x5", shifts[i].text, xmm[a], xmm[b]);
+        }
+        asm_rri(&l->a, A_CMPPS, false, a, b, 3);
+        expect(l, "cmpunordps %s,%s", xmm[a], xmm[b]);
+        asm_rri(&l->a, A_CMPSD, false, a, b, 0);
+        expect(l, "cmpeqsd %s,%s", xmm[a], xmm[b]);
+        asm_vrrri(&l->a, A_CMPPD, false, a, c, b, 8);
+        expect(l, "vcmpeq_uqpd %s,%s,%s", xmm[a], xmm[c], xmm[b]);
+        asm_vrrri(&l->a, A_CMPSS, false, a, c, b, 2);
+        expect(l, "vcmpless %s,%s,%s", xmm[a], xmm[c], xmm[b]);
+        asm_rri(&l->a, A_PCLMULQDQ, false, a, b, 0x11);
+        expect(l, "pclmulhqhqdq %s,%s", xmm[a], xmm[b]);
+        asm_vrrri(&l->a, A_INSERTPS, false, a, c, b, 14);
+        expect(l, "vinsertps %s,%s,%s,0xe", xmm[a], xmm[c], xmm[b]);
+        asm_vrrri(&l->a, A_PINSRD, true, a, c, b, 1);
+        expect(l, "vpinsrq %s,%s,%s,0x1", xmm[a], xmm[c], r64[b]);
+        asm_vrri(&l->a, A_PSHUFD, false, a, b, 0x4e);
+        expect(l, "vpshufd %s,%s,0x4e", xmm[a], xmm[b]);
     }
     listing_free(l);
 }
@@ -472,6 +520,7 @@ int main(void)
     tcase_add_test(tc, table_registers);
     tcase_add_test(tc, table_addresses);
     tcase_add_test(tc, table_vex);
+    tcase_add_test(tc, vector_immediates);
     tcase_add_test(tc, immediates);
     tcase_add_test(tc, one_operand);
     tcase_add_test(tc, jumps);

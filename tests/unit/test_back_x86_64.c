@@ -20,6 +20,7 @@
 
 static const uint8_t hot_slots[] = {10, 11, 12, 13, 14, 15, 16, 17, 8, 0xff};
 static const uint8_t hot_fslots[] = {42, 43, 44, 45, 46, 47, 48, 49, 40, 41, 0xff};
+static const uint8_t hot_pairs[] = {80, 82, 84, 86, 88, 90, 92, 94, 96, 98, 0xff};
 
 struct bed {
     struct cache *cache;
@@ -80,6 +81,35 @@ static void slow_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t me
 
     if (at)
         memcpy(at, &value, 1u << (mem & IR_MEM_SIZE));
+}
+
+/* 16 bytes: what host_of() takes for 8 has its end looked at too. */
+static uint8_t *host_of16(struct xl_cpu *cpu, gva_t va, uint32_t mem)
+{
+    uint8_t *at = host_of(cpu, va, 0);
+
+    if (at && (host_of(cpu, va + 15, 0) == NULL || ((mem & IR_MEM_ALIGNED) && va % 16))) {
+        cpu->fault = CAUSE;
+        cpu->fault_value = va;
+        return NULL;
+    }
+    return at;
+}
+
+static void slow_load16(struct xl_cpu *cpu, gva_t va, struct ir_v128 *value, uint32_t mem)
+{
+    uint8_t *at = host_of16(cpu, va, mem);
+
+    if (at)
+        memcpy(value, at, 16);
+}
+
+static void slow_store16(struct xl_cpu *cpu, gva_t va, const struct ir_v128 *value, uint32_t mem)
+{
+    uint8_t *at = host_of16(cpu, va, mem);
+
+    if (at)
+        memcpy(at, value, 16);
 }
 
 static uint64_t rmw_result(uint64_t old, uint64_t v, uint32_t op, bool wide)
@@ -196,10 +226,12 @@ static void kick(void *opaque)
 {
 }
 
-static void setup(struct bed *bed, unsigned features)
+/* WIDE: XMM registers hold pairs of slots. */
+static void setup_wide(struct bed *bed, unsigned features, bool wide)
 {
     struct cache_config cc = {.kick = kick};
-    struct back_slow slow = {slow_load, slow_store, slow_rmw, slow_cas, slow_sc};
+    struct back_slow slow = {slow_load, slow_store, slow_rmw, slow_cas, slow_sc, slow_load16,
+                             slow_store16};
     struct interp_config ic = {.helpers = helpers, .n_helpers = HELP_COUNT, .slow = slow};
     g_autoptr(GError) err = NULL;
     struct cpu_and_data *both = g_new0(struct cpu_and_data, 1);
@@ -207,7 +239,8 @@ static void setup(struct bed *bed, unsigned features)
     memset(bed, 0, sizeof(*bed));
     ck_assert_msg(cache_new(&cc, &bed->cache, &err), "%s", err ? err->message : "");
     struct back_config bc = {.cache = bed->cache, .n_slots = IR_SLOTS, .hot_slots = hot_slots,
-                             .hot_fslots = hot_fslots, .helpers = helpers, .n_helpers = HELP_COUNT,
+                             .hot_fslots = wide ? hot_pairs : hot_fslots, .wide_fslots = wide,
+                             .helpers = helpers, .n_helpers = HELP_COUNT,
                              .slow = slow, .features = features};
     ck_assert_msg(back_new(&bc, &bed->back, &err), "%s", err ? err->message : "");
     bed->compiler = back_compiler_new(bed->back);
@@ -230,6 +263,11 @@ static void setup(struct bed *bed, unsigned features)
     struct xl_tlb_entry entry = {.tag = DATA, .delta = (uintptr_t)bed->data - DATA};
     bed->cpu->tlb[xl_tlb_mode(MODE)].load[i] = entry;
     bed->cpu->tlb[xl_tlb_mode(MODE)].store[i] = entry;
+}
+
+static void setup(struct bed *bed, unsigned features)
+{
+    setup_wide(bed, features, false);
 }
 
 static void teardown(struct bed *bed)
@@ -344,7 +382,9 @@ static G_GNUC_NORETURN void report(struct bed *bed, const struct outcome *start,
             g_string_append_printf(text, "slot %u was %016" G_GINT64_MODIFIER "x\n", i,
                                    start->slots[i]);
     ir_print(bed->unit, NULL, helpers, text);
-    ck_abort_msg("%s", text->str);
+    if (text->len > 4000) /* more than Check's messages take */
+        g_printerr("%s\n", text->str);
+    ck_abort_msg("%.4000s", text->str);
 }
 
 /* Runs the bed's unit, compiled as CODE, both ways from START. */
@@ -574,7 +614,7 @@ static void run_op(struct bed *bed, struct op_case o)
             run_case(bed, &o, &shapes[i]);
 }
 
-static const unsigned features[] = {BACK_ALL, BACK_BMI, BACK_FMA, 0};
+static const unsigned features[] = {BACK_ALL, BACK_BMI, BACK_FMA | BACK_CRYPTO, 0};
 
 START_TEST(integer_ops)
 {
@@ -650,8 +690,8 @@ END_TEST
 struct maker {
     struct bed *bed;
     GRand *rand;
-    uint32_t pool[6][64]; /* values by type */
-    unsigned n[6];
+    uint32_t pool[IR_V128 + 1][64]; /* values by type */
+    unsigned n[IR_V128 + 1];
     uint32_t handle;      /* the newest TR, or IR_NONE */
     int64_t handle_imm;
     unsigned handle_span;
@@ -684,14 +724,23 @@ static unsigned any_float_slot(struct maker *m)
     return slots[pick(m, sizeof(slots))];
 }
 
+static unsigned any_pair(struct maker *m)
+{
+    return 66 + 2 * pick(m, 22);
+}
+
 static uint32_t any(struct maker *m, unsigned type)
 {
     struct ir_unit *u = m->bed->unit;
 
     if (m->n[type] && pick(m, 4))
         return m->pool[type][pick(m, m->n[type])];
+    if (type == IR_V128 && !pick(m, 8))
+        return ir_const(u, IR_V128, (int64_t)ints[pick(m, G_N_ELEMENTS(ints))]);
+    if (type == IR_V128)
+        return ir_get(u, IR_V128, any_pair(m));
     if (type == IR_F64)
-        return ir_get(u, IR_F64, any_float_slot(m));
+        return ir_get(u, IR_F64, pick(m, 8) ? any_float_slot(m) : any_pair(m) + pick(m, 2));
     if (type == IR_F32)
         return ir_un(u, IR_UNBOX, IR_F32, ir_get(u, IR_F64, any_float_slot(m)));
     if (!pick(m, 3))
@@ -721,7 +770,7 @@ static void make_int(struct maker *m)
         if (op == IR_CMP) {
             keep(m, cond);
         } else {
-            enum ir_type of = IR_I32 + pick(m, 4);
+            enum ir_type of = pick(m, 5) ? IR_I32 + pick(m, 4) : IR_V128;
             keep(m, ir_select(u, of, cond, any(m, of), any(m, of)));
         }
     }
@@ -762,6 +811,107 @@ static void make_float(struct maker *m)
     }
 }
 
+/* What a front end may ask of each vector operation. */
+#define ANY (IR_V_HALF | IR_V_SCALAR)
+#define FP  (ANY | IR_V_DN | IR_V_FZ)
+static const struct vec_row {
+    uint8_t op;
+    uint8_t lanes;  /* mask */
+    uint16_t flags; /* mask of enum ir_vec: any of them, but for HALF with SCALAR */
+} vec_rows[] = {
+    {IR_VMOV, 15, ANY}, {IR_VZEXT, 15, 0}, {IR_VGET, 15, IR_V_UNSIGNED}, {IR_VPUT, 15, 0},
+    {IR_VDUP, 15, IR_V_HALF}, {IR_VLANE, 15, ANY}, {IR_VAND, 15, ANY}, {IR_VOR, 15, ANY},
+    {IR_VXOR, 15, ANY}, {IR_VANDN, 15, ANY}, {IR_VADD, 15, ANY}, {IR_VSUB, 15, ANY},
+    {IR_VMUL, 14, IR_V_HALF}, {IR_VMUL, 1, IR_V_HALF | IR_V_ALT}, {IR_VMIN, 7, ANY | IR_V_UNSIGNED},
+    {IR_VMAX, 7, ANY | IR_V_UNSIGNED}, {IR_VCMPEQ, 15, ANY}, {IR_VCMPGT, 15, ANY | IR_V_UNSIGNED},
+    {IR_VSHL, 15, ANY}, {IR_VSHR, 15, ANY}, {IR_VSAR, 15, ANY}, {IR_VABS, 15, ANY},
+    {IR_VCNT, 1, IR_V_HALF}, {IR_VCLZ, 7, IR_V_HALF | IR_V_ALT}, {IR_VRBIT, 1, IR_V_HALF},
+    {IR_VREV, 7, IR_V_HALF}, {IR_VZIP, 15, IR_V_HIGH}, {IR_VZIP, 7, IR_V_HIGH | IR_V_HALF},
+    {IR_VUZP, 15, IR_V_HIGH}, {IR_VUZP, 7, IR_V_HIGH | IR_V_HALF}, {IR_VTRN, 15, IR_V_HIGH},
+    {IR_VTRN, 7, IR_V_HIGH | IR_V_HALF}, {IR_VEXTR, 1, IR_V_HALF}, {IR_VTBL, 1, IR_V_HALF},
+    {IR_VWIDEN, 7, IR_V_UNSIGNED | IR_V_HIGH},
+    {IR_VHADD, 7, IR_V_HALF | IR_V_UNSIGNED | IR_V_ROUND},
+    {IR_VHADD, 7, IR_V_HALF | IR_V_UNSIGNED | IR_V_ALT},
+    {IR_VMULL, 7, IR_V_UNSIGNED | IR_V_HIGH}, {IR_VMULL, 1, IR_V_ALT | IR_V_HIGH},
+    {IR_VDOT, 4, IR_V_HALF | IR_V_UNSIGNED}, {IR_VCRYPT, 1, 0},
+    {IR_VNARROW, 7, IR_V_SCALAR | IR_V_SAT | IR_V_UNSIGNED | IR_V_ALT}, {IR_VQABS, 15, ANY},
+    {IR_VQADD, 15, ANY | IR_V_UNSIGNED | IR_V_ALT}, {IR_VQSUB, 15, ANY | IR_V_UNSIGNED},
+    {IR_VSHIFT, 15, ANY | IR_V_UNSIGNED | IR_V_ROUND | IR_V_SAT},
+    {IR_VQDMULH, 6, ANY | IR_V_ROUND}, {IR_VQRDMLA, 6, ANY | IR_V_ALT},
+    {IR_VQDMULL, 6, IR_V_SCALAR | IR_V_HIGH}, {IR_VFADD, 12, FP}, {IR_VFSUB, 12, FP},
+    {IR_VFMUL, 12, FP | IR_V_ALT}, {IR_VFDIV, 12, FP}, {IR_VFSQRT, 12, FP},
+    {IR_VFMIN, 12, FP | IR_V_ALT}, {IR_VFMAX, 12, FP | IR_V_ALT}, {IR_VFMA, 12, FP},
+    {IR_VFCMP, 12, FP | IR_V_ALT}, {IR_VFNZCV, 12, IR_V_ALT | IR_V_FZ}, {IR_VFEST, 12, FP},
+    {IR_VFSTEP, 12, FP | IR_V_ALT}, {IR_VFROUND, 12, FP | IR_V_ALT},
+    {IR_VFCVT, 14, IR_V_SCALAR | IR_V_DN | IR_V_FZ}, {IR_VFCVT, 14, IR_V_HIGH | IR_V_DN | IR_V_FZ},
+    {IR_VFTOI, 12, FP | IR_V_UNSIGNED}, {IR_VITOF, 12, FP | IR_V_UNSIGNED},
+    {IR_VFTOX, 12, IR_V_UNSIGNED | IR_V_FZ}, {IR_VXTOF, 12, IR_V_UNSIGNED | IR_V_FZ},
+};
+#undef ANY
+#undef FP
+
+static int64_t vec_imm(struct maker *m, unsigned op, unsigned lane, unsigned aux)
+{
+    switch (op) {
+    case IR_VGET: case IR_VPUT: case IR_VLANE:
+        return pick(m, 16u >> lane);
+    case IR_VSHL: case IR_VSHR: case IR_VSAR:
+        return pick(m, (8u << lane) + 1);
+    case IR_VREV:
+        return lane + 1 + pick(m, 3 - lane);
+    case IR_VEXTR:
+        return pick(m, aux & IR_V_HALF ? 8 : 16);
+    case IR_VCRYPT:
+        return pick(m, IR_CRYPT_COUNT);
+    case IR_VFMA:
+        return pick(m, 4);
+    case IR_VFCMP:
+        return pick(m, IR_VGT + 1);
+    case IR_VFEST:
+        return pick(m, IR_VEST_INT_ROOT + 1);
+    case IR_VFCVT:
+        return lane == 1 ? 2 + pick(m, 2) : lane == 2 ? 1 + 2 * pick(m, 2) : 2;
+    case IR_VFTOI: case IR_VITOF: case IR_VFTOX: case IR_VXTOF:
+        return pick(m, 2) ? pick(m, 65) : 0;
+    default:
+        return 0;
+    }
+}
+
+static void make_vec(struct maker *m)
+{
+    struct ir_unit *u = m->bed->unit;
+    const struct vec_row *row = &vec_rows[pick(m, G_N_ELEMENTS(vec_rows))];
+    struct ir_insn insn = {.op = row->op, .type = IR_V128, .side = IR_NONE, .params = IR_NONE,
+                           .arg = {IR_NONE, IR_NONE, IR_NONE, IR_NONE}};
+    unsigned lane, aux;
+
+    do
+        lane = pick(m, 4);
+    while (!(row->lanes >> lane & 1));
+    do
+        aux = (pick(m, 2) ? g_rand_int(m->rand) : 0) & row->flags;
+    while ((aux & IR_V_HALF) && ((aux & IR_V_SCALAR) || (lane == 3 && row->op >= IR_VFADD)));
+    if (row->op == IR_VMUL && lane == 0 && !(aux & IR_V_ALT) && pick(m, 2))
+        aux |= IR_V_ALT;
+    if (row->op == IR_VFROUND || row->op == IR_VFTOX || row->op == IR_VFTOI)
+        aux |= pick(m, IR_RM_RMM + 1) << IR_V_RM_SHIFT;
+    insn.imm = vec_imm(m, row->op, lane, aux);
+    insn.aux = (uint16_t)(lane | aux);
+    if (row->op == IR_VGET || row->op == IR_VFNZCV)
+        insn.type = IR_I64;
+    if (row->op == IR_VFTOX)
+        insn.type = IR_I32 + (uint8_t)pick(m, 2);
+    insn.from = row->op == IR_VXTOF ? IR_I32 + (uint8_t)pick(m, 2) : 0;
+    for (unsigned i = 0; i < ir_ops[row->op].n_args; i++) {
+        bool integer = row->op == IR_VZEXT || row->op == IR_VDUP || (row->op == IR_VPUT && i);
+        insn.arg[i] = any(m, row->op == IR_VXTOF ? insn.from : integer ? IR_I64 : IR_V128);
+    }
+    keep(m, ir_append(u, &insn));
+    if (!pick(m, 8))
+        keep(m, ir_vec(u, IR_VZEXT, 3, 0, any(m, IR_F64), IR_NONE, IR_NONE));
+}
+
 /* Addresses come from slots 6 and 7, one of which may be bad. */
 static void make_access(struct maker *m)
 {
@@ -774,17 +924,21 @@ static void make_access(struct maker *m)
     if (m->handle == IR_NONE || !pick(m, 3)) {
         uint32_t base = ir_get(u, IR_I64, 6 + pick(m, 2));
         m->handle_imm = (int64_t)pick(m, 3) * 8 - 8;
-        m->handle_span = 8 + 8 * pick(m, 5);
+        m->handle_span = 16 + 8 * pick(m, 5);
         if (!pick(m, 4))
             base = ir_bini(u, IR_ADD, IR_I64, base, 16);
         m->handle = ir_tr(u, base, m->handle_imm, m->handle_span, true);
     }
-    int64_t imm = m->handle_imm + (int64_t)pick(m, m->handle_span - 8 + 1);
+    bool wide = kind < 5 && !pick(m, 3);
+    int64_t imm = m->handle_imm + (int64_t)pick(m, m->handle_span - (wide ? 16 : 8) + 1);
     if (pick(m, 2))
         imm &= -8;
     if (imm < m->handle_imm)
         imm = m->handle_imm;
-    if (kind < 3 && size >= 2 && !pick(m, 3))
+    if (wide) {
+        type = IR_V128;
+        mem = (mem & ~(unsigned)IR_MEM_SIZE) | 4;
+    } else if (kind < 3 && size >= 2 && !pick(m, 3))
         type = size == 2 ? IR_F32 : IR_F64;
     if (kind < 3)
         keep(m, ir_load(u, type, mem, m->handle, imm));
@@ -817,7 +971,7 @@ static void make_some(struct maker *m, unsigned n)
     struct ir_unit *u = m->bed->unit;
 
     for (unsigned i = 0; i < n; i++) {
-        unsigned what = pick(m, 16);
+        unsigned what = pick(m, 20);
         ir_at(u, (int32_t)(0x10 + u->n % 1000 * 4), 4);
         if (what < 5)
             make_int(m);
@@ -829,6 +983,12 @@ static void make_some(struct maker *m, unsigned n)
             ir_set(u, any_int_slot(m), any(m, IR_I64));
         else if (what < 15)
             ir_set(u, any_float_slot(m), any(m, IR_F64));
+        else if (what == 15)
+            ir_set(u, any_pair(m), any(m, IR_V128));
+        else if (what == 16 && !pick(m, 4))
+            ir_set(u, any_pair(m) + pick(m, 2), any(m, IR_F64 - pick(m, 3) / 2 * 2));
+        else if (what < 19)
+            make_vec(m);
         else if (!pick(m, 3))
             make_call(m);
     }
@@ -866,7 +1026,7 @@ static void make_unit(struct maker *m)
         return;
     }
     uint32_t left = ir_block_reserve(u), right = ir_block_reserve(u), join = ir_block_reserve(u);
-    unsigned n[6];
+    unsigned n[IR_V128 + 1];
     uint32_t cond = pick(m, 3) ? ir_cmp(u, pick(m, 10), IR_I64, any(m, IR_I64), any(m, IR_I64))
                                : ir_fcmp(u, pick(m, 3), IR_F64, any(m, IR_F64), any(m, IR_F64));
     uint32_t args[3] = {any(m, IR_I64), any(m, IR_F64), any(m, IR_F32)};
@@ -895,7 +1055,7 @@ static void make_unit(struct maker *m)
 static void random_start(struct maker *m, struct outcome *start)
 {
     for (unsigned i = 0; i < XL_SLOTS; i++) {
-        bool is_float = i >= 32 && i < 64;
+        bool is_float = (i >= 32 && i < 64) || (i >= 66 && pick(m, 2));
         uint64_t v = is_float ? (pick(m, 2) ? doubles[pick(m, G_N_ELEMENTS(doubles))]
                                             : singles[pick(m, G_N_ELEMENTS(singles))])
                               : ints[pick(m, G_N_ELEMENTS(ints))];
@@ -922,7 +1082,7 @@ START_TEST(random_units)
     struct maker m = {.bed = &bed};
     g_autofree struct outcome *start = g_new0(struct outcome, 1);
 
-    setup(&bed, features[_i]);
+    setup_wide(&bed, features[_i / 2], _i % 2);
     for (unsigned i = 0; i < n; i++) {
         unsigned s = (seed ? (unsigned)atoi(seed) : 1) * 1000003 + i;
         g_autofree char *name = g_strdup_printf("round %u", i);
@@ -935,6 +1095,37 @@ START_TEST(random_units)
         }
         g_rand_free(m.rand);
     }
+    teardown(&bed);
+}
+END_TEST
+
+/* One vector operation after another, each alone, of what is pinned and what is not. */
+START_TEST(vector_ops)
+{
+    struct bed bed;
+    struct maker m = {.bed = &bed};
+    g_autofree struct outcome *start = g_new0(struct outcome, 1);
+
+    setup_wide(&bed, features[_i], true);
+    m.rand = g_rand_new_with_seed(1);
+    for (unsigned i = 0; i < 6000; i++) {
+        g_autofree char *name = g_strdup_printf("operation %u", i);
+        begin(&bed);
+        memset(m.n, 0, sizeof(m.n));
+        make_vec(&m);
+        uint32_t v = bed.unit->n - 1;
+        enum ir_type type = ir_result_type(&bed.unit->insn[v]);
+        if (type == IR_I32)
+            v = ir_ext(bed.unit, IR_SEXT, IR_I64, v, 32);
+        ir_set(bed.unit, type == IR_V128 ? any_pair(&m) : any_int_slot(&m), v);
+        ir_exit(bed.unit, 0, 0x20, 0);
+        struct cache_unit *code = compile(&bed);
+        for (unsigned k = 0; k < 12; k++) {
+            random_start(&m, start);
+            compare(&bed, code, start, name);
+        }
+    }
+    g_rand_free(m.rand);
     teardown(&bed);
 }
 END_TEST
@@ -1266,7 +1457,6 @@ int main(void)
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, integer_ops, 0, G_N_ELEMENTS(features));
     tcase_add_loop_test(tc, float_ops, 0, G_N_ELEMENTS(features));
-    tcase_add_loop_test(tc, random_units, 0, G_N_ELEMENTS(features));
     tcase_add_loop_test(tc, set_to_what_is_there, 0, G_N_ELEMENTS(features));
     tcase_add_test(tc, edge_in_page);
     tcase_add_test(tc, edge_of_condition);
@@ -1276,6 +1466,11 @@ int main(void)
     tcase_add_test(tc, deep_calls);
     tcase_add_test(tc, fault_says_where);
     tcase_add_test(tc, too_big);
+    suite_add_tcase(s, tc);
+    tc = tcase_create("random");
+    tcase_set_timeout(tc, 300);
+    tcase_add_loop_test(tc, vector_ops, 0, G_N_ELEMENTS(features));
+    tcase_add_loop_test(tc, random_units, 0, 2 * G_N_ELEMENTS(features));
     suite_add_tcase(s, tc);
     return unit_run(s);
 }

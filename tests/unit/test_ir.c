@@ -236,6 +236,31 @@ START_TEST(slots_are_known)
 }
 END_TEST
 
+/* A V128 takes two slots: both know it, and a SET goes when both are written again. */
+START_TEST(pairs_of_slots)
+{
+    uint32_t v = ir_get(unit, IR_V128, 66), w = ir_vec(unit, IR_VADD, 2, 0, v, v, IR_NONE);
+
+    ck_assert_uint_eq(ir_get(unit, IR_V128, 66), v);
+    ir_set(unit, 68, w);
+    ck_assert_uint_eq(ir_get(unit, IR_V128, 68), w);
+    ck_assert_uint_ne(ir_get(unit, IR_I64, 69), w);
+    ir_set(unit, 68, v); /* the first was read */
+    ck_assert_uint_eq(count(IR_SET), 2);
+    ir_set(unit, 68, w);
+    ck_assert_uint_eq(count(IR_SET), 2);
+    ir_set(unit, 69, get(1)); /* one half of it */
+    ck_assert_uint_eq(count(IR_SET), 3);
+    ck_assert_uint_ne(ir_get(unit, IR_V128, 68), w);
+    ir_set(unit, 70, get(1));
+    ir_set(unit, 71, get(2));
+    ck_assert_uint_eq(count(IR_SET), 5);
+    ir_set(unit, 70, w); /* over two of one slot each */
+    ck_assert_uint_eq(count(IR_SET), 4);
+    ends_well();
+}
+END_TEST
+
 START_TEST(boxes_fold)
 {
     uint32_t f = ir_get(unit, IR_F64, 40), s = ir_un(unit, IR_UNBOX, IR_F32, f);
@@ -274,6 +299,12 @@ static void spoil_use(void) { unit->insn[5].arg[0] = 3; }
 static void spoil_args(void) { unit->insn[2].arg[2] = 0; }
 static void spoil_missing(void) { unit->insn[2].arg[1] = IR_NONE; }
 static void spoil_helper(void) { unit->insn[6].aux = 77; }
+static void spoil_pair(void) { unit->insn[0].type = IR_V128; unit->insn[0].aux = 1; }
+static void spoil_lane(void)
+{
+    unit->insn[1] = (struct ir_insn){.op = IR_VGET, .type = IR_I64, .aux = 3, .imm = 2,
+                                     .arg = {0, IR_NONE, IR_NONE, IR_NONE}, .side = IR_NONE};
+}
 static void spoil_imm(void) { unit->insn[1].type = IR_I32; unit->insn[1].imm = INT64_C(1) << 40; }
 
 static const struct {
@@ -287,6 +318,7 @@ static const struct {
     {"handle for loads", spoil_store},  {"used as a value", spoil_use},
     {"more arguments", spoil_args},     {"dominate", spoil_missing},
     {"no such helper", spoil_helper},   {"sign-extended", spoil_imm},
+    {"no pair of slots", spoil_pair},   {"no such lane", spoil_lane},
 };
 
 START_TEST(verifier_rows)
@@ -478,6 +510,7 @@ int main(void)
     tcase_add_test(tc, floats_do_not_fold);
     tcase_add_test(tc, conditions_fold);
     tcase_add_test(tc, slots_are_known);
+    tcase_add_test(tc, pairs_of_slots);
     tcase_add_test(tc, boxes_fold);
     tcase_add_loop_test(tc, verifier_rows, 0, G_N_ELEMENTS(spoils));
     tcase_add_test(tc, handles_end_at_mmu_calls);

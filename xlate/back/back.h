@@ -29,13 +29,16 @@ struct back_slow {
                     uint32_t mem);
     uint64_t (*sc)(struct xl_cpu *cpu, gva_t va, uint64_t condition, uint64_t expected,
                    uint64_t desired, uint32_t mem);
+    void (*load16)(struct xl_cpu *cpu, gva_t va, struct ir_v128 *value, uint32_t mem);
+    void (*store16)(struct xl_cpu *cpu, gva_t va, const struct ir_v128 *value, uint32_t mem);
 };
 
 /* Host features a back end can do without: a cleared bit keeps it from using what the host has. */
 enum back_feature {
     BACK_BMI = 1, /* x86-64: BMI1, BMI2, LZCNT */
     BACK_FMA = 2, /* x86-64: AVX, FMA3 */
-    BACK_ALL = 3,
+    BACK_CRYPTO = 4, /* x86-64: AES, PCLMULQDQ */
+    BACK_ALL = 7,
 };
 
 struct back_config {
@@ -43,6 +46,7 @@ struct back_config {
     uint32_t n_slots;
     const uint8_t *hot_slots; /* as in struct xl_front; end with 0xff */
     const uint8_t *hot_fslots;
+    bool wide_fslots; /* these are V128s */
     const struct ir_helper *helpers; /* by number; must outlive the back end */
     uint32_t n_helpers;
     struct back_slow slow;

@@ -72,10 +72,26 @@ uint32_t ir_pcrel(struct ir_unit *unit, int64_t displacement)
                                       .imm = displacement});
 }
 
+static uint32_t get_pair(struct ir_unit *unit, unsigned slot)
+{
+    uint32_t known = unit->slot[slot];
+
+    if (known != IR_NONE && known == unit->slot[slot + 1]) {
+        unit->pattern[IR_PATTERN_GET]++;
+        return known;
+    }
+    unit->set[slot] = unit->set[slot + 1] = IR_NONE;
+    unit->slot[slot] = unit->slot[slot + 1] =
+        add(unit, (struct ir_insn){.op = IR_GET, .type = IR_V128, .aux = slot, .arg = NO_ARGS});
+    return unit->slot[slot];
+}
+
 uint32_t ir_get(struct ir_unit *unit, enum ir_type type, unsigned slot)
 {
     uint32_t known = unit->slot[slot];
 
+    if (type == IR_V128)
+        return get_pair(unit, slot);
     if (known != IR_NONE && type == IR_F32 && unit->insn[known].op == IR_BOX)
         known = unit->insn[known].arg[0];
     if (known != IR_NONE && ir_result_type(&unit->insn[known]) == type) {
@@ -90,20 +106,48 @@ uint32_t ir_get(struct ir_unit *unit, enum ir_type type, unsigned slot)
     return value;
 }
 
+static void drop_set(struct ir_unit *unit, uint32_t set)
+{
+    unit->insn[set] = (struct ir_insn){.op = IR_CONST, .type = IR_I64, .arg = NO_ARGS,
+                                       .side = IR_NONE, .params = IR_NONE};
+    unit->pattern[IR_PATTERN_DEAD_SET]++;
+}
+
+/* A SET of one of the two slots is overwritten whole; one of both if it is of the same two. */
+static void set_pair(struct ir_unit *unit, unsigned slot, uint32_t value)
+{
+    if (unit->slot[slot] == value && unit->slot[slot + 1] == value) {
+        unit->pattern[IR_PATTERN_IDENTITY]++;
+        return;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t old = unit->set[slot + i];
+        if (old == IR_NONE || old < unit->barrier || unit->insn[old].op != IR_SET)
+            continue;
+        if (unit->insn[old].type != IR_V128 || unit->set[slot] == unit->set[slot + 1])
+            drop_set(unit, old);
+    }
+    unit->set[slot] = unit->set[slot + 1] =
+        add(unit, (struct ir_insn){.op = IR_SET, .type = IR_V128, .aux = slot,
+                                   .arg = {value, IR_NONE, IR_NONE, IR_NONE}});
+    unit->slot[slot] = unit->slot[slot + 1] = value;
+}
+
 void ir_set(struct ir_unit *unit, unsigned slot, uint32_t value)
 {
     const struct ir_insn *from = &unit->insn[value];
 
+    if (ir_result_type(from) == IR_V128) {
+        set_pair(unit, slot, value);
+        return;
+    }
     if (unit->slot[slot] == value) {
         unit->pattern[IR_PATTERN_IDENTITY]++;
         return;
     }
     uint32_t old = unit->set[slot];
-    if (old != IR_NONE && old >= unit->barrier) {
-        unit->insn[old] = (struct ir_insn){.op = IR_CONST, .type = IR_I64, .arg = NO_ARGS,
-                                           .side = IR_NONE, .params = IR_NONE};
-        unit->pattern[IR_PATTERN_DEAD_SET]++;
-    }
+    if (old != IR_NONE && old >= unit->barrier && unit->insn[old].type != IR_V128)
+        drop_set(unit, old);
     unit->set[slot] = add(unit, (struct ir_insn){.op = IR_SET, .type = ir_result_type(from),
                                                  .aux = slot,
                                                  .arg = {value, IR_NONE, IR_NONE, IR_NONE}});
@@ -216,6 +260,22 @@ uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir
     a = ir_fold_nan(unit, a);
     return add(unit, (struct ir_insn){.op = op, .type = type, .from = from, .aux = rm,
                                       .imm = is_unsigned, .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
+}
+
+/* --- vectors ---------------------------------------------------------------------------------- */
+
+uint32_t ir_vec(struct ir_unit *unit, enum ir_op op, unsigned aux, int64_t imm, uint32_t a,
+                uint32_t b, uint32_t c)
+{
+    return add(unit, (struct ir_insn){.op = op, .type = IR_V128, .aux = (uint16_t)aux, .imm = imm,
+                                      .arg = {a, b, c, IR_NONE}});
+}
+
+uint32_t ir_vec_int(struct ir_unit *unit, enum ir_op op, enum ir_type type, unsigned aux,
+                    int64_t imm, uint32_t a, uint32_t b)
+{
+    return add(unit, (struct ir_insn){.op = op, .type = type, .aux = (uint16_t)aux, .imm = imm,
+                                      .arg = {a, b, IR_NONE, IR_NONE}});
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
  *
  * Guest addresses are displacements from the 4 KiB page in which the unit starts, so that one
  * translation serves every address at which its physical page is mapped. All guest-visible state
- * that the front end touches lives in numbered 64-bit slots.
+ * that the front end touches lives in numbered 64-bit slots; a V128 takes an even one and the next.
  *
  * A unit belongs to one thread; its arrays are reused from unit to unit (ir_unit_clear()).
  */
@@ -17,7 +17,7 @@
 
 #include "base/base.h"
 
-enum ir_type { IR_VOID, IR_I32, IR_I64, IR_F32, IR_F64, IR_HANDLE };
+enum ir_type { IR_VOID, IR_I32, IR_I64, IR_F32, IR_F64, IR_HANDLE, IR_V128 };
 
 #define IR_OP(name, text, n, result, flags) IR_##name,
 enum ir_op {
@@ -45,7 +45,7 @@ enum ir_fence { IR_FENCE_RR = 1, IR_FENCE_RW = 2, IR_FENCE_WR = 4, IR_FENCE_WW =
 
 /* insn.mem of an access; TR carries IR_MEM_WRITE where a store will go through it. */
 enum ir_mem {
-    IR_MEM_SIZE = 7,         /* log2 of the width in bytes: 0..3 */
+    IR_MEM_SIZE = 7,         /* log2 of the width in bytes: 0..3; of a V128: 4 */
     IR_MEM_SIGNED = 1 << 3,  /* sign-extend (else zero-extend) to insn.type */
     IR_MEM_ACQUIRE = 1 << 4,
     IR_MEM_RELEASE = 1 << 5, /* both: sequentially consistent */
@@ -54,6 +54,35 @@ enum ir_mem {
     IR_MEM_RESERVE = 1 << 8, /* LOAD of a load-reserved: faults are reported as loads */
     IR_MEM_USER = 1 << 9,    /* in TLB mode 0, whatever the unit's; TRs and what goes through them */
     IR_MEM_BITS = 10,
+};
+
+/*
+ * aux of vector operations. Lane 0 is the lowest. What SCALAR and HALF leave out is not computed and
+ * raises nothing: it becomes 0.
+ */
+enum ir_vec {
+    IR_V_LANE = 3,          /* log2 of a lane's bytes */
+    IR_V_SCALAR = 1 << 2,   /* lane 0 alone */
+    IR_V_HALF = 1 << 3,     /* the low 64 bits alone */
+    IR_V_UNSIGNED = 1 << 4, /* integers: of lanes that are compared, widened, saturated.. */
+    IR_V_HIGH = 1 << 5,     /* takes the upper or odd lanes of its operands */
+    IR_V_ROUND = 1 << 6,    /* to nearest, ties up, in place of cutting off */
+    IR_V_SAT = 1 << 7,      /* saturates, raising IR_QC */
+    IR_V_ALT = 1 << 8,      /* as the operation says */
+    IR_V_RM = 7 << 9,       /* floating point: enum ir_rm */
+    IR_V_DN = 1 << 12,      /* NaN results are the default one */
+    IR_V_FZ = 1 << 13,      /* subnormal numbers are zeros */
+};
+enum { IR_V_RM_SHIFT = 9 };
+/* imm of VFCMP, VFEST, VCRYPT. */
+enum ir_vcmp { IR_VEQ, IR_VGE, IR_VGT };
+enum ir_vest { IR_VEST_RECIPROCAL, IR_VEST_ROOT, IR_VEST_EXPONENT, IR_VEST_INT, IR_VEST_INT_ROOT };
+enum ir_vcrypt {
+    IR_AESE, IR_AESD, IR_AESMC, IR_AESIMC, IR_SHA1C, IR_SHA1P, IR_SHA1M, IR_SHA1H, IR_SHA1SU0,
+    IR_SHA1SU1, IR_SHA256H, IR_SHA256H2, IR_SHA256SU0, IR_SHA256SU1, IR_CRYPT_COUNT,
+};
+struct ir_v128 {
+    uint64_t d[2]; /* low half first */
 };
 
 /* aux of EXIT and EXIT_IND. */
@@ -68,7 +97,7 @@ enum ir_exit {
 struct ir_insn {
     uint8_t op;   /* enum ir_op */
     uint8_t type; /* enum ir_type */
-    uint8_t from; /* enum ir_type: source type of FCVTFI, FCVTIF */
+    uint8_t from; /* enum ir_type: source type of FCVTFI, FCVTIF, VXTOF */
     uint8_t pad;
     uint16_t aux;
     uint16_t mem;
@@ -100,8 +129,12 @@ struct ir_block {
     uint32_t n_params;
 };
 
-/* IEEE exceptions, in RISC-V's order: what the guest's sticky flags are kept as. */
-enum ir_fflag { IR_NX = 1, IR_UF = 2, IR_OF = 4, IR_DZ = 8, IR_NV = 16 };
+/* IEEE exceptions, in RISC-V's order, and others: what the guest's sticky flags are kept as. */
+enum ir_fflag {
+    IR_NX = 1, IR_UF = 2, IR_OF = 4, IR_DZ = 8, IR_NV = 16,
+    IR_ID = 32, /* Arm: an operand was flushed to zero */
+    IR_QC = 64, /* Arm: an integer was saturated */
+};
 
 enum {
     IR_SLOTS = 112,  /* slot numbers are below this */
@@ -246,6 +279,13 @@ uint32_t ir_fcmp(struct ir_unit *unit, enum ir_fcond cond, enum ir_type type, ui
 uint32_t ir_fcvt(struct ir_unit *unit, enum ir_op op, enum ir_type type, enum ir_type from,
                  enum ir_rm rm, bool is_unsigned, uint32_t a);
 
+/* Vectors: operations whose value is a V128; AUX: mask of enum ir_vec; unused operands IR_NONE. */
+uint32_t ir_vec(struct ir_unit *unit, enum ir_op op, unsigned aux, int64_t imm, uint32_t a,
+                uint32_t b, uint32_t c);
+/* The same whose value is the integer TYPE: VGET, VFTOX, VFNZCV. */
+uint32_t ir_vec_int(struct ir_unit *unit, enum ir_op op, enum ir_type type, unsigned aux,
+                    int64_t imm, uint32_t a, uint32_t b);
+
 /* Memory. A handle of [base + imm, base + imm + bytes). */
 uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write);
 /* The same for accesses with IR_MEM_USER. */
@@ -283,6 +323,12 @@ void ir_brif(struct ir_unit *unit, uint32_t cond, unsigned expect, uint32_t then
 void ir_exit(struct ir_unit *unit, unsigned flags, int32_t disp, int32_t ret);
 void ir_exit_ind(struct ir_unit *unit, unsigned flags, uint32_t target, int32_t ret);
 void ir_exit_state(struct ir_unit *unit);
+
+/* Is OP one of the vector operations? */
+static inline bool ir_is_vec(unsigned op)
+{
+    return op >= IR_VMOV && op <= IR_VXTOF;
+}
 
 static inline bool ir_is_const(const struct ir_unit *unit, uint32_t value)
 {

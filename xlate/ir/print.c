@@ -11,7 +11,7 @@
 
 static const char *const types[] = {
     [IR_VOID] = "void", [IR_I32] = "i32", [IR_I64] = "i64",
-    [IR_F32] = "f32",   [IR_F64] = "f64", [IR_HANDLE] = "handle",
+    [IR_F32] = "f32",   [IR_F64] = "f64", [IR_HANDLE] = "handle", [IR_V128] = "v128",
 };
 static const char *const conds[] = {"eq", "ne", "lts", "ges", "ltu", "geu", "gts", "les", "gtu", "leu"};
 static const char *const fconds[] = {"eq", "lt", "le"};
@@ -79,9 +79,33 @@ static void print_branch(const struct ir_unit *unit, GString *out, const struct 
         g_string_append_printf(out, " v%u", unit->param[insn->params + i]);
 }
 
+static void print_vec(GString *out, const struct ir_insn *insn)
+{
+    static const struct {
+        unsigned flag;
+        const char *text;
+    } flags[] = {
+        {IR_V_SCALAR, "scalar"}, {IR_V_HALF, "half"}, {IR_V_UNSIGNED, "unsigned"},
+        {IR_V_HIGH, "high"}, {IR_V_ROUND, "round"}, {IR_V_SAT, "sat"}, {IR_V_ALT, "alt"},
+        {IR_V_DN, "dn"}, {IR_V_FZ, "fz"},
+    };
+
+    print_offset(out, insn->imm);
+    g_string_append_printf(out, " x%u", 8u << (insn->aux & IR_V_LANE));
+    for (unsigned i = 0; i < G_N_ELEMENTS(flags); i++)
+        if (insn->aux & flags[i].flag)
+            g_string_append_printf(out, " %s", flags[i].text);
+    if (ir_ops[insn->op].flags & IR_F_FPENV)
+        g_string_append_printf(out, " %s", NAME(rms, (insn->aux & IR_V_RM) >> IR_V_RM_SHIFT));
+}
+
 /* What stands after the arguments. */
 static void print_rest(const struct ir_unit *unit, GString *out, const struct ir_insn *insn)
 {
+    if (ir_is_vec(insn->op)) {
+        print_vec(out, insn);
+        return;
+    }
     switch (insn->op) {
     case IR_CONST:
         g_string_append_printf(out, " %#" G_GINT64_MODIFIER "x", insn->imm);

@@ -39,6 +39,11 @@ static bool is_float(enum ir_type t)
     return t == IR_F32 || t == IR_F64;
 }
 
+static bool is_value(enum ir_type t)
+{
+    return is_int(t) || is_float(t) || t == IR_V128;
+}
+
 /* --- types ------------------------------------------------------------------------------------ */
 
 /* All arguments from FIRST on have TYPE. */
@@ -78,7 +83,7 @@ static bool check_value(struct check *c, const struct ir_insn *insn)
             return bad_insn(c, "not sign-extended");
         if (insn->type == IR_F32 && insn->imm != (uint32_t)insn->imm)
             return bad_insn(c, "more than 32 bits");
-        return is_int(insn->type) || is_float(insn->type) || bad_insn(c, "no type of a value");
+        return is_value(insn->type) || bad_insn(c, "no type of a value");
     case IR_PARAM:
         return is_int(insn->type) || is_float(insn->type) || bad_insn(c, "no type of a value");
     case IR_PCREL:
@@ -86,11 +91,15 @@ static bool check_value(struct check *c, const struct ir_insn *insn)
     case IR_GET:
         if (insn->aux >= IR_SLOTS)
             return bad_insn(c, "no such slot");
-        return is_int(insn->type) || is_float(insn->type) || bad_insn(c, "no type of a value");
+        if (insn->type == IR_V128 && insn->aux % 2)
+            return bad_insn(c, "no pair of slots");
+        return is_value(insn->type) || bad_insn(c, "no type of a value");
     default: /* IR_SET */
         if (insn->aux >= IR_SLOTS)
             return bad_insn(c, "no such slot");
-        if (insn->type != IR_I64 && insn->type != IR_F64)
+        if (insn->type == IR_V128 && insn->aux % 2)
+            return bad_insn(c, "no pair of slots");
+        if (insn->type != IR_I64 && insn->type != IR_F64 && insn->type != IR_V128)
             return bad_insn(c, "slots take 64 bits");
         return args_are(c, insn, 0, insn->type);
     }
@@ -111,7 +120,7 @@ static bool check_choice(struct check *c, const struct ir_insn *insn)
         return (arg_type(c, insn, 0) == insn->type && arg_type(c, insn, 1) == insn->type) ||
                bad_insn(c, "an argument has another type");
     }
-    if (!is_int(insn->type) && !is_float(insn->type))
+    if (!is_value(insn->type))
         return bad_insn(c, "no type of a value");
     if (arg_type(c, insn, 0) != IR_I64)
         return bad_insn(c, "the condition is not I64");
@@ -154,6 +163,63 @@ static bool check_fp(struct check *c, const struct ir_insn *insn)
     return is_float(insn->type) ? args_are(c, insn, 0, insn->type) : bad_insn(c, "not a float");
 }
 
+/* What an immediate may be: below the result. */
+static int64_t vec_imm_end(const struct ir_insn *insn)
+{
+    int64_t bits = 8 << (insn->aux & IR_V_LANE), lanes = 128 / bits;
+
+    switch (insn->op) {
+    case IR_VGET: case IR_VPUT: case IR_VLANE:
+        return lanes;
+    case IR_VSHL: case IR_VSHR: case IR_VSAR:
+        return bits + 1;
+    case IR_VREV: case IR_VFCVT: case IR_VFMA:
+        return 4;
+    case IR_VEXTR:
+        return insn->aux & IR_V_HALF ? 8 : 16;
+    case IR_VCRYPT:
+        return IR_CRYPT_COUNT;
+    case IR_VFCMP:
+        return IR_VGT + 1;
+    case IR_VFEST:
+        return IR_VEST_INT_ROOT + 1;
+    case IR_VFTOI: case IR_VITOF: case IR_VFTOX: case IR_VXTOF:
+        return 65;
+    default:
+        return 1;
+    }
+}
+
+static bool check_vec(struct check *c, const struct ir_insn *insn)
+{
+    bool to_int = insn->op == IR_VGET || insn->op == IR_VFNZCV || insn->op == IR_VFTOX;
+    bool of_int = insn->op == IR_VZEXT || insn->op == IR_VDUP;
+
+    if (to_int ? !is_int(insn->type) : insn->type != IR_V128)
+        return bad_insn(c, "another type of result");
+    if (insn->op != IR_VFTOX && to_int && insn->type != IR_I64)
+        return bad_insn(c, "another type of result");
+    if (insn->imm < 0 || insn->imm >= vec_imm_end(insn))
+        return bad_insn(c, "no such lane, count or kind");
+    if (insn->aux >> 14 || (insn->aux & IR_V_RM) >> IR_V_RM_SHIFT > IR_RM_RMM)
+        return bad_insn(c, "unknown flags");
+    if (insn->op >= IR_VFADD && insn->op != IR_VFEST && (insn->aux & IR_V_LANE) < 2 &&
+        insn->op != IR_VFCVT)
+        return bad_insn(c, "lanes of no such format");
+    if (insn->op == IR_VXTOF)
+        return (is_int(insn->from) && arg_type(c, insn, 0) == insn->from) ||
+               bad_insn(c, "not from this type");
+    if (insn->op == IR_VZEXT && is_float(arg_type(c, insn, 0)))
+        return (insn->aux & IR_V_LANE) == (arg_type(c, insn, 0) == IR_F32 ? 2 : 3) ||
+               bad_insn(c, "a lane of another width");
+    if (of_int)
+        return args_are(c, insn, 0, IR_I64);
+    if (insn->op == IR_VPUT)
+        return (arg_type(c, insn, 0) == IR_V128 && arg_type(c, insn, 1) == IR_I64) ||
+               bad_insn(c, "an argument has another type");
+    return args_are(c, insn, 0, IR_V128);
+}
+
 /* --- memory and calls ------------------------------------------------------------------------- */
 
 static bool check_tr(struct check *c, const struct ir_insn *insn)
@@ -171,7 +237,7 @@ static bool check_access(struct check *c, const struct ir_insn *insn)
 
     if (tr->op != IR_TR)
         return bad_insn(c, "the handle is not a TR's");
-    if ((insn->mem & IR_MEM_SIZE) > 3 || (insn->mem & IR_MEM_WRITE) || insn->mem >> IR_MEM_BITS)
+    if ((insn->mem & IR_MEM_SIZE) > 4 || (insn->mem & IR_MEM_WRITE) || insn->mem >> IR_MEM_BITS)
         return bad_insn(c, "bad size or flags");
     if ((insn->mem ^ tr->mem) & IR_MEM_USER)
         return bad_insn(c, "the handle is of another TLB mode");
@@ -180,7 +246,8 @@ static bool check_access(struct check *c, const struct ir_insn *insn)
     if (stores && !(tr->mem & IR_MEM_WRITE))
         return bad_insn(c, "stores through a handle for loads");
     if ((insn->type == IR_F32 && bytes != 4) || (insn->type == IR_F64 && bytes != 8) ||
-        (insn->type == IR_I32 && bytes > 4) || insn->type == IR_VOID || insn->type == IR_HANDLE)
+        (insn->type == IR_I32 && bytes > 4) || (insn->type == IR_V128) != (bytes == 16) ||
+        insn->type == IR_VOID || insn->type == IR_HANDLE)
         return bad_insn(c, "type and width do not fit");
     if (insn->op != IR_LOAD && insn->op != IR_STORE && !is_int(insn->type))
         return bad_insn(c, "an atomic of this type or width");
@@ -195,6 +262,8 @@ static bool check_access(struct check *c, const struct ir_insn *insn)
             return bad_insn(c, "the condition is not I64");
         return args_are(c, insn, 2, insn->type);
     }
+    if (insn->op == IR_STORE && is_float(insn->type) && arg_type(c, insn, 1) == IR_V128)
+        return true;
     return args_are(c, insn, 1, insn->type);
 }
 
@@ -281,6 +350,8 @@ static bool check_kind(struct check *c, const struct ir_insn *insn)
         return insn->aux >> 4 ? bad_insn(c, "unknown flags") : true;
     if (insn->op <= IR_UNBOX)
         return check_fp(c, insn);
+    if (ir_is_vec(insn->op))
+        return check_vec(c, insn);
     return insn->op == IR_CALL ? check_call(c, insn) : check_term(c, insn);
 }
 
@@ -359,7 +430,7 @@ static bool check_blocks(struct check *c)
         for (; at < u->block[b].end; at++) {
             const struct ir_insn *insn = &u->insn[at];
 
-            if (insn->op >= IR_OP_COUNT || insn->type > IR_HANDLE)
+            if (insn->op >= IR_OP_COUNT || insn->type > IR_V128)
                 return BAD(c, "v%u: no such operation or type", at);
             c->home[at] = b;
             c->calls[at] = calls;

@@ -198,20 +198,19 @@ static bool resolve_two(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum xl_acce
     return true;
 }
 
-static uint64_t load_crossing(struct xl_cpu *cpu, gva_t va, uint32_t mem)
+/* VALUE has the bytes as they are in memory. */
+static void load_crossing(struct xl_cpu *cpu, gva_t va, void *value, uint32_t mem)
 {
     struct mmu_place place[2];
-    uint64_t value = 0;
     unsigned first;
 
     if (!resolve_two(cpu, va, mem, XL_LOAD, place, &first))
-        return 0;
-    copy_in(&value, place[0].host, first);
-    copy_in((uint8_t *)&value + first, place[1].host, width(mem) - first);
-    return extend(GUINT64_FROM_LE(value), mem);
+        return;
+    copy_in(value, place[0].host, first);
+    copy_in((uint8_t *)value + first, place[1].host, width(mem) - first);
 }
 
-static void store_crossing(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem)
+static void store_crossing(struct xl_cpu *cpu, gva_t va, const void *value, uint32_t mem)
 {
     struct mmu_place place[2];
     unsigned first;
@@ -220,9 +219,8 @@ static void store_crossing(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_
         return;
     mmu__before_store(cpu->mmu, &place[0]);
     mmu__before_store(cpu->mmu, &place[1]);
-    value = GUINT64_TO_LE(value);
-    copy_out(place[0].host, &value, first);
-    copy_out(place[1].host, (uint8_t *)&value + first, width(mem) - first);
+    copy_out(place[0].host, value, first);
+    copy_out(place[1].host, (const uint8_t *)value + first, width(mem) - first);
     mmu__after_store(cpu->mmu, &place[0]);
     mmu__after_store(cpu->mmu, &place[1]);
 }
@@ -231,7 +229,7 @@ uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem)
 {
     unsigned mode = mode_of(cpu, mem), size = width(mem);
     struct mmu_place place;
-    uint64_t value;
+    uint64_t value = 0;
 
     if ((mem & IR_MEM_ALIGNED) && (va & (size - 1))) {
         cpu->mmu->sys->access_fault(cpu, va, XL_LOAD, true);
@@ -241,7 +239,8 @@ uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem)
         return 0;
     if (crosses(va, size)) {
         xl_count(&cpu->count.slow_accesses, 1);
-        return load_crossing(cpu, va, mem);
+        load_crossing(cpu, va, &value, mem);
+        return extend(GUINT64_FROM_LE(value), mem);
     }
     if (!mmu__resolve(cpu, mode, va, XL_LOAD, &place))
         return 0;
@@ -299,7 +298,8 @@ void mmu_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem)
         xl_count(&cpu->count.slow_accesses, 1);
         if (!mmu__may_access(cpu, va, size, ACCEL_WATCH_WRITE))
             return;
-        store_crossing(cpu, va, value, mem);
+        value = GUINT64_TO_LE(value);
+        store_crossing(cpu, va, &value, mem);
         return;
     }
     if (!resolve_store(cpu, va, mem, ACCEL_WATCH_WRITE, &place))
@@ -311,6 +311,73 @@ void mmu_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem)
     xl_count(&cpu->count.slow_accesses, 1);
     if (device(cpu, place.gpa, size, &value, true))
         fault(cpu, va, XL_STORE);
+}
+
+/* --- 16 bytes ----------------------------------------------------------------------------------
+ * Each half is one access where it is aligned; a device sees two.
+ */
+
+static void load_halves(struct xl_cpu *cpu, gva_t va, const struct mmu_place *place,
+                        struct ir_v128 *value)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (place->ram)
+            value->d[i] = ram_load(place->host + 8 * i, 8);
+        else if (device(cpu, place->gpa + 8 * i, 8, &value->d[i], false)) {
+            fault(cpu, va + 8 * i, XL_LOAD);
+            return;
+        }
+    }
+}
+
+void mmu_load16(struct xl_cpu *cpu, gva_t va, struct ir_v128 *value, uint32_t mem)
+{
+    unsigned mode = mode_of(cpu, mem);
+    struct mmu_place place;
+
+    if ((mem & IR_MEM_ALIGNED) && va % 16) {
+        cpu->mmu->sys->access_fault(cpu, va, XL_LOAD, true);
+        return;
+    }
+    if (!mmu__may_access(cpu, va, 16, ACCEL_WATCH_READ))
+        return;
+    if (crosses(va, 16)) {
+        xl_count(&cpu->count.slow_accesses, 1);
+        load_crossing(cpu, va, value->d, mem);
+        value->d[0] = GUINT64_FROM_LE(value->d[0]);
+        value->d[1] = GUINT64_FROM_LE(value->d[1]);
+        return;
+    }
+    if (!mmu__resolve(cpu, mode, va, XL_LOAD, &place))
+        return;
+    xl_count(place.ram ? &cpu->count.tlb_misses : &cpu->count.slow_accesses, 1);
+    if (place.ram)
+        mmu__fill(cpu, mode, va, place.host, false);
+    load_halves(cpu, va, &place, value);
+}
+
+void mmu_store16(struct xl_cpu *cpu, gva_t va, const struct ir_v128 *value, uint32_t mem)
+{
+    struct ir_v128 bytes = {{GUINT64_TO_LE(value->d[0]), GUINT64_TO_LE(value->d[1])}};
+    struct mmu_place place;
+
+    if (crosses(va, 16) && !(mem & IR_MEM_ALIGNED)) {
+        xl_count(&cpu->count.slow_accesses, 1);
+        if (mmu__may_access(cpu, va, 16, ACCEL_WATCH_WRITE))
+            store_crossing(cpu, va, bytes.d, mem);
+        return;
+    }
+    if (!resolve_store(cpu, va, mem, ACCEL_WATCH_WRITE, &place))
+        return;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t half = value->d[i];
+        if (place.ram) {
+            ram_store(place.host + 8 * i, 8, half, false);
+        } else if (device(cpu, place.gpa + 8 * i, 8, &half, true)) {
+            fault(cpu, va + 8 * i, XL_STORE);
+            return;
+        }
+    }
 }
 
 uint64_t mmu_rmw(struct xl_cpu *cpu, gva_t va, uint64_t operand, uint32_t mem, uint32_t op)

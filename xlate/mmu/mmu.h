@@ -43,6 +43,9 @@ void mmu_fini(struct xl_cpu *cpu);
 /* Loads; the value is extended to 64 bits as MEM says. */
 uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem);
 void mmu_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem);
+/* The same of 16 bytes, whose halves are accesses by themselves. */
+void mmu_load16(struct xl_cpu *cpu, gva_t va, struct ir_v128 *value, uint32_t mem);
+void mmu_store16(struct xl_cpu *cpu, gva_t va, const struct ir_v128 *value, uint32_t mem);
 /* OP is an enum ir_rmw; the old value, extended as MEM says. */
 uint64_t mmu_rmw(struct xl_cpu *cpu, gva_t va, uint64_t operand, uint32_t mem, uint32_t op);
 /* The old value, extended as MEM says. */

@@ -13,6 +13,7 @@ struct format {
 static const struct format formats[] = {
     [SF_F32] = {8, 23, 127},
     [SF_F64] = {11, 52, 1023},
+    [SF_F16] = {5, 10, 15},
 };
 
 enum kind { ZERO, NUMBER, INFINITE, QUIET, SIGNALLING };
@@ -69,6 +70,23 @@ static bool is_nan(const struct parts *p)
     return p->kind >= QUIET;
 }
 
+static bool is_subnormal(enum sf_format f, const struct parts *p)
+{
+    return p->kind == NUMBER && p->exp < 1 - formats[f].bias;
+}
+
+/* An operand of arithmetic: SF_FZ takes subnormal singles and doubles for zero. */
+static struct parts operand(enum sf_format f, uint64_t a, enum sf_rm rm, uint8_t *flags)
+{
+    struct parts p = unpack(f, a);
+
+    if ((rm & SF_FZ) && f != SF_F16 && is_subnormal(f, &p)) {
+        p.kind = ZERO;
+        *flags |= SF_ID;
+    }
+    return p;
+}
+
 bool sf_is_nan(enum sf_format f, uint64_t a)
 {
     struct parts p = unpack(f, a);
@@ -106,7 +124,7 @@ static bool rounds_up(uint64_t kept, uint64_t rest, int low, bool sign, enum sf_
 {
     uint64_t half = UINT64_C(1) << (low - 1);
 
-    switch (rm) {
+    switch (rm & SF_RM) {
     case SF_RNE:
         return rest > half || (rest == half && (kept & 1));
     case SF_RTZ:
@@ -117,14 +135,17 @@ static bool rounds_up(uint64_t kept, uint64_t rest, int low, bool sign, enum sf_
         return !sign && rest;
     case SF_RMM:
         return rest >= half;
+    default:
+        g_assert_not_reached();
     }
-    g_assert_not_reached();
 }
 
 static uint64_t overflow(const struct format *t, bool sign, enum sf_rm rm, uint8_t *flags)
 {
-    bool to_infinity = rm == SF_RNE || rm == SF_RMM || rm == (sign ? SF_RDN : SF_RUP);
+    bool to_infinity;
 
+    rm &= SF_RM;
+    to_infinity = rm == SF_RNE || rm == SF_RMM || rm == (sign ? SF_RDN : SF_RUP);
     *flags |= SF_OF | SF_NX;
     return with_sign(t, sign, exp_mask(t) - !to_infinity);
 }
@@ -138,9 +159,14 @@ static uint64_t pack(enum sf_format f, bool sign, int exp, uint64_t sig, enum sf
     uint64_t mask = (UINT64_C(1) << low) - 1;
     bool tiny = false;
 
+    if (biased <= 0 && (rm & SF_FZ) && f != SF_F16) {
+        *flags |= SF_UF;
+        return with_sign(t, sign, 0);
+    }
     if (biased <= 0) {
-        /* Tiny unless rounding as if the exponent had no end reaches the least normal number. */
-        tiny = biased < 0 || sig >> low != UINT64_MAX >> low ||
+        /* Tiny unless rounding as if the exponent had no end reaches the least normal number; Arm
+         * looks before it rounds. */
+        tiny = biased < 0 || (rm & SF_ARM) || sig >> low != UINT64_MAX >> low ||
                !rounds_up(sig >> low, sig & mask, low, sign, rm);
         sig = shift_jam(sig, 1 - biased);
         biased = 1;
@@ -162,13 +188,39 @@ static uint64_t invalid(enum sf_format f, uint8_t *flags)
     return sf_default_nan(f);
 }
 
-/* The result of an operation that had a NaN among its operands. */
-static uint64_t propagate(enum sf_format f, const struct parts *a, const struct parts *b,
-                          uint8_t *flags)
+static uint64_t quiet(enum sf_format f, uint64_t a)
 {
-    if (a->kind == SIGNALLING || b->kind == SIGNALLING)
-        *flags |= SF_NV;
-    return sf_default_nan(f);
+    return a | UINT64_C(1) << (formats[f].frac_bits - 1);
+}
+
+/*
+ * The result of an operation that had a NaN among its N operands: Arm takes the first signalling
+ * one, else the first.
+ */
+static uint64_t pick_nan(enum sf_format f, const uint64_t *a, unsigned n, enum sf_rm rm,
+                         uint8_t *flags)
+{
+    uint64_t first = 0;
+    bool found = false;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (sf_is_signalling(f, a[i])) {
+            *flags |= SF_NV;
+            first = a[i];
+            found = true;
+            break;
+        }
+        if (!found && sf_is_nan(f, a[i])) {
+            first = a[i];
+            found = true;
+        }
+    }
+    return (rm & SF_ARM) && !(rm & SF_DN) ? quiet(f, first) : sf_default_nan(f);
+}
+
+static uint64_t propagate(enum sf_format f, uint64_t a, uint64_t b, enum sf_rm rm, uint8_t *flags)
+{
+    return pick_nan(f, (const uint64_t[]){a, b}, 2, rm, flags);
 }
 
 static uint64_t infinity(enum sf_format f, bool sign)
@@ -183,9 +235,9 @@ static uint64_t zero(enum sf_format f, bool sign)
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
-/* The sum of two numbers whose 128-bit significands have bit 126 on top. */
+/* The sum of two numbers whose 128-bit significands have bit 126 on top, times 2^SCALE. */
 static uint64_t sum128(enum sf_format f, bool sign_a, int exp_a, u128 a, bool sign_b, int exp_b,
-                       u128 b, enum sf_rm rm, uint8_t *flags)
+                       u128 b, int scale, enum sf_rm rm, uint8_t *flags)
 {
     int exp = MAX(exp_a, exp_b);
     bool sign = sign_a;
@@ -196,7 +248,7 @@ static uint64_t sum128(enum sf_format f, bool sign_a, int exp_a, u128 a, bool si
     if (sign_a == sign_b) {
         sum = a + b;
     } else if (a == b) {
-        return zero(f, rm == SF_RDN);
+        return zero(f, (rm & SF_RM) == SF_RDN);
     } else {
         sign = a > b ? sign_a : sign_b;
         sum = a > b ? a - b : b - a;
@@ -204,7 +256,7 @@ static uint64_t sum128(enum sf_format f, bool sign_a, int exp_a, u128 a, bool si
     uint64_t high = sum >> 64;
     int up = high ? __builtin_clzll(high) : 64 + __builtin_clzll((uint64_t)sum);
     sum <<= up;
-    return pack(f, sign, exp + 1 - up, (uint64_t)(sum >> 64) | ((uint64_t)sum != 0), rm, flags);
+    return pack(f, sign, exp + 1 - up + scale, (uint64_t)(sum >> 64) | ((uint64_t)sum != 0), rm, flags);
 }
 
 /* Finite operands, not both zero-free: the zero cases of a sum. */
@@ -213,15 +265,15 @@ static uint64_t sum_zeros(enum sf_format f, uint64_t b_bits, bool sign_a, bool s
 {
     if (!b_zero)
         return b_bits;
-    return zero(f, sign_a == sign_b ? sign_a : rm == SF_RDN);
+    return zero(f, sign_a == sign_b ? sign_a : (rm & SF_RM) == SF_RDN);
 }
 
 uint64_t sf_add(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm rm, uint8_t *flags)
 {
-    struct parts a = unpack(f, a_bits), b = unpack(f, b_bits);
+    struct parts a = operand(f, a_bits, rm, flags), b = operand(f, b_bits, rm, flags);
 
     if (is_nan(&a) || is_nan(&b))
-        return propagate(f, &a, &b, flags);
+        return propagate(f, a_bits, b_bits, rm, flags);
     if (a.kind == INFINITE && b.kind == INFINITE && a.sign != b.sign)
         return invalid(f, flags);
     if (a.kind == INFINITE || b.kind == INFINITE)
@@ -230,7 +282,8 @@ uint64_t sf_add(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm r
         return sum_zeros(f, b_bits, a.sign, b.sign, b.kind == ZERO, rm);
     if (b.kind == ZERO)
         return a_bits;
-    return sum128(f, a.sign, a.exp, (u128)a.sig << 63, b.sign, b.exp, (u128)b.sig << 63, rm, flags);
+    return sum128(f, a.sign, a.exp, (u128)a.sig << 63, b.sign, b.exp, (u128)b.sig << 63, 0, rm,
+                  flags);
 }
 
 uint64_t sf_sub(enum sf_format f, uint64_t a, uint64_t b, enum sf_rm rm, uint8_t *flags)
@@ -246,11 +299,11 @@ uint64_t sf_sub(enum sf_format f, uint64_t a, uint64_t b, enum sf_rm rm, uint8_t
 
 uint64_t sf_mul(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm rm, uint8_t *flags)
 {
-    struct parts a = unpack(f, a_bits), b = unpack(f, b_bits);
+    struct parts a = operand(f, a_bits, rm, flags), b = operand(f, b_bits, rm, flags);
     bool sign = a.sign != b.sign;
 
     if (is_nan(&a) || is_nan(&b))
-        return propagate(f, &a, &b, flags);
+        return propagate(f, a_bits, b_bits, rm, flags);
     if ((a.kind == INFINITE && b.kind == ZERO) || (a.kind == ZERO && b.kind == INFINITE))
         return invalid(f, flags);
     if (a.kind == INFINITE || b.kind == INFINITE)
@@ -268,11 +321,11 @@ uint64_t sf_mul(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm r
 
 uint64_t sf_div(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm rm, uint8_t *flags)
 {
-    struct parts a = unpack(f, a_bits), b = unpack(f, b_bits);
+    struct parts a = operand(f, a_bits, rm, flags), b = operand(f, b_bits, rm, flags);
     bool sign = a.sign != b.sign;
 
     if (is_nan(&a) || is_nan(&b))
-        return propagate(f, &a, &b, flags);
+        return propagate(f, a_bits, b_bits, rm, flags);
     if (a.kind == b.kind && a.kind != NUMBER) /* inf / inf, 0 / 0 */
         return invalid(f, flags);
     if (a.kind == INFINITE)
@@ -306,12 +359,12 @@ static uint64_t root128(u128 v)
 
 uint64_t sf_sqrt(enum sf_format f, uint64_t a_bits, enum sf_rm rm, uint8_t *flags)
 {
-    struct parts a = unpack(f, a_bits);
+    struct parts a = operand(f, a_bits, rm, flags);
 
     if (is_nan(&a))
-        return propagate(f, &a, &a, flags);
+        return propagate(f, a_bits, a_bits, rm, flags);
     if (a.kind == ZERO)
-        return a_bits;
+        return zero(f, a.sign);
     if (a.sign)
         return invalid(f, flags);
     if (a.kind == INFINITE)
@@ -338,38 +391,90 @@ static u128 exact_product(const struct parts *a, const struct parts *b, int *exp
     return product;
 }
 
+/* A fused multiply-add times 2^SCALE of operands that are no NaNs, nor 0 and infinity. */
+static uint64_t fuse(enum sf_format f, const struct parts *a, const struct parts *b, uint64_t c_bits,
+                     const struct parts *c, bool sign, int scale, enum sf_rm rm, uint8_t *flags)
+{
+    bool product_infinite = a->kind == INFINITE || b->kind == INFINITE;
+    int exp;
+
+    if (product_infinite && c->kind == INFINITE && sign != c->sign)
+        return invalid(f, flags);
+    if (product_infinite || c->kind == INFINITE)
+        return infinity(f, product_infinite ? sign : c->sign);
+    if (a->kind == ZERO || b->kind == ZERO) {
+        uint64_t magnitude = c_bits & ~with_sign(&formats[f], true, 0);
+
+        if (scale && c->kind == NUMBER)
+            return pack(f, c->sign, c->exp + scale, c->sig, rm, flags);
+        return sum_zeros(f, with_sign(&formats[f], c->sign, magnitude), sign, c->sign,
+                         c->kind == ZERO, rm);
+    }
+    u128 product = exact_product(a, b, &exp);
+    if (c->kind == ZERO)
+        return pack(f, sign, exp + scale, (uint64_t)(product >> 63) | ((uint64_t)product << 1 != 0),
+                    rm, flags);
+    return sum128(f, sign, exp, product, c->sign, c->exp, (u128)c->sig << 63, scale, rm, flags);
+}
+
+static bool is_zero_by_infinity(const struct parts *a, const struct parts *b)
+{
+    return (a->kind == INFINITE && b->kind == ZERO) || (a->kind == ZERO && b->kind == INFINITE);
+}
+
+/* The NaN of a fused multiply-add. Arm looks at the addend first, and changes signs before. */
+static uint64_t fused_nan(enum sf_format f, uint64_t a, uint64_t b, uint64_t c, unsigned negate,
+                          enum sf_rm rm, uint8_t *flags)
+{
+    uint64_t sign = with_sign(&formats[f], true, 0);
+
+    return pick_nan(f, (const uint64_t[]){negate & SF_NEG_ADDEND ? c ^ sign : c,
+                                          negate & SF_NEG_PRODUCT ? a ^ sign : a, b},
+                    3, rm, flags);
+}
+
 uint64_t sf_fma(enum sf_format f, uint64_t a_bits, uint64_t b_bits, uint64_t c_bits, unsigned negate,
                 enum sf_rm rm, uint8_t *flags)
 {
-    struct parts a = unpack(f, a_bits), b = unpack(f, b_bits), c = unpack(f, c_bits);
+    struct parts a = operand(f, a_bits, rm, flags), b = operand(f, b_bits, rm, flags);
+    struct parts c = operand(f, c_bits, rm, flags);
     bool sign = (a.sign != b.sign) != !!(negate & SF_NEG_PRODUCT);
-    int exp;
 
     c.sign ^= !!(negate & SF_NEG_ADDEND);
-    if ((a.kind == INFINITE && b.kind == ZERO) || (a.kind == ZERO && b.kind == INFINITE)) {
-        propagate(f, &c, &c, flags);
-        return invalid(f, flags);
+    if (is_zero_by_infinity(&a, &b)) {
+        *flags |= SF_NV;
+        return c.kind == SIGNALLING ? fused_nan(f, a_bits, b_bits, c_bits, negate, rm, flags)
+                                    : sf_default_nan(f);
     }
-    if (is_nan(&a) || is_nan(&b) || is_nan(&c)) {
-        propagate(f, &a, &b, flags);
-        return propagate(f, &c, &c, flags);
-    }
-    bool product_infinite = a.kind == INFINITE || b.kind == INFINITE;
-    if (product_infinite && c.kind == INFINITE && sign != c.sign)
-        return invalid(f, flags);
-    if (product_infinite || c.kind == INFINITE)
-        return infinity(f, product_infinite ? sign : c.sign);
-    if (a.kind == ZERO || b.kind == ZERO) {
-        uint64_t magnitude = c_bits & ~with_sign(&formats[f], true, 0);
+    if (is_nan(&a) || is_nan(&b) || is_nan(&c))
+        return fused_nan(f, a_bits, b_bits, c_bits, negate, rm, flags);
+    return fuse(f, &a, &b, c_bits, &c, sign, 0, rm, flags);
+}
 
-        return sum_zeros(f, with_sign(&formats[f], c.sign, magnitude), sign, c.sign,
-                         c.kind == ZERO, rm);
-    }
-    u128 product = exact_product(&a, &b, &exp);
-    if (c.kind == ZERO)
-        return pack(f, sign, exp, (uint64_t)(product >> 63) | ((uint64_t)product << 1 != 0), rm,
-                    flags);
-    return sum128(f, sign, exp, product, c.sign, c.exp, (u128)c.sig << 63, rm, flags);
+uint64_t sf_step(enum sf_format f, uint64_t a_bits, uint64_t b_bits, bool root, enum sf_rm rm,
+                 uint8_t *flags)
+{
+    const struct format *t = &formats[f];
+    struct parts a = operand(f, a_bits, rm, flags), b = operand(f, b_bits, rm, flags);
+    uint64_t two = (uint64_t)(t->bias + 1) << t->frac_bits;
+    uint64_t from = root ? two | UINT64_C(1) << (t->frac_bits - 1) : two;
+    struct parts c = unpack(f, from);
+
+    if (is_nan(&a) || is_nan(&b))
+        return propagate(f, a_bits ^ with_sign(t, true, 0), b_bits, rm, flags);
+    if (is_zero_by_infinity(&a, &b)) /* 2, or 3 / 2 */
+        return root ? from - (UINT64_C(1) << t->frac_bits) : two;
+    return fuse(f, &a, &b, from, &c, a.sign == b.sign, -(int)root, rm, flags);
+}
+
+uint64_t sf_mulx(enum sf_format f, uint64_t a_bits, uint64_t b_bits, enum sf_rm rm, uint8_t *flags)
+{
+    const struct format *t = &formats[f];
+    struct parts a = operand(f, a_bits, rm, flags), b = operand(f, b_bits, rm, flags);
+
+    if (is_zero_by_infinity(&a, &b))
+        return with_sign(t, a.sign != b.sign, (uint64_t)(t->bias + 1) << t->frac_bits);
+    return sf_mul(f, a_bits, b_bits, rm, flags);
 }
 
 /* --- comparisons ------------------------------------------------------------------------------ */
@@ -391,7 +496,7 @@ bool sf_eq(enum sf_format f, uint64_t a, uint64_t b, uint8_t *flags)
     struct parts p = unpack(f, a), q = unpack(f, b);
 
     if (is_nan(&p) || is_nan(&q)) {
-        propagate(f, &p, &q, flags);
+        propagate(f, a, b, SF_RNE, flags);
         return false;
     }
     return a == b || (p.kind == ZERO && q.kind == ZERO);
@@ -420,7 +525,7 @@ static uint64_t min_max(enum sf_format f, uint64_t a, uint64_t b, bool max, uint
     struct parts p = unpack(f, a), q = unpack(f, b);
 
     if (is_nan(&p) || is_nan(&q)) {
-        propagate(f, &p, &q, flags);
+        propagate(f, a, b, SF_RNE, flags);
         return is_nan(&p) && is_nan(&q) ? sf_default_nan(f) : is_nan(&p) ? b : a;
     }
     return less(f, a, b, true) != max ? a : b;
@@ -434,6 +539,37 @@ uint64_t sf_min(enum sf_format f, uint64_t a, uint64_t b, uint8_t *flags)
 uint64_t sf_max(enum sf_format f, uint64_t a, uint64_t b, uint8_t *flags)
 {
     return min_max(f, a, b, true, flags);
+}
+
+uint64_t sf_arm_min_max(enum sf_format f, uint64_t a, uint64_t b, bool max, bool numbers,
+                        enum sf_rm rm, uint8_t *flags)
+{
+    struct parts p = operand(f, a, rm, flags), q = operand(f, b, rm, flags);
+
+    if (numbers && p.kind == QUIET && !is_nan(&q))
+        return q.kind == ZERO ? zero(f, q.sign) : b;
+    if (numbers && q.kind == QUIET && !is_nan(&p))
+        return p.kind == ZERO ? zero(f, p.sign) : a;
+    if (is_nan(&p) || is_nan(&q))
+        return propagate(f, a, b, rm, flags);
+    a = p.kind == ZERO ? zero(f, p.sign) : a;
+    b = q.kind == ZERO ? zero(f, q.sign) : b;
+    return less(f, a, b, true) != max ? a : b;
+}
+
+enum sf_relation sf_relation(enum sf_format f, uint64_t a, uint64_t b, bool signalling,
+                             enum sf_rm rm, uint8_t *flags)
+{
+    struct parts p = operand(f, a, rm, flags), q = operand(f, b, rm, flags);
+
+    if (is_nan(&p) || is_nan(&q)) {
+        if (signalling || p.kind == SIGNALLING || q.kind == SIGNALLING)
+            *flags |= SF_NV;
+        return SF_UNORDERED;
+    }
+    a = p.kind == ZERO ? 0 : a;
+    b = q.kind == ZERO ? 0 : b;
+    return a == b ? SF_EQUAL : less(f, a, b, false) ? SF_LESS : SF_GREATER;
 }
 
 unsigned sf_class(enum sf_format f, uint64_t a)
@@ -450,10 +586,25 @@ unsigned sf_class(enum sf_format f, uint64_t a)
 
 /* --- conversions ------------------------------------------------------------------------------ */
 
+/* The NaN A in another format: Arm keeps its sign and the top of its payload. */
+static uint64_t convert_nan(enum sf_format to, enum sf_format from, uint64_t a, enum sf_rm rm,
+                            uint8_t *flags)
+{
+    int shift = formats[to].frac_bits - formats[from].frac_bits;
+    uint64_t frac = a & ((UINT64_C(1) << formats[from].frac_bits) - 1);
+
+    if (sf_is_signalling(from, a))
+        *flags |= SF_NV;
+    if (!(rm & SF_ARM) || (rm & SF_DN))
+        return sf_default_nan(to);
+    frac = shift >= 0 ? frac << shift : frac >> -shift;
+    return quiet(to, with_sign(&formats[to], unpack(from, a).sign, exp_mask(&formats[to]) | frac));
+}
+
 uint64_t sf_convert(enum sf_format to, enum sf_format from, uint64_t a, enum sf_rm rm,
                     uint8_t *flags)
 {
-    struct parts p = unpack(from, a);
+    struct parts p = operand(from, a, rm, flags);
 
     switch (p.kind) {
     case ZERO:
@@ -463,7 +614,7 @@ uint64_t sf_convert(enum sf_format to, enum sf_format from, uint64_t a, enum sf_
     case NUMBER:
         return pack(to, p.sign, p.exp, p.sig, rm, flags);
     default:
-        return propagate(to, &p, &p, flags);
+        return convert_nan(to, from, a, rm, flags);
     }
 }
 
@@ -476,21 +627,36 @@ static uint64_t saturate(unsigned bits, bool is_unsigned, bool low, uint8_t *fla
     return low ? (uint64_t)(INT64_MIN >> (64 - bits)) : (uint64_t)(INT64_MAX >> (64 - bits));
 }
 
-uint64_t sf_to_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, enum sf_rm rm,
-                   uint8_t *flags)
+/* |P| in the high half rounded, REST saying what was cut off: P < 2^64. */
+static u128 integral(const struct parts *p, enum sf_rm rm, uint64_t *rest)
 {
-    struct parts p = unpack(f, a);
+    /* The integer part in the high half, the fraction in the low. */
+    u128 fixed = p->exp >= 0 ? (u128)p->sig << (p->exp + 1)
+                             : shift_jam128((u128)p->sig, -1 - p->exp);
+    uint64_t magnitude = fixed >> 64;
+
+    *rest = shift_jam(fixed, 1);
+    return (u128)magnitude + rounds_up(magnitude, *rest, 63, p->sign, rm);
+}
+
+uint64_t sf_to_fixed(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, int scale,
+                     enum sf_rm rm, uint8_t *flags)
+{
+    struct parts p = operand(f, a, rm, flags);
+    uint64_t rest;
 
     if (p.kind == ZERO)
         return 0;
+    if (is_nan(&p) && (rm & SF_ARM)) {
+        *flags |= SF_NV;
+        return 0;
+    }
     if (is_nan(&p))
         return saturate(bits, is_unsigned, false, flags);
+    p.exp += scale;
     if (p.kind == INFINITE || p.exp > 63)
         return saturate(bits, is_unsigned, p.sign, flags);
-    /* The integer part in the high half, the fraction in the low. */
-    u128 fixed = p.exp >= 0 ? (u128)p.sig << (p.exp + 1) : shift_jam128((u128)p.sig, -1 - p.exp);
-    uint64_t magnitude = fixed >> 64, rest = shift_jam(fixed, 1);
-    u128 rounded = (u128)magnitude + rounds_up(magnitude, rest, 63, p.sign, rm);
+    u128 rounded = integral(&p, rm, &rest);
     u128 most = is_unsigned ? (p.sign ? 0 : UINT64_MAX >> (64 - bits))
                             : (UINT64_C(1) << (bits - 1)) - !p.sign;
 
@@ -501,8 +667,34 @@ uint64_t sf_to_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned
     return p.sign ? -(uint64_t)rounded : (uint64_t)rounded;
 }
 
-uint64_t sf_from_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, enum sf_rm rm,
-                     uint8_t *flags)
+uint64_t sf_to_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, enum sf_rm rm,
+                   uint8_t *flags)
+{
+    return sf_to_fixed(f, a, bits, is_unsigned, 0, rm, flags);
+}
+
+uint64_t sf_round(enum sf_format f, uint64_t a, bool exact, enum sf_rm rm, uint8_t *flags)
+{
+    struct parts p = operand(f, a, rm, flags);
+    uint64_t rest;
+
+    if (is_nan(&p))
+        return propagate(f, a, a, rm, flags);
+    if (p.kind != NUMBER)
+        return p.kind == ZERO ? zero(f, p.sign) : a;
+    if (p.exp >= formats[f].frac_bits)
+        return a;
+    uint64_t rounded = (uint64_t)integral(&p, rm, &rest);
+    if (rest && exact)
+        *flags |= SF_NX;
+    if (!rounded)
+        return zero(f, p.sign);
+    int shift = __builtin_clzll(rounded);
+    return pack(f, p.sign, 63 - shift, rounded << shift, rm, flags);
+}
+
+uint64_t sf_from_fixed(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, int scale,
+                       enum sf_rm rm, uint8_t *flags)
 {
     uint64_t v = is_unsigned ? a << (64 - bits) >> (64 - bits)
                              : (uint64_t)((int64_t)(a << (64 - bits)) >> (64 - bits));
@@ -514,5 +706,105 @@ uint64_t sf_from_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsign
     if (v == 0)
         return zero(f, false);
     shift = __builtin_clzll(v);
-    return pack(f, sign, 63 - shift, v << shift, rm, flags);
+    return pack(f, sign, 63 - shift - scale, v << shift, rm, flags);
+}
+
+uint64_t sf_from_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, enum sf_rm rm,
+                     uint8_t *flags)
+{
+    return sf_from_fixed(f, a, bits, is_unsigned, 0, rm, flags);
+}
+
+/* --- Arm's estimates -------------------------------------------------------------------------- */
+
+/* 1 / a of 256..511 as 256..511, scaled. */
+static unsigned reciprocal(unsigned a)
+{
+    unsigned b = (1u << 19) / (2 * a + 1);
+
+    return (b + 1) / 2;
+}
+
+/* 1 / sqrt(a) of 128..511. */
+static unsigned reciprocal_root(unsigned a)
+{
+    uint64_t b = 512;
+
+    a = a < 256 ? 2 * a + 1 : ((a & ~1u) + 1) * 2;
+    while (a * (b + 1) * (b + 1) < UINT64_C(1) << 28)
+        b++;
+    return (unsigned)(b + 1) / 2;
+}
+
+uint32_t sf_estimate32(uint32_t a, bool root)
+{
+    if (root)
+        return a >> 30 ? reciprocal_root(a >> 23) << 23 : UINT32_MAX;
+    return a >> 31 ? reciprocal(a >> 23) << 23 : UINT32_MAX;
+}
+
+/* Of a number too small for its reciprocal: as overflow() rounds. */
+static uint64_t estimate_overflow(enum sf_format f, bool sign, enum sf_rm rm, uint8_t *flags)
+{
+    return overflow(&formats[f], sign, (rm & SF_RM) == SF_RMM ? SF_RNE : rm, flags);
+}
+
+static uint64_t estimate_reciprocal(enum sf_format f, const struct parts *p, enum sf_rm rm,
+                                    uint8_t *flags)
+{
+    const struct format *t = &formats[f];
+    int exp = -1 - p->exp + t->bias; /* of the result, biased */
+    uint64_t frac;
+
+    if (p->exp < -t->bias - 1)
+        return estimate_overflow(f, p->sign, rm, flags);
+    if ((rm & SF_FZ) && f != SF_F16 && exp <= 0) {
+        *flags |= SF_UF;
+        return zero(f, p->sign);
+    }
+    frac = (uint64_t)(reciprocal((unsigned)(p->sig >> 55)) & 255) << (t->frac_bits - 8);
+    if (exp <= 0) {
+        frac = (frac | UINT64_C(1) << t->frac_bits) >> (1 - exp);
+        exp = 0;
+    }
+    return with_sign(t, p->sign, (uint64_t)exp << t->frac_bits | frac);
+}
+
+static uint64_t estimate_root(enum sf_format f, const struct parts *p)
+{
+    const struct format *t = &formats[f];
+    /* The number scaled by a power of 4 to 0.25..1, in 512ths. */
+    unsigned scaled = (unsigned)(p->sig >> (p->exp & 1 ? 55 : 56));
+    uint64_t frac = (uint64_t)(reciprocal_root(scaled) & 255) << (t->frac_bits - 8);
+
+    return (uint64_t)((2 * t->bias - 1 - p->exp) >> 1) << t->frac_bits | frac;
+}
+
+uint64_t sf_estimate(enum sf_format f, uint64_t a, bool root, enum sf_rm rm, uint8_t *flags)
+{
+    struct parts p = operand(f, a, rm, flags);
+
+    if (is_nan(&p))
+        return propagate(f, a, a, rm, flags);
+    if (p.kind == ZERO) {
+        *flags |= SF_DZ;
+        return infinity(f, p.sign);
+    }
+    if (root && p.sign)
+        return invalid(f, flags);
+    if (p.kind == INFINITE)
+        return zero(f, p.sign);
+    return root ? estimate_root(f, &p) : estimate_reciprocal(f, &p, rm, flags);
+}
+
+uint64_t sf_reciprocal_exponent(enum sf_format f, uint64_t a, enum sf_rm rm, uint8_t *flags)
+{
+    const struct format *t = &formats[f];
+    uint64_t exp = a & exp_mask(t);
+
+    if (sf_is_nan(f, a))
+        return propagate(f, a, a, rm, flags);
+    operand(f, a, rm, flags);
+    return (a & with_sign(t, true, 0)) |
+           (exp ? ~exp & exp_mask(t) : exp_mask(t) - (UINT64_C(1) << t->frac_bits));
 }

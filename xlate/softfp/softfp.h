@@ -1,7 +1,7 @@
 /*
  * xlate/softfp: IEEE 754 binary32 and binary64 with integers alone. Exact in every rounding mode,
  * to-nearest-ties-away included; tininess is detected after rounding; every NaN result is the
- * default (positive quiet) NaN. It is the interpreter's arithmetic, the oracle of back ends, and
+ * default (positive quiet) NaN, unless Arm's ways are asked for. It is the interpreter's arithmetic, the oracle of back ends, and
  * their slow path.
  *
  * Numbers are bit patterns: a single is in the low 32 bits. Flags are added to *FLAGS. All
@@ -12,13 +12,21 @@
 
 #include "base/base.h"
 
-enum sf_format { SF_F32, SF_F64 };
+enum sf_format { SF_F32, SF_F64, SF_F16 }; /* SF_F16: conversions alone */
 
-/* Numbers as in RISC-V's frm; an enum ir_rm that is not DYN is one more. */
-enum sf_rm { SF_RNE, SF_RTZ, SF_RDN, SF_RUP, SF_RMM };
+/*
+ * Numbers as in RISC-V's frm; an enum ir_rm that is not DYN is one more. With them go, where a
+ * function takes them: SF_ARM, whose NaN results are the first signalling operand, else the first
+ * NaN, whose tininess is found before rounding, and to which a NaN is the integer 0; with it SF_DN,
+ * NaN results are the default one, and SF_FZ, subnormal operands and results are zeros.
+ */
+enum sf_rm {
+    SF_RNE, SF_RTZ, SF_RDN, SF_RUP, SF_RMM,
+    SF_RM = 7, SF_ARM = 8, SF_DN = 16, SF_FZ = 32,
+};
 
-/* As RISC-V's fflags and enum ir_fflag. */
-enum sf_flag { SF_NX = 1, SF_UF = 2, SF_OF = 4, SF_DZ = 8, SF_NV = 16 };
+/* As RISC-V's fflags and enum ir_fflag. SF_ID: an operand was flushed to zero. */
+enum sf_flag { SF_NX = 1, SF_UF = 2, SF_OF = 4, SF_DZ = 8, SF_NV = 16, SF_ID = 32 };
 
 enum sf_negate { SF_NEG_PRODUCT = 1, SF_NEG_ADDEND = 2 };
 
@@ -55,6 +63,33 @@ uint64_t sf_to_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned
 /* Of the low BITS (32, 64) of A. */
 uint64_t sf_from_int(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, enum sf_rm rm,
                      uint8_t *flags);
+
+/* The same scaled: of A * 2^SCALE; A * 2^-SCALE as a number. */
+uint64_t sf_to_fixed(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, int scale,
+                     enum sf_rm rm, uint8_t *flags);
+uint64_t sf_from_fixed(enum sf_format f, uint64_t a, unsigned bits, bool is_unsigned, int scale,
+                       enum sf_rm rm, uint8_t *flags);
+/* To an integral number; NX is raised where EXACT. */
+uint64_t sf_round(enum sf_format f, uint64_t a, bool exact, enum sf_rm rm, uint8_t *flags);
+
+/* --- Arm's own; RM has SF_ARM ----------------------------------------------------------------- */
+
+enum sf_relation { SF_LESS, SF_EQUAL, SF_GREATER, SF_UNORDERED };
+/* SIGNALLING: any NaN raises NV, else signalling ones. */
+enum sf_relation sf_relation(enum sf_format f, uint64_t a, uint64_t b, bool signalling,
+                             enum sf_rm rm, uint8_t *flags);
+/* FMIN and FMAX; NUMBERS: FMINNM and FMAXNM, where a quiet NaN loses. */
+uint64_t sf_arm_min_max(enum sf_format f, uint64_t a, uint64_t b, bool max, bool numbers,
+                        enum sf_rm rm, uint8_t *flags);
+/* FMULX: 0 x inf is 2. */
+uint64_t sf_mulx(enum sf_format f, uint64_t a, uint64_t b, enum sf_rm rm, uint8_t *flags);
+/* FRECPS, 2 - a b, and FRSQRTS (ROOT), (3 - a b) / 2, each rounded once. */
+uint64_t sf_step(enum sf_format f, uint64_t a, uint64_t b, bool root, enum sf_rm rm,
+                 uint8_t *flags);
+/* FRECPE and FRSQRTE (ROOT); the same of fixed-point numbers; FRECPX. */
+uint64_t sf_estimate(enum sf_format f, uint64_t a, bool root, enum sf_rm rm, uint8_t *flags);
+uint32_t sf_estimate32(uint32_t a, bool root);
+uint64_t sf_reciprocal_exponent(enum sf_format f, uint64_t a, enum sf_rm rm, uint8_t *flags);
 
 /* The default NaN; whether A is one, and whether it is a signalling one. */
 uint64_t sf_default_nan(enum sf_format f);

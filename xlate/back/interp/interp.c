@@ -2,15 +2,17 @@
  * xlate/back/interp/interp.c: executes units.
  *
  * values[] holds what each insn made: I32 sign-extended, F32 in the low half with zeros above, a
- * handle as the address in its base. Block parameters are copied at BR.
+ * handle as the address in its base, a V128's low half; high[] has its other. Block parameters are
+ * copied at BR.
  */
 #include "xlate/back/interp/interp.h"
 #include "xlate/ir/eval.h"
 #include "xlate/softfp/softfp.h"
+#include "xlate/vec/vec.h"
 
 struct interp {
     struct interp_config config;
-    uint64_t *values;
+    uint64_t *values, *high;
     uint32_t n_values;
 };
 
@@ -19,7 +21,7 @@ struct run {
     const struct interp *interp;
     struct xl_cpu *cpu;
     const struct ir_unit *unit;
-    uint64_t *v;
+    uint64_t *v, *high;
 };
 
 struct interp *interp_new(const struct interp_config *config)
@@ -35,12 +37,25 @@ void interp_free(struct interp *interp)
     if (!interp)
         return;
     g_free(interp->values);
+    g_free(interp->high);
     g_free(interp);
 }
 
 static uint64_t arg(const struct run *r, const struct ir_insn *insn, unsigned i)
 {
     return r->v[insn->arg[i]];
+}
+
+static struct ir_v128 vector(const struct run *r, const struct ir_insn *insn, unsigned i)
+{
+    return (struct ir_v128){{r->v[insn->arg[i]], r->high[insn->arg[i]]}};
+}
+
+/* INSN's value is a V128: its low half is returned. */
+static uint64_t made(const struct run *r, const struct ir_insn *insn, struct ir_v128 v)
+{
+    r->high[insn - r->unit->insn] = v.d[1];
+    return v.d[0];
 }
 
 static uint64_t narrow(enum ir_type type, uint64_t v)
@@ -54,17 +69,25 @@ static uint64_t narrow(enum ir_type type, uint64_t v)
 
 static uint64_t exec_value(const struct run *r, const struct ir_insn *insn, uint64_t self)
 {
+    bool pair = insn->type == IR_V128;
+
     switch (insn->op) {
     case IR_CONST:
+        if (pair)
+            r->high[insn - r->unit->insn] = (uint64_t)insn->imm;
         return insn->imm;
     case IR_PARAM: /* BR put it there */
         return self;
     case IR_PCREL:
         return r->cpu->pc_page + insn->imm;
     case IR_GET:
+        if (pair)
+            r->high[insn - r->unit->insn] = r->cpu->slots[insn->aux + 1];
         return narrow(insn->type, r->cpu->slots[insn->aux]);
     default: /* IR_SET */
         r->cpu->slots[insn->aux] = arg(r, insn, 0);
+        if (pair)
+            r->cpu->slots[insn->aux + 1] = r->high[insn->arg[0]];
         return 0;
     }
 }
@@ -83,6 +106,8 @@ static uint64_t exec_int(const struct run *r, const struct ir_insn *insn)
         return ir_eval_nzcv(insn->op, insn->type, arg(r, insn, 0), arg(r, insn, 1),
                             insn->op == IR_NZCV_ADC ? arg(r, insn, 2) : 0);
     case IR_SELECT:
+        if (insn->type == IR_V128)
+            return made(r, insn, vector(r, insn, arg(r, insn, 0) ? 1 : 2));
         return arg(r, insn, 0) ? arg(r, insn, 1) : arg(r, insn, 2);
     default:
         if (ir_ops[insn->op].n_args == 1)
@@ -93,12 +118,31 @@ static uint64_t exec_int(const struct run *r, const struct ir_insn *insn)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
+/* A load or store of 16 bytes. */
+static uint64_t exec_access16(const struct run *r, const struct ir_insn *insn)
+{
+    const struct back_slow *slow = &r->interp->config.slow;
+    gva_t va = arg(r, insn, 0) + insn->imm;
+    struct ir_v128 v = {{0, 0}};
+
+    r->cpu->pc = r->cpu->pc_page + r->unit->side[insn->side].pc;
+    if (insn->op == IR_LOAD) {
+        slow->load16(r->cpu, va, &v, insn->mem);
+        return made(r, insn, v);
+    }
+    v = vector(r, insn, 1);
+    slow->store16(r->cpu, va, &v, insn->mem);
+    return 0;
+}
+
 static uint64_t exec_access(const struct run *r, const struct ir_insn *insn)
 {
     const struct back_slow *slow = &r->interp->config.slow;
     struct xl_cpu *cpu = r->cpu;
     gva_t va = arg(r, insn, 0) + insn->imm;
 
+    if (insn->type == IR_V128)
+        return exec_access16(r, insn);
     cpu->pc = cpu->pc_page + r->unit->side[insn->side].pc;
     switch (insn->op) {
     case IR_LOAD:
@@ -237,6 +281,18 @@ static uint64_t exec_fp(const struct run *r, const struct ir_insn *insn)
     return exec_bits(insn, a);
 }
 
+/* --- vectors ---------------------------------------------------------------------------------- */
+
+static uint64_t exec_vec(const struct run *r, const struct ir_insn *insn)
+{
+    struct ir_v128 a[3] = {{{0, 0}}}, out;
+
+    for (unsigned i = 0; i < ir_n_args(insn); i++)
+        a[i] = vector(r, insn, i);
+    vec_eval(vec_how(insn), a, &out, r->cpu->fp_rm, &r->cpu->fp_flags);
+    return made(r, insn, out);
+}
+
 /* --- calls and control ------------------------------------------------------------------------ */
 
 typedef uint64_t (*helper_fn)(struct xl_cpu *cpu, uint64_t, uint64_t, uint64_t, uint64_t);
@@ -268,6 +324,8 @@ static uint64_t execute(const struct run *r, const struct ir_insn *insn, uint64_
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         return 0;
     }
+    if (ir_is_vec(insn->op))
+        return exec_vec(r, insn);
     return insn->op == IR_CALL ? exec_call(r, insn) : exec_fp(r, insn);
 }
 
@@ -315,8 +373,9 @@ enum back_leave interp_run(struct interp *interp, struct xl_cpu *cpu, const stru
     if (interp->n_values < unit->n) {
         interp->n_values = unit->cap;
         interp->values = g_renew(uint64_t, interp->values, interp->n_values);
+        interp->high = g_renew(uint64_t, interp->high, interp->n_values);
     }
-    struct run r = {interp, cpu, unit, interp->values};
+    struct run r = {interp, cpu, unit, interp->values, interp->high};
     for (;;) {
         const struct ir_block *b = &unit->block[block];
         uint32_t i;

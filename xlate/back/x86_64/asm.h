@@ -26,7 +26,7 @@ enum asm_cc {
 enum asm_form {
     ASM_FORM_RM, ASM_FORM_MR, ASM_FORM_RMW, ASM_FORM_MRW, ASM_FORM_XM, ASM_FORM_MX, ASM_FORM_XG,
     ASM_FORM_GX, ASM_FORM_GXR, ASM_FORM_GXI, ASM_FORM_XMI, ASM_FORM_VRM, ASM_FORM_VMR,
-    ASM_FORM_VXM, ASM_FORM_VRI, ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4,
+    ASM_FORM_VXM, ASM_FORM_VRI, ASM_FORM_XGI, ASM_FORM_XMP, ASM_FORM_VXP, ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4,
 };
 #define ASM_OP(NAME, text, prefix, map, opcode, form) \
     A_##NAME = (opcode) | ASM__MAP(map) << 8 | ASM__PREFIX(prefix) << 10 | \
@@ -178,6 +178,14 @@ static inline void asm_vrri(struct asm_buf *b, enum asm_op op, bool w, unsigned 
     asm_8(b, imm);
 }
 
+/* Three operands and an immediate byte. */
+static inline void asm_vrrri(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,
+                             unsigned rm, unsigned imm)
+{
+    asm_vrr(b, op, w, reg, v, rm);
+    asm_8(b, imm);
+}
+
 static inline void asm_vrm(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,
                            struct asm_mem m)
 {
@@ -289,6 +297,27 @@ static inline void asm_shift_cl(struct asm_buf *b, enum asm_shift op, bool w, un
 {
     asm__opcode(b, 0xd3, w, 0, 0, reg, false);
     asm_8(b, 0xc0 | (unsigned)op << 3 | (reg & 7));
+}
+
+/* Shifts of vector lanes by a constant: opcode and digit. */
+enum asm_vshift {
+    VSH_PSRLW = 0x7102, VSH_PSRAW = 0x7104, VSH_PSLLW = 0x7106, VSH_PSRLD = 0x7202,
+    VSH_PSRAD = 0x7204, VSH_PSLLD = 0x7206, VSH_PSRLQ = 0x7302, VSH_PSRLDQ = 0x7303,
+    VSH_PSLLQ = 0x7306, VSH_PSLLDQ = 0x7307,
+};
+
+/* op reg, count; with VEX op reg, src, count. */
+static inline void asm_vshift(struct asm_buf *b, enum asm_vshift op, bool vex, unsigned reg,
+                              unsigned src, unsigned count)
+{
+    unsigned code = (unsigned)op >> 8 | 1u << 8 | 1u << 10;
+
+    if (vex)
+        asm__vex(b, code, false, 0, reg, 0, src);
+    else
+        asm__opcode(b, code, false, 0, 0, reg, false);
+    asm_8(b, 0xc0 | ((unsigned)op & 7) << 3 | ((vex ? src : reg) & 7));
+    asm_8(b, count);
 }
 
 enum asm_unary { UN_NOT = 2, UN_NEG = 3, UN_MUL = 4, UN_IMUL = 5, UN_DIV = 6, UN_IDIV = 7 };

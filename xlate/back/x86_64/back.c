@@ -27,6 +27,14 @@ static bool has_fma(void)
     return (low & 6) == 6;
 }
 
+/* AES and the carryless product. */
+static bool has_crypto(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_AES) && (c & bit_PCLMUL);
+}
+
 static bool has_bmi(void)
 {
     unsigned a, b, c, d;
@@ -47,14 +55,19 @@ static void pin(struct back *back, const uint8_t *slots, const uint8_t *regs, un
 
 static void pin_slots(struct back *back)
 {
+    const uint8_t *pairs = back->config.hot_fslots;
     uint8_t xmms[PINNED_XMMS];
 
     for (unsigned i = 0; i < PINNED_XMMS; i++)
         xmms[i] = (uint8_t)(XMM + 6 + i);
     memset(back->pin_of, NO_REG, sizeof(back->pin_of));
+    memset(back->high_of, NO_REG, sizeof(back->high_of));
     memset(back->slot_of, 0xff, sizeof(back->slot_of));
     pin(back, back->config.hot_slots, pin_gprs, PINNED_GPRS);
     pin(back, back->config.hot_fslots, xmms, PINNED_XMMS);
+    back->wide = back->config.wide_fslots;
+    for (unsigned i = 0; back->wide && i < PINNED_XMMS && pairs[i] != 0xff; i++)
+        back->high_of[pairs[i] + 1] = xmms[i];
 }
 
 bool back_new(const struct back_config *config, struct back **out, GError **err)
@@ -68,6 +81,7 @@ bool back_new(const struct back_config *config, struct back **out, GError **err)
     back->config = *config;
     back->bmi = (config->features & BACK_BMI) && has_bmi() && has_fma(); /* VEX needs the latter */
     back->fma = (config->features & BACK_FMA) && has_fma();
+    back->crypto = (config->features & BACK_CRYPTO) && has_crypto();
     cache_fixed(config->cache, &back->fixed, &back->run_delta);
     pin_slots(back);
     back__write_fixed(back);

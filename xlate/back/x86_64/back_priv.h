@@ -3,7 +3,8 @@
  *
  * Registers. rsp: the frame below. rbp: the vCPU (+ CPU_BIAS). rax rcx rdx rsi rdi and xmm0..5 are
  * temporaries; the others hold pinned guest slots, always: at every point where the guest's state
- * can be seen, a pinned slot is in its register and every other slot in cpu->slots.
+ * can be seen, a pinned slot is in its register and every other slot in cpu->slots. An XMM register
+ * holds one slot, or a pair of them where the front end has V128s.
  *
  * A unit is compiled in one pass over its insns, after one that finds uses. A value is in a
  * register, or has a home (below) from which it can be fetched, or both. Values used in other
@@ -47,10 +48,13 @@ enum {
     FRAME_MXCSR = 48,    /* the host's */
     FRAME_TMP = 56,
     FRAME_GPRS = 64,     /* 9 words */
-    FRAME_XMMS = 136,    /* 16 words */
-    FRAME_STACK = 264,
-    FRAME_SIZE = FRAME_STACK + STACK_SLOTS * 8,
+    FRAME_HOW = 136,     /* of STUB_VEC */
+    FRAME_VEC = 144,     /* 3 V128s, operands, and the result */
+    FRAME_XMMS = 208,    /* 16 V128s */
+    FRAME_STACK = 464,
+    FRAME_SIZE = FRAME_STACK + STACK_SLOTS * 8 + 8,
 };
+G_STATIC_ASSERT(FRAME_VEC % 16 == 0 && FRAME_STACK % 16 == 0);
 G_STATIC_ASSERT(FRAME_SIZE % 16 == 8); /* six pushes and the return address come before it */
 
 #define CPU_BIAS ((int32_t)offsetof(struct xl_cpu, slots) + 128)
@@ -69,6 +73,8 @@ enum slow {
     SLOW_COUNT
 };
 extern const slow_fn back__slow[SLOW_COUNT];
+/* A vector operation by C: three operands and the result are at V. */
+void back__slow_vec(struct xl_cpu *cpu, struct ir_v128 *v, uint64_t how);
 
 static inline uint32_t slow_how(unsigned op, unsigned type, unsigned rm, unsigned imm,
                                 unsigned from)
@@ -78,7 +84,8 @@ static inline uint32_t slow_how(unsigned op, unsigned type, unsigned rm, unsigne
 
 /* The fixed part. Offsets of code that units call or jump to; constants and tables. */
 enum fixed_stub {
-    STUB_LOAD, STUB_STORE, STUB_RMW, STUB_CAS, STUB_SC, STUB_SLOW,
+    STUB_LOAD, STUB_STORE, STUB_RMW, STUB_CAS, STUB_SC, STUB_LOAD16, STUB_STORE16, STUB_SLOW,
+    STUB_VEC, /* the operation in FRAME_HOW, operands and result in FRAME_VEC */
     STUB_HELPER, /* 8 of them: bit 0 stores slots, bit 1 loads them again, bit 2 FP environment */
     STUB_MISS_REL = STUB_HELPER + 8, /* rax: displacement, edx: link */
     STUB_MISS_ABS,                   /* rax: guest address, edx: link */
@@ -95,7 +102,9 @@ enum fixed_stub {
 /* Constants, each of 16 bytes. */
 enum fixed_const {
     K_SIGN64, K_SIGN32, K_ABS64, K_ABS32, K_BOX, K_NAN64, K_NAN32, K_TWO32_64, K_TWO32_32,
-    K_TWO63_64, K_TWO63_32, K_MINUS1_64, K_MINUS1_32, K_COUNT
+    K_TWO63_64, K_TWO63_32, K_MINUS1_64, K_MINUS1_32, K_LEAST64, K_LEAST32, K_ONES_OF_4, K_REV16_8,
+    K_REV32_8, K_REV32_16, K_REV64_8, K_REV64_16, K_REV64_32, K_NARROW8, K_NARROW16, K_NARROW32,
+    K_COUNT
 };
 
 struct back {
@@ -105,9 +114,11 @@ struct back {
     uint32_t stub[STUB_COUNT];
     uint32_t constants;
     uint32_t helper_table, slow_table, rm_table, flag_table;
-    bool bmi, fma;
+    bool bmi, fma, crypto;
     uint8_t pin_of[IR_SLOTS];     /* register, or NO_REG */
+    uint8_t high_of[IR_SLOTS];    /* the register whose upper half it is, or NO_REG */
     uint8_t slot_of[N_REGS];      /* slot pinned there, or 255 */
+    bool wide;                    /* XMM registers hold pairs */
     uint32_t pinned;              /* mask of registers */
     struct back_exit (*enter)(struct xl_cpu *cpu, const void *code);
 };
@@ -137,6 +148,7 @@ enum cold_kind {
     COLD_FMA_NAN,  /* the same, having looked for 0 x inf */
     COLD_DIV,
     COLD_MINMAX,   /* equal operands */
+    COLD_VEC,      /* the vector operation by C */
     COLD_POLL,     /* leave: poll */
     COLD_POLL_ABS,
     COLD_LINK,     /* an unlinked edge */
@@ -153,6 +165,7 @@ struct cold {
     int32_t imm;            /* displacement of the access; of the exit */
     int32_t pc;
     uint32_t how;
+    uint32_t insn;          /* COLD_VEC: which */
     uint32_t link;
     uint8_t *from[3];       /* displacements that lead here; NULL where unused */
     uint8_t *back;          /* where it goes on */
@@ -196,6 +209,12 @@ struct back_compiler {
 static inline bool is_float(unsigned type)
 {
     return type == IR_F32 || type == IR_F64;
+}
+
+/* Do values of TYPE live in XMM registers? */
+static inline bool back__in_xmm(unsigned type)
+{
+    return is_float(type) || type == IR_V128;
 }
 
 static inline const struct ir_insn *back__insn(const struct back_compiler *c, uint32_t v)
@@ -252,7 +271,7 @@ struct operand {
     int32_t imm;
 };
 struct operand back__operand(struct back_compiler *c, uint32_t v);
-/* A float operand: register or memory. */
+/* A float or vector operand: register or memory. */
 struct operand back__foperand(struct back_compiler *c, uint32_t v);
 /* Where V is in memory, or NULL: never changes anything. */
 bool back__in_memory(struct back_compiler *c, uint32_t v, struct asm_mem *mem);
@@ -263,7 +282,7 @@ void back__set(struct back_compiler *c, const struct ir_insn *insn);
 void back__spill_all(struct back_compiler *c, bool writes);
 /* After it. */
 void back__clobber(struct back_compiler *c);
-/* Stores V to memory; 8 bytes. */
+/* Stores V to memory; 8 bytes, or 16. */
 void back__store_value(struct back_compiler *c, uint32_t v, struct asm_mem mem);
 
 /* Copies, where the registers differ. */
@@ -272,6 +291,9 @@ void back__movx(struct back_compiler *c, unsigned dst, unsigned src);
 /* A 64-bit load into any register, a store from any. */
 void back__load_reg(struct back_compiler *c, unsigned reg, struct asm_mem mem);
 void back__store_reg(struct back_compiler *c, unsigned reg, struct asm_mem mem);
+/* The same of the 128 bits of an XMM register (16..31), aligned or not. */
+void back__load_wide(struct back_compiler *c, unsigned reg, struct asm_mem mem);
+void back__store_wide(struct back_compiler *c, unsigned reg, struct asm_mem mem);
 
 /* --- the operations --------------------------------------------------------------------------- */
 
@@ -282,6 +304,7 @@ void back__int_op(struct back_compiler *c, const struct ir_insn *insn);
 /* Flags of a CMP or FCMP (FCMP: only conditions that need no parity); the condition that holds. */
 enum asm_cc back__compare(struct back_compiler *c, const struct ir_insn *insn);
 void back__fp_op(struct back_compiler *c, const struct ir_insn *insn);
+void back__vec_op(struct back_compiler *c, const struct ir_insn *insn);
 /* Jumps to BLOCK where the FCMP holds. */
 void back__fcmp_branch(struct back_compiler *c, const struct ir_insn *insn, uint32_t then_block,
                        uint32_t else_block);
@@ -301,6 +324,7 @@ void back__fp3(struct back_compiler *c, enum asm_op op, unsigned dst, unsigned a
 /* Cold pieces. */
 void back__cold_access(struct back_compiler *c, struct cold *cold);
 void back__cold_fp(struct back_compiler *c, struct cold *cold);
+void back__cold_vec(struct back_compiler *c, struct cold *cold);
 void back__cold_div(struct back_compiler *c, struct cold *cold);
 void back__cold_edge(struct back_compiler *c, struct cold *cold);
 

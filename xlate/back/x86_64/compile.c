@@ -27,17 +27,26 @@ static void use(struct scan *s, uint32_t v, uint32_t at)
     value->last = MAX(value->last, at);
 }
 
+/* The slot whose register has SLOT. */
+static unsigned pinned_slot(const struct scan *s, unsigned slot)
+{
+    return s->c->back->high_of[slot] == NO_REG ? slot : slot - 1;
+}
+
 /* A SET tells its value's definition which register to aim at, unless something between the two
  * needs the slot as it was. */
 static void hint(struct scan *s, const struct ir_insn *insn, uint32_t at)
 {
     struct value *value = &s->c->value[insn->arg[0]];
 
-    if (value->hint == NO_REG && s->c->back->pin_of[insn->aux] != NO_REG) {
-        value->hint = s->c->back->pin_of[insn->aux];
+    unsigned pin = s->c->back->pin_of[insn->aux];
+    bool half = pin >= XMM && s->c->back->wide && insn->type != IR_V128;
+
+    if (value->hint == NO_REG && pin != NO_REG && !half) {
+        value->hint = (uint8_t)pin;
         value->hint_limit = MAX(s->barrier, MAX(s->touch[insn->aux], s->first));
     }
-    s->touch[insn->aux] = at;
+    s->touch[pinned_slot(s, insn->aux)] = at;
 }
 
 static void scan_insn(struct scan *s, uint32_t at)
@@ -50,7 +59,7 @@ static void scan_insn(struct scan *s, uint32_t at)
     if (insn->op == IR_SET)
         hint(s, insn, at);
     else if (insn->op == IR_GET)
-        s->touch[insn->aux] = at;
+        s->touch[pinned_slot(s, insn->aux)] = at;
     if (ir_ops[insn->op].flags & (IR_F_FAULT | IR_F_TERM))
         s->barrier = at;
 }
@@ -125,6 +134,8 @@ static void compile_insn(struct back_compiler *c, const struct ir_insn *insn)
         back__mem_op(c, insn);
     else if (insn->op <= IR_UNBOX)
         back__fp_op(c, insn);
+    else if (ir_is_vec(insn->op))
+        back__vec_op(c, insn);
     else if (insn->op == IR_CALL)
         back__call(c, insn);
     else
@@ -188,6 +199,8 @@ static void write_cold(struct back_compiler *c)
             asm_jmp_to(&c->a, cold->back);
         } else if (cold->kind == COLD_DIV) {
             back__cold_div(c, cold);
+        } else if (cold->kind == COLD_VEC) {
+            back__cold_vec(c, cold);
         } else if (cold->kind >= COLD_POLL) {
             back__cold_edge(c, cold);
         } else {

@@ -36,15 +36,25 @@ static const uint8_t *at(const struct writer *w, uint32_t offset)
 
 /* --- slots ------------------------------------------------------------------------------------ */
 
+/* WIDE: all of an XMM register. */
+static void move(struct writer *w, unsigned reg, bool wide, struct asm_mem mem, bool load)
+{
+    if (wide && reg >= XMM && load)
+        back__load_wide(&w->c, reg, mem);
+    else if (wide && reg >= XMM)
+        back__store_wide(&w->c, reg, mem);
+    else if (load)
+        back__load_reg(&w->c, reg, mem);
+    else
+        back__store_reg(&w->c, reg, mem);
+}
+
 /* Moves the pinned registers of MASK from or to their slots. */
 static void pinned(struct writer *w, uint32_t mask, bool load)
 {
     for (mask &= w->back->pinned; mask; mask &= mask - 1) {
         unsigned reg = (unsigned)__builtin_ctz(mask);
-        if (load)
-            back__load_reg(&w->c, reg, SLOT_MEM(w->back->slot_of[reg]));
-        else
-            back__store_reg(&w->c, reg, SLOT_MEM(w->back->slot_of[reg]));
+        move(w, reg, w->back->wide, SLOT_MEM(w->back->slot_of[reg]), load);
     }
 }
 
@@ -55,12 +65,9 @@ static void keep(struct writer *w, uint32_t mask, bool load)
 
     for (; mask; mask &= mask - 1) {
         unsigned reg = (unsigned)__builtin_ctz(mask);
-        struct asm_mem mem = IN_STUB(reg >= XMM ? FRAME_XMMS + 8 * (int32_t)(reg - XMM) : gpr);
+        struct asm_mem mem = IN_STUB(reg >= XMM ? FRAME_XMMS + 16 * (int32_t)(reg - XMM) : gpr);
         gpr += reg >= XMM ? 0 : 8;
-        if (load)
-            back__load_reg(&w->c, reg, mem);
-        else
-            back__store_reg(&w->c, reg, mem);
+        move(w, reg, true, mem, load);
     }
 }
 
@@ -220,6 +227,45 @@ static void write_access(struct writer *w, unsigned stub, unsigned n_args, bool 
     asm_ret(buf(w));
 }
 
+/* An access of 16 bytes: the value is at FRAME_VEC, before or after. */
+static void write_access16(struct writer *w, unsigned stub, const void *fn)
+{
+    uint32_t all = CALLER_SAVED | 0xffffu << XMM;
+    struct asm_buf *b = buf(w);
+
+    mark(w, stub);
+    asm_ri(b, A_SUB, true, RSP, 8);
+    keep(w, all, false);
+    read_word(w);
+    asm_rr(b, A_MOV, false, RCX, RAX);
+    asm_rm(b, A_MOV, true, RSI, IN_STUB(FRAME_ARG));
+    asm_rm(b, A_LEA, true, RDX, IN_STUB(FRAME_VEC));
+    asm_rm(b, A_LEA, true, RDI, asm_mem(RBP, -CPU_BIAS));
+    call_c(w, fn);
+    keep(w, all, true);
+    check_fault(w);
+    asm_ri(b, A_ADD, true, RSP, 8);
+    asm_ret(b);
+}
+
+/* A vector operation by C. All registers are kept. */
+static void write_vec(struct writer *w)
+{
+    uint32_t all = CALLER_SAVED | 0xffffu << XMM;
+    struct asm_buf *b = buf(w);
+
+    mark(w, STUB_VEC);
+    asm_ri(b, A_SUB, true, RSP, 8);
+    keep(w, all, false);
+    asm_rm(b, A_LEA, true, RDI, asm_mem(RBP, -CPU_BIAS));
+    asm_rm(b, A_LEA, true, RSI, IN_STUB(FRAME_VEC));
+    asm_rm(b, A_MOV, true, RDX, IN_STUB(FRAME_HOW));
+    call_c(w, (const void *)(uintptr_t)back__slow_vec);
+    keep(w, all, true);
+    asm_ri(b, A_ADD, true, RSP, 8);
+    asm_ret(b);
+}
+
 /* A C function of back__slow[]: number in the word. All registers are kept. */
 static void write_slow(struct writer *w)
 {
@@ -288,8 +334,8 @@ static void write_constants(struct writer *w)
     static const uint64_t values[K_COUNT][2] = {
         [K_SIGN64] = {UINT64_C(1) << 63, 0},
         [K_SIGN32] = {UINT64_C(1) << 31, 0},
-        [K_ABS64] = {UINT64_MAX >> 1, 0},
-        [K_ABS32] = {UINT32_MAX >> 1, 0},
+        [K_ABS64] = {UINT64_MAX >> 1, UINT64_MAX >> 1},
+        [K_ABS32] = {UINT64_C(0x7fffffff7fffffff), UINT64_C(0x7fffffff7fffffff)},
         [K_BOX] = {UINT64_C(0xffffffff) << 32, 0},
         [K_NAN64] = {UINT64_C(0x7ff8000000000000), 0},
         [K_NAN32] = {UINT64_C(0x7fc00000), 0},
@@ -299,6 +345,18 @@ static void write_constants(struct writer *w)
         [K_TWO63_32] = {UINT64_C(0x5f000000), 0},
         [K_MINUS1_64] = {UINT64_C(0xbff0000000000000), 0},
         [K_MINUS1_32] = {UINT64_C(0xbf800000), 0},
+        [K_LEAST64] = {UINT64_C(0x0010000000000000), UINT64_C(0x0010000000000000)},
+        [K_LEAST32] = {UINT64_C(0x0080000000800000), UINT64_C(0x0080000000800000)},
+        [K_ONES_OF_4] = {UINT64_C(0x0302020102010100), UINT64_C(0x0403030203020201)},
+        [K_REV16_8] = {UINT64_C(0x0607040502030001), UINT64_C(0x0e0f0c0d0a0b0809)},
+        [K_REV32_8] = {UINT64_C(0x0405060700010203), UINT64_C(0x0c0d0e0f08090a0b)},
+        [K_REV32_16] = {UINT64_C(0x0504070601000302), UINT64_C(0x0d0c0f0e09080b0a)},
+        [K_REV64_8] = {UINT64_C(0x0001020304050607), UINT64_C(0x08090a0b0c0d0e0f)},
+        [K_REV64_16] = {UINT64_C(0x0100030205040706), UINT64_C(0x09080b0a0d0c0f0e)},
+        [K_REV64_32] = {UINT64_C(0x0302010007060504), UINT64_C(0x0b0a09080f0e0d0c)},
+        [K_NARROW8] = {UINT64_C(0x0e0c0a0806040200), UINT64_C(0x8080808080808080)},
+        [K_NARROW16] = {UINT64_C(0x0d0c090805040100), UINT64_C(0x8080808080808080)},
+        [K_NARROW32] = {UINT64_C(0x0b0a090803020100), UINT64_C(0x8080808080808080)},
     };
     struct asm_buf *b = buf(w);
 
@@ -347,6 +405,9 @@ void back__write_fixed(struct back *back)
     write_access(w, STUB_RMW, 2, true, (const void *)(uintptr_t)slow->rmw);
     write_access(w, STUB_CAS, 3, false, (const void *)(uintptr_t)slow->cas);
     write_access(w, STUB_SC, 4, false, (const void *)(uintptr_t)slow->sc);
+    write_access16(w, STUB_LOAD16, (const void *)(uintptr_t)slow->load16);
+    write_access16(w, STUB_STORE16, (const void *)(uintptr_t)slow->store16);
+    write_vec(w);
     write_slow(w);
     for (unsigned kind = 0; kind < 8; kind++)
         write_helper(w, kind);

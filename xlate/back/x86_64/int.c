@@ -546,7 +546,7 @@ void back__int_op(struct back_compiler *c, const struct ir_insn *insn)
         nzcv(c, insn);
         break;
     default:
-        if (is_float(insn->type))
+        if (back__in_xmm(insn->type))
             select_float(c, insn);
         else
             select_int(c, insn);

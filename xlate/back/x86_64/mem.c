@@ -224,7 +224,7 @@ static void load_float(struct back_compiler *c, const struct ir_insn *insn, unsi
 
 static void load(struct back_compiler *c, const struct ir_insn *insn)
 {
-    bool xmm = is_float(insn->type);
+    bool xmm = back__in_xmm(insn->type);
     struct access x;
 
     prepare_access(c, &x, insn, false);
@@ -232,7 +232,9 @@ static void load(struct back_compiler *c, const struct ir_insn *insn)
         back__unlock(c, x.delta);
     unsigned dst = xmm ? XMM + back__dst_xmm(c, NO_VALUE, 0) : back__dst_gpr(c, NO_VALUE, 0);
     check_access(c, &x);
-    if (xmm)
+    if (insn->type == IR_V128)
+        back__load_wide(c, dst, host_mem(&x));
+    else if (xmm)
         load_float(c, insn, dst - XMM, host_mem(&x));
     else
         load_int(c, insn, dst, host_mem(&x));
@@ -266,13 +268,15 @@ static void store(struct back_compiler *c, const struct ir_insn *insn)
 {
     struct access x;
 
-    if (is_float(insn->type)) {
+    if (back__in_xmm(insn->type)) {
         unsigned value = back__xmm(c, insn->arg[1]);
         enum asm_op op = insn->type == IR_F32 ? A_MOVSS_ST : A_MOVSD_ST;
         prepare_access(c, &x, insn, false);
         check_access(c, &x);
         x.cold->b = (uint8_t)(value + XMM);
-        if (c->back->fma)
+        if (insn->type == IR_V128)
+            back__store_wide(c, value + XMM, host_mem(&x));
+        else if (c->back->fma)
             asm_vrm(&c->a, op, false, value, 0, host_mem(&x));
         else
             asm_rm(&c->a, op, false, value, host_mem(&x));
@@ -466,6 +470,16 @@ static void cold_argument(struct back_compiler *c, unsigned n, unsigned reg)
     back__store_reg(c, reg, FRAME_MEM(FRAME_ARG + 8 * (int32_t)n));
 }
 
+static void cold_access16(struct back_compiler *c, struct cold *cold)
+{
+    if (cold->op == IR_STORE)
+        back__store_wide(c, cold->b, FRAME_MEM(FRAME_VEC));
+    back__call_stub(c, cold->op == IR_STORE ? STUB_STORE16 : STUB_LOAD16, cold->pc, cold->mem);
+    if (cold->has_result)
+        back__load_wide(c, cold->dst, FRAME_MEM(FRAME_VEC));
+    asm_jmp_to(&c->a, cold->back);
+}
+
 /* Arguments go into the frame, and a stub that keeps every register does the rest. */
 void back__cold_access(struct back_compiler *c, struct cold *cold)
 {
@@ -477,6 +491,10 @@ void back__cold_access(struct back_compiler *c, struct cold *cold)
     cold_argument(c, 0, cold->a);
     if (cold->imm)
         asm_mi(&c->a, A_ADD, true, FRAME_MEM(FRAME_ARG), cold->imm);
+    if (cold->type == IR_V128) {
+        cold_access16(c, cold);
+        return;
+    }
     if (cold->op == IR_SC) {
         cold_argument(c, 2, cold->b);
         cold_argument(c, 3, cold->c);

@@ -84,6 +84,49 @@ void back__store_reg(struct back_compiler *c, unsigned reg, struct asm_mem mem)
         asm_rm(&c->a, A_MOVSD_ST, false, reg - XMM, mem);
 }
 
+void back__load_wide(struct back_compiler *c, unsigned reg, struct asm_mem mem)
+{
+    if (c->back->fma)
+        asm_vrm(&c->a, A_MOVUPS, false, reg - XMM, 0, mem);
+    else
+        asm_rm(&c->a, A_MOVUPS, false, reg - XMM, mem);
+}
+
+void back__store_wide(struct back_compiler *c, unsigned reg, struct asm_mem mem)
+{
+    if (c->back->fma)
+        asm_vrm(&c->a, A_MOVUPS_ST, false, reg - XMM, 0, mem);
+    else
+        asm_rm(&c->a, A_MOVUPS_ST, false, reg - XMM, mem);
+}
+
+static bool is_wide(const struct back_compiler *c, uint32_t v)
+{
+    return ir_result_type(back__insn(c, v)) == IR_V128;
+}
+
+static bool in_xmm(const struct back_compiler *c, uint32_t v)
+{
+    return back__in_xmm(ir_result_type(back__insn(c, v)));
+}
+
+/* V's width of REG to or from memory. */
+static void load_for(struct back_compiler *c, uint32_t v, unsigned reg, struct asm_mem mem)
+{
+    if (is_wide(c, v))
+        back__load_wide(c, reg, mem);
+    else
+        back__load_reg(c, reg, mem);
+}
+
+static void store_for(struct back_compiler *c, uint32_t v, unsigned reg, struct asm_mem mem)
+{
+    if (is_wide(c, v))
+        back__store_wide(c, reg, mem);
+    else
+        back__store_reg(c, reg, mem);
+}
+
 /* Between any two registers, of either kind. */
 static void move_any(struct back_compiler *c, unsigned dst, unsigned src)
 {
@@ -103,23 +146,28 @@ static void move_any(struct back_compiler *c, unsigned dst, unsigned src)
 
 /* --- homes ------------------------------------------------------------------------------------ */
 
+static bool stack_is_free(const struct back_compiler *c, unsigned n)
+{
+    const struct value *old = n < c->n_stack ? &c->value[c->in_stack[n]] : NULL;
+
+    return !old || (!old->global && (old->block != c->block || old->last < c->idx));
+}
+
+/* A V128 takes two places, the first of which is even. */
 void back__stack_home(struct back_compiler *c, uint32_t v)
 {
-    unsigned n;
+    unsigned n = 0, wide = is_wide(c, v);
 
-    for (n = 0; n < c->n_stack; n++) {
-        uint32_t old = c->in_stack[n];
-        if (!c->value[old].global && (c->value[old].block != c->block ||
-                                      c->value[old].last < c->idx))
-            break;
-    }
-    if (n == STACK_SLOTS) {
+    while (n < c->n_stack && !(stack_is_free(c, n) && (!wide || stack_is_free(c, n + 1))))
+        n += 1 + wide;
+    if (n + wide >= STACK_SLOTS) {
         c->full = true;
         n = 0;
-    } else if (n == c->n_stack) {
-        c->n_stack++;
     }
-    c->in_stack[n] = v;
+    for (unsigned i = c->n_stack; i < n; i++) /* skipped */
+        c->in_stack[i] = v;
+    c->n_stack = MAX(c->n_stack, n + 1 + wide);
+    c->in_stack[n] = c->in_stack[n + wide] = v;
     c->value[v].home = HOME_STACK;
     c->value[v].stack = (uint16_t)n;
 }
@@ -144,7 +192,7 @@ static void spill(struct back_compiler *c, uint32_t v)
 
     if (value->home == HOME_NONE) {
         back__stack_home(c, v);
-        back__store_reg(c, value->reg, STACK_MEM(value->stack));
+        store_for(c, v, value->reg, STACK_MEM(value->stack));
     }
     c->in_reg[value->reg] = NO_VALUE;
     value->reg = NO_REG;
@@ -262,11 +310,14 @@ static void fetch(struct back_compiler *c, uint32_t v, unsigned reg)
         unsigned t = back__temp_gpr(c);
         asm_movi(&c->a, t, insn->imm);
         move_any(c, reg, t);
+        if (is_wide(c, v))
+            back__fp3(c, A_PUNPCKLQDQ, reg - XMM, reg - XMM,
+                      (struct operand){.kind = OPERAND_REG, .reg = reg - XMM}, false);
         back__unlock(c, t);
     } else if (value->home == HOME_PCREL) {
         load_pcrel(c, reg, insn->imm);
     } else if (back__in_memory(c, v, &mem)) {
-        back__load_reg(c, reg, mem);
+        load_for(c, v, reg, mem);
     } else {
         g_assert_not_reached();
     }
@@ -358,18 +409,19 @@ void back__store_value(struct back_compiler *c, uint32_t v, struct asm_mem mem)
     struct value *value = enter_block(c, v);
     const struct ir_insn *insn = back__insn(c, v);
 
-    if (value->reg == NO_REG && value->home == HOME_CONST && asm_fits32(insn->imm)) {
+    if (value->reg == NO_REG && value->home == HOME_CONST && asm_fits32(insn->imm) &&
+        !is_wide(c, v)) {
         asm_mem_movi(&c->a, true, mem, (int32_t)insn->imm);
         return;
     }
     /* Bits are bits: a float constant or word in memory passes through a general register. */
     unsigned reg = value->reg;
     if (reg == NO_REG) {
-        reg = back__temp_gpr(c);
+        reg = is_wide(c, v) ? XMM + back__temp_xmm(c) : back__temp_gpr(c);
         fetch(c, v, reg);
         back__unlock(c, reg);
     }
-    back__store_reg(c, reg, mem);
+    store_for(c, v, reg, mem);
 }
 
 /* --- results ---------------------------------------------------------------------------------- */
@@ -460,30 +512,49 @@ void back__define(struct back_compiler *c, unsigned reg)
     }
     if (value->global) {
         back__stack_home(c, c->idx);
-        back__store_reg(c, reg, STACK_MEM(value->stack));
+        store_for(c, c->idx, reg, STACK_MEM(value->stack));
     }
 }
 
 /* --- slots ------------------------------------------------------------------------------------ */
+
+/* The upper slot of a pinned pair, by way of its place in memory. */
+static void get_high(struct back_compiler *c, const struct ir_insn *insn)
+{
+    unsigned reg = is_float(insn->type) ? XMM + back__temp_xmm(c) : back__temp_gpr(c);
+
+    back__store_wide(c, c->back->high_of[insn->aux], SLOT_MEM(insn->aux - 1));
+    back__load_reg(c, reg, SLOT_MEM(insn->aux));
+    back__define(c, reg);
+}
+
+/* A value whose home is a slot and that another block uses: the slot may change before. */
+static void keep_slot(struct back_compiler *c, const struct ir_insn *insn)
+{
+    bool wide = insn->type == IR_V128;
+    unsigned reg = wide ? XMM + back__temp_xmm(c) : back__temp_gpr(c);
+
+    load_for(c, c->idx, reg, SLOT_MEM(insn->aux));
+    back__stack_home(c, c->idx);
+    store_for(c, c->idx, reg, STACK_MEM(c->value[c->idx].stack));
+}
 
 void back__get(struct back_compiler *c, const struct ir_insn *insn)
 {
     struct value *value = &c->value[c->idx];
     unsigned pin = c->back->pin_of[insn->aux];
 
-    if (pin == NO_REG) {
+    if (c->back->high_of[insn->aux] != NO_REG) {
+        get_high(c, insn);
+    } else if (pin == NO_REG) {
         join_slot(c, c->idx, insn->aux);
-        if (value->global) { /* the slot may change before the other block */
-            unsigned reg = back__temp_gpr(c);
-            asm_rm(&c->a, A_MOV, true, reg, SLOT_MEM(insn->aux));
-            back__stack_home(c, c->idx);
-            back__store_reg(c, reg, STACK_MEM(value->stack));
-        }
-    } else if ((pin >= XMM) == is_float(insn->type)) {
+        if (value->global)
+            keep_slot(c, insn);
+    } else if ((pin >= XMM) == back__in_xmm(insn->type)) {
         join_pin(c, c->idx, pin);
         if (value->global) {
             back__stack_home(c, c->idx);
-            back__store_reg(c, pin, STACK_MEM(value->stack));
+            store_for(c, c->idx, pin, STACK_MEM(value->stack));
         }
     } else {
         unsigned reg = is_float(insn->type) ? XMM + back__temp_xmm(c) : back__temp_gpr(c);
@@ -515,15 +586,11 @@ static void relocate(struct back_compiler *c, uint32_t v, unsigned reg)
     back__unlock(c, to);
 }
 
-static void set_pinned(struct back_compiler *c, unsigned pin, uint32_t v)
+/* Values that live on leave the pinned register. */
+static void leave_pin(struct back_compiler *c, unsigned pin)
 {
-    struct value *value = enter_block(c, v);
     uint32_t next;
 
-    if (value->reg == pin) {
-        c->pin_holds[pin] = v;
-        return;
-    }
     for (uint32_t other = c->pin_chain[pin]; other != NO_VALUE; other = next) {
         next = c->value[other].pin_next;
         if (c->value[other].reg == pin && lives_on(c, other))
@@ -532,13 +599,34 @@ static void set_pinned(struct back_compiler *c, unsigned pin, uint32_t v)
             c->value[other].reg = NO_REG;
     }
     c->pin_chain[pin] = NO_VALUE;
+    c->pin_holds[pin] = NO_VALUE;
+}
+
+/* One slot of a pinned pair, by way of its place in memory. */
+static void set_half(struct back_compiler *c, unsigned pin, unsigned slot, uint32_t v)
+{
+    leave_pin(c, pin);
+    back__store_wide(c, pin, SLOT_MEM(slot & ~1u));
+    back__store_value(c, v, SLOT_MEM(slot));
+    back__load_wide(c, pin, SLOT_MEM(slot & ~1u));
+}
+
+static void set_pinned(struct back_compiler *c, unsigned pin, uint32_t v)
+{
+    struct value *value = enter_block(c, v);
+
+    if (value->reg == pin) {
+        c->pin_holds[pin] = v;
+        return;
+    }
+    leave_pin(c, pin);
     if (value->reg != NO_REG)
         move_any(c, pin, value->reg);
     else
         fetch(c, v, pin);
     c->pin_holds[pin] = v;
     bool is_temp = value->reg != NO_REG && !(c->back->pinned >> value->reg & 1);
-    if ((pin >= XMM) == is_float(ir_result_type(back__insn(c, v))) &&
+    if ((pin >= XMM) == in_xmm(c, v) &&
         (is_temp || (value->reg == NO_REG && value->home != HOME_CONST))) {
         if (is_temp)
             c->in_reg[value->reg] = NO_VALUE;
@@ -546,28 +634,33 @@ static void set_pinned(struct back_compiler *c, unsigned pin, uint32_t v)
     }
 }
 
-/* The values that live in SLOT's memory move out of it. */
-static void leave_slot(struct back_compiler *c, unsigned slot, uint32_t but)
+/* V moves out of its slot, if it is in SLOT. */
+static void leave_home(struct back_compiler *c, unsigned slot, uint32_t v)
 {
-    for (uint32_t v = c->slot_chain[slot]; v != NO_VALUE; v = c->value[v].slot_next) {
-        struct value *value = &c->value[v];
-        if (v == but || value->home != HOME_SLOT || value->slot != slot || !in_this_block(c, v))
-            continue;
-        if (!lives_on(c, v)) {
-            value->home = HOME_NONE;
-            continue;
-        }
-        if (value->reg == NO_REG) {
-            unsigned reg = is_float(ir_result_type(back__insn(c, v))) ? XMM + back__temp_xmm(c)
-                                                                       : back__temp_gpr(c);
-            fetch(c, v, reg);
-            value->reg = (uint8_t)reg;
-            c->in_reg[reg] = v;
-            back__unlock(c, reg);
-        }
-        value->home = HOME_NONE;
+    struct value *value = &c->value[v];
+
+    if (value->home != HOME_SLOT || value->slot != slot || !in_this_block(c, v))
+        return;
+    if (lives_on(c, v) && value->reg == NO_REG) {
+        unsigned reg = in_xmm(c, v) ? XMM + back__temp_xmm(c) : back__temp_gpr(c);
+        fetch(c, v, reg);
+        value->reg = (uint8_t)reg;
+        c->in_reg[reg] = v;
+        back__unlock(c, reg);
     }
+    value->home = HOME_NONE;
+}
+
+/* The values that live in SLOT's memory move out of it. */
+static void leave_slot(struct back_compiler *c, unsigned slot)
+{
+    for (uint32_t v = c->slot_chain[slot]; v != NO_VALUE; v = c->value[v].slot_next)
+        leave_home(c, slot, v);
     c->slot_chain[slot] = NO_VALUE;
+    for (uint32_t v = slot % 2 ? c->slot_chain[slot - 1] : NO_VALUE; v != NO_VALUE;
+         v = c->value[v].slot_next)
+        if (is_wide(c, v))
+            leave_home(c, slot - 1, v);
 }
 
 void back__set(struct back_compiler *c, const struct ir_insn *insn)
@@ -575,6 +668,14 @@ void back__set(struct back_compiler *c, const struct ir_insn *insn)
     uint32_t v = insn->arg[0];
     unsigned pin = c->back->pin_of[insn->aux];
 
+    if (c->back->high_of[insn->aux] != NO_REG) {
+        set_half(c, c->back->high_of[insn->aux], insn->aux, v);
+        return;
+    }
+    if (pin >= XMM && pin != NO_REG && c->back->wide && insn->type != IR_V128) {
+        set_half(c, pin, insn->aux, v);
+        return;
+    }
     if (pin != NO_REG) {
         set_pinned(c, pin, v);
         return;
@@ -582,7 +683,9 @@ void back__set(struct back_compiler *c, const struct ir_insn *insn)
     /* A slot that holds the value already, perhaps as its only home, is left as it is. */
     if (c->value[v].home == HOME_SLOT && c->value[v].slot == insn->aux && in_this_block(c, v))
         return;
-    leave_slot(c, insn->aux, NO_VALUE);
+    leave_slot(c, insn->aux);
+    if (insn->type == IR_V128)
+        leave_slot(c, insn->aux + 1u);
     back__store_value(c, v, SLOT_MEM(insn->aux));
     if (c->value[v].home == HOME_NONE)
         join_slot(c, v, insn->aux);
@@ -601,7 +704,7 @@ static void leave_slots(struct back_compiler *c)
                 continue;
             if (lives_on(c, v) && (value->home == HOME_NONE || value->home == HOME_SLOT)) {
                 back__stack_home(c, v);
-                back__store_reg(c, pin, STACK_MEM(value->stack));
+                store_for(c, v, pin, STACK_MEM(value->stack));
             }
             value->reg = NO_REG;
         }
@@ -609,7 +712,7 @@ static void leave_slots(struct back_compiler *c)
         c->pin_holds[pin] = NO_VALUE;
     }
     for (unsigned slot = 0; slot < IR_SLOTS; slot++)
-        leave_slot(c, slot, NO_VALUE);
+        leave_slot(c, slot);
 }
 
 void back__spill_all(struct back_compiler *c, bool writes)

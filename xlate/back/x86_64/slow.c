@@ -4,6 +4,7 @@
  */
 #include "xlate/back/x86_64/back_priv.h"
 #include "xlate/softfp/softfp.h"
+#include "xlate/vec/vec.h"
 
 #include <xmmintrin.h>
 
@@ -106,6 +107,11 @@ static uint64_t fma_nan(uint64_t a, uint64_t b, uint64_t c, uint64_t how)
            &flags);
     raise_flags(flags & SF_NV);
     return 0;
+}
+
+void back__slow_vec(struct xl_cpu *cpu, struct ir_v128 *v, uint64_t how)
+{
+    vec_eval(how, v, &v[3], IR_RM_RNE + rounding(IR_RM_DYN), &cpu->fp_flags);
 }
 
 const slow_fn back__slow[SLOW_COUNT] = {[SLOW_OP] = slow_op, [SLOW_FMA_NAN] = fma_nan};
