@@ -29,10 +29,25 @@ enum vcpu_exit {
 /*
  * What a guest's call to the machine's firmware is: SBI ecall on RISC-V (args a0..a7), SMCCC on
  * ARM (x0..x7). The handler runs on the calling vCPU's thread, outside guest code, and may call
- * any "any thread" function. It replaces args[0] and args[1] with the results. Returning false
- * makes accel_vcpu_run() return VCPU_EXIT_KICKED once the results are written back.
+ * any "any thread" function. It replaces args[0] and args[1] with the results, on ARM args[0] to
+ * args[3]. Returning false makes accel_vcpu_run() return VCPU_EXIT_KICKED once the results are written back.
  */
 typedef bool (*accel_hypercall_fn)(void *opaque, unsigned vcpu, uint64_t args[8]);
+
+/* Outputs of an ARM vCPU, levels: its generic timers. */
+enum arm_line { ARM_LINE_VIRTUAL_TIMER, ARM_LINE_PHYSICAL_TIMER };
+
+/*
+ * An ARM vCPU accesses a system register that the machine has: the interrupt controller's. NUMBER is
+ * op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2; WRITE says whether *VALUE goes or comes. False: there
+ * is none; the instruction is undefined. On the vCPU's thread, holding no lock; may call any "any
+ * thread" function.
+ */
+typedef bool (*accel_sysreg_fn)(void *opaque, unsigned vcpu, unsigned number, bool write,
+                                uint64_t *value);
+
+/* The vCPU's output LINE has changed to LEVEL. Thread and locks as above. */
+typedef void (*accel_line_fn)(void *opaque, unsigned vcpu, enum arm_line line, bool level);
 
 struct accel_config {
     enum isa isa;
@@ -44,6 +59,9 @@ struct accel_config {
                              the hypercall handler */
     accel_hypercall_fn hypercall;
     void *hypercall_opaque;
+    accel_sysreg_fn sysreg; /* ARM, as the next two; NULL: the machine has none */
+    accel_line_fn line;     /* NULL: nobody listens */
+    void *machine_opaque;   /* what both get */
     uint64_t code_cache_bytes; /* xlate: most bytes of host code; 0 for the default */
     unsigned tier; /* xlate: highest tier used; 0 interprets everything */
     unsigned warm_threads; /* xlate: threads that compile hot blocks ahead; 0: no warm start */
@@ -65,6 +83,15 @@ enum riscv_irq {
     RISCV_IRQ_S_EXT = 9,
     RISCV_IRQ_M_EXT = 11,
 };
+
+/* Interrupt inputs of an ARM vCPU, for accel_vcpu_set_irq(). */
+enum arm_irq { ARM_IRQ_IRQ, ARM_IRQ_FIQ };
+
+/* MPIDR_EL1 of vCPU INDEX: clusters of 16, as GICv3's lists of targets have them. */
+static inline uint64_t arm_mpidr(unsigned index)
+{
+    return UINT64_C(1) << 31 | (uint64_t)(index / 16) << 8 | index % 16;
+}
 
 /* What a remote fence drops on its targets (SBI rfence; TLBI broadcasts). */
 enum accel_fence {
@@ -244,7 +271,7 @@ static inline void accel_vcpu_kick(struct vcpu *vcpu)
     vcpu->accel->ops->vcpu_kick(vcpu);
 }
 
-/* Any thread: drives interrupt input IRQ (enum riscv_irq) to LEVEL. */
+/* Any thread: drives interrupt input IRQ (enum riscv_irq, enum arm_irq) to LEVEL. */
 static inline void accel_vcpu_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
 {
     vcpu->accel->ops->vcpu_set_irq(vcpu, irq, level);

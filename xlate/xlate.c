@@ -4,7 +4,9 @@
  */
 #include "xlate/xlate.h"
 
+#include "xlate/front/aarch64/front.h"
 #include "xlate/front/riscv64/front.h"
+#include "xlate/sys/aarch64/aarch64.h"
 #include "xlate/sys/riscv64/riscv64.h"
 #include "xlate/warm.h"
 
@@ -15,6 +17,7 @@ static const struct guest {
     const struct xl_sys *sys;
 } guests[] = {
     {&xl_front_riscv64, &riscv64_sys},
+    {&xl_front_aarch64, &aarch64_sys},
 };
 
 static const struct back_slow slow = {
@@ -122,7 +125,7 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
 
     if (!guest)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "the translator runs riscv64 guests only, so far");
+                        "the translator runs riscv64 and aarch64 guests only, so far");
     if (!check_config(config, err))
         return false;
     struct xlate *x = g_new0(struct xlate, 1);

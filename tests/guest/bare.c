@@ -15,6 +15,7 @@ struct hart {
     struct vcpu *vcpu;
     pthread_t thread;
     bool started;
+    unsigned levels; /* ARM: its timers' outputs */
 };
 
 struct bare {
@@ -22,6 +23,7 @@ struct bare {
     struct mem_map *map;
     struct vm_clock *clock;
     struct accel *accel;
+    enum isa isa; /* of the program */
     struct hart hart[LIMIT_VCPUS];
     gpa_t tohost; /* 0: none */
     pthread_mutex_t lock;
@@ -33,15 +35,17 @@ struct bare {
 
 /* --- loading ---------------------------------------------------------------------------------- */
 
-static bool segments(const struct bare_config *c, const Elf64_Phdr **first, unsigned *n, gva_t *entry,
-                     GError **err)
+static bool segments(struct bare *b, const Elf64_Phdr **first, unsigned *n, gva_t *entry, GError **err)
 {
+    const struct bare_config *c = &b->config;
     const Elf64_Ehdr *e = (const Elf64_Ehdr *)c->elf;
 
-    if (c->elf_size < sizeof(*e) || memcmp(e->e_ident, ELFMAG, SELFMAG) || e->e_machine != EM_RISCV ||
+    if (c->elf_size < sizeof(*e) || memcmp(e->e_ident, ELFMAG, SELFMAG) ||
+        (e->e_machine != EM_RISCV && e->e_machine != EM_AARCH64) ||
         e->e_phentsize != sizeof(Elf64_Phdr) ||
         e->e_phoff + (uint64_t)e->e_phnum * sizeof(Elf64_Phdr) > c->elf_size)
-        return vmd_fail(err, VMD_ERROR_INVALID, "not a RISC-V program");
+        return vmd_fail(err, VMD_ERROR_INVALID, "neither a RISC-V nor an A64 program");
+    b->isa = e->e_machine == EM_AARCH64 ? ISA_AARCH64 : ISA_RISCV64;
     *first = (const Elf64_Phdr *)(c->elf + e->e_phoff);
     *n = e->e_phnum;
     *entry = e->e_entry;
@@ -56,7 +60,7 @@ static bool load(struct bare *b, GError **err)
     gva_t entry = 0;
     unsigned n = 0;
 
-    if (!segments(&b->config, &p, &n, &entry, err))
+    if (!segments(b, &p, &n, &entry, err))
         return false;
     if (!b->config.entry)
         b->config.entry = entry;
@@ -135,7 +139,8 @@ static int ipi_write(void *opaque, uint64_t offset, unsigned size, uint64_t valu
 {
     struct bare *b = opaque;
 
-    accel_vcpu_set_irq(b->hart[offset / 4].vcpu, RISCV_IRQ_M_SOFT, value & 1);
+    accel_vcpu_set_irq(b->hart[offset / 4].vcpu,
+                       b->isa == ISA_AARCH64 ? (unsigned)ARM_IRQ_FIQ : RISCV_IRQ_M_SOFT, value & 1);
     return 0;
 }
 
@@ -150,6 +155,17 @@ static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])
                 args[7] == BARE_CALL_FENCE_TLB ? ACCEL_FENCE_TLB : ACCEL_FENCE_CODE, &range);
     args[0] = 0;
     return true;
+}
+
+/* There is no interrupt controller: timers are wired to the interrupt input. */
+static void line_changed(void *opaque, unsigned vcpu, enum arm_line line, bool level)
+{
+    struct bare *b = opaque;
+    struct hart *h = &b->hart[vcpu];
+
+    h->levels = level ? h->levels | 1u << line : h->levels & ~(1u << line);
+    if (h->vcpu)
+        accel_vcpu_set_irq(h->vcpu, ARM_IRQ_IRQ, h->levels);
 }
 
 static void *hart_thread(void *opaque)
@@ -204,9 +220,9 @@ static void watch(struct bare *b)
 static bool make_harts(struct bare *b, GError **err)
 {
     struct accel_config config = {
-        .isa = ISA_RISCV64, .vcpus = b->config.vcpus, .mem = b->map, .clock = b->clock,
+        .isa = b->isa, .vcpus = b->config.vcpus, .mem = b->map, .clock = b->clock,
         .timebase_hz = 10000000, .firmware_mode = !b->config.supervisor, .tier = b->config.tier,
-        .hypercall = hypercall, .hypercall_opaque = b,
+        .hypercall = hypercall, .hypercall_opaque = b, .line = line_changed, .machine_opaque = b,
     };
 
     if (!accel_create(&xlate_accel_ops, &config, &b->accel, err))

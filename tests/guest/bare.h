@@ -1,6 +1,7 @@
 /*
- * tests/guest/bare: a machine with nothing but RAM and harts in M-mode or in S-mode, for programs
- * that need no more: the architecture's own tests, programs of tests/diff and of this folder.
+ * tests/guest/bare: a machine with nothing but RAM and vCPUs: harts in M-mode or in S-mode, or A64 at
+ * EL1, for programs that need no more: the architecture's own tests, programs of tests/diff and of
+ * this folder. A64 timers are wired to the IRQ input, and BARE_IPI to the FIQ input.
  *
  * RAM lies where the ELF file's segments are, page by page, with ROOM bytes after the last one.
  * The program ends by storing a nonzero word to its symbol "tohost" or to BARE_EXIT.

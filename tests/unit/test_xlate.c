@@ -151,7 +151,7 @@ static const struct {
     uint64_t cache;
     enum vmd_error error;
 } bad_configs[] = {
-    {"another ISA", ISA_AARCH64, 1, 1, true, 0, VMD_ERROR_UNSUPPORTED},
+    {"another ISA", ISA_X86_64, 1, 1, true, 0, VMD_ERROR_UNSUPPORTED},
     {"no vCPU", ISA_RISCV64, 0, 1, true, 0, VMD_ERROR_LIMIT},
     {"too many", ISA_RISCV64, LIMIT_VCPUS + 1, 1, true, 0, VMD_ERROR_LIMIT},
     {"no time", ISA_RISCV64, 1, 0, true, 0, VMD_ERROR_INVALID},

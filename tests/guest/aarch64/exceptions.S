@@ -1,0 +1,90 @@
+/*
+ * Exceptions with their syndromes: undefined instructions, calls and breakpoints, aborts and alignment;
+ * EL0 below EL1, and what it may not.
+ */
+#include "prog.inc"
+
+main:
+        /* Undefined, breakpoints, addresses without memory. */
+        raises  0x00, 1, .inst 0
+        check   x27, 0x02000000, 2
+        raises  0x3c, 3, brk #0x1234
+        check   x27, 0xf2001234, 4
+        mov     x1, #0x1000
+        raises  0x25, 5, ldr x0, [x1]
+        check   x27, 0x96000010, 6
+        check   x28, 0x1000, 7
+        raises  0x25, 8, str x0, [x1]
+        check   x27, 0x96000050, 9
+        adr     x1, data
+        add     x1, x1, #1
+        raises  0x25, 10, ldxr x0, [x1]
+        check   x27, 0x96000021, 11
+        raises  0x25, 12, ldadd x0, x0, [x1]
+        check   x27, 0x96000061, 13
+        cmp     x28, x1
+        fail_unless eq, 14
+
+        /* System registers: unknown ID space is zero, what is not there is undefined. */
+        mrs     x0, s3_0_c0_c7_7
+        check   x0, 0, 15
+        mrs     x0, id_aa64mmfr0_el1
+        check   x0, 0x00100025, 16
+        raises  0x00, 17, mrs x0, s3_0_c15_c2_0
+        raises  0x00, 18, msr s3_0_c0_c0_0, x0
+        raises  0x00, 19, mrs x0, pmcr_el0
+        mrs     x0, currentel
+        check   x0, 4, 20
+
+        /* Floating point is off after a reset. */
+        raises  0x07, 21, msr fpcr, xzr
+        check   x27, 0x1fe00000, 22
+
+        /* To EL0: what it may, and may not. */
+        adr     x0, at_el0
+        msr     elr_el1, x0
+        mov     x0, #0x80000000
+        msr     spsr_el1, x0
+        adr     x0, data
+        msr     sp_el0, x0
+        mov     x19, sp
+        eret
+
+at_el0:
+        mrs     x0, nzcv
+        check   x0, 0x80000000, 30
+        mov     x0, sp
+        adr     x1, data
+        cmp     x0, x1
+        fail_unless eq, 31
+        raises  0x00, 32, mrs x0, sctlr_el1
+        raises  0x00, 33, tlbi vmalle1
+        raises  0x18, 34, msr daifset, #2
+        raises  0x18, 35, mrs x3, daif
+        check   x27, 0x6232d065, 36
+        raises  0x18, 37, mrs x0, cntvct_el0
+        raises  0x18, 38, mrs x0, ctr_el0
+        raises  0x01, 39, wfi
+        check   x27, 0x07e00000, 40
+        raises  0x18, 41, dc zva, x1
+        raises  0x00, 42, eret
+        raises  0x00, 43, hvc #0
+        msr     tpidr_el0, x1
+        mrs     x0, tpidr_el0
+        cmp     x0, x1
+        fail_unless eq, 44
+        raises  0x00, 45, msr tpidrro_el0, x1
+        /* A call returns behind it. */
+        mov     x29, #1
+        svc     #7
+        b       fail_50
+        mov     x1, x27
+        check   x1, 0x56000007, 46
+        b       pass
+fail_50:
+        mov     x0, #50
+        b       fail
+
+        .data
+        .balign 16
+data:   .quad   1, 2, 3, 4
