@@ -8,19 +8,15 @@
  * difference is reduced to its instruction, which is printed with what it read and what differs; the
  * exit status is 1 then.
  */
+#include "tests/diff/oracle.h"
 #include "tests/diff/rv_machine.h"
 #include "tests/diff/rv_random.h"
 #include "tests/diff/rv_user.h"
 #include "xlate/front/riscv64/rv_disasm.h"
 
-#include <errno.h>
 #include <malloc.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 enum { ALONE = -1 /* in place of a tier: without a machine */ };
 
@@ -29,44 +25,8 @@ struct options {
     char **kinds, **tiers;
     int64_t count, seed;
     int batch;
-    int program, output; /* files in memory for the oracle, used again and again */
+    struct diff_oracle *oracle;
 };
-
-/* Runs the program in QEMU. posix_spawn() copies nothing of this process, as fork() would. */
-static bool spawn_oracle(const struct options *o, GError **err)
-{
-    char *argv[] = {o->qemu, (char *)"-cpu", o->cpu, (char *)"/proc/self/fd/3", NULL};
-    posix_spawn_file_actions_t actions;
-    int status = 0;
-    pid_t pid;
-
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, o->output, STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, o->program, 3);
-    int r = posix_spawnp(&pid, o->qemu, &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (r)
-        return vmd_fail(err, VMD_ERROR_INTERNAL, "%s: %s", o->qemu, g_strerror(r));
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        continue;
-    if (status)
-        return vmd_fail(err, VMD_ERROR_INTERNAL, "%s ended with status %#x", o->qemu, status);
-    return true;
-}
-
-/* Runs PROGRAM in QEMU; STATES gets those after its tests. */
-static bool oracle(const struct options *o, const struct rv_program *program, GByteArray *states,
-                   GError **err)
-{
-    if (pwrite(o->program, program->image, program->size, 0) != (ssize_t)program->size ||
-        ftruncate(o->program, program->size) || lseek(o->output, 0, SEEK_SET))
-        return vmd_fail(err, VMD_ERROR_INTERNAL, "no room for a program: %s", g_strerror(errno));
-    if (!spawn_oracle(o, err))
-        return false;
-    g_byte_array_set_size(states, lseek(o->output, 0, SEEK_CUR));
-    return pread(o->output, states->data, states->len, 0) == (ssize_t)states->len ||
-           vmd_fail(err, VMD_ERROR_INTERNAL, "cannot read what the oracle wrote");
-}
 
 /* The first test whose states differ; -1 if none. */
 static int first_difference(const struct rv_program *p, const GByteArray *ours,
@@ -125,7 +85,7 @@ static bool differs_alone(const struct options *o, const struct rv_test *test, i
 {
     struct rv_program *one = rv_program_of(test);
     g_autoptr(GByteArray) ours = g_byte_array_new(), theirs = g_byte_array_new();
-    bool ran = oracle(o, one, theirs, NULL) && run_ours(one, tier, ours, NULL);
+    bool ran = diff_oracle_run(o->oracle, one->image, one->size, theirs, NULL) && run_ours(one, tier, ours, NULL);
     bool differs = !ran || first_difference(one, ours, theirs) == 0;
 
     if (reports && ran && theirs->len == ours->len)
@@ -182,7 +142,7 @@ static int compare_all(const struct options *o, const struct rv_program *program
     g_autoptr(GByteArray) theirs = g_byte_array_new();
     int result = 0;
 
-    if (!oracle(o, program, theirs, err))
+    if (!diff_oracle_run(o->oracle, program->image, program->size, theirs, err))
         return -1;
     if (!o->tiers)
         return compare(o, program, ALONE, theirs, err);
@@ -261,17 +221,14 @@ int main(int argc, char **argv)
         o.qemu = g_strdup("qemu-riscv64-static");
     if (!o.cpu)
         o.cpu = g_strdup("rv64,zba=true,zbb=true,zbs=true");
-    o.program = memfd_create("rv-diff", MFD_CLOEXEC);
-    o.output = memfd_create("rv-diff-output", MFD_CLOEXEC);
-    fchmod(o.program, 0700);
+    o.oracle = diff_oracle_new(o.qemu, o.cpu);
     /* What one batch frees is there for the next, without a page fault a page. */
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, INT_MAX);
     for (unsigned i = 0; i < RV_KINDS; i++)
         if (wanted(&o, i))
             failed |= run_kind(&o, i);
-    close(o.program);
-    close(o.output);
+    diff_oracle_free(o.oracle);
     g_free(o.qemu);
     g_free(o.cpu);
     g_strfreev(o.kinds);

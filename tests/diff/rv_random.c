@@ -7,6 +7,7 @@
  * translate is spent on what is under test.
  */
 #include "tests/diff/rv_random.h"
+#include "tests/diff/values.h"
 #include "xlate/ir/ir.h"
 
 #include <elf.h>
@@ -30,10 +31,7 @@ struct generator {
 
 static uint64_t rnd(struct generator *g)
 {
-    g->state ^= g->state << 13;
-    g->state ^= g->state >> 7;
-    g->state ^= g->state << 17;
-    return g->state * UINT64_C(0x2545f4914f6cdd1d);
+    return diff_rnd(&g->state);
 }
 
 /* --- encoding --------------------------------------------------------------------------------- */
@@ -83,56 +81,14 @@ static void put_li(struct generator *g, unsigned rd, uint32_t value)
 
 /* --- operands --------------------------------------------------------------------------------- */
 
-static uint64_t integer(struct generator *g)
-{
-    uint64_t r = rnd(g), v = rnd(g);
-    static const uint64_t edges[] = {
-        0, 1, 2, UINT64_MAX, UINT64_MAX - 1, INT64_MAX, (uint64_t)INT64_MIN, INT32_MAX,
-        (uint64_t)INT32_MIN, 0x80000000, UINT32_MAX, 0x100000000, 0x7fff, 0x8000, 0xff, 31, 32, 63, 64,
-    };
-
-    switch (r & 7) {
-    case 0:
-    case 1:
-        return edges[(r >> 8) % G_N_ELEMENTS(edges)];
-    case 2:
-        return (uint64_t)((int64_t)v >> (r >> 8 & 63));
-    case 3:
-        return UINT64_C(1) << (r >> 8 & 63);
-    case 4:
-        return v & (v >> 8) & (v << 8) & UINT64_C(0xff00ff00ff00ff00);
-    default:
-        return v;
-    }
-}
-
-static uint64_t floating(struct generator *g, int exp_bits, int frac_bits)
-{
-    uint64_t r = rnd(g), m = rnd(g) & ((UINT64_C(1) << frac_bits) - 1);
-    uint64_t most = (UINT64_C(1) << exp_bits) - 1, e = rnd(g) % (most + 1);
-
-    if (r & 1)
-        e = r & 2 ? r >> 8 & 1 : most - (r >> 8 & 1);
-    else if (r & 4)
-        e = most / 2 + (r >> 12 & 127) - 32;
-    e &= most;
-    if ((r >> 20 & 7) == 0)
-        m = 0;
-    else if ((r >> 20 & 7) == 1)
-        m = (UINT64_C(1) << frac_bits) - 1;
-    else if ((r >> 20 & 7) < 4)
-        m &= UINT64_MAX << (r >> 24) % frac_bits;
-    return (r >> 63) << (exp_bits + frac_bits) | e << frac_bits | m;
-}
-
 /* For an F register: a boxed single, seldom an unboxed one, or a double. */
 static uint64_t float_register(struct generator *g)
 {
     uint64_t r = rnd(g);
 
     if (r & 1)
-        return floating(g, 11, 52);
-    return floating(g, 8, 23) | (r >> 1 & 15 ? UINT64_C(0xffffffff00000000) : rnd(g) << 32);
+        return diff_floating(&g->state, 11, 52);
+    return diff_floating(&g->state, 8, 23) | (r >> 1 & 15 ? UINT64_C(0xffffffff00000000) : rnd(g) << 32);
 }
 
 /* --- choosing an instruction ------------------------------------------------------------------ */
@@ -276,7 +232,7 @@ static void choose_operands(struct generator *g, struct rv_test *test)
         if (strstr(operands, fs))
             f[number[i]] = float_register(g);
         else if (strstr(operands, fs + 1) && number[i])
-            x[number[i]] = integer(g);
+            x[number[i]] = diff_integer(&g->state);
     }
     if (strstr(operands, "fs2") && rnd(g) % 8 == 0)
         f[insn->rs2] = f[insn->rs1] ^ (rnd(g) & 1) << 63;
@@ -487,10 +443,10 @@ static void choose_sequence_state(struct generator *g, struct rv_test *test)
     for (unsigned i = 0; i < sizeof(worked); i++) {
         test->before[RV_STATE_F + worked[i]] = float_register(g);
         if (worked[i])
-            test->before[RV_STATE_X + worked[i] - 1] = integer(g);
+            test->before[RV_STATE_X + worked[i] - 1] = diff_integer(&g->state);
     }
-    test->before[RV_STATE_MEMORY] = integer(g);
-    test->before[RV_STATE_MEMORY + 1] = integer(g);
+    test->before[RV_STATE_MEMORY] = diff_integer(&g->state);
+    test->before[RV_STATE_MEMORY + 1] = diff_integer(&g->state);
     test->before[RV_STATE_X + BASE_REG - 1] = SCRATCH;
 }
 
