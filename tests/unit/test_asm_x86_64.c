@@ -365,6 +365,11 @@ START_TEST(vector_immediates)
         expect(l, "cmpeqsd %s,%s", xmm[a], xmm[b]);
         asm_vrrri(&l->a, A_CMPPD, false, a, c, b, 8);
         expect(l, "vcmpeq_uqpd %s,%s,%s", xmm[a], xmm[c], xmm[b]);
+        asm_vrmi(&l->a, A_CMPPS, false, a, c, mem_of(k), 8);
+        expect(l, "vcmpeq_uqps %s,%s,%s", xmm[a], xmm[c], mems[k].text);
+        asm_vrmi(&l->a, A_CMPPS, false, a, c, asm_rip(l->a.at), 8);
+        ck_assert_int_eq((int8_t)l->a.at[-5], -9);
+        expect(l, "vcmpeq_uqps %s,%s,[rip+0xfffffffffffffff7]", xmm[a], xmm[c]);
         asm_vrrri(&l->a, A_CMPSS, false, a, c, b, 2);
         expect(l, "vcmpless %s,%s,%s", xmm[a], xmm[c], xmm[b]);
         asm_rri(&l->a, A_PCLMULQDQ, false, a, b, 0x11);

@@ -14,6 +14,8 @@
 #define EL0     A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_FP)
 #define EL1     A64_MODE(A64_TLB_EL1_PAN, A64_EL1, A64_MODE_FP)
 #define ZVA     A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_ZVA)
+#define FLUSH   A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_FP | A64_MODE_FZ)
+#define NO_FP   A64_MODE(A64_TLB_EL0, A64_EL0, 0)
 #define STEP    A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_STEP)
 #define STEPPED A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_STEPPED)
 
@@ -416,6 +418,120 @@ static const struct {
      "  v0 = const.i64 0\n"
      "  call svc v0 ; pc 0x100\n"
      "  exit_state\n"},
+    {"floating point in a chain", EL0, {0x1e622820, 0x1e630800, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.v128 v1\n"
+     "  v1 = get.v128 v2\n"
+     "  v2 = vfadd.v128 v0 v1 x64 scalar dyn\n"
+     "  v3 = const.i64 0\n"
+     "  v4 = get.v128 v3\n"
+     "  v5 = vfmul.v128 v2 v4 x64 scalar dyn\n"
+     "  set.v128 v0 v5\n"
+     "  v7 = get.i64 x30\n"
+     "  exit_ind v7 return poll\n"},
+    {"a comparison of numbers and its branch", EL0, {0x1e212000, 0x5400004c},
+     "b0:\n"
+     "  v0 = get.v128 v0\n"
+     "  v1 = get.v128 v1\n"
+     "  v2 = vfnzcv.i64 v0 v1 x32 dyn\n"
+     "  set.i64 nzcv v2\n"
+     "  v4 = const.i64 0xf\n"
+     "  v5 = shr.i64 v2 v4\n"
+     "  v6 = xor.i64 v5 v2\n"
+     "  v7 = const.i64 0x4001\n"
+     "  v8 = and.i64 v6 v7\n"
+     "  v9 = const.i64 0\n"
+     "  v10 = cmp.i64.eq v8 v9\n"
+     "  brif v10 b1 b2\n"
+     "b1:\n"
+     "  exit 0x10c\n"
+     "b2:\n"
+     "  exit 0x108\n"},
+    {"a condition in front of a comparison of numbers", EL0, {0x1e611404, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.i64 nzcv\n"
+     "  v1 = const.i64 0x4000\n"
+     "  v2 = and.i64 v0 v1\n"
+     "  v3 = const.i64 0x4000\n"
+     "  v4 = cmp.i64.eq v2 v3\n"
+     "  v5 = const.i64 0\n"
+     "  v6 = cmp.i64.ne v2 v3\n"
+     "  v7 = const.v128 0\n"
+     "  v8 = get.v128 v0\n"
+     "  v9 = select.v128 v6 v8 v7\n"
+     "  v10 = get.v128 v1\n"
+     "  v11 = select.v128 v6 v10 v7\n"
+     "  v12 = const.i64 0x4000\n"
+     "  v13 = vfnzcv.i64 v9 v11 x64 dyn\n"
+     "  v14 = select.i64 v6 v13 v12\n"
+     "  set.i64 nzcv v14\n"
+     "  v16 = get.i64 x30\n"
+     "  exit_ind v16 return poll\n"},
+    {"numbers where subnormal ones are zeros", FLUSH, {0x1e622820, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.v128 v1\n"
+     "  v1 = get.v128 v2\n"
+     "  v2 = vfadd.v128 v0 v1 x64 scalar fz dyn\n"
+     "  set.v128 v0 v2\n"
+     "  v4 = get.i64 x30\n"
+     "  exit_ind v4 return poll\n"},
+    {"floating point that is trapped", NO_FP, {0x1e622820},
+     "b0:\n"
+     "  call fp_trap ; pc 0x100\n"
+     "  exit_state\n"},
+    {"V registers in memory", EL0, {0x3cc10401, 0xfd000421, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.i64 x0\n"
+     "  v1 = const.i64 0x10\n"
+     "  v2 = add.i64 v0 v1\n"
+     "  v3 = tr v0 16\n"
+     "  v4 = load.v128 v3 u128 ; pc 0x100\n"
+     "  set.i64 x0 v2\n"
+     "  set.v128 v1 v4\n"
+     "  v7 = get.i64 x1\n"
+     "  v8 = tr v7 +8 8 write\n"
+     "  store.f64 v8 v4 +8 u64 ; pc 0x104\n"
+     "  v10 = get.i64 x30\n"
+     "  exit_ind v10 return poll\n"},
+    {"structures of two", EL0, {0x4cdf8800, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.i64 x0\n"
+     "  v1 = tr v0 32\n"
+     "  v2 = load.v128 v1 u128 ; pc 0x100\n"
+     "  v3 = load.v128 v1 +16 u128 ; pc 0x100\n"
+     "  v4 = vuzp.v128 v2 v3 x32\n"
+     "  v5 = vuzp.v128 v2 v3 x32 high\n"
+     "  v6 = const.i64 0x20\n"
+     "  v7 = add.i64 v0 v6\n"
+     "  set.i64 x0 v7\n"
+     "  set.v128 v0 v4\n"
+     "  set.v128 v1 v5\n"
+     "  v11 = get.i64 x30\n"
+     "  exit_ind v11 return poll\n"},
+    {"lanes combined", EL0, {0x2e30a820, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.v128 v1\n"
+     "  v1 = vextr.v128 v0 v0 +4 x8\n"
+     "  v2 = vmax.v128 v0 v1 x8 unsigned\n"
+     "  v3 = vextr.v128 v2 v2 +2 x8\n"
+     "  v4 = vmax.v128 v2 v3 x8 unsigned\n"
+     "  v5 = vextr.v128 v4 v4 +1 x8\n"
+     "  v6 = vmax.v128 v4 v5 x8 unsigned\n"
+     "  v7 = vmov.v128 v6 x8 scalar\n"
+     "  set.v128 v0 v7\n"
+     "  v9 = get.i64 x30\n"
+     "  exit_ind v9 return poll\n"},
+    {"a product by one lane", EL0, {0x6f720020, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.v128 v1\n"
+     "  v1 = get.v128 v2\n"
+     "  v2 = vlane.v128 v1 +3 x16\n"
+     "  v3 = get.v128 v0\n"
+     "  v4 = vmul.v128 v0 v2 x16\n"
+     "  v5 = vadd.v128 v3 v4 x16\n"
+     "  set.v128 v0 v5\n"
+     "  v7 = get.i64 x30\n"
+     "  exit_ind v7 return poll\n"},
     {"privilege of a row", EL0, {0xd69f03e0},
      "b0:\n"
      "  call undefined ; pc 0x100\n"

@@ -193,6 +193,15 @@ static inline void asm_vrm(struct asm_buf *b, enum asm_op op, bool w, unsigned r
     asm__modrm(b, reg, m, 0);
 }
 
+/* With an immediate byte. */
+static inline void asm_vrmi(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,
+                            struct asm_mem m, unsigned imm)
+{
+    asm__vex(b, op, w, reg, v, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base);
+    asm__modrm(b, reg, m, 1);
+    asm_8(b, imm);
+}
+
 /* --- immediates ------------------------------------------------------------------------------- */
 
 static inline bool asm_fits8(int64_t v)

@@ -63,8 +63,7 @@ static void check_result(struct back_compiler *c, const struct ir_insn *insn, st
     }
     enum asm_op op = w ? A_CMPPD : A_CMPPS;
     if (tiny) {
-        back__fp3(c, op, t, t, constant_of(c, K_LEAST64, insn), false);
-        asm_8(&c->a, CMP_EQ_UQ);
+        asm_vrmi(&c->a, op, false, t, t, constant_of(c, K_LEAST64, insn).mem, CMP_EQ_UQ);
     } else {
         back__v3i(c, op, t, reg, reg, CMP_UNORD);
     }

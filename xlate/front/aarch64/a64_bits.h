@@ -55,4 +55,93 @@ static inline bool a64_if_pair(uint32_t word)
     return !(word & 1) && !(word >> 16 & 1);
 }
 
+/* --- SIMD: bit 30 (Q) says whether all of a register is used ---------------------------------- */
+
+static inline bool a64__is_full(uint32_t word)
+{
+    return word >> 30 & 1;
+}
+
+/* Two lanes of 64 bits fill a register: size, at 23:22. */
+static inline bool a64_if_2d(uint32_t word)
+{
+    return (word >> 22 & 3) != 3 || a64__is_full(word);
+}
+
+/* The same of sz, bit 22. */
+static inline bool a64_if_2df(uint32_t word)
+{
+    return !(word >> 22 & 1) || a64__is_full(word);
+}
+
+/* Across lanes there are more than two. */
+static inline bool a64_if_4s(uint32_t word)
+{
+    return (word >> 22 & 3) != 2 || a64__is_full(word);
+}
+
+/* The same as 2d of structures in memory: size, at 11:10. */
+static inline bool a64_if_lanes(uint32_t word)
+{
+    return (word >> 10 & 3) != 3 || a64__is_full(word);
+}
+
+/* imm5 names a lane; of bytes or halfwords; or words; and one that fits a register's half. */
+static inline bool a64_if_lane(uint32_t word)
+{
+    return word >> 16 & 15;
+}
+
+static inline bool a64_if_lane_bh(uint32_t word)
+{
+    return word >> 16 & 3;
+}
+
+static inline bool a64_if_lane_bhs(uint32_t word)
+{
+    return word >> 16 & 7;
+}
+
+static inline bool a64_if_dup(uint32_t word)
+{
+    return a64_if_lane_bhs(word) || (a64_if_lane(word) && a64__is_full(word));
+}
+
+/* EXT: bytes of the operands. */
+static inline bool a64_if_ext(uint32_t word)
+{
+    return a64__is_full(word) || !(word & 1u << 14);
+}
+
+/* Shifts by a constant: immh, at 22:19, is not of doublewords, or there are two. */
+static inline bool a64_if_2dh(uint32_t word)
+{
+    return !(word & 1u << 22) || a64__is_full(word);
+}
+
+/* Fixed-point conversions: of words or doublewords. */
+static inline bool a64_if_fixed(uint32_t word)
+{
+    bool scalar = word >> 28 & 1;
+
+    return (word >> 21 & 3) && (scalar || a64_if_2dh(word));
+}
+
+/* By element, of floating point: a doubleword's number has one bit. */
+static inline bool a64_if_felement_z(uint32_t word)
+{
+    return !(word & 1u << 22) || !(word & 1u << 21);
+}
+
+static inline bool a64_if_felement(uint32_t word)
+{
+    return a64_if_felement_z(word) && a64_if_2df(word);
+}
+
+/* Fixed-point numbers in general registers: no more bits than those have. */
+static inline bool a64_if_scale(uint32_t word)
+{
+    return a64__is_wide(word) || (word & 1u << 15);
+}
+
 #endif

@@ -23,6 +23,11 @@ enum {
     ARG_NOT = 1 << 18,     /* of the second operand's inverse */
     ARG_W = 1 << 19,       /* extends to 32 bits */
     ARG_CRC32C = 1 << 16,  /* the other polynomial */
+    ARG_UNSIGNED = 1 << 16, /* floating point: to or from an unsigned integer */
+    ARG_EXACT = 1 << 17,   /* raises inexact */
+    ARG_FIXED = 1 << 18,   /* a fixed-point number */
+    ARG_PAIR = 1 << 22,    /* SIMD: neighbours are combined */
+    ARG_ELEMENT = 1 << 23, /* SIMD: the second operand is one lane */
     ARG_PRE = 1 << 24,     /* address base + offset, which the base becomes */
     ARG_POST = 1 << 25,    /* address base, which then becomes base + offset */
     ARG_REG = 1 << 26,     /* base + extended index */
@@ -30,6 +35,18 @@ enum {
     ARG_USER = 1 << 28,    /* as EL0 would */
     ARG_MEM = 0xffff,      /* the part that is a mask of enum ir_mem */
 };
+
+/* SIMD instructions that are several operations of the IR; numbered behind those. */
+enum a64_simd {
+    A64_V_CMGE = 200, A64_V_CMTST, A64_V_ABD, A64_V_ABA, A64_V_MLA, A64_V_MLS, A64_V_ORN, A64_V_BSL,
+    A64_V_BIT, A64_V_BIF, A64_V_QRDMLA, A64_V_DOT, A64_V_ADDL, A64_V_ADDW, A64_V_SUBL, A64_V_SUBW,
+    A64_V_ABDL, A64_V_ABAL, A64_V_MULL, A64_V_MLAL, A64_V_MLSL, A64_V_QDMULL, A64_V_QDMLAL,
+    A64_V_QDMLSL, A64_V_NOT, A64_V_NEG, A64_V_QNEG, A64_V_ADD_OTHER, A64_V_CMGT0, A64_V_CMGE0,
+    A64_V_CMEQ0, A64_V_CMLE0, A64_V_CMLT0, A64_V_RIGHT, A64_V_RIGHT_ADD, A64_V_RIGHT_INSERT,
+    A64_V_LEFT, A64_V_LEFT_INSERT, A64_V_LEFT_SAT, A64_V_FMLA, A64_V_FMLS, A64_V_FABD, A64_V_FCMEQ,
+    A64_V_FCMGE, A64_V_FCMGT, A64_V_FCMLE, A64_V_FCMLT, A64_V_END,
+};
+G_STATIC_ASSERT((int)IR_OP_COUNT <= (int)A64_V_CMGE && A64_V_END <= 256);
 
 /* The condition field of an instruction. Odd ones are the inverse of the one before. */
 enum a64_cond {

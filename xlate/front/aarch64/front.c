@@ -15,7 +15,7 @@ static const char *const slot_names[A64_SLOTS] = {
     "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28",
     "x29", "x30", "sp", "nzcv", "daif", "exclusive", "exclusive_value", "exclusive_high", "sp_el0",
     "sp_el1", "tpidr_el0", "tpidrro_el0", "tpidr_el1", "elr_el1", "spsr_el1", "esr_el1", "far_el1",
-    "qc", "unused", "v0", "v0h", "v1", "v1h", "v2", "v2h", "v3", "v3h", "v4", "v4h", "v5", "v5h", "v6",
+    "unused", "unused", "v0", "v0h", "v1", "v1h", "v2", "v2h", "v3", "v3h", "v4", "v4h", "v5", "v5h", "v6",
     "v6h", "v7", "v7h", "v8", "v8h", "v9", "v9h", "v10", "v10h", "v11", "v11h", "v12", "v12h", "v13",
     "v13h", "v14", "v14h", "v15", "v15h", "v16", "v16h", "v17", "v17h", "v18", "v18h", "v19", "v19h",
     "v20", "v20h", "v21", "v21h", "v22", "v22h", "v23", "v23h", "v24", "v24h", "v25", "v25h", "v26",
@@ -24,7 +24,9 @@ static const char *const slot_names[A64_SLOTS] = {
 
 /* By how often units of a C library and of a kernel read and write them. */
 static const uint8_t hot_slots[] = {0, 1, 2, A64_SLOT_SP, 19, 3, 20, 29, 30, 21, 4, 5, 22, 0xff};
-static const uint8_t hot_fslots[] = {0xff};
+/* v0 to v7, which take arguments, v16 to v17: what compilers use first. */
+static const uint8_t hot_fslots[] = {48, 50, 52, 54, 56, 58, 60, 62, 80, 82, 0xff};
+G_STATIC_ASSERT(A64_SLOT_V == 48);
 
 static void emit(struct a64_translation *t, const struct a64_insn *insn)
 {
@@ -91,6 +93,7 @@ const struct xl_front xl_front_aarch64 = {
     .slot_names = slot_names,
     .hot_slots = hot_slots,
     .hot_fslots = hot_fslots,
+    .wide_fslots = true,
     .n_helpers = A64_HELPER_COUNT,
     .translate = translate,
     .mode_ok = mode_ok,

@@ -164,7 +164,7 @@ static void loaded(struct xl_cpu *cpu)
     cpu->slots[A64_SLOT_DAIF] &= SPSR_DAIF;
     cpu->slots[A64_SLOT_NZCV] &= IR_NZCV_N | IR_NZCV_Z | IR_NZCV_C | IR_NZCV_V;
     cpu->fault = 0;
-    cpu->fp_flags &= 0x1f;
+    cpu->fp_flags &= 0x7f;
     mmu_flush_all(cpu);
     a64_set_fpcr(c, c->fpcr);
     a64_update_timers(c);

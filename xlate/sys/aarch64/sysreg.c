@@ -147,16 +147,15 @@ static void set_fpcr(struct a64_cpu *c, unsigned number, uint64_t value)
     a64_set_fpcr(c, value);
 }
 
-enum { FPSR_QC_SHIFT = 27 };
-
 /* Sticky flags: enum ir_fflag and the register's bits. */
 static const struct {
     uint8_t flag, bit;
-} fpsr_flags[] = {{IR_NV, 0}, {IR_DZ, 1}, {IR_OF, 2}, {IR_UF, 3}, {IR_NX, 4}};
+} fpsr_flags[] = {{IR_NV, 0}, {IR_DZ, 1}, {IR_OF, 2}, {IR_UF, 3}, {IR_NX, 4}, {IR_ID, 7},
+                  {IR_QC, 27}};
 
 static uint64_t get_fpsr(struct a64_cpu *c, unsigned number)
 {
-    uint64_t value = c->cpu.slots[A64_SLOT_QC] ? BIT(FPSR_QC_SHIFT) : 0;
+    uint64_t value = 0;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(fpsr_flags); i++)
         if (c->cpu.fp_flags & fpsr_flags[i].flag)
@@ -170,7 +169,6 @@ static void set_fpsr(struct a64_cpu *c, unsigned number, uint64_t value)
     for (unsigned i = 0; i < G_N_ELEMENTS(fpsr_flags); i++)
         if (value & BIT(fpsr_flags[i].bit))
             c->cpu.fp_flags |= fpsr_flags[i].flag;
-    c->cpu.slots[A64_SLOT_QC] = value >> FPSR_QC_SHIFT & 1;
 }
 
 /* --- timers ----------------------------------------------------------------------------------- */
