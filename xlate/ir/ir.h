@@ -51,7 +51,8 @@ enum ir_mem {
     IR_MEM_RELEASE = 1 << 5, /* both: sequentially consistent */
     IR_MEM_ALIGNED = 1 << 6, /* a misaligned address faults (atomics: always) */
     IR_MEM_WRITE = 1 << 7,   /* TR: for stores (and loads); else loads only */
-    IR_MEM_RESERVE = 1 << 8, /* LOAD of a load-reserved: faults are reported as loads */
+    IR_MEM_RESERVE = 1 << 8, /* LOAD of a load-reserved: faults are reported as loads. RMW, CAS: so are
+                                those that a load would raise */
     IR_MEM_USER = 1 << 9,    /* in TLB mode 0, whatever the unit's; TRs and what goes through them */
     IR_MEM_BITS = 10,
 };

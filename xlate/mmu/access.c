@@ -271,6 +271,8 @@ static bool resolve_store(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum accel
     }
     if (!mmu__may_access(cpu, va, width(mem), kind))
         return false;
+    if ((mem & IR_MEM_RESERVE) && !mmu__resolve(cpu, mode, va, XL_LOAD, place))
+        return false;
     if (!mmu__resolve(cpu, mode, va, XL_STORE, place))
         return false;
     if (!place->ram) {

@@ -253,7 +253,8 @@ void a64_emit_clrex(struct a64_translation *t, const struct a64_insn *i, uint32_
 
 /* --- atomics ---------------------------------------------------------------------------------- */
 
-/* ARG: log2 of the bytes, enum ir_rmw << 20, ARG_NOT. All are fully ordered. */
+/* ARG: log2 of the bytes, enum ir_rmw << 20, ARG_NOT. All are fully ordered. A fault that a load would
+ * raise is one of a load. */
 void a64_emit_atomic(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
     unsigned log2 = arg & IR_MEM_SIZE;
@@ -263,7 +264,8 @@ void a64_emit_atomic(struct a64_translation *t, const struct a64_insn *i, uint32
 
     if (arg & ARG_NOT)
         operand = ir_bini(t->unit, IR_XOR, IR_I64, operand, -1);
-    a64_set_x(t, i->rt, ir_rmw(t->unit, (enum ir_rmw)(arg >> 20), IR_I64, log2, handle, imm, operand));
+    a64_set_x(t, i->rt, ir_rmw(t->unit, (enum ir_rmw)(arg >> 20), IR_I64, log2 | IR_MEM_RESERVE, handle, imm,
+                            operand));
 }
 
 void a64_emit_cas(struct a64_translation *t, const struct a64_insn *i, uint32_t log2)
@@ -272,7 +274,8 @@ void a64_emit_cas(struct a64_translation *t, const struct a64_insn *i, uint32_t 
     int64_t imm;
     uint32_t handle = base_handle(t, i, 1u << log2, true, &imm);
 
-    a64_set_x(t, i->rs, ir_cas(t->unit, IR_I64, log2, handle, imm, expected, desired));
+    a64_set_x(t, i->rs, ir_cas(t->unit, IR_I64, log2 | IR_MEM_RESERVE, handle, imm, expected,
+                            desired));
 }
 
 void a64_emit_casp(struct a64_translation *t, const struct a64_insn *i, uint32_t log2)
