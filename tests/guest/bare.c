@@ -228,7 +228,8 @@ static bool make_harts(struct bare *b, GError **err)
     if (!accel_create(&xlate_accel_ops, &config, &b->accel, err))
         return false;
     for (unsigned i = 0; i < b->config.vcpus; i++) {
-        struct vcpu_start start = {.pc = b->config.stub ? BARE_STUB : b->config.entry, .args = {i}};
+        struct vcpu_start start = {.pc = b->config.stub ? BARE_STUB : b->config.entry,
+                                   .args = {i, b->config.arg}};
 
         if (!accel_vcpu_create(b->accel, i, &b->hart[i].vcpu, err))
             return false;

@@ -28,6 +28,7 @@ struct bare_config {
     size_t stub_words;
     uint64_t room;    /* bytes of RAM after the last segment */
     unsigned tier, vcpus;
+    uint64_t arg;     /* what harts get in a1; a0 is their number */
     bool supervisor;  /* harts start in S-mode, over BARE_CALL_.. */
     unsigned seconds; /* most it may run */
 };

@@ -2,7 +2,7 @@
  * tests/guest/run_elf: runs programs on a bare machine, each alone; a line and a count of those
  * that pass (they store 1 to tohost).
  *
- *   run_elf [--tier N] [--harts N] [--supervisor] [--seconds N] [--quiet] PROGRAM...
+ *   run_elf [--tier N] [--harts N] [--supervisor] [--seconds N] [--arg N] [--quiet] PROGRAM...
  */
 #include "tests/guest/bare.h"
 
@@ -26,12 +26,14 @@ static bool run(const char *file, struct bare_config config, uint64_t *value, GE
 int main(int argc, char **argv)
 {
     int tier = 1, harts = 1, seconds = 10, passed = 0;
+    int64_t arg = 0;
     gboolean quiet = FALSE, supervisor = FALSE;
     const GOptionEntry entries[] = {
         {"tier", 0, 0, G_OPTION_ARG_INT, &tier, "0 interprets", "N"},
         {"harts", 0, 0, G_OPTION_ARG_INT, &harts, "how many", "N"},
         {"supervisor", 0, 0, G_OPTION_ARG_NONE, &supervisor, "harts start in S-mode", NULL},
         {"seconds", 0, 0, G_OPTION_ARG_INT, &seconds, "most a program may run", "N"},
+        {"arg", 0, 0, G_OPTION_ARG_INT64, &arg, "what harts get in a1", "N"},
         {"quiet", 0, 0, G_OPTION_ARG_NONE, &quiet, "failures alone", NULL},
         {NULL},
     };
@@ -46,7 +48,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         struct bare_config config = {.tier = tier, .vcpus = harts, .seconds = seconds,
                                      .supervisor = supervisor,
-                                     .room = MIB(4)};
+                                     .room = MIB(4), .arg = arg};
         g_autoptr(GError) why = NULL;
         uint64_t value = 0;
         bool ok = run(argv[i], config, &value, &why) && value == 1;

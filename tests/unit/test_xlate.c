@@ -18,7 +18,7 @@ static const struct {
 } programs[] = {
     {"atomics", 4, false}, {"lrsc", 1, false},  {"ring", 4, false},     {"timer", 1, false},
     {"fencei", 2, true},   {"smc", 1, true},    {"cross", 1, true},     {"shootdown", 4, true},
-    {"mutual", 4, true},
+    {"mutual", 4, true},  {"adbits", 4, true},  {"patch", 4, true},
 };
 
 static char *read_program(const char *name, size_t *size)

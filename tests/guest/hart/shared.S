@@ -4,30 +4,8 @@
  */
 #include "hart.h"
 
-#define HARTS  4
 #define ROUNDS 4000
 #define LITMUS 1500
-
-/* Waits until all harts are here. Uses t0..t3. */
-.macro BARRIER
-    la t0, arrived
-    la t1, epoch
-    lw t2, 0(t1)
-    li t3, 1
-    amoadd.w.aqrl t3, t3, (t0)
-    addi t3, t3, 1 - HARTS
-    bnez t3, 8f
-    sw zero, 0(t0)
-    fence rw, rw
-    li t3, 1
-    amoadd.w.aqrl zero, t3, (t1)
-    j 9f
-8:  pause
-    lw t3, 0(t1)
-    beq t3, t2, 8b
-    fence rw, rw
-9:
-.endm
 
 BEGIN
     mv s0, a0 /* hart */
