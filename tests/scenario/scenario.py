@@ -7,7 +7,7 @@ A scenario is a list of commands, one a line, words quoted as in a shell; "#" be
 command must succeed within the scenario's time, or the run fails with its line and with all that
 was said up to there. Nothing sleeps: every wait is for an output, a message or an end.
 
-${name} in a word is a variable; ${tmp} is a folder of the scenario's own, ${tests} that of the scenarios,
+${name} in a word is a variable; ${tmp} is a folder of the scenario's own, ${tests} that of the scenarios, ${build} the build's,
 ${fetch:NAME} the path of a guest file (tools/fetch). A named group of a pattern, (?P<name>..), sets a variable. A last word
 "<<END" stands for the lines up to one that is just END.
 
@@ -225,7 +225,7 @@ class Scenario:
         self.deadline = time.monotonic() + DEFAULT_LIMIT_S * slower
         self.transcript, self.lock = [], threading.Lock()
         self.programs, self.daemons, self.clients, self.variables = {}, {}, {}, {
-            "tmp": str(tmp), "tests": str(TOP / "tests/scenario")}
+            "tmp": str(tmp), "tests": str(TOP / "tests/scenario"), "build": str(build)}
         self.mounts = []
         self.status, self.output, self.errors, self.message = 0, "", "", None
         folders = [str(build / name) for name in ("vmctl", "daemon", "vm")]
@@ -336,14 +336,15 @@ class Scenario:
         self.mounts.append(pathlib.Path("/etc/group"))
 
     def do_initrd(self, name, *words):
-        """initrd NAME [MODULE]... SCRIPT: make a guest's ramdisk (tools/mkinitrd), named ${NAME}"""
-        *modules, script = words
+        """initrd NAME [MODULE]... [FILE:/TARGET]... SCRIPT: make a guest's ramdisk (tools/mkinitrd), named
+${NAME}"""
+        *parts, script = words
         began = time.monotonic()
         self.do_file(name + ".sh", script)
         path = self.tmp / (name + ".cpio")
         command = [TOP / "tools/mkinitrd", "-o", path, "--init", self.tmp / (name + ".sh")]
-        for module in modules:
-            command += ["--module", module]
+        for part in parts:
+            command += ["--file" if ":" in part else "--module", part]
         done = subprocess.run(command, text=True, capture_output=True, check=False)
         self.deadline += time.monotonic() - began
         if done.returncode:
