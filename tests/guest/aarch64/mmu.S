@@ -15,6 +15,7 @@
 #define HA      (1 << 39)
 #define HD      (1 << 40)
 #define TBI0    (1 << 37)
+#define E0PD0   (1 << 55)
 
         .macro  entry table, index, value, flags
         adr     x1, \table
@@ -159,6 +160,13 @@ main:
         at_page 4
         raises  0x25, 20, ldtr x0, [x1]
         msr     uao, #0
+#ifndef QEMU /* whose CPU has no E0PD */
+        set_tcr (TCR | HA | HD | E0PD0)
+        at_page 4
+        raises  0x25, 46, ldtr x0, [x1]
+        check   x27, 0x96000004, 46
+        set_tcr (TCR | HA | HD)
+#endif
         msr     pan, #0
 
         /* Execution: PXN, and what EL0 can write. */

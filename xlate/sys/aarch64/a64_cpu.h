@@ -60,6 +60,8 @@
 #define TCR_HD       BIT(40)
 #define TCR_HPD0     BIT(41)
 #define TCR_HPD1     BIT(42)
+#define TCR_E0PD0    BIT(55)
+#define TCR_E0PD1    BIT(56)
 #define TTBR_ASID_SHIFT 48
 
 /* MDSCR_EL1 */
@@ -140,7 +142,7 @@ struct a64_cpu {
     uint64_t sctlr, actlr, cpacr;
     uint64_t ttbr[2], tcr, mair, amair;
     uint64_t afsr0, afsr1, par, vbar, contextidr;
-    uint64_t cntkctl, csselr;
+    uint64_t cntkctl, csselr, scxtnum;
     uint64_t mdscr, mdccint, oslock, osdlr, dbgclaim;
     uint64_t dbgbvr[A64_BREAKPOINTS], dbgbcr[A64_BREAKPOINTS];
     uint64_t dbgwvr[A64_BREAKPOINTS], dbgwcr[A64_BREAKPOINTS];

@@ -133,7 +133,7 @@ static const struct state_field fields[] = {
     U64(cpu.pc), U64(cpu.slots), U8(cpu.fp_flags), U8(cpu.waiting), U32(lines), U8(el), U8(spsel),
     U8(pan), U8(uao), U8(ss), U64(sctlr), U64(actlr), U64(cpacr), U64(ttbr), U64(tcr), U64(mair),
     U64(amair), U64(afsr0), U64(afsr1), U64(par), U64(vbar), U64(contextidr), U64(cntkctl),
-    U64(csselr), U64(mdscr), U64(mdccint), U64(oslock), U64(osdlr), U64(dbgclaim), U64(dbgbvr),
+    U64(csselr), U64(scxtnum), U64(mdscr), U64(mdccint), U64(oslock), U64(osdlr), U64(dbgclaim), U64(dbgbvr),
     U64(dbgbcr), U64(dbgwvr), U64(dbgwcr), U64(fpcr), U64(timer[A64_TIMER_VIRTUAL].cval),
     U64(timer[A64_TIMER_VIRTUAL].ctl), U8(timer[A64_TIMER_VIRTUAL].line),
     U64(timer[A64_TIMER_PHYSICAL].cval), U64(timer[A64_TIMER_PHYSICAL].ctl),

@@ -88,6 +88,12 @@ static bool find_half(struct walk *w)
 
 /* --- rights ----------------------------------------------------------------------------------- */
 
+/* EL0 is kept out of this half of the address space altogether (E0PD). */
+static bool closed_to_el0(const struct walk *w)
+{
+    return w->c->tcr & (w->high ? TCR_E0PD1 : TCR_E0PD0);
+}
+
 /* The TLB modes that may do each access, tables included (D5.4). */
 static void rights_of(const struct walk *w, bool read_only, uint8_t allowed[3])
 {
@@ -102,6 +108,8 @@ static void rights_of(const struct walk *w, bool read_only, uint8_t allowed[3])
     allowed[XL_LOAD] = (uint8_t)(M_EL1 | (user ? M_EL0 : M_PAN));
     allowed[XL_STORE] = writable ? allowed[XL_LOAD] : 0;
     allowed[XL_FETCH] = (uint8_t)((uxn ? 0 : M_EL0) | (pxn ? 0 : M_EL1 | M_PAN));
+    for (unsigned i = 0; i < 3 && closed_to_el0(w); i++)
+        allowed[i] &= (uint8_t)~M_EL0;
 }
 
 /* --- page tables ------------------------------------------------------------------------------ */
@@ -216,7 +224,7 @@ static void walk(struct walk *w)
         walk_flat(w);
         return;
     }
-    if (!find_half(w)) {
+    if (!find_half(w) || (w->tlb_mode == A64_TLB_EL0 && closed_to_el0(w))) {
         fail(w, A64_FSC_TRANSLATION);
         return;
     }
