@@ -1,0 +1,58 @@
+/*
+ * The address map of the pc machine, and what is made from it: the ACPI tables.
+ *
+ * RAM has a hole from 3 GiB to 4 GiB for PCI, interrupt controllers and firmware; what does not fit
+ * below it goes on at 4 GiB.
+ */
+#ifndef MACHINE_BOARDS_PC_H
+#define MACHINE_BOARDS_PC_H
+
+#include "machine/boot/acpi.h"
+
+#define PC_LOW_MOST                                                                                \
+    UINT64_C(0xc0000000) /* most RAM below the hole, which is the window's start                   \
+                          */
+#define PC_HIGH       UINT64_C(0x100000000)
+#define PC_MEM32_SIZE UINT64_C(0x20000000)
+#define PC_ECAM       UINT64_C(0xe0000000)
+#define PC_PCI_BUSES  256
+#define PC_MEM64_SIZE GIB(16)
+#define PC_GED        UINT64_C(0xfea00000)
+#define PC_IOAPIC     UINT64_C(0xfec00000)
+#define PC_LAPIC      UINT64_C(0xfee00000)
+
+#define PC_COM1     0x3f8
+#define PC_IRQ_COM1 4
+#define PC_RTC      0x70
+#define PC_IRQ_RTC  8
+#define PC_CENTURY  0x32 /* index in the RTC memory */
+#define PC_GSI_INTX 16   /* to 19 */
+#define PC_GSI_GED  20
+
+/* Registers of the generic event device, offsets from PC_GED. */
+enum { GED_EVENTS = 0, GED_SLEEP_CONTROL = 4, GED_SLEEP_STATUS = 5, GED_RESET = 6, GED_SIZE = 8 };
+/* Bits of GED_EVENTS. */
+enum { GED_POWER_BUTTON = 1 };
+enum { GED_RESET_VALUE = 0x42, GED_S5 = 5 };
+
+static inline uint64_t pc_low_ram(uint64_t memory)
+{
+    return MIN(memory, PC_LOW_MOST);
+}
+
+/* RAM from 4 GiB on. */
+static inline uint64_t pc_high_ram(uint64_t memory)
+{
+    return memory - pc_low_ram(memory);
+}
+
+/* The window for 64-bit BARs. */
+static inline gpa_t pc_mem64(uint64_t memory)
+{
+    return ALIGN_UP(PC_HIGH + pc_high_ram(memory), PC_MEM64_SIZE);
+}
+
+/* Adds all tables of a machine to an empty set; returns the RSDP's offset. */
+uint32_t pc_acpi_make(struct acpi_set *set, unsigned cpus, uint64_t memory);
+
+#endif

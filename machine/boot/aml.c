@@ -1,0 +1,317 @@
+/* See the header. A block's length has 1 to 4 bytes, so it is put in when the block is closed. */
+#include "machine/boot/aml.h"
+
+enum {
+    OP_NAME = 0x08,
+    OP_BYTE = 0x0a,
+    OP_WORD = 0x0b,
+    OP_DWORD = 0x0c,
+    OP_STRING = 0x0d,
+    OP_QWORD = 0x0e,
+    OP_SCOPE = 0x10,
+    OP_BUFFER = 0x11,
+    OP_PACKAGE = 0x12,
+    OP_METHOD = 0x14,
+    OP_DUAL_NAME = 0x2e,
+    OP_MULTI_NAME = 0x2f,
+    OP_EXT = 0x5b,
+    OP_EXT_REGION = 0x80,
+    OP_EXT_FIELD = 0x81,
+    OP_EXT_DEVICE = 0x82,
+    OP_LOCAL0 = 0x60,
+    OP_STORE = 0x70,
+    OP_AND = 0x7b,
+    OP_NOTIFY = 0x86,
+    OP_IF = 0xa0,
+};
+
+/* Address space descriptors: their kind, and flags. */
+enum { SPACE_MEMORY, SPACE_IO, SPACE_BUSES };
+enum {
+    WINDOW_FIXED = 0x0c,     /* producer; both ends are fixed */
+    WINDOW_WRITABLE = 0x01,  /* memory */
+    WINDOW_PREFETCH = 0x06,  /* memory */
+    WINDOW_ENTIRE_IO = 0x03, /* both ISA and other ports */
+};
+
+static void put(struct aml *aml, uint64_t value, unsigned width)
+{
+    uint64_t le = GUINT64_TO_LE(value);
+
+    g_byte_array_append(aml->out, (const guint8 *)&le, width);
+}
+
+static void insert(struct aml *aml, guint at, const uint8_t *bytes, guint n)
+{
+    guint tail = aml->out->len - at;
+
+    g_byte_array_set_size(aml->out, aml->out->len + n);
+    memmove(aml->out->data + at + n, aml->out->data + at, tail);
+    memcpy(aml->out->data + at, bytes, n);
+}
+
+/* PkgLength counts itself: 6 bits in one byte, or 4 and 8 for each further byte. */
+static void insert_length(struct aml *aml, guint at)
+{
+    guint body = aml->out->len - at;
+    guint more = body + 1 < 1 << 6 ? 0 : body + 2 < 1 << 12 ? 1 : body + 3 < 1 << 20 ? 2 : 3;
+    guint length = body + more + 1;
+    uint8_t bytes[4] = {(uint8_t)length};
+
+    g_assert(length < 1 << 28);
+    if (more) {
+        bytes[0] = (uint8_t)(more << 6 | (length & 0xf));
+        for (guint i = 1; i <= more; i++)
+            bytes[i] = (uint8_t)(length >> (8 * i - 4));
+    }
+    insert(aml, at, bytes, more + 1);
+}
+
+static void open_block(struct aml *aml, enum aml_block kind)
+{
+    g_assert(aml->depth < AML_DEPTH);
+    aml->open[aml->depth].body = aml->out->len;
+    aml->open[aml->depth++].kind = kind;
+}
+
+void aml_begin(struct aml *aml, GByteArray *out)
+{
+    *aml = (struct aml){.out = out};
+}
+
+void aml_end(struct aml *aml)
+{
+    g_assert(aml->depth > 0);
+    guint at = aml->open[--aml->depth].body;
+
+    if (aml->open[aml->depth].kind == AML_RESOURCES) {
+        put(aml, 0x79, 2); /* end tag; a checksum of 0 is not checked */
+        guint size = aml->out->len - at;
+        g_assert(size <= UINT16_MAX);
+        insert(aml, at, (const uint8_t[]){OP_WORD, (uint8_t)size, (uint8_t)(size >> 8)}, 3);
+    }
+    insert_length(aml, at);
+}
+
+/* --- names ---------------------------------------------------------------------------------- */
+
+static void put_path(struct aml *aml, const char *path)
+{
+    if (*path == '\\') {
+        put(aml, '\\', 1);
+        path++;
+    }
+    size_t segments = (strlen(path) + 1) / 5;
+    g_assert(segments >= 1 && segments <= UINT8_MAX && strlen(path) == segments * 5 - 1);
+    if (segments == 2)
+        put(aml, OP_DUAL_NAME, 1);
+    else if (segments > 2)
+        put(aml, OP_MULTI_NAME | segments << 8, 2);
+    for (size_t i = 0; i < segments; i++)
+        g_byte_array_append(aml->out, (const guint8 *)path + i * 5, 4);
+}
+
+/* --- blocks --------------------------------------------------------------------------------- */
+
+void aml_scope(struct aml *aml, const char *path)
+{
+    put(aml, OP_SCOPE, 1);
+    open_block(aml, AML_PLAIN);
+    put_path(aml, path);
+}
+
+void aml_device(struct aml *aml, const char *name)
+{
+    put(aml, OP_EXT | OP_EXT_DEVICE << 8, 2);
+    open_block(aml, AML_PLAIN);
+    put_path(aml, name);
+}
+
+void aml_method(struct aml *aml, const char *name, unsigned args, bool serialized)
+{
+    put(aml, OP_METHOD, 1);
+    open_block(aml, AML_PLAIN);
+    put_path(aml, name);
+    put(aml, args | (serialized ? 8 : 0), 1);
+}
+
+void aml_package(struct aml *aml, uint8_t elements)
+{
+    put(aml, OP_PACKAGE, 1);
+    open_block(aml, AML_PLAIN);
+    put(aml, elements, 1);
+}
+
+void aml_field(struct aml *aml, const char *name, unsigned width)
+{
+    put(aml, OP_EXT | OP_EXT_FIELD << 8, 2);
+    open_block(aml, AML_PLAIN);
+    put_path(aml, name);
+    put(aml, width, 1); /* no lock; bits not written keep their value */
+}
+
+void aml_resources(struct aml *aml)
+{
+    put(aml, OP_BUFFER, 1);
+    open_block(aml, AML_RESOURCES);
+}
+
+void aml_if_local0(struct aml *aml, uint64_t bits)
+{
+    put(aml, OP_IF, 1);
+    open_block(aml, AML_PLAIN);
+    put(aml, OP_AND | OP_LOCAL0 << 8, 2);
+    aml_int(aml, bits);
+    put(aml, 0, 1); /* the result goes nowhere else */
+}
+
+/* --- objects and statements ----------------------------------------------------------------- */
+
+void aml_name(struct aml *aml, const char *name)
+{
+    put(aml, OP_NAME, 1);
+    put_path(aml, name);
+}
+
+void aml_int(struct aml *aml, uint64_t value)
+{
+    if (value <= 1)
+        put(aml, value, 1); /* ZeroOp, OneOp */
+    else if (value <= UINT8_MAX)
+        put(aml, OP_BYTE | value << 8, 2);
+    else if (value <= UINT16_MAX)
+        put(aml, OP_WORD | value << 8, 3);
+    else if (value <= UINT32_MAX)
+        put(aml, OP_DWORD | value << 8, 5);
+    else {
+        put(aml, OP_QWORD, 1);
+        put(aml, value, 8);
+    }
+}
+
+void aml_string(struct aml *aml, const char *text)
+{
+    put(aml, OP_STRING, 1);
+    g_byte_array_append(aml->out, (const guint8 *)text, (guint)strlen(text) + 1);
+}
+
+/* Three letters of five bits, four hex digits; big-endian. */
+void aml_eisa(struct aml *aml, const char *id)
+{
+    uint32_t value = 0;
+
+    g_assert(strlen(id) == 7);
+    for (unsigned i = 0; i < 3; i++)
+        value = value << 5 | (uint32_t)(id[i] - '@');
+    for (unsigned i = 3; i < 7; i++)
+        value = value << 4 | (uint32_t)g_ascii_xdigit_value(id[i]);
+    put(aml, OP_DWORD, 1);
+    put(aml, GUINT32_SWAP_LE_BE(value), 4);
+}
+
+void aml_name_int(struct aml *aml, const char *name, uint64_t value)
+{
+    aml_name(aml, name);
+    aml_int(aml, value);
+}
+
+void aml_name_string(struct aml *aml, const char *name, const char *text)
+{
+    aml_name(aml, name);
+    aml_string(aml, text);
+}
+
+void aml_name_eisa(struct aml *aml, const char *name, const char *id)
+{
+    aml_name(aml, name);
+    aml_eisa(aml, id);
+}
+
+void aml_region(struct aml *aml, const char *name, uint64_t base, uint64_t size)
+{
+    put(aml, OP_EXT | OP_EXT_REGION << 8, 2);
+    put_path(aml, name);
+    put(aml, 0, 1); /* SystemMemory */
+    aml_int(aml, base);
+    aml_int(aml, size);
+}
+
+/* The length of a unit has the form of a block's, but doesn't count itself. */
+void aml_field_unit(struct aml *aml, const char *name, unsigned bits)
+{
+    g_assert(bits < 1 << 6);
+    put_path(aml, name);
+    put(aml, bits, 1);
+}
+
+void aml_load_local0(struct aml *aml, const char *name)
+{
+    put(aml, OP_STORE, 1);
+    put_path(aml, name);
+    put(aml, OP_LOCAL0, 1);
+}
+
+void aml_notify(struct aml *aml, const char *path, uint64_t value)
+{
+    put(aml, OP_NOTIFY, 1);
+    put_path(aml, path);
+    aml_int(aml, value);
+}
+
+/* --- resources ------------------------------------------------------------------------------ */
+
+void aml_io(struct aml *aml, uint16_t base, uint8_t size)
+{
+    put(aml, 0x47 | 1 << 8, 2); /* all 16 address bits are decoded */
+    put(aml, base, 2);
+    put(aml, base, 2);
+    put(aml, 1, 1);
+    put(aml, size, 1);
+}
+
+void aml_memory32(struct aml *aml, uint32_t base, uint32_t size)
+{
+    put(aml, 0x86 | 9 << 8, 3);
+    put(aml, 1, 1); /* writable */
+    put(aml, base, 4);
+    put(aml, size, 4);
+}
+
+void aml_interrupt(struct aml *aml, uint32_t gsi, bool edge)
+{
+    put(aml, 0x89 | 6 << 8, 3);
+    put(aml, 1 | (edge ? 2 : 0) | 1 << 8, 2); /* consumer, active high; one number */
+    put(aml, gsi, 4);
+}
+
+/* An address space descriptor of WIDTH bytes a number; TAG is 0x87 to 0x8a. */
+static void put_window(struct aml *aml, uint8_t tag, unsigned width, unsigned space, unsigned flags,
+                       uint64_t first, uint64_t last)
+{
+    put(aml, tag, 1);
+    put(aml, 3 + 5 * width, 2);
+    put(aml, space | WINDOW_FIXED << 8 | flags << 16, 3);
+    put(aml, 0, width); /* granularity */
+    put(aml, first, width);
+    put(aml, last, width);
+    put(aml, 0, width); /* translation */
+    put(aml, last - first + 1, width);
+}
+
+void aml_window_buses(struct aml *aml, uint16_t first, uint16_t last)
+{
+    put_window(aml, 0x88, 2, SPACE_BUSES, 0, first, last);
+}
+
+void aml_window_io(struct aml *aml, uint16_t first, uint16_t last)
+{
+    put_window(aml, 0x88, 2, SPACE_IO, WINDOW_ENTIRE_IO, first, last);
+}
+
+void aml_window_memory(struct aml *aml, uint64_t base, uint64_t size, bool prefetch)
+{
+    bool wide = base + size - 1 > UINT32_MAX;
+
+    put_window(aml, wide ? 0x8a : 0x87, wide ? 8 : 4, SPACE_MEMORY,
+               WINDOW_WRITABLE | (prefetch ? WINDOW_PREFETCH : 0), base, base + size - 1);
+}
