@@ -36,6 +36,17 @@ static bool parse_option(struct arguments *args, int argc, char **argv, int *i, 
     return true;
 }
 
+/* Names and texts go to the daemon as JSON. */
+static bool check_text(int argc, char **argv, GError **err)
+{
+    for (int i = 0; i < argc; i++) {
+        g_autofree char *valid = g_utf8_make_valid(argv[i], -1);
+        if (strcmp(valid, argv[i]) != 0)
+            return vmd_fail(err, VMD_ERROR_INVALID, "'%s' is not UTF-8 text", valid);
+    }
+    return true;
+}
+
 bool arguments_parse(const struct command *command, int argc, char **argv, struct arguments *out,
                      GError **err)
 {
@@ -45,6 +56,8 @@ bool arguments_parse(const struct command *command, int argc, char **argv, struc
     out->names = g_ptr_array_new();
     out->values = g_ptr_array_new();
     out->positional = g_ptr_array_new();
+    if (!check_text(argc, argv, err))
+        return false;
     for (int i = 0; i < argc; i++) {
         if (!only_positional && strcmp(argv[i], "--") == 0) {
             only_positional = true;

@@ -117,9 +117,11 @@ static bool header__read(struct opening *o)
     if (got < 0)
         return vmd_set_errno(o->err, (int)-got, "reading disk image %s", o->q->img.file->path);
     header__to_host(h);
-    if (got < HEADER_V2 || h->magic != 0x514649fb)
+    if (h->magic != 0x514649fb)
         return vmd_fail(o->err, VMD_ERROR_INVALID, "disk image %s is not in qcow2 format",
                         o->q->img.file->path);
+    if (got < HEADER_V2)
+        return open__bad(o, "its header is cut short");
     if (h->version != 2 && h->version != 3)
         return vmd_fail(o->err, VMD_ERROR_UNSUPPORTED,
                         "disk image %s has qcow version %u: only 2 and 3 are supported",

@@ -135,6 +135,8 @@ static bool take_message(struct vmd_client *c, struct json_object *m, GError **e
         return vmd_fail(err, VMD_ERROR_INVALID, "the daemon sent neither reply nor notification");
     if (json_object_is_type(v, json_type_int))
         take_reply(c, json_object_get_uint64(v), m);
+    else if (!v && c->awaited) /* what was sent could not be read: JSON-RPC 2.0, 5 */
+        take_reply(c, c->awaited, m);
     return true;
 }
 

@@ -177,6 +177,20 @@ START_TEST(errors)
 }
 END_TEST
 
+/* The server answers what it cannot read without a number. */
+START_TEST(not_text)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(json_object) result = NULL;
+    struct json_object *params = json_object_new_object();
+
+    json_object_object_add(params, "vm", json_object_new_string("a\xff"));
+    ck_assert(!vmd_client_call(rig.client, "vm.get", params, &result, NULL, &err));
+    ck_assert_msg(strstr(err->message, "not UTF-8"), "%s", err->message);
+    ck_assert(vmd_client_invoke(rig.client, API_SYSTEM_PING, NULL, NULL, NULL, NULL));
+}
+END_TEST
+
 START_TEST(unknown_method)
 {
     struct json_object *result = NULL;
@@ -351,6 +365,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, calls);
     tcase_add_test(tc, errors);
+    tcase_add_test(tc, not_text);
     tcase_add_test(tc, unknown_method);
     tcase_add_test(tc, descriptors);
     tcase_add_test(tc, time_out);
