@@ -227,15 +227,18 @@ static bool recognise(struct image *image, enum isa isa, GError **err)
         image->format = IMAGE_ELF;
         return check_elf(image, isa, err);
     }
+    bool x86 = n >= 0x206 && memcmp(p + 0x202, "HdrS", 4) == 0;
     bool riscv = n >= 64 && memcmp(p + 56, "RSC\5", 4) == 0;
     bool arm = n >= 64 && memcmp(p + 56, "ARM\x64", 4) == 0;
-    if (n >= 0x206 && memcmp(p + 0x202, "HdrS", 4) == 0 && isa != ISA_X86_64)
+    if (x86 && isa != ISA_X86_64)
         return wrong_isa(err, image->name, "x86_64", isa);
     if (riscv && isa != ISA_RISCV64)
         return wrong_isa(err, image->name, "riscv64", isa);
     if (arm && isa != ISA_AARCH64)
         return wrong_isa(err, image->name, "aarch64", isa);
-    if (riscv || arm)
+    if (x86)
+        image->format = IMAGE_BZIMAGE;
+    else if (riscv || arm)
         image->format = IMAGE_LINUX;
     return true;
 }
@@ -375,22 +378,33 @@ struct segment {
 
 enum { MAX_SEGMENTS = 64 };
 
+/* The program headers of an ELF, in its own byte order. */
+static bool read_headers(const struct image *image, Elf64_Phdr out[MAX_SEGMENTS], unsigned *n,
+                         GError **err)
+{
+    const Elf64_Ehdr *h = (const void *)image->data;
+    uint64_t at = GUINT64_FROM_LE(h->e_phoff);
+    unsigned count = GUINT16_FROM_LE(h->e_phnum);
+
+    if (GUINT16_FROM_LE(h->e_phentsize) != sizeof(Elf64_Phdr) || count > MAX_SEGMENTS ||
+        at > image->size || count * sizeof(Elf64_Phdr) > image->size - at)
+        return bad(err, image->name, "is an ELF file with damaged program headers");
+    memcpy(out, image->data + at, count * sizeof(Elf64_Phdr));
+    *n = count;
+    return true;
+}
+
 /* Reads the loadable segments of an ELF; 0 when the file is no good. */
 static unsigned read_segments(const struct image *image, struct segment out[MAX_SEGMENTS],
                               GError **err)
 {
-    const Elf64_Ehdr *h = (const void *)image->data;
-    uint64_t at = GUINT64_FROM_LE(h->e_phoff);
-    unsigned count = GUINT16_FROM_LE(h->e_phnum), n = 0;
+    Elf64_Phdr headers[MAX_SEGMENTS];
+    unsigned count = 0, n = 0;
 
-    if (GUINT16_FROM_LE(h->e_phentsize) != sizeof(Elf64_Phdr) || count > MAX_SEGMENTS ||
-        at > image->size || count * sizeof(Elf64_Phdr) > image->size - at) {
-        bad(err, image->name, "is an ELF file with damaged program headers");
+    if (!read_headers(image, headers, &count, err))
         return 0;
-    }
     for (unsigned i = 0; i < count; i++) {
-        Elf64_Phdr ph;
-        memcpy(&ph, image->data + at + i * sizeof(ph), sizeof(ph));
+        const Elf64_Phdr ph = headers[i];
         struct segment s = {GUINT64_FROM_LE(ph.p_paddr), GUINT64_FROM_LE(ph.p_vaddr),
                             GUINT64_FROM_LE(ph.p_offset), GUINT64_FROM_LE(ph.p_filesz),
                             GUINT64_FROM_LE(ph.p_memsz)};
@@ -414,7 +428,8 @@ static bool must_move(const Elf64_Ehdr *h, gpa_t lowest)
     return (GUINT16_FROM_LE(h->e_type) == ET_DYN && lowest == 0) || lowest >> 63;
 }
 
-/* The physical address of the entry point, which the header has as a virtual one. */
+/* The physical address of the entry point, which the header has as a virtual one; that of an x86
+ * kernel is physical already. */
 static bool find_entry(const Elf64_Ehdr *h, const struct segment *s, unsigned n, gpa_t *out)
 {
     gva_t entry = GUINT64_FROM_LE(h->e_entry);
@@ -424,6 +439,55 @@ static bool find_entry(const Elf64_Ehdr *h, const struct segment *s, unsigned n,
             *out = entry - s[i].linked + s[i].at;
             return true;
         }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (entry >= s[i].at && entry - s[i].at < s[i].size) {
+            *out = entry;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Looks through SIZE bytes of notes; names and descriptions are padded to 4 bytes. */
+static bool find_note(const uint8_t *p, uint64_t size, const char *owner, uint32_t type,
+                      uint64_t *value)
+{
+    while (size >= sizeof(Elf64_Nhdr)) {
+        uint32_t name_size = le32(p), desc_size = le32(p + 4), found = le32(p + 8);
+        uint64_t name = ALIGN_UP((uint64_t)name_size, 4), desc = ALIGN_UP((uint64_t)desc_size, 4);
+
+        p += sizeof(Elf64_Nhdr);
+        size -= sizeof(Elf64_Nhdr);
+        if (name + desc > size)
+            return false;
+        if (found == type && name_size == strlen(owner) + 1 && memcmp(p, owner, name_size) == 0) {
+            if (desc_size != 4 && desc_size != 8)
+                return false;
+            *value = desc_size == 4 ? le32(p + name) : le64(p + name);
+            return true;
+        }
+        p += name + desc;
+        size -= name + desc;
+    }
+    return false;
+}
+
+bool image_elf_note(const struct image *image, const char *owner, uint32_t type, uint64_t *value)
+{
+    Elf64_Phdr headers[MAX_SEGMENTS];
+    unsigned n = 0;
+
+    if (!read_headers(image, headers, &n, NULL))
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t offset = GUINT64_FROM_LE(headers[i].p_offset);
+        uint64_t size = GUINT64_FROM_LE(headers[i].p_filesz);
+
+        if (GUINT32_FROM_LE(headers[i].p_type) == PT_NOTE && offset <= image->size &&
+            size <= image->size - offset &&
+            find_note(image->data + offset, size, owner, type, value))
+            return true;
     }
     return false;
 }

@@ -13,9 +13,10 @@
 #include "mem/mem.h"
 
 enum image_format {
-    IMAGE_RAW,   /* nothing known: bytes to load as they are */
-    IMAGE_ELF,   /* ELF64, little-endian, of the right machine */
-    IMAGE_LINUX, /* a Linux "Image" of the right machine (RISC-V, ARM64) */
+    IMAGE_RAW,     /* nothing known: bytes to load as they are */
+    IMAGE_ELF,     /* ELF64, little-endian, of the right machine */
+    IMAGE_LINUX,   /* a Linux "Image" of the right machine (RISC-V, ARM64) */
+    IMAGE_BZIMAGE, /* a Linux bzImage (x86-64) */
 };
 
 /* A file in memory, unpacked if it was compressed, and what it is. */
@@ -65,6 +66,12 @@ bool image_load_flat(const struct image *image, struct mem_map *mem, gpa_t start
  */
 bool image_load_elf(const struct image *image, struct mem_map *mem, gpa_t base, gpa_t floor,
                     struct image_place *out, GError **err);
+
+/*
+ * The number (4 or 8 bytes) in the first note of TYPE whose owner is OWNER. False where an ELF has
+ * no such note, or a damaged one.
+ */
+bool image_elf_note(const struct image *image, const char *owner, uint32_t type, uint64_t *value);
 
 /* The size of a file to load, refused over LIMIT bytes or when it is no regular file. */
 bool image_file_size(int fd, const char *name, uint64_t limit, uint64_t *size, GError **err);
