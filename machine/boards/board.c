@@ -3,6 +3,7 @@
 
 static const struct board_type *const types[] = {
     &board__virt_riscv64,
+    &board__virt_arm64,
 };
 
 static const struct board_type *type_of(enum isa isa)
@@ -119,12 +120,7 @@ static void console_room(void *opaque)
     board->config.console_ops->input_room(board->config.console_opaque);
 }
 
-struct uart16550 *board__console_new(struct board *board, struct irq_line line, GError **err)
-{
-    static const struct uart16550_ops ops = {.output = console_output, .input_room = console_room};
-
-    return uart16550_new(board->config.loop, line, &ops, board, err);
-}
+const struct serial_ops board__console_ops = {.output = console_output, .input_room = console_room};
 
 const struct board_traits *board_traits(const struct board *board)
 {
@@ -158,24 +154,48 @@ bool board_hypercall(void *opaque, unsigned cpu, uint64_t args[8])
     return board->type->hypercall(board, cpu, args);
 }
 
+bool board_sysreg(void *opaque, unsigned cpu, uint32_t encoding, bool write, uint64_t *value)
+{
+    struct board *board = opaque;
+
+    g_assert(cpu < board->config.cpus);
+    return board->type->sysreg && board->type->sysreg(board, cpu, encoding, write, value);
+}
+
+void board_cpu_line(void *opaque, unsigned cpu, enum board_cpu_line line, bool level)
+{
+    struct board *board = opaque;
+
+    g_assert(cpu < board->config.cpus);
+    if (board->type->cpu_line)
+        board->type->cpu_line(board, cpu, line, level);
+}
+
+bool board_power_button(struct board *board)
+{
+    if (board->type->power_button)
+        board->type->power_button(board);
+    return board->type->power_button != NULL;
+}
+
 size_t board_console_input(struct board *board, const uint8_t *data, size_t n)
 {
-    return uart16550_input(board->console, data, n);
+    return serial_input(board->console, data, n);
 }
 
 bool board_console_break(struct board *board)
 {
-    return uart16550_break(board->console);
+    return serial_break(board->console);
 }
 
 void board_console_ready(struct board *board)
 {
-    uart16550_ready(board->console);
+    serial_ready(board->console);
 }
 
 void board_console_flush(struct board *board)
 {
-    uart16550_flush(board->console);
+    serial_flush(board->console);
 }
 
 struct pci_host *board_pci(struct board *board)

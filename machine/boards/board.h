@@ -169,6 +169,21 @@ bool board_cpu_start(const struct board *board, unsigned cpu, struct board_start
  */
 bool board_hypercall(void *board, unsigned cpu, uint64_t args[8]);
 
+/*
+ * An access of vCPU CPU to a system register that the machine has, the interrupt controller's: ENCODING
+ * is op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2. On the vCPU's thread. False: there is none.
+ */
+bool board_sysreg(void *board, unsigned cpu, uint32_t encoding, bool write, uint64_t *value);
+
+/* Outputs of a vCPU that the machine is wired to: an ARM vCPU's generic timers. */
+enum board_cpu_line { BOARD_LINE_VIRTUAL_TIMER, BOARD_LINE_PHYSICAL_TIMER };
+
+/* Output LINE of vCPU CPU is at LEVEL now. Any thread. */
+void board_cpu_line(void *board, unsigned cpu, enum board_cpu_line line, bool level);
+
+/* Presses the power button. False where the machine has none. Any thread. */
+bool board_power_button(struct board *board);
+
 /* Gives the serial console input. Returns how many of the N bytes were taken; after fewer,
  * input_room() tells when to go on. */
 size_t board_console_input(struct board *board, const uint8_t *data, size_t n);

@@ -6,7 +6,7 @@
 #include "machine/bus/pci.h"
 #include "machine/devices/device.h"
 #include "machine/devices/guest_timer.h"
-#include "machine/devices/uart16550.h"
+#include "machine/devices/serial.h"
 
 enum { BOARD_DEVICES = 16 };
 
@@ -21,6 +21,11 @@ struct board_type {
     bool (*load)(struct board *board, GError **err);
     bool (*cpu_start)(const struct board *board, unsigned cpu, struct board_start *out);
     bool (*hypercall)(struct board *board, unsigned cpu, uint64_t args[8]);
+    /* These three are NULL where the machine has none. */
+    bool (*sysreg)(struct board *board, unsigned cpu, uint32_t encoding, bool write,
+                   uint64_t *value);
+    void (*cpu_line)(struct board *board, unsigned cpu, enum board_cpu_line line, bool level);
+    void (*power_button)(struct board *board);
 };
 
 struct board {
@@ -31,7 +36,7 @@ struct board {
     struct device *devices[BOARD_DEVICES]; /* in the order of saved state */
     gpa_t places[BOARD_DEVICES];           /* of the registers of those that have some */
     unsigned n_devices;
-    struct uart16550 *console; /* one of them; made by build() */
+    struct serial *console; /* one of them; made by build() */
     struct pci_host *pci;
     void *machine; /* the type's own part */
 };
@@ -39,9 +44,9 @@ struct board {
 /* Takes DEV; maps its registers at GPA when it has some. */
 bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err);
 
-/* The serial port that board_console_*() talk to, on LINE. Takes nothing; NULL with ERR set. */
-struct uart16550 *board__console_new(struct board *board, struct irq_line line, GError **err);
+/* The backend of the serial port that board_console_*() talk to; its opaque is the board. */
+extern const struct serial_ops board__console_ops;
 
-extern const struct board_type board__virt_riscv64;
+extern const struct board_type board__virt_riscv64, board__virt_arm64;
 
 #endif

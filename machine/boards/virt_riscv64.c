@@ -11,11 +11,12 @@
 #include "machine/devices/goldfish_rtc.h"
 #include "machine/devices/plic.h"
 #include "machine/devices/syscon.h"
+#include "machine/devices/uart16550.h"
 
 struct virt {
     struct plic *plic;
     struct sbi *sbi; /* NULL with a firmware */
-    struct riscv_entry entry;
+    struct boot_entry entry;
 };
 
 static void hart_irq(void *opaque, unsigned cpu, unsigned irq, bool level)
@@ -53,9 +54,9 @@ static bool add_plic(struct board *board, struct virt *v, GError **err)
 
 static bool add_uart(struct board *board, struct virt *v, GError **err)
 {
-    board->console = board__console_new(board, plic_line(v->plic, VIRT_IRQ_UART), err);
-    return board->console &&
-           board__add_device(board, uart16550_device(board->console), VIRT_UART, err);
+    board->console = uart16550_new(board->config.loop, plic_line(v->plic, VIRT_IRQ_UART),
+                                   &board__console_ops, board, err);
+    return board->console && board__add_device(board, serial_device(board->console), VIRT_UART, err);
 }
 
 static bool add_rtc(struct board *board, struct virt *v, GError **err)
@@ -126,7 +127,7 @@ static void virt_free(struct board *board)
     g_free(board->machine);
 }
 
-static uint8_t *make_fdt(void *opaque, const struct riscv_chosen *chosen, size_t *size,
+static uint8_t *make_fdt(void *opaque, const struct boot_chosen *chosen, size_t *size,
                          GError **err)
 {
     const struct board *board = opaque;
@@ -144,7 +145,8 @@ static uint8_t *make_fdt(void *opaque, const struct riscv_chosen *chosen, size_t
 static bool virt_load(struct board *board, GError **err)
 {
     struct virt *v = board->machine;
-    struct riscv_boot boot = {
+    struct linux_boot boot = {
+        .isa = ISA_RISCV64,
         .mem = board->config.mem,
         .ram_base = VIRT_RAM,
         .ram_size = board->config.memory,
@@ -155,7 +157,7 @@ static bool virt_load(struct board *board, GError **err)
         .opaque = board,
     };
 
-    return riscv_boot_load(&boot, &v->entry, err);
+    return linux_boot_load(&boot, &v->entry, err);
 }
 
 /* A firmware gets all harts, as it chooses one itself; a kernel gets hart 0 and starts others. */
@@ -163,7 +165,7 @@ static bool virt_cpu_start(const struct board *board, unsigned cpu, struct board
 {
     const struct virt *v = board->machine;
 
-    *out = (struct board_start){.pc = v->entry.pc, .args = {cpu, v->entry.a1, v->entry.a2}};
+    *out = (struct board_start){.pc = v->entry.pc, .args = {cpu, v->entry.fdt, v->entry.info}};
     return board->traits.firmware_mode || cpu == 0;
 }
 

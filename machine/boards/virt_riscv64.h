@@ -5,7 +5,7 @@
 #ifndef MACHINE_BOARDS_VIRT_RISCV64_H
 #define MACHINE_BOARDS_VIRT_RISCV64_H
 
-#include "machine/boot/riscv_boot.h"
+#include "machine/boot/linux_boot.h"
 
 #define VIRT_TIMEBASE_HZ UINT64_C(10000000)
 
@@ -42,7 +42,7 @@ struct virt_dt {
     uint64_t memory;
     bool firmware_mode;
     const char *append; /* or NULL */
-    struct riscv_chosen chosen;
+    struct boot_chosen chosen;
 };
 
 /* The tree; the caller frees it. */

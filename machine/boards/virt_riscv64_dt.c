@@ -3,16 +3,13 @@
  * pci-host-ecam-generic, ns16550a, google,goldfish-rtc, syscon-poweroff) and the Devicetree
  * Specification 0.4.
  */
+#include "machine/boards/dt_parts.h"
 #include "machine/boards/virt_riscv64.h"
-#include "machine/boot/dt.h"
 #include "machine/bus/pci.h"
 #include "machine/devices/hart_irq.h"
 #include "machine/devices/plic.h"
 #include "machine/devices/syscon.h"
 #include "machine/devices/uart16550.h"
-
-#include <errno.h>
-#include <sys/random.h>
 
 #define TREE_MOST 32768
 #define SERIAL    "/soc/serial@10000000"
@@ -102,28 +99,6 @@ static void write_cpus(struct dt *dt, const struct virt_dt *c)
     dt_end(dt);
 }
 
-/* A kernel's random generator is seeded from here before it has any other source. */
-static void write_rng_seed(struct dt *dt)
-{
-    uint8_t seed[32];
-
-    if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))
-        dt_bytes(dt, "rng-seed", seed, sizeof(seed));
-}
-
-static void write_chosen(struct dt *dt, const struct virt_dt *c)
-{
-    dt_node(dt, "chosen");
-    dt_string(dt, "bootargs", c->append ? c->append : "");
-    dt_string(dt, "stdout-path", SERIAL ":115200n8");
-    if (c->chosen.initrd_end) {
-        dt_u64(dt, "linux,initrd-start", c->chosen.initrd_start);
-        dt_u64(dt, "linux,initrd-end", c->chosen.initrd_end);
-    }
-    write_rng_seed(dt);
-    dt_end(dt);
-}
-
 /* "interrupts-extended": for each hart its phandle and input A, then B. */
 static void write_hart_irqs(struct dt *dt, unsigned cpus, uint32_t a, uint32_t b)
 {
@@ -201,21 +176,10 @@ static void write_finisher(struct dt *dt, const char *name, const char *compatib
     dt_end(dt);
 }
 
-/* INTx of the first four slots; the mask makes the others follow them. */
-static void write_interrupt_map(struct dt *dt)
+static unsigned intx_cells(uint32_t *cells, unsigned line)
 {
-    enum { SLOTS = 4, PINS = 4, ROW = 6 };
-    uint32_t cells[SLOTS * PINS * ROW], *row = cells;
-
-    for (unsigned slot = 0; slot < SLOTS; slot++) {
-        for (unsigned pin = 1; pin <= PINS; pin++, row += ROW) {
-            const uint32_t r[ROW] = {
-                slot << 11, 0, 0, pin, PLIC_PHANDLE, VIRT_IRQ_INTX + pci_intx_line(slot, pin)};
-            memcpy(row, r, sizeof(r));
-        }
-    }
-    dt_cells(dt, "interrupt-map", cells, G_N_ELEMENTS(cells));
-    DT_CELLS(dt, "interrupt-map-mask", (SLOTS - 1) << 11, 0, 0, 7);
+    cells[0] = VIRT_IRQ_INTX + line;
+    return 1;
 }
 
 static void write_pci(struct dt *dt, const struct virt_dt *c)
@@ -235,7 +199,7 @@ static void write_pci(struct dt *dt, const struct virt_dt *c)
     DT_CELLS(dt, "ranges", 0x02000000, DT_HI_LO(VIRT_MEM32), DT_HI_LO(VIRT_MEM32),
              DT_HI_LO(VIRT_MEM32_SIZE), 0x43000000, DT_HI_LO(mem64), DT_HI_LO(mem64),
              DT_HI_LO(VIRT_MEM64_SIZE));
-    write_interrupt_map(dt);
+    dt_interrupt_map(dt, PLIC_PHANDLE, intx_cells);
     dt_end(dt);
 }
 
@@ -268,7 +232,7 @@ uint8_t *virt_dt_make(const struct virt_dt *c, size_t *size, GError **err)
     dt_node(&dt, "aliases");
     dt_string(&dt, "serial0", SERIAL);
     dt_end(&dt);
-    write_chosen(&dt, c);
+    dt_chosen(&dt, c->append, SERIAL, &c->chosen);
     dt_node_at(&dt, "memory", VIRT_RAM);
     dt_string(&dt, "device_type", "memory");
     dt_reg(&dt, VIRT_RAM, c->memory);

@@ -262,7 +262,7 @@ static struct result dbcn_write(struct sbi *sbi, unsigned cpu, const uint64_t ar
     const void *from = console_buffer(sbi, args, false);
     if (!from)
         return fail(SBI_ERR_INVALID_PARAM);
-    return ok(uart16550_transmit(sbi->config.console, from, args[0]));
+    return ok(serial_transmit(sbi->config.console, from, args[0]));
 }
 
 static struct result dbcn_read(struct sbi *sbi, unsigned cpu, const uint64_t args[8])
@@ -272,7 +272,7 @@ static struct result dbcn_read(struct sbi *sbi, unsigned cpu, const uint64_t arg
     void *to = console_buffer(sbi, args, true);
     if (!to)
         return fail(SBI_ERR_INVALID_PARAM);
-    size_t n = uart16550_receive(sbi->config.console, to, args[0]);
+    size_t n = serial_receive(sbi->config.console, to, args[0]);
     mem_map_written(sbi->config.mem, args[1], n);
     return ok(n);
 }
@@ -281,7 +281,7 @@ static struct result dbcn_write_byte(struct sbi *sbi, unsigned cpu, const uint64
 {
     uint8_t byte = (uint8_t)args[0];
 
-    return uart16550_transmit(sbi->config.console, &byte, 1) ? ok(0) : fail(SBI_ERR_FAILED);
+    return serial_transmit(sbi->config.console, &byte, 1) ? ok(0) : fail(SBI_ERR_FAILED);
 }
 
 static const sbi_fn dbcn_functions[] = {dbcn_write, dbcn_read, dbcn_write_byte};
@@ -292,7 +292,7 @@ static struct result legacy_getchar(struct sbi *sbi, unsigned cpu, const uint64_
 {
     uint8_t byte;
 
-    return ok(uart16550_receive(sbi->config.console, &byte, 1) ? byte : UINT64_MAX);
+    return ok(serial_receive(sbi->config.console, &byte, 1) ? byte : UINT64_MAX);
 }
 
 static struct result legacy_putchar(struct sbi *sbi, unsigned cpu, const uint64_t args[8])

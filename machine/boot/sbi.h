@@ -12,7 +12,7 @@
 #include "machine/boards/board.h"
 #include "machine/devices/device.h"
 #include "machine/devices/guest_timer.h"
-#include "machine/devices/uart16550.h"
+#include "machine/devices/serial.h"
 
 #define SBI_IMPL_ID      0x766d64 /* none of the assigned ones */
 #define SBI_IMPL_VERSION 1
@@ -24,7 +24,7 @@ struct sbi_config {
     uint64_t timebase_hz;
     struct mem_map *mem;
     struct guest_timers *timers;
-    struct uart16550 *console; /* the debug console is the serial port */
+    struct serial *console; /* the debug console is the serial port */
     const struct board_cpu_ops *cpu_ops;
     void *cpu_opaque;
 };

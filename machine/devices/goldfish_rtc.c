@@ -5,8 +5,9 @@
  */
 #include "machine/devices/goldfish_rtc.h"
 
+#include "machine/devices/wall_clock.h"
+
 #include <pthread.h>
-#include <time.h>
 
 enum {
     REG_TIME_LOW = 0x00,
@@ -29,16 +30,8 @@ struct goldfish_rtc {
 
     struct guest_timer timer;
     struct irq_line irq;
-    uint64_t (*wall_ns)(void);
+    wall_clock_fn wall_ns;
 };
-
-static uint64_t host_wall_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static uint64_t now(const struct goldfish_rtc *rtc)
 {
@@ -216,7 +209,7 @@ static const struct device_class rtc_class = {
 };
 
 struct goldfish_rtc *goldfish_rtc_new(struct guest_timers *timers, struct irq_line irq,
-                                      uint64_t (*wall_ns)(void))
+                                      wall_clock_fn wall_ns)
 {
     struct goldfish_rtc *rtc = g_new0(struct goldfish_rtc, 1);
 
@@ -225,7 +218,7 @@ struct goldfish_rtc *goldfish_rtc_new(struct guest_timers *timers, struct irq_li
     rtc->timer = (struct guest_timer){.fn = on_timer, .opaque = rtc};
     guest_timer_add(timers, &rtc->timer);
     rtc->irq = irq;
-    rtc->wall_ns = wall_ns ? wall_ns : host_wall_ns;
+    rtc->wall_ns = wall_ns ? wall_ns : wall_clock_ns;
     return rtc;
 }
 

@@ -11,16 +11,11 @@
  * the FIFO before it raised RTS comes again. So nothing that was typed while a guest sets up its
  * port is lost.
  *
- * The loop is woken for the first byte, and then looks again every PACE_MS while there is more, so
- * that a burst costs a vCPU one wake-up and the backend a few large pieces.
- *
- * Locking: one lock for all registers and rings; the interrupt line is driven under it. The
- * backend is called without it: output is taken from the ring only after the backend took it,
- * and only the loop's thread takes.
+ * Line speed is not modelled: the transmitter is empty at once and a character timeout comes at once.
  */
 #include "machine/devices/uart16550.h"
 
-#include <pthread.h>
+#include "machine/devices/serial_priv.h"
 
 /* Offsets; the first two are the divisor's while LCR.DLAB is set. */
 enum {
@@ -78,40 +73,27 @@ enum {
 
 enum {
     FIFO_SIZE = 16,
-    TX_SIZE = 32768, /* a power of two */
-    TX_BUSY = TX_SIZE / 2,
-    TX_FREE = TX_SIZE / 4, /* once busy, free again below this */
-    RX_SIZE = 4096,        /* a power of two */
-    PACE_MS = 2,
     POLLS = 32, /* reads of LSR in a row that show that the guest polls for input */
 };
 
 struct uart16550 {
-    struct device dev;
-    pthread_mutex_t lock;
+    struct serial serial; /* first */
 
     uint8_t ier, lcr, mcr, lsr, msr, scr, fcr, dll, dlm;
     uint8_t thre_event; /* the transmitter-empty interrupt waits */
-    uint8_t tx_busy;
     uint8_t fifo[FIFO_SIZE];
     uint8_t fifo_len;
     uint8_t fifo_looped; /* it holds bytes of the loopback */
     uint8_t polls;       /* reads of LSR since THR was last written, at most POLLS */
-    uint8_t tx[TX_SIZE], rx[RX_SIZE];
-    uint32_t tx_head, tx_len, rx_head, rx_len;
 
     struct irq_line irq;
-    bool level;       /* of the line */
-    bool room_wanted; /* input() took fewer bytes than it was given */
-    bool tell_room;   /* there is room now: the loop tells the backend */
-    bool stalled;     /* the backend took fewer bytes than it was given */
-    bool woken;       /* the loop has been told to come, or will by PACE */
-    const struct uart16550_ops *ops;
-    void *opaque;
-    uv_async_t wake;
-    uv_timer_t pace;
-    unsigned handles; /* of those two, how many are open */
+    bool level; /* of the line */
 };
+
+static struct uart16550 *uart_of(struct serial *s)
+{
+    return container_of(s, struct uart16550, serial);
+}
 
 /* --- interrupts --------------------------------------------------------------------------- */
 
@@ -129,7 +111,7 @@ static uint8_t interrupt_id(const struct uart16550 *u)
         return IIR_LINE;
     if ((u->ier & IER_RX) && u->fifo_len)
         return u->fifo_len >= rx_trigger(u) ? IIR_RX : IIR_TIMEOUT;
-    if ((u->ier & IER_THRE) && u->thre_event)
+    if ((u->ier & IER_THRE) && u->thre_event && !u->serial.tx_busy)
         return IIR_THRE;
     if ((u->ier & IER_MODEM) && (u->msr & MSR_DELTA))
         return IIR_MODEM;
@@ -143,14 +125,6 @@ static void update(struct uart16550 *u)
     if (level != u->level) {
         u->level = level;
         irq_line_set(&u->irq, level);
-    }
-}
-
-static void wake_loop(struct uart16550 *u)
-{
-    if (!u->woken) {
-        u->woken = true;
-        uv_async_send(&u->wake);
     }
 }
 
@@ -172,16 +146,8 @@ static void refill(struct uart16550 *u)
 {
     if (!line_open(u))
         return;
-    while (u->rx_len && u->fifo_len < fifo_size(u)) {
-        u->fifo[u->fifo_len++] = u->rx[u->rx_head];
-        u->rx_head = (u->rx_head + 1) % RX_SIZE;
-        u->rx_len--;
-    }
-    if (u->room_wanted && u->rx_len <= RX_SIZE / 2) {
-        u->room_wanted = false;
-        u->tell_room = true;
-        wake_loop(u);
-    }
+    while (u->fifo_len < fifo_size(u) && serial__take(&u->serial, &u->fifo[u->fifo_len]))
+        u->fifo_len++;
 }
 
 /* Empties the FIFO. Without RTS its bytes are still the other end's to send. */
@@ -189,10 +155,8 @@ static void clear_fifo(struct uart16550 *u)
 {
     bool again = !(u->mcr & MCR_RTS) && !u->fifo_looped;
 
-    for (; again && u->fifo_len && u->rx_len < RX_SIZE; u->rx_len++) {
-        u->rx_head = (u->rx_head + RX_SIZE - 1) % RX_SIZE;
-        u->rx[u->rx_head] = u->fifo[--u->fifo_len];
-    }
+    while (again && u->fifo_len && serial__put_back(&u->serial, u->fifo[u->fifo_len - 1]))
+        u->fifo_len--;
     u->fifo_len = u->fifo_looped = 0;
 }
 
@@ -204,83 +168,6 @@ static void loop_back(struct uart16550 *u, uint8_t byte)
         u->lsr |= LSR_OVERRUN;
     else
         u->fifo[u->fifo_len++] = byte;
-}
-
-/* Queues one byte for the backend; false when the ring is full. */
-static bool send_byte(struct uart16550 *u, uint8_t byte)
-{
-    if (u->tx_len == TX_SIZE)
-        return false;
-    u->tx[(u->tx_head + u->tx_len++) % TX_SIZE] = byte;
-    if (u->tx_len >= TX_BUSY) {
-        u->tx_busy = 1;
-        u->thre_event = 0;
-    }
-    if (!u->stalled)
-        wake_loop(u);
-    return true;
-}
-
-/* Some output was taken: the transmitter may be empty again. */
-static void output_taken(struct uart16550 *u, size_t n)
-{
-    u->tx_head = (u->tx_head + (uint32_t)n) % TX_SIZE;
-    u->tx_len -= (uint32_t)n;
-    if (u->tx_busy && u->tx_len < TX_FREE) {
-        u->tx_busy = 0;
-        u->thre_event = 1;
-        update(u);
-    }
-}
-
-/* Gives output to the backend until it is all taken or the backend has had enough. */
-static void drain(struct uart16550 *u)
-{
-    pthread_mutex_lock(&u->lock);
-    while (u->tx_len && !u->stalled) {
-        size_t n = MIN(u->tx_len, TX_SIZE - u->tx_head);
-        const uint8_t *from = u->tx + u->tx_head;
-
-        pthread_mutex_unlock(&u->lock);
-        size_t taken = u->ops->output(u->opaque, from, n);
-        g_assert(taken <= n);
-        pthread_mutex_lock(&u->lock);
-        u->stalled = taken < n;
-        output_taken(u, taken);
-    }
-    pthread_mutex_unlock(&u->lock);
-}
-
-static void on_pace(uv_timer_t *pace);
-
-/* What the loop was woken for. */
-static void serve(struct uart16550 *u)
-{
-    pthread_mutex_lock(&u->lock);
-    bool tell_room = u->tell_room;
-    u->tell_room = false;
-    pthread_mutex_unlock(&u->lock);
-    drain(u);
-    if (tell_room)
-        u->ops->input_room(u->opaque);
-    uv_timer_start(&u->pace, on_pace, PACE_MS, 0);
-}
-
-static void on_pace(uv_timer_t *pace)
-{
-    struct uart16550 *u = pace->data;
-
-    pthread_mutex_lock(&u->lock);
-    u->woken = u->tell_room || (u->tx_len && !u->stalled);
-    bool more = u->woken;
-    pthread_mutex_unlock(&u->lock);
-    if (more)
-        serve(u);
-}
-
-static void on_wake(uv_async_t *wake)
-{
-    serve(wake->data);
 }
 
 /* --- registers ---------------------------------------------------------------------------- */
@@ -338,7 +225,7 @@ static uint8_t read_lsr(struct uart16550 *u)
         refill(u);
     if (u->fifo_len)
         v |= LSR_DATA;
-    if (!u->tx_busy)
+    if (!u->serial.tx_busy)
         v |= LSR_THRE | LSR_TEMT;
     return v;
 }
@@ -382,14 +269,14 @@ static void write_data(struct uart16550 *u, uint8_t value)
     if (u->mcr & MCR_LOOP)
         loop_back(u, value);
     else
-        send_byte(u, value);
-    u->thre_event = !u->tx_busy;
+        serial__send(&u->serial, value);
+    u->thre_event = !u->serial.tx_busy;
     u->polls = 0;
 }
 
 static void write_ier(struct uart16550 *u, uint8_t value)
 {
-    if ((value & ~u->ier & IER_THRE) && !u->tx_busy)
+    if ((value & ~u->ier & IER_THRE) && !u->serial.tx_busy)
         u->thre_event = 1;
     u->ier = value & IER_MASK;
     refill(u);
@@ -444,10 +331,10 @@ static int uart_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val
 {
     struct uart16550 *u = opaque;
 
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->serial.lock);
     *value = read_reg(u, offset);
     update(u);
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->serial.lock);
     return 0;
 }
 
@@ -455,146 +342,97 @@ static int uart_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 {
     struct uart16550 *u = opaque;
 
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->serial.lock);
     write_reg(u, offset, (uint8_t)value);
     update(u);
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->serial.lock);
     return 0;
 }
 
-/* --- the backend and the firmware --------------------------------------------------------- */
+/* --- as a serial port --------------------------------------------------------------------- */
 
-size_t uart16550_input(struct uart16550 *u, const uint8_t *data, size_t n)
+static void chip_input(struct serial *s)
 {
-    size_t taken = 0;
-
-    pthread_mutex_lock(&u->lock);
-    for (; taken < n && u->rx_len < RX_SIZE; taken++)
-        u->rx[(u->rx_head + u->rx_len++) % RX_SIZE] = data[taken];
-    u->room_wanted |= taken < n;
-    refill(u);
-    update(u);
-    pthread_mutex_unlock(&u->lock);
-    return taken;
+    refill(uart_of(s));
 }
 
-bool uart16550_break(struct uart16550 *u)
+static void chip_sent(struct serial *s)
 {
-    bool free;
-
-    pthread_mutex_lock(&u->lock);
-    free = !u->fifo_len && !u->rx_len && !(u->mcr & MCR_LOOP);
-    if (free) {
-        u->fifo[u->fifo_len++] = 0;
-        u->lsr |= LSR_BREAK;
-        update(u);
-    }
-    pthread_mutex_unlock(&u->lock);
-    return free;
+    uart_of(s)->thre_event = 1;
 }
 
-void uart16550_ready(struct uart16550 *u)
+static bool chip_break(struct serial *s)
 {
-    pthread_mutex_lock(&u->lock);
-    u->stalled = false;
-    if (u->tx_len)
-        wake_loop(u);
-    pthread_mutex_unlock(&u->lock);
+    struct uart16550 *u = uart_of(s);
+
+    if (u->fifo_len || u->mcr & MCR_LOOP)
+        return false;
+    u->fifo[u->fifo_len++] = 0;
+    u->lsr |= LSR_BREAK;
+    return true;
 }
 
-void uart16550_flush(struct uart16550 *u)
+static size_t chip_receive(struct serial *s, uint8_t *data, size_t n)
 {
-    pthread_mutex_lock(&u->lock);
-    u->stalled = false;
-    pthread_mutex_unlock(&u->lock);
-    drain(u);
-}
-
-size_t uart16550_transmit(struct uart16550 *u, const uint8_t *data, size_t n)
-{
-    size_t done = 0;
-
-    pthread_mutex_lock(&u->lock);
-    while (done < n && send_byte(u, data[done]))
-        done++;
-    update(u);
-    pthread_mutex_unlock(&u->lock);
-    return done;
-}
-
-size_t uart16550_receive(struct uart16550 *u, uint8_t *data, size_t n)
-{
+    struct uart16550 *u = uart_of(s);
     size_t got = 0;
 
-    pthread_mutex_lock(&u->lock);
     u->polls = POLLS; /* the firmware is who polls */
     refill(u);
     while (got < n && u->fifo_len)
         data[got++] = read_data(u);
-    update(u);
-    pthread_mutex_unlock(&u->lock);
     return got;
 }
+
+static void chip_update(struct serial *s)
+{
+    update(uart_of(s));
+}
+
+static const struct serial_chip chip = {.input = chip_input, .sent = chip_sent,
+                                        .brk = chip_break, .receive = chip_receive,
+                                        .update = chip_update};
 
 /* --- life --------------------------------------------------------------------------------- */
 
 /* Output that waits is kept: it was sent before the reset. */
 static void uart_reset(struct device *dev)
 {
-    struct uart16550 *u = container_of(dev, struct uart16550, dev);
+    struct uart16550 *u = container_of(dev, struct uart16550, serial.dev);
 
-    pthread_mutex_lock(&u->lock);
+    pthread_mutex_lock(&u->serial.lock);
     u->ier = u->lcr = u->mcr = u->lsr = u->scr = u->fcr = u->dlm = 0;
     u->dll = 1;
     u->msr = MSR_CTS | MSR_DSR | MSR_DCD;
     u->thre_event = u->polls = 0;
     clear_fifo(u);
     update(u);
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->serial.lock);
 }
 
 static bool uart_restored(struct device *dev)
 {
-    struct uart16550 *u = container_of(dev, struct uart16550, dev);
+    struct uart16550 *u = container_of(dev, struct uart16550, serial.dev);
 
-    pthread_mutex_lock(&u->lock);
-    bool ok = u->fifo_len <= fifo_size(u) && u->polls <= POLLS && u->tx_head < TX_SIZE &&
-              u->tx_len <= TX_SIZE && u->rx_head < RX_SIZE && u->rx_len <= RX_SIZE;
+    pthread_mutex_lock(&u->serial.lock);
+    bool ok = u->fifo_len <= fifo_size(u) && u->polls <= POLLS && serial__restored(&u->serial);
     if (ok) {
-        u->stalled = false;
         u->level = interrupt_id(u) != IIR_NONE;
         irq_line_set(&u->irq, u->level);
-        if (u->tx_len)
-            wake_loop(u);
     }
-    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_unlock(&u->serial.lock);
     return ok;
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-    struct uart16550 *u = handle->data;
-
-    if (--u->handles)
-        return;
-    pthread_mutex_destroy(&u->lock);
-    g_free(u);
 }
 
 static void uart_free(struct device *dev)
 {
-    struct uart16550 *u = container_of(dev, struct uart16550, dev);
-
-    uv_close((uv_handle_t *)&u->wake, on_closed);
-    uv_close((uv_handle_t *)&u->pace, on_closed);
+    serial__free(container_of(dev, struct serial, dev));
 }
 
 #define F8(m)  STATE_FIELD_U8(struct uart16550, m, 1)
-#define F32(m) STATE_FIELD_U32(struct uart16550, m, 1)
 static const struct state_field uart_fields[] = {
-    F8(ier),   F8(lcr), F8(mcr),        F8(lsr),      F8(msr),     F8(scr),      F8(fcr),
-    F8(dll),   F8(dlm), F8(thre_event), F8(tx_busy),  F8(fifo),    F8(fifo_len), F8(fifo_looped),
-    F8(polls), F8(tx),  F8(rx),         F32(tx_head), F32(tx_len), F32(rx_head), F32(rx_len),
+    F8(ier), F8(lcr), F8(mcr), F8(lsr), F8(msr), F8(scr), F8(fcr), F8(dll), F8(dlm), F8(thre_event),
+    F8(fifo), F8(fifo_len), F8(fifo_looped), F8(polls), SERIAL_STATE(struct uart16550, 1),
 };
 
 static const struct state_desc uart_state = {
@@ -615,30 +453,17 @@ static const struct device_class uart_class = {
     .free = uart_free,
 };
 
-struct uart16550 *uart16550_new(uv_loop_t *loop, struct irq_line irq,
-                                const struct uart16550_ops *ops, void *opaque, GError **err)
+struct serial *uart16550_new(uv_loop_t *loop, struct irq_line irq, const struct serial_ops *ops,
+                             void *opaque, GError **err)
 {
     struct uart16550 *u = g_new0(struct uart16550, 1);
-    int rc = uv_async_init(loop, &u->wake, on_wake);
 
-    if (rc < 0) {
-        vmd_set_errno(err, -rc, "serial port");
+    if (!serial__init(&u->serial, loop, &chip, ops, opaque, err)) {
         g_free(u);
         return NULL;
     }
-    uv_timer_init(loop, &u->pace);
-    u->handles = 2;
-    u->wake.data = u->pace.data = u;
-    u->dev.class = &uart_class;
-    pthread_mutex_init(&u->lock, NULL);
+    u->serial.dev.class = &uart_class;
     u->irq = irq;
-    u->ops = ops;
-    u->opaque = opaque;
-    device_reset(&u->dev);
-    return u;
-}
-
-struct device *uart16550_device(struct uart16550 *u)
-{
-    return &u->dev;
+    device_reset(&u->serial.dev);
+    return &u->serial;
 }

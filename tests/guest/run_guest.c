@@ -238,6 +238,14 @@ static void print_stats(struct run *r)
         fprintf(stderr, "%-24s %" G_GUINT64_FORMAT "\n", rows[i].name, rows[i].value);
 }
 
+static void cpu_line(void *board, unsigned cpu, enum arm_line line, bool level)
+{
+    board_cpu_line(board, cpu,
+                   line == ARM_LINE_VIRTUAL_TIMER ? BOARD_LINE_VIRTUAL_TIMER
+                                                  : BOARD_LINE_PHYSICAL_TIMER,
+                   level);
+}
+
 static bool build(struct run *r, struct board_config *bc, int tier, GError **err)
 {
     r->mem = bc->mem = mem_map_new();
@@ -258,6 +266,9 @@ static bool build(struct run *r, struct board_config *bc, int tier, GError **err
         .firmware_mode = traits->firmware_mode,
         .hypercall = board_hypercall,
         .hypercall_opaque = r->board,
+        .sysreg = board_sysreg,
+        .line = cpu_line,
+        .machine_opaque = r->board,
         .tier = (unsigned)tier,
     };
     if (!accel_create(&xlate_accel_ops, &ac, &r->accel, err))
@@ -288,7 +299,7 @@ int main(int argc, char **argv)
     struct board_config bc = {.isa = ISA_RISCV64, .cpu_ops = &cpu_ops, .console_ops = &console_ops};
     g_autofree char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL;
     int tier = 1, cpus = 1, memory = 64, timeout = 60;
-    gboolean stats = FALSE;
+    gboolean stats = FALSE, arm = FALSE;
     const GOptionEntry entries[] = {
         {"tier", 0, 0, G_OPTION_ARG_INT, &tier, "of the translator", "N"},
         {"cpus", 0, 0, G_OPTION_ARG_INT, &cpus, "vCPUs", "N"},
@@ -299,6 +310,7 @@ int main(int argc, char **argv)
         {"append", 0, 0, G_OPTION_ARG_STRING, &append, "kernel command line", "S"},
         {"reboots", 0, 0, G_OPTION_ARG_INT, &r.reboots, "reboots to follow", "N"},
         {"timeout", 0, 0, G_OPTION_ARG_INT, &timeout, "seconds", "S"},
+        {"aarch64", 0, 0, G_OPTION_ARG_NONE, &arm, "an ARM machine, not a RISC-V one", NULL},
         {"stats", 0, 0, G_OPTION_ARG_NONE, &stats, "the accelerator's counters", NULL},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
@@ -312,6 +324,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "run_guest: %s\n", err->message);
         return EXIT_OURS;
     }
+    if (arm)
+        bc.isa = ISA_AARCH64;
     bc.append = append;
     bc.cpus = r.cpus = (unsigned)cpus;
     bc.memory = MIB((unsigned)memory);

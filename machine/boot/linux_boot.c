@@ -1,5 +1,5 @@
 /* See the header for the layout. */
-#include "machine/boot/riscv_boot.h"
+#include "machine/boot/linux_boot.h"
 
 #include "machine/boot/image.h"
 
@@ -18,11 +18,11 @@ struct fw_dynamic_info {
 #define FW_DYNAMIC_S_MODE  UINT64_C(1)
 
 struct layout {
-    const struct riscv_boot *boot;
+    const struct linux_boot *boot;
     gpa_t ram_end;
     struct image_place firmware, kernel;
     gpa_t fdt;
-    struct riscv_chosen chosen;
+    struct boot_chosen chosen;
 };
 
 static bool load_firmware(struct layout *l, GError **err)
@@ -32,7 +32,7 @@ static bool load_firmware(struct layout *l, GError **err)
 
     if (file->fd < 0)
         return true;
-    if (!image_read(file->fd, file->name, ISA_RISCV64, &image, err))
+    if (!image_read(file->fd, file->name, l->boot->isa, &image, err))
         return false;
     if (image.format == IMAGE_LINUX)
         return vmd_fail(err, VMD_ERROR_INVALID, "'%s' is a Linux kernel, not a firmware",
@@ -61,7 +61,7 @@ static bool load_kernel(struct layout *l, GError **err)
 
     if (file->fd < 0)
         return true;
-    if (!image_read(file->fd, file->name, ISA_RISCV64, &image, err))
+    if (!image_read(file->fd, file->name, l->boot->isa, &image, err))
         return false;
     switch (image.format) {
     case IMAGE_LINUX:
@@ -72,8 +72,8 @@ static bool load_kernel(struct layout *l, GError **err)
                               floor, &l->kernel, err);
     default:
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "'%s' is not a kernel: neither a riscv64 Linux Image nor an ELF file",
-                        file->name);
+                        "'%s' is not a kernel: neither a %s Linux Image nor an ELF file", file->name,
+                        l->boot->isa == ISA_RISCV64 ? "riscv64" : "aarch64");
     }
 }
 
@@ -122,7 +122,7 @@ static bool load_initrd(struct layout *l, GError **err)
     if (!image_file_read(file->fd, file->name, to, size, err))
         return false;
     mem_map_written(l->boot->mem, start, size);
-    l->chosen = (struct riscv_chosen){start, start + size};
+    l->chosen = (struct boot_chosen){start, start + size};
     return true;
 }
 
@@ -154,7 +154,7 @@ static gpa_t write_dynamic_info(const struct layout *l)
     return at;
 }
 
-bool riscv_boot_load(const struct riscv_boot *boot, struct riscv_entry *out, GError **err)
+bool linux_boot_load(const struct linux_boot *boot, struct boot_entry *out, GError **err)
 {
     struct layout l = {.boot = boot, .ram_end = boot->ram_base + boot->ram_size};
 
@@ -163,10 +163,10 @@ bool riscv_boot_load(const struct riscv_boot *boot, struct riscv_entry *out, GEr
     if (!load_firmware(&l, err) || !load_kernel(&l, err) || !place_fdt(&l, err) ||
         !load_initrd(&l, err) || !load_fdt(&l, err))
         return false;
-    *out = (struct riscv_entry){.pc = l.kernel.entry, .a1 = l.fdt};
+    *out = (struct boot_entry){.pc = l.kernel.entry, .fdt = l.fdt};
     if (boot->firmware.fd >= 0) {
         out->pc = l.firmware.entry;
-        out->a2 = write_dynamic_info(&l);
+        out->info = write_dynamic_info(&l);
     }
     return true;
 }
