@@ -102,8 +102,9 @@ struct accel_info **host_accels(size_t *n)
 
     xlate->accel = VM_ACCEL_XLATE;
     xlate->usable = true;
-    xlate->archs = g_new0(enum vm_arch, 1);
+    xlate->archs = g_new0(enum vm_arch, 2);
     xlate->archs[xlate->n_archs++] = VM_ARCH_RISCV64;
+    xlate->archs[xlate->n_archs++] = VM_ARCH_AARCH64;
     xlate->text = g_strdup("vmd's own translator");
     kvm->accel = VM_ACCEL_KVM;
     kvm->text = g_strdup_printf("not offered by this version (host: %s)", host->text);

@@ -165,9 +165,9 @@ static bool check_file(const char *what, const char *path, GError **err)
 
 static bool check_machine(const struct vm_config *c, GError **err)
 {
-    if (c->arch != VM_ARCH_RISCV64)
+    if (c->arch == VM_ARCH_X86_64)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "%s guests are not offered by this version; riscv64 ones are",
+                        "%s guests are not offered by this version; riscv64 and aarch64 ones are",
                         vm_arch_to_string(c->arch));
     if (c->accel == VM_ACCEL_KVM)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,

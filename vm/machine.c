@@ -294,6 +294,17 @@ static bool build_board(struct machine *m, GError **err)
     return m->board != NULL;
 }
 
+/* A vCPU's output has changed: of an ARM one. */
+static void cpu_line(void *board, unsigned cpu, enum arm_line line, bool level)
+{
+    static const enum board_cpu_line lines[] = {
+        [ARM_LINE_VIRTUAL_TIMER] = BOARD_LINE_VIRTUAL_TIMER,
+        [ARM_LINE_PHYSICAL_TIMER] = BOARD_LINE_PHYSICAL_TIMER,
+    };
+
+    board_cpu_line(board, cpu, lines[line], level);
+}
+
 static bool build_accel(struct machine *m, enum vm_accel accel, const struct hotlist *hot,
                         GError **err)
 {
@@ -308,6 +319,9 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         .firmware_mode = traits->firmware_mode,
         .hypercall = board_hypercall,
         .hypercall_opaque = m->board,
+        .sysreg = board_sysreg,
+        .line = cpu_line,
+        .machine_opaque = m->board,
         .code_cache_bytes = x && x->has_cache_bytes ? x->cache_bytes : 0,
         .tier = x ? x->tier : 2,
         .warm_threads = !x || x->warm ? warm_threads(m->config->cpus) : 0,
@@ -642,7 +656,8 @@ bool machine_powerdown(struct machine *m, GError **err)
     if (!m->running || m->held)
         return vmd_fail(err, VMD_ERROR_STATE,
                         m->held ? "a debugger holds the guest" : "the guest is paused");
-    sysrq_power_off(m->sysrq);
+    if (!board_power_button(m->board))
+        sysrq_power_off(m->sysrq);
     return true;
 }
 
