@@ -629,6 +629,8 @@ START_TEST(integer_ops)
         for (unsigned cond = IR_EQ; cond <= IR_LEU; cond++)
             run_op(&bed, (struct op_case){.op = IR_CMP, .type = (uint8_t)type, .aux = (uint16_t)cond,
                                           .n = 2});
+        for (unsigned op = IR_NZCV_ADD; op <= IR_NZCV_SUB; op++)
+            run_op(&bed, (struct op_case){.op = (uint8_t)op, .type = (uint8_t)type, .n = 2});
         for (unsigned bits = 8; bits <= 32; bits *= 2)
             for (unsigned from = IR_I32; from <= IR_I64; from++)
                 for (unsigned op = IR_SEXT; op <= IR_ZEXT; op++)
@@ -769,6 +771,9 @@ static void make_int(struct maker *m)
         uint32_t cond = ir_cmp(u, pick(m, IR_LEU + 1), type, any(m, type), any(m, type));
         if (op == IR_CMP) {
             keep(m, cond);
+        } else if (op != IR_SELECT) {
+            uint32_t carry = op == IR_NZCV_ADC ? cond : IR_NONE;
+            keep(m, ir_nzcv(u, op, type, any(m, type), any(m, type), carry));
         } else {
             enum ir_type of = pick(m, 5) ? IR_I32 + pick(m, 4) : IR_V128;
             keep(m, ir_select(u, of, cond, any(m, of), any(m, of)));
@@ -916,7 +921,7 @@ static void make_vec(struct maker *m)
 static void make_access(struct maker *m)
 {
     struct ir_unit *u = m->bed->unit;
-    unsigned kind = pick(m, 8), size = kind >= 5 ? 2 + pick(m, 2) : pick(m, 4);
+    unsigned kind = pick(m, 8), size = pick(m, 4);
     unsigned mem = size | (pick(m, 2) ? IR_MEM_SIGNED : 0) | (pick(m, 4) ? 0 : IR_MEM_ACQUIRE) |
                    (pick(m, 4) ? 0 : IR_MEM_RELEASE) | (pick(m, 4) ? 0 : IR_MEM_ALIGNED);
     enum ir_type type = size == 3 ? IR_I64 : IR_I32 + pick(m, 2);
