@@ -1,0 +1,323 @@
+/*
+ * A vCPU's privileged state without any code to run: system registers, exceptions, timers, and page
+ * tables of every granule, each as a table of cases.
+ */
+#include "tests/unit/unit.h"
+
+#include "xlate/mmu/mmu.h"
+#include "xlate/sys/aarch64/a64_cpu.h"
+
+#define RAM UINT64_C(0x40000000)
+
+static struct {
+    struct accel accel;
+    struct mem_map *map;
+    struct a64_cpu *cpu;
+    uint64_t timer;    /* what the vCPU last asked for */
+    unsigned attended;
+    int lines[2];      /* times each output changed */
+    bool level[2];
+    uint64_t args[8];
+} t;
+
+static void fence_code(struct xl_cpu *cpu)
+{
+}
+
+static void set_timer(struct xl_cpu *cpu, uint64_t guest_ns)
+{
+    t.timer = guest_ns;
+}
+
+static void attend(struct xl_cpu *cpu)
+{
+    t.attended++;
+}
+
+static const struct xl_host host = {fence_code, set_timer, attend};
+
+static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])
+{
+    memcpy(t.args, args, sizeof(t.args));
+    for (unsigned i = 0; i < 8; i++)
+        args[i] = 0x10 + i;
+    return true;
+}
+
+static void line_changed(void *opaque, unsigned vcpu, enum arm_line line, bool level)
+{
+    t.lines[line]++;
+    t.level[line] = level;
+}
+
+/* The machine has one register: it keeps nothing and reads as its number. */
+static bool machine_register(void *opaque, unsigned vcpu, unsigned number, bool write, uint64_t *value)
+{
+    if (number != A64_SYSREG(3, 0, 12, 12, 0))
+        return false;
+    *value = number;
+    return true;
+}
+
+static void page_written(void *opaque, struct mem_ram *ram, uint64_t page)
+{
+}
+
+static void setup(void)
+{
+    struct xl_cpu *cpu;
+
+    memset(&t, 0, sizeof(t));
+    t.map = mem_map_new();
+    mem_map_add_ram(t.map, RAM, MIB(8), "ram", false, NULL);
+    t.accel.config = (struct accel_config){
+        .isa = ISA_AARCH64, .vcpus = 1, .mem = t.map, .clock = vm_clock_new(1000000),
+        .timebase_hz = 1000000000, .hypercall = hypercall, .sysreg = machine_register,
+        .line = line_changed};
+    vm_clock_pause(t.accel.config.clock);
+    ck_assert_int_eq(posix_memalign((void **)&cpu, 64, aarch64_sys.cpu_size), 0);
+    memset(cpu, 0, aarch64_sys.cpu_size);
+    cpu->vcpu.accel = &t.accel;
+    cpu->vcpu.index = 18;
+    cpu->host = &host;
+    t.cpu = a64_cpu(cpu);
+    mmu_init(cpu, t.map, &aarch64_sys, &(struct mmu_code_ops){page_written, NULL});
+    aarch64_sys.init(cpu);
+    aarch64_sys.reset(cpu, &(struct vcpu_start){.pc = RAM, .args = {5, 6, 7, 8}});
+}
+
+static void teardown(void)
+{
+    aarch64_sys.fini(&t.cpu->cpu);
+    mmu_fini(&t.cpu->cpu);
+    free(t.cpu);
+    mem_map_free(t.map);
+    vm_clock_free(t.accel.config.clock);
+}
+
+static uint64_t *slot(unsigned number)
+{
+    return &t.cpu->cpu.slots[number];
+}
+
+START_TEST(reset_state)
+{
+    ck_assert_uint_eq(*slot(A64_SLOT_X + 3), 8);
+    ck_assert_uint_eq(a64_spsr(t.cpu), 0x3c5); /* EL1h, everything masked */
+    ck_assert_uint_eq(t.cpu->cpu.mode, A64_MODE(A64_TLB_EL1, A64_EL1, A64_MODE_ZVA));
+}
+END_TEST
+
+/* --- system registers ------------------------------------------------------------------------- */
+
+enum { EL0_FREE = 1, EL0_TRAPS, EL0_UNDEFINED };
+
+static const struct {
+    const char *name;
+    unsigned number;
+    uint64_t write, read; /* 0 and 0 of what is not to be written */
+    bool read_only;
+    int at_el0;
+} registers[] = {
+    {"ID space that is not there", A64_SYSREG(3, 0, 0, 3, 4), 0, 0, true, EL0_FREE},
+    {"MPIDR_EL1 of vCPU 18", A64_SYSREG(3, 0, 0, 0, 5), 0, 0x80000102, true, EL0_FREE},
+    {"VBAR_EL1 is aligned", A64_SYSREG(3, 0, 12, 0, 0), UINT64_MAX, ~UINT64_C(0x7ff), false, EL0_FREE},
+    {"SCTLR_EL1 keeps what is offered", A64_SYSREG(3, 0, 1, 0, 0), UINT64_C(1) << 25 | 4, 0x30500804, false,
+     EL0_FREE},
+    {"FPCR traps nothing", A64_SYSREG(3, 3, 4, 4, 0), UINT64_MAX, 0x07c80000, false, EL0_FREE},
+    {"CTR_EL0", A64_SYSREG(3, 3, 0, 0, 1), 0, 0x9444c004, true, EL0_TRAPS},
+    {"CNTFRQ_EL0", A64_SYSREG(3, 3, 14, 0, 0), 0, 1000000000, true, EL0_TRAPS},
+    {"CNTV_CVAL_EL0", A64_SYSREG(3, 3, 14, 3, 2), 123456, 123456, false, EL0_TRAPS},
+    {"DCZID_EL0", A64_SYSREG(3, 3, 0, 0, 7), 0, 4, true, EL0_FREE},
+    {"the machine's", A64_SYSREG(3, 0, 12, 12, 0), 1, A64_SYSREG(3, 0, 12, 12, 0), false, EL0_UNDEFINED},
+};
+
+START_TEST(register_rows)
+{
+    unsigned number = registers[_i].number;
+    const char *name = registers[_i].name;
+    uint64_t value = 0;
+
+    enum a64_access_result rc = a64_sysreg_write(t.cpu, number, registers[_i].write);
+    ck_assert_msg(rc == (registers[_i].read_only ? A64_IS_UNDEFINED : A64_OK), "%s: write", name);
+    ck_assert_msg(a64_sysreg_read(t.cpu, number, &value) == A64_OK, "%s: read", name);
+    ck_assert_msg(value == registers[_i].read, "%s: reads %#" G_GINT64_MODIFIER "x", name, value);
+    a64_set_el(t.cpu, A64_EL0, 0);
+    rc = a64_sysreg_read(t.cpu, number, &value);
+    ck_assert_msg((rc == A64_TRAPS) == (registers[_i].at_el0 == EL0_TRAPS), "%s: trap", name);
+    ck_assert_msg((rc == A64_IS_UNDEFINED) == (registers[_i].at_el0 == EL0_UNDEFINED), "%s: EL0", name);
+}
+END_TEST
+
+/* --- exceptions ------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    unsigned el, spsel;
+    bool irq;
+    unsigned offset;
+} vectors[] = {
+    {"from EL0", A64_EL0, 0, false, 0x400},       {"an interrupt of EL0", A64_EL0, 0, true, 0x480},
+    {"from EL1 with SP_EL1", A64_EL1, 1, false, 0x200}, {"with SP_EL0", A64_EL1, 0, false, 0x000},
+    {"an interrupt of EL1", A64_EL1, 1, true, 0x280},
+};
+
+START_TEST(vector_rows)
+{
+    struct xl_cpu *cpu = &t.cpu->cpu;
+    const char *name = vectors[_i].name;
+
+    t.cpu->vbar = 0x1000;
+    *slot(A64_SLOT_DAIF) = 0;
+    *slot(A64_SLOT_NZCV) = IR_NZCV_C;
+    *slot(A64_SLOT_EXCL_TAG) = 0x40;
+    a64_set_el(t.cpu, vectors[_i].el, vectors[_i].spsel);
+    uint64_t spsr = a64_spsr(t.cpu);
+    if (vectors[_i].irq) {
+        a64_set_irq(cpu, ARM_IRQ_IRQ, true);
+        ck_assert_msg(a64_poll(cpu), "%s", name);
+    } else {
+        a64_help_brk(cpu, 0x55);
+        a64_take_fault(cpu);
+        ck_assert_msg(*slot(A64_SLOT_ESR_EL1) == 0xf2000055, "%s: syndrome", name);
+    }
+    ck_assert_msg(cpu->pc == 0x1000u + vectors[_i].offset, "%s: goes to %#" G_GINT64_MODIFIER "x", name, cpu->pc);
+    ck_assert_msg(*slot(A64_SLOT_SPSR_EL1) == spsr, "%s: saved state", name);
+    ck_assert_msg(*slot(A64_SLOT_ELR_EL1) == RAM, "%s: return address", name);
+    ck_assert_msg(a64_spsr(t.cpu) == (0x3c5 | UINT64_C(1) << 29), "%s: new state", name);
+    ck_assert_msg(*slot(A64_SLOT_EXCL_TAG) == A64_EXCL_NONE, "%s: monitor", name);
+}
+END_TEST
+
+/* A fault in the saved state of ERET is the next instruction's, in the old exception level. */
+static const struct {
+    const char *name;
+    uint64_t spsr;
+    bool illegal;
+} returns[] = {
+    {"to EL0", 0, false}, {"to EL1 with SP_EL0", 4, false}, {"to EL2", 9, true},
+    {"to EL0 with SP_EL1", 1, true}, {"to AArch32", 0x10, true},
+};
+
+START_TEST(return_rows)
+{
+    struct xl_cpu *cpu = &t.cpu->cpu;
+
+    t.cpu->vbar = 0x1000;
+    *slot(A64_SLOT_ELR_EL1) = 0x8000;
+    *slot(A64_SLOT_SPSR_EL1) = returns[_i].spsr;
+    a64_help_eret(cpu);
+    if (!returns[_i].illegal) {
+        ck_assert_msg(cpu->pc == 0x8000 && a64_spsr(t.cpu) == returns[_i].spsr, "%s", returns[_i].name);
+        return;
+    }
+    ck_assert_msg(cpu->pc == 0x1200, "%s", returns[_i].name);
+    ck_assert_msg(*slot(A64_SLOT_ESR_EL1) == 0x3a000000, "%s: syndrome", returns[_i].name);
+    ck_assert_msg(*slot(A64_SLOT_SPSR_EL1) & SPSR_IL, "%s: PSTATE.IL", returns[_i].name);
+}
+END_TEST
+
+START_TEST(hypercalls)
+{
+    a64_help_hvc(&t.cpu->cpu, 0);
+    ck_assert_uint_eq(t.args[0], 5);
+    ck_assert_uint_eq(*slot(A64_SLOT_X + 3), 0x13);
+    ck_assert_uint_eq(*slot(A64_SLOT_X + 4), 0); /* x4 and up stay */
+    ck_assert_uint_eq(t.cpu->cpu.pc, RAM + 4);
+}
+END_TEST
+
+/* --- timers ----------------------------------------------------------------------------------- */
+
+START_TEST(timers)
+{
+    uint64_t value = 0, now = a64_count(t.cpu);
+    unsigned ctl = A64_SYSREG(3, 3, 14, 3, 1), cval = A64_SYSREG(3, 3, 14, 3, 2);
+
+    a64_sysreg_write(t.cpu, cval, now + 5000);
+    ck_assert_uint_eq(t.timer, UINT64_MAX); /* it is off */
+    a64_sysreg_write(t.cpu, ctl, 1);
+    ck_assert_uint_eq(t.timer, now + 5000);
+    a64_sysreg_write(t.cpu, cval, now);
+    ck_assert(t.level[ARM_LINE_VIRTUAL_TIMER] && t.timer == UINT64_MAX);
+    a64_sysreg_read(t.cpu, ctl, &value);
+    ck_assert_uint_eq(value, 5);
+    a64_sysreg_write(t.cpu, ctl, 3); /* masked: the condition stays */
+    ck_assert(!t.level[ARM_LINE_VIRTUAL_TIMER]);
+    a64_sysreg_read(t.cpu, ctl, &value);
+    ck_assert_uint_eq(value, 7);
+    ck_assert_int_eq(t.lines[ARM_LINE_VIRTUAL_TIMER], 2);
+    ck_assert_int_eq(t.lines[ARM_LINE_PHYSICAL_TIMER], 0);
+}
+END_TEST
+
+/* --- page tables ------------------------------------------------------------------------------ */
+
+#define T(unused, tg0) ((uint64_t)(unused) | (uint64_t)(tg0) << 14 | UINT64_C(5) << 32 | TCR_EPD1)
+
+/* One entry a level, the tables 64 KiB apart from RAM + 64 KiB on; the last is a leaf. */
+static const struct {
+    const char *name;
+    uint64_t tcr;
+    gva_t va;
+    unsigned levels;
+    uint16_t index[4];
+    bool block;
+    uint64_t page;
+} geometries[] = {
+    {"4K, four levels", T(16, 0), 0x812345678abc, 4, {0x102, 0x8d, 0x2b, 0x78}, false, 0x1000},
+    {"4K, three levels", T(25, 0), 0x5a2345678, 3, {0x16, 0x111, 0x145}, false, 0x1000},
+    {"4K, a block of 2M", T(25, 0), 0x5a2345678, 2, {0x16, 0x111}, true, 0x200000},
+    {"16K, three levels", T(17, 2), 0x512345678abc, 3, {0x512, 0x1a2, 0x59e}, false, 0x4000},
+    {"16K, a block of 32M", T(17, 2), 0x512345678abc, 2, {0x512, 0x1a2}, true, 0x2000000},
+    {"64K, two levels", T(22, 1), 0x23456789abc, 2, {0x11a2, 0x1678}, false, 0x10000},
+    {"64K, three levels", T(16, 1), 0x823456789abc, 3, {0x20, 0x11a2, 0x1678}, false, 0x10000},
+};
+
+static gpa_t table_at(unsigned level)
+{
+    return RAM + 0x10000 * (level + 1);
+}
+
+START_TEST(geometry_rows)
+{
+    struct xl_walk out = {0};
+    unsigned n = geometries[_i].levels;
+    uint64_t page = geometries[_i].page, target = UINT64_C(0x100000000) & ~(page - 1);
+
+    for (unsigned level = 0; level < n; level++) {
+        uint64_t entry = level + 1 < n ? table_at(level + 1) | 3
+                                       : target | 0x400 | (geometries[_i].block ? 1 : 3);
+        mem_map_write(t.map, table_at(level) + 8u * geometries[_i].index[level], &entry, 8);
+    }
+    a64_sysreg_write(t.cpu, A64_SYSREG(3, 0, 2, 0, 0), table_at(0));
+    a64_sysreg_write(t.cpu, A64_SYSREG(3, 0, 2, 0, 2), geometries[_i].tcr);
+    a64_sysreg_write(t.cpu, A64_SYSREG(3, 0, 1, 0, 0), SCTLR_M);
+    gva_t va = geometries[_i].va;
+    ck_assert_msg(a64_walk(&t.cpu->cpu, A64_TLB_EL1, va, XL_LOAD, &out), "%s: fault %#" G_GINT64_MODIFIER "x",
+                  geometries[_i].name, t.cpu->syndrome);
+    ck_assert_msg(out.page == page, "%s: %#" G_GINT64_MODIFIER "x bytes", geometries[_i].name, out.page);
+    ck_assert_msg(out.gpa == (target | (va & (page - 1))), "%s: at %#" G_GINT64_MODIFIER "x", geometries[_i].name,
+                  out.gpa);
+    ck_assert_msg(out.global, "%s", geometries[_i].name);
+    ck_assert(!a64_walk(&t.cpu->cpu, A64_TLB_EL0, va, XL_LOAD, &out)); /* not EL0's */
+    ck_assert(!a64_walk(&t.cpu->cpu, A64_TLB_EL1, va | BIT(55), XL_LOAD, &out)); /* nor that half's */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("sys_aarch64");
+    TCase *tc = tcase_create("all");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, reset_state);
+    tcase_add_loop_test(tc, register_rows, 0, G_N_ELEMENTS(registers));
+    tcase_add_loop_test(tc, vector_rows, 0, G_N_ELEMENTS(vectors));
+    tcase_add_loop_test(tc, return_rows, 0, G_N_ELEMENTS(returns));
+    tcase_add_test(tc, hypercalls);
+    tcase_add_test(tc, timers);
+    tcase_add_loop_test(tc, geometry_rows, 0, G_N_ELEMENTS(geometries));
+    suite_add_tcase(s, tc);
+    return unit_run(s);
+}
