@@ -311,22 +311,35 @@ static void connected(uv_stream_t *listener, int status)
 
 /* --- the machine's news ------------------------------------------------------------------------ */
 
+struct stops {
+    struct vcpus *vcpus;
+    struct accel_stop stop[LIMIT_VCPUS];
+    bool has[LIMIT_VCPUS], any;
+};
+
+static void take_stops(void *opaque)
+{
+    struct stops *s = opaque;
+
+    for (unsigned i = 0; i < vcpus_count(s->vcpus); i++)
+        s->any |= s->has[i] = vcpus_take_stop(s->vcpus, i, &s->stop[i]);
+}
+
 /* Breakpoints and watchpoints are told before steps, after which a stub may go on by itself. */
 void debugger_stopped(struct debugger *d)
 {
-    struct accel_stop stop[LIMIT_VCPUS];
-    bool has[LIMIT_VCPUS], any = false;
+    struct stops s = {.vcpus = vcpus_of(d)};
 
-    for (unsigned i = 0; i < vcpus_count(vcpus_of(d)); i++)
-        any |= has[i] = vcpus_take_stop(vcpus_of(d), i, &stop[i]);
-    if (any && !d->stub)
+    /* What has stopped may run again by now, if it was let go before this was heard. */
+    vcpus_stop_world(s.vcpus, take_stops, &s);
+    if (s.any && !d->stub)
         let_go(d); /* the debugger has left meanwhile */
     for (unsigned late = 0; late < 2; late++) {
-        for (unsigned i = 0; i < vcpus_count(vcpus_of(d)); i++) {
-            if (!has[i] || !d->stub || (stop[i].kind == ACCEL_STOP_STEP) != late)
+        for (unsigned i = 0; i < vcpus_count(s.vcpus); i++) {
+            if (!s.has[i] || !d->stub || (s.stop[i].kind == ACCEL_STOP_STEP) != late)
                 continue;
             machine_hold(d->machine);
-            gdb_stub_stopped(d->stub, i, &stop[i]);
+            gdb_stub_stopped(d->stub, i, &s.stop[i]);
         }
     }
 }

@@ -404,8 +404,6 @@ static bool build_debugger(struct machine *m, GError **err)
         return true;
     m->debugger = debugger_new(m->loop, m, gdb, err);
     m->held = m->debugger && gdb->wait;
-    if (m->held)
-        vcpus_settle(m->vcpus);
     return m->debugger != NULL;
 }
 
@@ -465,6 +463,24 @@ static void quiet(void *opaque)
     finish_operation(opaque);
 }
 
+/* vCPUs and guest time stand, until both go on. */
+static void stand(struct machine *m)
+{
+    vcpus_halt(m->vcpus);
+    vm_clock_pause(m->clock);
+}
+
+/* Lets vCPUs and guest time go on, but for what still wants them to stand. */
+static void go(struct machine *m)
+{
+    if (m->held || !m->running || m->end || m->op != OP_NONE)
+        return;
+    vm_clock_resume(m->clock);
+    accel_clock_changed(m->accel);
+    board_clock_changed(m->board);
+    vcpus_resume(m->vcpus);
+}
+
 /* Begins OP: everything comes to rest, then finish_operation(). */
 static void begin_operation(struct machine *m, enum operation op, machine_done_fn done,
                             void *opaque)
@@ -473,8 +489,7 @@ static void begin_operation(struct machine *m, enum operation op, machine_done_f
     m->done = done;
     m->done_opaque = opaque;
     sysrq_cancel(m->sysrq);
-    vcpus_halt(m->vcpus);
-    vm_clock_pause(m->clock);
+    stand(m);
     devices_quiesce(m->devices, quiet, m);
 }
 
@@ -497,16 +512,8 @@ static void go_on(struct machine *m)
 {
     m->running = true;
     forget_pause(m);
-    if (m->held) {
-        vcpus_settle(m->vcpus);
-        devices_resume(m->devices);
-        return;
-    }
-    vm_clock_resume(m->clock);
-    accel_clock_changed(m->accel);
-    board_clock_changed(m->board);
     devices_resume(m->devices);
-    vcpus_resume(m->vcpus);
+    go(m);
 }
 
 void machine_hold(struct machine *m)
@@ -514,9 +521,7 @@ void machine_hold(struct machine *m)
     if (m->held)
         return;
     m->held = true;
-    vcpus_halt(m->vcpus);
-    vm_clock_pause(m->clock);
-    vcpus_settle(m->vcpus);
+    stand(m);
     if (!m->end)
         m->ops->debugged(m->opaque);
 }
@@ -526,12 +531,7 @@ void machine_release(struct machine *m)
     if (!m->held)
         return;
     m->held = false;
-    if (!m->running || m->end || m->op != OP_NONE)
-        return;
-    vm_clock_resume(m->clock);
-    accel_clock_changed(m->accel);
-    board_clock_changed(m->board);
-    vcpus_resume(m->vcpus);
+    go(m);
 }
 
 const struct vm_pause_info *machine_pause_info(const struct machine *m)
@@ -577,8 +577,6 @@ static void do_reset(struct machine *m)
     m->ops->was_reset(m->opaque, m->by_guest);
     if (m->running)
         go_on(m);
-    else if (m->held)
-        vcpus_settle(m->vcpus);
 }
 
 static void free_now(struct machine *m);

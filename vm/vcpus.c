@@ -23,9 +23,11 @@ struct vcpus {
     vcpus_failed_fn failed;
     vcpus_stopped_fn stopped; /* NULL: nobody debugs */
     void *opaque;
+    pthread_mutex_t world; /* recursive, of whoever stops the world; taken before lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* halted, quit, power or inside changed */
+    pthread_cond_t changed; /* halted, stops, quit, power or inside changed */
     bool halted, quit;
+    unsigned stops;  /* vcpus_stop_world(), one in another */
     unsigned inside; /* vCPUs inside accel_vcpu_run() */
     unsigned n;
     struct slot slots[LIMIT_VCPUS];
@@ -40,10 +42,22 @@ static void start_slot(struct slot *slot)
     slot->power = VCPU_ON;
 }
 
+/* No vCPU may go inside. Lock held. */
+static bool stopping(const struct vcpus *v)
+{
+    return v->halted || v->stops > 0;
+}
+
+/* Nor is one. Lock held. */
+static bool standing(const struct vcpus *v)
+{
+    return stopping(v) && v->inside == 0;
+}
+
 /* Waits until SLOT may run guest code; false when its thread must end. Lock held. */
 static bool wait_turn(struct vcpus *v, struct slot *slot)
 {
-    while (!v->quit && (v->halted || slot->held || slot->power == VCPU_OFF))
+    while (!v->quit && (stopping(v) || slot->held || slot->power == VCPU_OFF))
         pthread_cond_wait(&v->changed, &v->lock);
     if (v->quit)
         return false;
@@ -105,6 +119,16 @@ static int start_thread(struct slot *slot)
     return 0;
 }
 
+static void init_recursive(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attr;
+
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(mutex, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
 struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaque, GError **err)
 {
     struct vcpus *v = g_new0(struct vcpus, 1);
@@ -113,6 +137,7 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
     v->failed = failed;
     v->opaque = opaque;
     v->halted = true;
+    init_recursive(&v->world);
     pthread_mutex_init(&v->lock, NULL);
     pthread_cond_init(&v->changed, NULL);
     for (unsigned i = 0; i < accel->config.vcpus; i++) {
@@ -149,25 +174,59 @@ void vcpus_free(struct vcpus *v)
     }
     pthread_cond_destroy(&v->changed);
     pthread_mutex_destroy(&v->lock);
+    pthread_mutex_destroy(&v->world);
     g_free(v);
 }
 
-void vcpus_halt_async(struct vcpus *v)
+static void kick_all(struct vcpus *v)
 {
-    pthread_mutex_lock(&v->lock);
-    v->halted = true;
-    pthread_mutex_unlock(&v->lock);
     for (unsigned i = 0; i < v->n; i++)
         accel_vcpu_kick(v->slots[i].vcpu);
 }
 
-void vcpus_halt(struct vcpus *v)
+void vcpus_stop_world(struct vcpus *v, vcpus_world_fn fn, void *opaque)
 {
-    vcpus_halt_async(v);
+    pthread_mutex_lock(&v->world);
     pthread_mutex_lock(&v->lock);
+    v->stops++;
+    if (v->inside) {
+        pthread_mutex_unlock(&v->lock);
+        kick_all(v);
+        pthread_mutex_lock(&v->lock);
+    }
     while (v->inside)
         pthread_cond_wait(&v->changed, &v->lock);
+    for (unsigned i = 0; i < v->n; i++)
+        start_slot(&v->slots[i]);
     pthread_mutex_unlock(&v->lock);
+
+    fn(opaque);
+
+    pthread_mutex_lock(&v->lock);
+    if (--v->stops == 0)
+        pthread_cond_broadcast(&v->changed);
+    pthread_mutex_unlock(&v->lock);
+    pthread_mutex_unlock(&v->world);
+}
+
+static void stay_halted(void *opaque)
+{
+    struct vcpus *v = opaque;
+
+    pthread_mutex_lock(&v->lock);
+    v->halted = true;
+    pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_halt(struct vcpus *v)
+{
+    vcpus_stop_world(v, stay_halted, v);
+}
+
+void vcpus_halt_async(struct vcpus *v)
+{
+    stay_halted(v);
+    kick_all(v);
 }
 
 void vcpus_resume(struct vcpus *v)
@@ -191,21 +250,13 @@ void vcpus_hold(struct vcpus *v, unsigned index, bool held)
     pthread_mutex_unlock(&v->lock);
 }
 
-void vcpus_settle(struct vcpus *v)
-{
-    pthread_mutex_lock(&v->lock);
-    g_assert(v->halted && !v->inside);
-    for (unsigned i = 0; i < v->n; i++)
-        start_slot(&v->slots[i]);
-    pthread_mutex_unlock(&v->lock);
-}
-
 bool vcpus_take_stop(struct vcpus *v, unsigned index, struct accel_stop *stop)
 {
     struct slot *slot = &v->slots[index];
 
     g_assert(index < v->n);
     pthread_mutex_lock(&v->lock);
+    g_assert(standing(v));
     bool stopped = slot->stopped;
     slot->stopped = false;
     if (stopped)
@@ -217,7 +268,7 @@ bool vcpus_take_stop(struct vcpus *v, unsigned index, struct accel_stop *stop)
 void vcpus_all_off(struct vcpus *v)
 {
     pthread_mutex_lock(&v->lock);
-    g_assert(v->halted && !v->inside);
+    g_assert(standing(v));
     for (unsigned i = 0; i < v->n; i++)
         v->slots[i].power = VCPU_OFF;
     pthread_mutex_unlock(&v->lock);
@@ -233,6 +284,8 @@ int vcpus_start(struct vcpus *v, unsigned index, const struct vcpu_start *start)
     if (slot->power == VCPU_OFF) {
         slot->start = *start;
         slot->power = VCPU_STARTING;
+        if (standing(v))
+            start_slot(slot);
         pthread_cond_broadcast(&v->changed);
         rc = 0;
     }

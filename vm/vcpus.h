@@ -14,7 +14,7 @@ struct vcpus;
 
 enum vcpu_power {
     VCPU_OFF,      /* not started by the guest */
-    VCPU_STARTING, /* will start at the given state when it next may run */
+    VCPU_STARTING, /* will start at the given state; not while the world stands */
     VCPU_ON,
     VCPU_STOPPING, /* has asked to be switched off and has not left guest code */
 };
@@ -35,20 +35,28 @@ void vcpus_on_stop(struct vcpus *vcpus, vcpus_stopped_fn stopped);
 /* Halts, ends the threads and frees the vCPUs. Takes NULL. */
 void vcpus_free(struct vcpus *vcpus);
 
-/* Any thread but a vCPU's: returns when no vCPU is inside guest code, nor will be until resume. */
+/*
+ * Any thread but a vCPU's: runs FN while the world stands, then lets it go on. The world stands when
+ * no vCPU is inside guest code or enters it, and those that are to start have their state, so that
+ * all of it can be looked at and changed. FN may stop the world again, halt it and resume it, which
+ * shows when the outermost FN has returned. Two threads take turns.
+ */
+typedef void (*vcpus_world_fn)(void *opaque);
+void vcpus_stop_world(struct vcpus *vcpus, vcpus_world_fn fn, void *opaque);
+
+/* Any thread but a vCPU's: returns when the world stands, which lasts until resume. */
 void vcpus_halt(struct vcpus *vcpus);
 void vcpus_resume(struct vcpus *vcpus);
 /* Any thread, a vCPU's included: the same without the wait. */
 void vcpus_halt_async(struct vcpus *vcpus);
 
-/* While halted: a vCPU that is held does not run, though others do. */
+/* While the world stands: a vCPU that is held does not run, though others do. */
 void vcpus_hold(struct vcpus *vcpus, unsigned index, bool held);
-/* While halted: vCPUs that are to start get their state now, so that it can be looked at. */
-void vcpus_settle(struct vcpus *vcpus);
-/* While halted: why vCPU INDEX stopped for the debugger, once for each stop; false: it has not. */
+/* While the world stands: why vCPU INDEX stopped for the debugger, once for each stop; false: it
+ * has not. */
 bool vcpus_take_stop(struct vcpus *vcpus, unsigned index, struct accel_stop *stop);
 
-/* While halted: switches all vCPUs off. */
+/* While the world stands: switches all vCPUs off. */
 void vcpus_all_off(struct vcpus *vcpus);
 
 /* Any thread: switches vCPU INDEX on at START. 0, or -EALREADY when it is not off. */

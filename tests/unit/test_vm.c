@@ -453,7 +453,8 @@ START_TEST(vcpus_start_halt_resume)
 
     ck_assert_ptr_nonnull(v);
     ck_assert_int_eq(vcpus_start(v, 1, &start), 0);
-    ck_assert_int_eq(vcpus_power(v, 1), VCPU_STARTING);
+    ck_assert_int_eq(vcpus_power(v, 1), VCPU_ON); /* all stands: it has its state at once */
+    ck_assert_uint_eq(fake_of(v, 1)->resets, 1);
     ck_assert_int_eq(vcpus_start(v, 1, &start), -EALREADY);
     vcpus_resume(v);
     wait_inside(fake_of(v, 1));
@@ -521,6 +522,109 @@ START_TEST(vcpus_failure_halts_all)
 }
 END_TEST
 
+struct world {
+    struct vcpus *vcpus;
+    unsigned calls;
+    bool in;
+};
+
+static void look_at_world(void *opaque)
+{
+    struct world *w = opaque;
+
+    ck_assert(!w->in);
+    w->in = true;
+    for (unsigned i = 0; i < vcpus_count(w->vcpus); i++) {
+        ck_assert(!fake_of(w->vcpus, i)->inside);
+        ck_assert_int_ne(vcpus_power(w->vcpus, i), VCPU_STARTING);
+    }
+    w->calls++;
+    w->in = false;
+}
+
+/* Neither a stop in another, nor a resume, lets a vCPU go on before the outermost has ended. */
+static void change_world(void *opaque)
+{
+    struct world *w = opaque;
+    struct vcpu_start start = {.pc = 8};
+    struct accel_stop stop;
+
+    look_at_world(w);
+    ck_assert_int_eq(vcpus_start(w->vcpus, 0, &start), 0);
+    ck_assert_uint_eq(fake_of(w->vcpus, 0)->pc, 8);
+    vcpus_stop_world(w->vcpus, look_at_world, w);
+    vcpus_halt(w->vcpus);
+    vcpus_resume(w->vcpus);
+    ck_assert(!vcpus_take_stop(w->vcpus, 0, &stop)); /* which asserts that all stands */
+    look_at_world(w);
+}
+
+static void halt_world(void *opaque)
+{
+    struct world *w = opaque;
+
+    look_at_world(w);
+    vcpus_halt(w->vcpus);
+}
+
+START_TEST(world_stops_and_goes_on)
+{
+    struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 3}};
+    struct vcpu_start start = {.pc = 4};
+    struct world w = {.vcpus = vcpus_new(&accel, failed, NULL, NULL)};
+    struct accel_stop stop;
+
+    vcpus_start(w.vcpus, 1, &start);
+    vcpus_stop_world(w.vcpus, look_at_world, &w); /* halted before: halted afterwards */
+    ck_assert(!vcpus_take_stop(w.vcpus, 1, &stop));
+    vcpus_resume(w.vcpus);
+    wait_inside(fake_of(w.vcpus, 1));
+
+    vcpus_stop_world(w.vcpus, change_world, &w);
+    ck_assert_uint_eq(w.calls, 4);
+    wait_inside(fake_of(w.vcpus, 0));
+    wait_inside(fake_of(w.vcpus, 1));
+    ck_assert_uint_eq(fake_of(w.vcpus, 1)->resets, 1);
+
+    vcpus_stop_world(w.vcpus, halt_world, &w);
+    ck_assert(!vcpus_take_stop(w.vcpus, 1, &stop));
+    vcpus_resume(w.vcpus);
+    wait_inside(fake_of(w.vcpus, 1));
+    vcpus_free(w.vcpus);
+}
+END_TEST
+
+enum { STOPS = 200 };
+
+static void *stop_often(void *opaque)
+{
+    struct world *w = opaque;
+
+    for (unsigned i = 0; i < STOPS; i++)
+        vcpus_stop_world(w->vcpus, look_at_world, w);
+    return NULL;
+}
+
+START_TEST(world_is_stopped_in_turns)
+{
+    struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 2}};
+    struct vcpu_start start = {.pc = 4};
+    struct world w = {.vcpus = vcpus_new(&accel, failed, NULL, NULL)};
+    pthread_t other;
+
+    vcpus_start(w.vcpus, 0, &start);
+    vcpus_start(w.vcpus, 1, &start);
+    vcpus_resume(w.vcpus);
+    ck_assert_int_eq(pthread_create(&other, NULL, stop_often, &w), 0);
+    stop_often(&w);
+    pthread_join(other, NULL);
+    ck_assert_uint_eq(w.calls, 2 * STOPS);
+    wait_inside(fake_of(w.vcpus, 0));
+    wait_inside(fake_of(w.vcpus, 1));
+    vcpus_free(w.vcpus);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("vm");
@@ -542,6 +646,8 @@ int main(void)
     tcase_add_test(tc, vcpus_start_halt_resume);
     tcase_add_test(tc, vcpus_stop_themselves);
     tcase_add_test(tc, vcpus_failure_halts_all);
+    tcase_add_test(tc, world_stops_and_goes_on);
+    tcase_add_test(tc, world_is_stopped_in_turns);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }
