@@ -172,7 +172,7 @@ static void names(enum asm_form form, bool w, unsigned reg, unsigned rm, const c
         *first = r16[reg];
         *second = r16[rm];
         break;
-    case ASM_FORM_XM: case ASM_FORM_MX: case ASM_FORM_XMI:
+    case ASM_FORM_XM: case ASM_FORM_XM0: case ASM_FORM_MX: case ASM_FORM_XMI:
         *first = xmm[reg];
         *second = xmm[rm];
         break;
@@ -210,7 +210,7 @@ static const char *text_of(const struct row *row, bool w)
 static bool skip(const struct row *row, bool w)
 {
     bool only_wide = row->op == A_MOVSXD;
-    bool no_width = row->form == ASM_FORM_XM || row->form == ASM_FORM_MX ||
+    bool no_width = row->form == ASM_FORM_XM || row->form == ASM_FORM_XM0 || row->form == ASM_FORM_MX ||
                     row->form == ASM_FORM_XMI || row->form == ASM_FORM_MRB ||
                     row->form == ASM_FORM_MRW || row->form == ASM_FORM_GXI ||
                     row->form == ASM_FORM_XGI;
@@ -236,12 +236,13 @@ START_TEST(table_registers)
             if (imm)
                 asm_8(&l->a, 3);
             names(row->form, w, reg, rm, &a, &b);
+            const char *last = imm ? ",0x3" : row->form == ASM_FORM_XM0 ? ",xmm0" : "";
             if (row->op == A_MOVSXD)
                 b = r32[rm];
             if (rm_first(row->form))
-                expect(l, "%s %s,%s%s", text_of(row, w), b, a, imm ? ",0x3" : "");
+                expect(l, "%s %s,%s%s", text_of(row, w), b, a, last);
             else
-                expect(l, "%s %s,%s%s", text_of(row, w), a, b, imm ? ",0x3" : "");
+                expect(l, "%s %s,%s%s", text_of(row, w), a, b, last);
         }
     }
     listing_free(l);
@@ -266,7 +267,8 @@ START_TEST(table_addresses)
             if (rm_first(row->form))
                 expect(l, "%s %s,%s", text_of(row, w), mems[m].text, a);
             else
-                expect(l, "%s %s,%s", text_of(row, w), a, mems[m].text);
+                expect(l, "%s %s,%s%s", text_of(row, w), a, mems[m].text,
+                       row->form == ASM_FORM_XM0 ? ",xmm0" : "");
         }
     }
     listing_free(l);

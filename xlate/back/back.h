@@ -37,7 +37,7 @@ struct back_slow {
 enum back_feature {
     BACK_BMI = 1, /* x86-64: BMI1, BMI2, LZCNT */
     BACK_FMA = 2, /* x86-64: AVX, FMA3 */
-    BACK_CRYPTO = 4, /* x86-64: AES, PCLMULQDQ */
+    BACK_CRYPTO = 4, /* x86-64: AES, PCLMULQDQ, SHA */
     BACK_ALL = 7,
 };
 

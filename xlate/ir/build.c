@@ -278,6 +278,13 @@ uint32_t ir_vec_int(struct ir_unit *unit, enum ir_op op, enum ir_type type, unsi
                                       .arg = {a, b, IR_NONE, IR_NONE}});
 }
 
+uint32_t ir_vec_from(struct ir_unit *unit, enum ir_type from, unsigned aux, int64_t imm, uint32_t a)
+{
+    return add(unit, (struct ir_insn){.op = IR_VXTOF, .type = IR_V128, .from = from,
+                                      .aux = (uint16_t)aux, .imm = imm,
+                                      .arg = {a, IR_NONE, IR_NONE, IR_NONE}});
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write)

@@ -287,6 +287,9 @@ uint32_t ir_vec(struct ir_unit *unit, enum ir_op op, unsigned aux, int64_t imm, 
 uint32_t ir_vec_int(struct ir_unit *unit, enum ir_op op, enum ir_type type, unsigned aux,
                     int64_t imm, uint32_t a, uint32_t b);
 
+/* VXTOF of an integer of type FROM. */
+uint32_t ir_vec_from(struct ir_unit *unit, enum ir_type from, unsigned aux, int64_t imm, uint32_t a);
+
 /* Memory. A handle of [base + imm, base + imm + bytes). */
 uint32_t ir_tr(struct ir_unit *unit, uint32_t base, int64_t imm, unsigned bytes, bool write);
 /* The same for accesses with IR_MEM_USER. */

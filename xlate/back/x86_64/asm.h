@@ -22,15 +22,15 @@ enum asm_cc {
  * reg). */
 #define ASM__MAP(map)       ((map) == 1 ? 0u : (map) == 0x0f ? 1u : (map) == 0x38 ? 2u : 3u)
 #define ASM__PREFIX(prefix) ((prefix) == 0 ? 0u : (prefix) == 0x66 ? 1u : (prefix) == 0xf3 ? 2u : 3u)
-/* Forms in the order of asm_ops.inc's list; from bit 4 on: which operand is a byte. */
+/* Forms in the order of asm_ops.inc's list; from bit 5 on: which operand is a byte. */
 enum asm_form {
     ASM_FORM_RM, ASM_FORM_MR, ASM_FORM_RMW, ASM_FORM_MRW, ASM_FORM_XM, ASM_FORM_MX, ASM_FORM_XG,
     ASM_FORM_GX, ASM_FORM_GXR, ASM_FORM_GXI, ASM_FORM_XMI, ASM_FORM_VRM, ASM_FORM_VMR,
-    ASM_FORM_VXM, ASM_FORM_VRI, ASM_FORM_XGI, ASM_FORM_XMP, ASM_FORM_VXP, ASM_FORM_RMB = 1 << 4, ASM_FORM_MRB = 2 << 4,
+    ASM_FORM_VXM, ASM_FORM_VRI, ASM_FORM_XGI, ASM_FORM_XMP, ASM_FORM_VXP, ASM_FORM_XM0, ASM_FORM_RMB = 1 << 5, ASM_FORM_MRB = 2 << 5,
 };
 #define ASM_OP(NAME, text, prefix, map, opcode, form) \
     A_##NAME = (opcode) | ASM__MAP(map) << 8 | ASM__PREFIX(prefix) << 10 | \
-               ((unsigned)ASM_FORM_##form >> 4) << 12,
+               ((unsigned)ASM_FORM_##form >> 5) << 12,
 enum asm_op {
 #include "xlate/back/x86_64/asm_ops.inc"
 };

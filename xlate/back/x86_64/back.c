@@ -35,6 +35,13 @@ static bool has_crypto(void)
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_AES) && (c & bit_PCLMUL);
 }
 
+static bool has_sha(void)
+{
+    unsigned a, b, c, d;
+
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA);
+}
+
 static bool has_bmi(void)
 {
     unsigned a, b, c, d;
@@ -82,6 +89,7 @@ bool back_new(const struct back_config *config, struct back **out, GError **err)
     back->bmi = (config->features & BACK_BMI) && has_bmi() && has_fma(); /* VEX needs the latter */
     back->fma = (config->features & BACK_FMA) && has_fma();
     back->crypto = (config->features & BACK_CRYPTO) && has_crypto();
+    back->sha = (config->features & BACK_CRYPTO) && has_sha();
     cache_fixed(config->cache, &back->fixed, &back->run_delta);
     pin_slots(back);
     back__write_fixed(back);

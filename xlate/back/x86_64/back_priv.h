@@ -102,7 +102,8 @@ enum fixed_stub {
 /* Constants, each of 16 bytes. */
 enum fixed_const {
     K_SIGN64, K_SIGN32, K_ABS64, K_ABS32, K_BOX, K_NAN64, K_NAN32, K_TWO32_64, K_TWO32_32,
-    K_TWO63_64, K_TWO63_32, K_MINUS1_64, K_MINUS1_32, K_LEAST64, K_LEAST32, K_ONES_OF_4, K_REV16_8,
+    K_TWO63_64, K_TWO63_32, K_MINUS1_64, K_MINUS1_32, K_LEAST64, K_LEAST32, K_ONES_OF_4, K_SHA1C,
+    K_SHA1P, K_SHA1M, K_REV16_8,
     K_REV32_8, K_REV32_16, K_REV64_8, K_REV64_16, K_REV64_32, K_NARROW8, K_NARROW16, K_NARROW32,
     K_COUNT
 };
@@ -114,7 +115,7 @@ struct back {
     uint32_t stub[STUB_COUNT];
     uint32_t constants;
     uint32_t helper_table, slow_table, rm_table, flag_table;
-    bool bmi, fma, crypto;
+    bool bmi, fma, crypto, sha;
     uint8_t pin_of[IR_SLOTS];     /* register, or NO_REG */
     uint8_t high_of[IR_SLOTS];    /* the register whose upper half it is, or NO_REG */
     uint8_t slot_of[N_REGS];      /* slot pinned there, or 255 */

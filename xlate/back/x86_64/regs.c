@@ -306,6 +306,9 @@ static void fetch(struct back_compiler *c, uint32_t v, unsigned reg)
             asm_vrr(&c->a, A_XORPS, false, reg - XMM, reg - XMM, reg - XMM);
         else
             asm_rr(&c->a, A_XORPS, false, reg - XMM, reg - XMM);
+    } else if (value->home == HOME_CONST && insn->imm == -1 && is_wide(c, v)) {
+        back__fp3(c, A_PCMPEQD, reg - XMM, reg - XMM,
+                  (struct operand){.kind = OPERAND_REG, .reg = reg - XMM}, true);
     } else if (value->home == HOME_CONST) {
         unsigned t = back__temp_gpr(c);
         asm_movi(&c->a, t, insn->imm);

@@ -18,7 +18,7 @@ void back__v2(struct back_compiler *c, enum asm_op op, unsigned dst, unsigned sr
 }
 
 void back__v2i(struct back_compiler *c, enum asm_op op, unsigned dst, unsigned src,
-                    unsigned imm)
+               unsigned imm)
 {
     back__v2(c, op, dst, src);
     asm_8(&c->a, imm);
@@ -32,7 +32,7 @@ void back__v_onto(struct back_compiler *c, enum asm_op op, unsigned dst, unsigne
 
 /* dst = a op b, imm; DST is neither, or it is A. */
 void back__v3i(struct back_compiler *c, enum asm_op op, unsigned dst, unsigned a, unsigned b,
-                      unsigned imm)
+               unsigned imm)
 {
     back__fp3(c, op, dst, a, back__xreg(b), false);
     asm_8(&c->a, imm);
@@ -45,7 +45,7 @@ void back__v_zero(struct back_compiler *c, unsigned reg)
 
 /* DST = SRC cut to the width of INSN's result. */
 void back__v_finish_to(struct back_compiler *c, const struct ir_insn *insn, unsigned dst,
-                      unsigned src)
+                       unsigned src)
 {
     if ((insn->aux & IR_V_SCALAR) && back__lane(insn) == 2)
         back__v3i(c, A_INSERTPS, dst, src, src, 0x0e);
@@ -77,7 +77,7 @@ bool back__v_is_clean(const struct back_compiler *c, uint32_t v, const struct ir
 
 /* dst = src shifted. */
 void back__v_shift(struct back_compiler *c, enum asm_vshift op, unsigned dst, unsigned src,
-                  unsigned count)
+                   unsigned count)
 {
     if (!c->back->fma)
         back__movx(c, dst, src);
@@ -86,7 +86,7 @@ void back__v_shift(struct back_compiler *c, enum asm_vshift op, unsigned dst, un
 
 /* dst = a op b; where only SSE is there, what does not commute spares B's register. */
 unsigned back__v_pair(struct back_compiler *c, enum asm_op op, uint32_t va, uint32_t vb,
-                     bool commutes)
+                      bool commutes)
 {
     unsigned a = back__xmm(c, va);
     struct operand b = back__foperand(c, vb);
@@ -139,7 +139,7 @@ void back__v_slow(struct back_compiler *c, const struct ir_insn *insn)
 
 /* The present operation by C in a cold piece: operands A, B and C are in registers of either kind. */
 struct cold *back__v_cold(struct back_compiler *c, unsigned dst, unsigned a, unsigned b,
-                              unsigned third)
+                          unsigned third)
 {
     struct cold *cold = back__cold(c, COLD_VEC);
 
@@ -177,20 +177,27 @@ void back__cold_vec(struct back_compiler *c, struct cold *cold)
 void back__vec_op(struct back_compiler *c, const struct ir_insn *insn)
 {
     static void (*const ops[IR_OP_COUNT])(struct back_compiler *, const struct ir_insn *) = {
-        [IR_VMOV] = back__v_move, [IR_VZEXT] = back__v_extend, [IR_VGET] = back__v_get_lane, [IR_VPUT] = back__v_put_lane,
-        [IR_VDUP] = back__v_duplicate, [IR_VLANE] = back__v_spread_lane, [IR_VAND] = back__v_binary, [IR_VOR] = back__v_binary,
-        [IR_VXOR] = back__v_binary, [IR_VANDN] = back__v_and_not, [IR_VADD] = back__v_binary, [IR_VSUB] = back__v_binary,
-        [IR_VMUL] = back__v_binary, [IR_VMIN] = back__v_binary, [IR_VMAX] = back__v_binary, [IR_VCMPEQ] = back__v_binary,
-        [IR_VCMPGT] = back__v_greater, [IR_VSHL] = back__v_shift_lanes, [IR_VSHR] = back__v_shift_lanes,
-        [IR_VSAR] = back__v_shift_lanes, [IR_VABS] = back__v_absolute, [IR_VCNT] = back__v_count_ones, [IR_VREV] = back__v_reverse,
-        [IR_VZIP] = back__v_interleave, [IR_VUZP] = back__v_unzip, [IR_VTRN] = back__v_transpose,
-        [IR_VEXTR] = back__v_extract_bytes, [IR_VTBL] = back__v_look_up, [IR_VWIDEN] = back__v_widen,
-        [IR_VMULL] = back__v_long_product, [IR_VCRYPT] = back__v_encrypt, [IR_VNARROW] = back__v_narrow,
-        [IR_VQADD] = back__v_saturating, [IR_VQSUB] = back__v_saturating, [IR_VFADD] = back__v_arith, [IR_VFSUB] = back__v_arith,
-        [IR_VFMUL] = back__v_arith, [IR_VFDIV] = back__v_arith, [IR_VFSQRT] = back__v_arith, [IR_VFMA] = back__v_fused,
+        [IR_VMOV] = back__v_move, [IR_VZEXT] = back__v_extend, [IR_VGET] = back__v_get_lane,
+        [IR_VPUT] = back__v_put_lane, [IR_VDUP] = back__v_duplicate,
+        [IR_VLANE] = back__v_spread_lane, [IR_VAND] = back__v_binary, [IR_VOR] = back__v_binary,
+        [IR_VXOR] = back__v_binary, [IR_VANDN] = back__v_and_not, [IR_VADD] = back__v_binary,
+        [IR_VSUB] = back__v_binary, [IR_VMUL] = back__v_multiply, [IR_VMIN] = back__v_binary,
+        [IR_VMAX] = back__v_binary, [IR_VCMPEQ] = back__v_binary, [IR_VCMPGT] = back__v_greater,
+        [IR_VSHL] = back__v_shift_lanes, [IR_VSHR] = back__v_shift_lanes,
+        [IR_VSAR] = back__v_shift_lanes, [IR_VABS] = back__v_absolute,
+        [IR_VCNT] = back__v_count_ones, [IR_VREV] = back__v_reverse, [IR_VZIP] = back__v_interleave,
+        [IR_VUZP] = back__v_unzip, [IR_VTRN] = back__v_transpose,
+        [IR_VEXTR] = back__v_extract_bytes, [IR_VTBL] = back__v_look_up,
+        [IR_VWIDEN] = back__v_widen, [IR_VMULL] = back__v_long_product,
+        [IR_VCRYPT] = back__v_encrypt, [IR_VNARROW] = back__v_narrow,
+        [IR_VQADD] = back__v_saturating, [IR_VQSUB] = back__v_saturating,
+        [IR_VFADD] = back__v_arith, [IR_VFSUB] = back__v_arith, [IR_VFMUL] = back__v_arith,
+        [IR_VFDIV] = back__v_arith, [IR_VFSQRT] = back__v_arith, [IR_VFMA] = back__v_fused,
         [IR_VFMIN] = back__v_minmax, [IR_VFMAX] = back__v_minmax, [IR_VFCMP] = back__v_compare,
-        [IR_VFNZCV] = back__v_compare_flags, [IR_VFROUND] = back__v_round_lanes, [IR_VFCVT] = back__v_convert,
-        [IR_VFTOX] = back__v_to_register, [IR_VXTOF] = back__v_from_register, [IR_VITOF] = back__v_lanes_to_float,
+        [IR_VFNZCV] = back__v_compare_flags, [IR_VFROUND] = back__v_round_lanes,
+        [IR_VFCVT] = back__v_convert, [IR_VFTOX] = back__v_to_register,
+        [IR_VXTOF] = back__v_from_register, [IR_VITOF] = back__v_lanes_to_float,
+        [IR_VFTOI] = back__v_lanes_to_int, [IR_VHADD] = back__v_halve,
     };
     bool tiny_lane = (insn->aux & IR_V_SCALAR) && back__lane(insn) < 2 && insn->op != IR_VGET;
 

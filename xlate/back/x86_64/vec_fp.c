@@ -28,15 +28,16 @@ static struct operand constant_of(struct back_compiler *c, enum fixed_const k64,
     return back__constant(c, is_double(insn) ? k64 : k64 + 1);
 }
 
-/* V in a register whose lanes that INSN does not compute are 0: what they hold raises nothing. */
-static unsigned cleaned(struct back_compiler *c, const struct ir_insn *insn, uint32_t v)
+/* V in a register where lanes that INSN does not compute raise nothing of their own: they are the
+ * others once more. */
+static unsigned doubled(struct back_compiler *c, const struct ir_insn *insn, uint32_t v)
 {
     unsigned a = back__xmm(c, v);
 
-    if (!(insn->aux & IR_V_HALF) || back__v_is_clean(c, v, insn))
+    if (!(insn->aux & IR_V_HALF))
         return a;
     unsigned t = back__temp_xmm(c);
-    back__v2(c, A_MOVQ_XX, t, a);
+    back__v2i(c, A_PSHUFD, t, a, 0x44);
     back__unlock(c, a + XMM);
     return t;
 }
@@ -101,12 +102,11 @@ void back__v_arith(struct back_compiler *c, const struct ir_insn *insn)
     bool tiny = insn->op == IR_VFMUL || insn->op == IR_VFDIV;
     enum asm_op op = ops[scalar][is_double(insn)][insn->op - IR_VFADD];
 
-    if (!is_plain(insn) || (insn->aux & IR_V_ALT) || (tiny && !scalar && !c->back->fma) ||
-        (insn->op == IR_VFDIV && (insn->aux & IR_V_HALF))) { /* of zeros it is invalid */
+    if (!is_plain(insn) || (insn->aux & IR_V_ALT) || (tiny && !scalar && !c->back->fma)) {
         back__v_slow(c, insn);
         return;
     }
-    unsigned a = cleaned(c, insn, insn->arg[0]), b = root ? a : cleaned(c, insn, insn->arg[1]);
+    unsigned a = doubled(c, insn, insn->arg[0]), b = root ? a : doubled(c, insn, insn->arg[1]);
     unsigned t = back__temp_xmm(c), u = back__temp_xmm(c);
     struct cold *cold = float_cold(c, a + XMM, b + XMM, NO_REG);
     if (root && !scalar)
@@ -124,12 +124,12 @@ void back__v_fused(struct back_compiler *c, const struct ir_insn *insn)
         {A_FMADD231, A_FNMADD231, A_FMSUB231, A_FNMSUB231},
     };
 
-    if (!is_plain(insn) || !c->back->fma || (insn->aux & IR_V_HALF)) {
+    if (!is_plain(insn) || !c->back->fma) {
         back__v_slow(c, insn);
         return;
     }
-    unsigned a = back__xmm(c, insn->arg[0]), b = back__xmm(c, insn->arg[1]);
-    unsigned addend = back__xmm(c, insn->arg[2]);
+    unsigned a = doubled(c, insn, insn->arg[0]), b = doubled(c, insn, insn->arg[1]);
+    unsigned addend = doubled(c, insn, insn->arg[2]);
     unsigned t = back__temp_xmm(c), u = back__temp_xmm(c);
     struct cold *cold = float_cold(c, a + XMM, b + XMM, addend + XMM);
     back__movx(c, t, addend);
@@ -138,13 +138,38 @@ void back__v_fused(struct back_compiler *c, const struct ir_insn *insn)
     end_float(c, insn, cold, t);
 }
 
+/* Where lanes are equal but their bits are not, they are zeros. NaNs are looked for before: the
+ * host's instruction takes quiet ones for invalid. */
+static void minmax_lanes(struct back_compiler *c, const struct ir_insn *insn)
+{
+    static const enum asm_op ops[2][2] = {{A_PS_MIN, A_PD_MIN}, {A_PS_MAX, A_PD_MAX}};
+    bool w = is_double(insn);
+
+    unsigned a = doubled(c, insn, insn->arg[0]), b = doubled(c, insn, insn->arg[1]);
+    unsigned t = back__temp_xmm(c), u = back__temp_xmm(c);
+    struct cold *cold = float_cold(c, a + XMM, b + XMM, NO_REG);
+    back__v3i(c, w ? A_CMPPD : A_CMPPS, u, a, b, CMP_EQ_UQ);
+    back__fp3(c, w ? A_PCMPEQQ : A_PCMPEQD, t, a, back__xreg(b), true);
+    back__fp3(c, A_PANDN, u, t, back__xreg(u), true);
+    back__v3i(c, w ? A_CMPPD : A_CMPPS, t, a, b, CMP_UNORD);
+    back__v_onto(c, A_POR, u, t);
+    back__v2(c, A_PTEST, u, u);
+    cold->from[0] = asm_jcc(&c->a, CC_NE);
+    back__fp3(c, ops[insn->op == IR_VFMAX][w], t, a, back__xreg(b), false);
+    end_float(c, insn, cold, t);
+}
+
 /* Equal operands may be zeros of either sign. */
 void back__v_minmax(struct back_compiler *c, const struct ir_insn *insn)
 {
     static const enum asm_op ops[2][2] = {{A_SS_MIN, A_SD_MIN}, {A_SS_MAX, A_SD_MAX}};
 
-    if (!is_plain(insn) || !is_scalar(insn)) {
+    if (!is_plain(insn) || (!is_scalar(insn) && !c->back->fma)) {
         back__v_slow(c, insn);
+        return;
+    }
+    if (!is_scalar(insn)) {
+        minmax_lanes(c, insn);
         return;
     }
     unsigned a = back__xmm(c, insn->arg[0]), b = back__xmm(c, insn->arg[1]);
@@ -161,12 +186,19 @@ void back__v_compare(struct back_compiler *c, const struct ir_insn *insn)
     static const enum asm_op ops[2][2] = {{A_CMPPS, A_CMPPD}, {A_CMPSS, A_CMPSD}};
     static const uint8_t conditions[] = {[IR_VEQ] = CMP_EQ, [IR_VGE] = CMP_LE, [IR_VGT] = CMP_LT};
 
-    if ((insn->aux & IR_V_FZ) || (insn->aux & IR_V_ALT)) {
+    if (insn->aux & IR_V_FZ) {
         back__v_slow(c, insn);
         return;
     }
-    unsigned a = cleaned(c, insn, insn->arg[0]), b = cleaned(c, insn, insn->arg[1]);
+    unsigned a = doubled(c, insn, insn->arg[0]), b = doubled(c, insn, insn->arg[1]);
     unsigned dst = back__dst_xmm(c, NO_VALUE, 1u << a | 1u << b);
+    if (insn->aux & IR_V_ALT) {
+        unsigned t = back__temp_xmm(c), u = back__temp_xmm(c);
+        back__fp3(c, A_ANDPS, t, a, constant_of(c, K_ABS64, insn), true);
+        back__fp3(c, A_ANDPS, u, b, constant_of(c, K_ABS64, insn), true);
+        a = t;
+        b = u;
+    }
     back__v3i(c, ops[is_scalar(insn)][is_double(insn)], dst, b, a, conditions[insn->imm]);
     back__v_finish(c, insn, dst);
 }
@@ -218,7 +250,7 @@ void back__v_round_lanes(struct back_compiler *c, const struct ir_insn *insn)
         back__v_slow(c, insn);
         return;
     }
-    unsigned a = cleaned(c, insn, insn->arg[0]), dst = back__dst_xmm(c, NO_VALUE, 0);
+    unsigned a = doubled(c, insn, insn->arg[0]), dst = back__dst_xmm(c, NO_VALUE, 0);
     unsigned imm = round_imm(rounding(insn), insn->aux & IR_V_ALT);
     if (is_scalar(insn))
         back__v3i(c, ops[1][is_double(insn)], dst, a, a, imm);
@@ -227,14 +259,38 @@ void back__v_round_lanes(struct back_compiler *c, const struct ir_insn *insn)
     back__v_finish(c, insn, dst);
 }
 
-/* Singles and doubles, lane 0. */
+/* Two singles to doubles, or the other way. */
+static void convert_lanes(struct back_compiler *c, const struct ir_insn *insn)
+{
+    unsigned a = back__xmm(c, insn->arg[0]), t = back__temp_xmm(c);
+
+    if (is_double(insn)) {
+        unsigned dst = back__dst_xmm(c, insn->arg[0], 0);
+        if (insn->aux & IR_V_HIGH)
+            back__v2i(c, A_PSHUFD, t, a, 0xee);
+        back__v2(c, A_CVTPS2PD, dst, insn->aux & IR_V_HIGH ? t : a);
+        back__define(c, dst + XMM);
+        return;
+    }
+    unsigned u = back__temp_xmm(c);
+    struct cold *cold = float_cold(c, a + XMM, NO_REG, NO_REG);
+    back__v2(c, A_CVTPD2PS, t, a);
+    check_result(c, insn, cold, t, u, true);
+    end_float(c, insn, cold, t);
+}
+
+/* Between singles and doubles. */
 void back__v_convert(struct back_compiler *c, const struct ir_insn *insn)
 {
     bool widens = is_double(insn);
 
-    if (!is_plain(insn) || !is_scalar(insn) || back__lane(insn) < 2 || insn->imm < 2 ||
-        (insn->aux & IR_V_ALT)) {
+    if (!is_plain(insn) || back__lane(insn) < 2 || insn->imm < 2 || (insn->aux & IR_V_ALT) ||
+        (!is_scalar(insn) && !widens && !c->back->fma)) {
         back__v_slow(c, insn);
+        return;
+    }
+    if (!is_scalar(insn)) {
+        convert_lanes(c, insn);
         return;
     }
     unsigned a = back__xmm(c, insn->arg[0]), t = back__temp_xmm(c), u = back__temp_xmm(c);
@@ -339,15 +395,102 @@ void back__v_from_register(struct back_compiler *c, const struct ir_insn *insn)
     back__define(c, dst + XMM);
 }
 
-/* Signed words to singles; the rest is C's. */
+/* The two doublewords of A into T and U. */
+static void split_quads(struct back_compiler *c, unsigned t, unsigned u, unsigned a)
+{
+    if (c->back->fma) {
+        asm_vrr(&c->a, A_MOVQ_XG, true, a, 0, t);
+        asm_vrri(&c->a, A_PEXTRD, true, a, u, 1);
+    } else {
+        asm_rr(&c->a, A_MOVQ_XG, true, a, t);
+        asm_rri(&c->a, A_PEXTRD, true, a, u, 1);
+    }
+}
+
+static void scalar_from(struct back_compiler *c, enum asm_op op, unsigned dst, unsigned gpr)
+{
+    back__v_zero(c, dst); /* the upper part is an input */
+    if (c->back->fma)
+        asm_vrr(&c->a, op, true, dst, dst, gpr);
+    else
+        asm_rr(&c->a, op, true, dst, gpr);
+}
+
+static void quads_to_float(struct back_compiler *c, const struct ir_insn *insn)
+{
+    unsigned a = back__xmm(c, insn->arg[0]), x = back__temp_gpr(c), y = back__temp_gpr(c);
+    unsigned t = back__temp_xmm(c), dst = back__dst_xmm(c, NO_VALUE, 1u << a);
+
+    split_quads(c, x, y, a);
+    scalar_from(c, A_CVTSI2SD, dst, x);
+    scalar_from(c, A_CVTSI2SD, t, y);
+    back__v_onto(c, A_PUNPCKLQDQ, dst, t);
+    back__define(c, dst + XMM);
+}
+
+/* Signed ones; the rest is C's. */
 void back__v_lanes_to_float(struct back_compiler *c, const struct ir_insn *insn)
 {
-    if (back__lane(insn) != 2 || insn->imm || (insn->aux & IR_V_UNSIGNED) || is_scalar(insn) ||
-        rounding(insn) != IR_RM_DYN) {
+    if (insn->imm || (insn->aux & IR_V_UNSIGNED) || is_scalar(insn) || rounding(insn) != IR_RM_DYN) {
         back__v_slow(c, insn);
         return;
     }
-    unsigned a = cleaned(c, insn, insn->arg[0]), dst = back__dst_xmm(c, NO_VALUE, 0);
+    if (is_double(insn)) {
+        quads_to_float(c, insn);
+        return;
+    }
+    unsigned a = doubled(c, insn, insn->arg[0]), dst = back__dst_xmm(c, NO_VALUE, 0);
     back__v2(c, A_CVTDQ2PS, dst, a);
     back__v_finish(c, insn, dst);
+}
+
+/* Two doubles, one after the other: the host gives the smallest integer for what does not fit. */
+static void doubles_to_int(struct back_compiler *c, const struct ir_insn *insn)
+{
+    unsigned a = back__xmm(c, insn->arg[0]), t = back__temp_xmm(c);
+    unsigned x = back__temp_gpr(c), y = back__temp_gpr(c), dst = back__dst_xmm(c, NO_VALUE, 1u << a);
+    struct cold *cold = back__v_cold(c, dst + XMM, a + XMM, NO_REG, NO_REG);
+    const unsigned regs[] = {x, y};
+
+    back__v2i(c, A_PSHUFD, t, a, 0xee);
+    for (unsigned i = 0; i < 2; i++) {
+        if (c->back->fma)
+            asm_vrr(&c->a, A_CVTTSD2SI, true, regs[i], 0, i ? t : a);
+        else
+            asm_rr(&c->a, A_CVTTSD2SI, true, regs[i], i ? t : a);
+        asm_ri(&c->a, A_CMP, true, regs[i], 1);
+        cold->from[i] = asm_jcc(&c->a, CC_O);
+    }
+    if (c->back->fma) {
+        asm_vrr(&c->a, A_MOVQ_GX, true, dst, 0, x);
+        asm_vrrri(&c->a, A_PINSRD, true, dst, dst, y, 1);
+    } else {
+        asm_rr(&c->a, A_MOVQ_GX, true, dst, x);
+        asm_rri(&c->a, A_PINSRD, true, dst, y, 1);
+    }
+    cold->back = c->a.at;
+    back__define(c, dst + XMM);
+}
+
+/* Signed, towards zero. */
+void back__v_lanes_to_int(struct back_compiler *c, const struct ir_insn *insn)
+{
+    if (insn->imm || (insn->aux & (IR_V_UNSIGNED | IR_V_FZ)) || is_scalar(insn) ||
+        rounding(insn) != IR_RM_RTZ) {
+        back__v_slow(c, insn);
+        return;
+    }
+    if (is_double(insn)) {
+        doubles_to_int(c, insn);
+        return;
+    }
+    unsigned a = doubled(c, insn, insn->arg[0]), t = back__temp_xmm(c), u = back__temp_xmm(c);
+    struct cold *cold = float_cold(c, a + XMM, NO_REG, NO_REG);
+    back__v2(c, A_CVTTPS2DQ, t, a);
+    back__fp3(c, A_PCMPEQD, u, u, back__xreg(u), true);
+    back__v_shift(c, VSH_PSLLD, u, u, 31); /* the smallest integer */
+    back__v_onto(c, A_PCMPEQD, u, t);
+    back__v2(c, A_PTEST, u, u);
+    cold->from[0] = asm_jcc(&c->a, CC_NE);
+    end_float(c, insn, cold, t);
 }

@@ -54,6 +54,57 @@ void back__v_and_not(struct back_compiler *c, const struct ir_insn *insn)
     back__v_finish(c, insn, back__v_pair(c, A_PANDN, insn->arg[1], insn->arg[0], false));
 }
 
+/* Unsigned ones are signed ones half the range away. */
+static void greater_quads(struct back_compiler *c, const struct ir_insn *insn)
+{
+    unsigned a = back__xmm(c, insn->arg[0]), b = back__xmm(c, insn->arg[1]);
+    unsigned t = back__temp_xmm(c), dst = back__dst_xmm(c, NO_VALUE, 1u << a | 1u << b);
+
+    back__v_const(c, dst, UINT64_C(1) << 63);
+    back__fp3(c, A_PXOR, t, dst, back__xreg(b), true);
+    back__v_onto(c, A_PXOR, dst, a);
+    back__v_onto(c, A_PCMPGTQ, dst, t);
+    back__v_finish(c, insn, dst);
+}
+
+/* Averages are one instruction where they are rounded and have no signs. */
+void back__v_halve(struct back_compiler *c, const struct ir_insn *insn)
+{
+    const unsigned flags = IR_V_UNSIGNED | IR_V_ROUND | IR_V_ALT;
+
+    if ((insn->aux & flags) != (IR_V_UNSIGNED | IR_V_ROUND) || back__lane(insn) > 1)
+        back__v_slow(c, insn);
+    else
+        back__v_finish(c, insn, back__v_pair(c, back__lane(insn) ? A_PAVGW : A_PAVGB, insn->arg[0],
+                                             insn->arg[1], true));
+}
+
+/* Bytes: the even and the odd ones as words. */
+static void multiply_bytes(struct back_compiler *c, const struct ir_insn *insn)
+{
+    unsigned a = back__xmm(c, insn->arg[0]), b = back__xmm(c, insn->arg[1]);
+    unsigned t = back__temp_xmm(c), u = back__temp_xmm(c);
+    unsigned dst = back__dst_xmm(c, NO_VALUE, 1u << a | 1u << b);
+
+    back__v_shift(c, VSH_PSRLW, t, a, 8);
+    back__v_shift(c, VSH_PSRLW, u, b, 8);
+    back__v_onto(c, A_PMULLW, t, u);
+    back__v_shift(c, VSH_PSLLW, t, t, 8);
+    back__fp3(c, A_PMULLW, dst, a, back__xreg(b), true);
+    back__v_shift(c, VSH_PSLLW, dst, dst, 8);
+    back__v_shift(c, VSH_PSRLW, dst, dst, 8);
+    back__v_onto(c, A_POR, dst, t);
+    back__v_finish(c, insn, dst);
+}
+
+void back__v_multiply(struct back_compiler *c, const struct ir_insn *insn)
+{
+    if (back__lane(insn) == 0 && !(insn->aux & IR_V_ALT))
+        multiply_bytes(c, insn);
+    else
+        back__v_binary(c, insn);
+}
+
 /* a > b without signs: not (min(a, b) = a). */
 void back__v_greater(struct back_compiler *c, const struct ir_insn *insn)
 {
@@ -64,7 +115,7 @@ void back__v_greater(struct back_compiler *c, const struct ir_insn *insn)
         return;
     }
     if (lane == 3) {
-        back__v_slow(c, insn);
+        greater_quads(c, insn);
         return;
     }
     unsigned a = back__xmm(c, insn->arg[0]), b = back__xmm(c, insn->arg[1]);

@@ -1,5 +1,5 @@
 /*
- * Operations that move lanes, change their width, or mix all of them.
+ * Operations that move lanes or change their width.
  */
 #include "xlate/back/x86_64/vec_priv.h"
 
@@ -367,31 +367,4 @@ void back__v_narrow(struct back_compiler *c, const struct ir_insn *insn)
         back__v_slow(c, insn);
     else
         shuffle(c, insn, tables[back__lane(insn)]);
-}
-
-/* --- cryptography ----------------------------------------------------------------------------- */
-
-void back__v_encrypt(struct back_compiler *c, const struct ir_insn *insn)
-{
-    if (!c->back->crypto || insn->imm > IR_AESIMC) {
-        back__v_slow(c, insn);
-        return;
-    }
-    unsigned a = back__xmm(c, insn->arg[0]), b = back__xmm(c, insn->arg[1]);
-    unsigned zero = back__temp_xmm(c), dst = back__dst_xmm(c, NO_VALUE, 1u << a | 1u << b);
-    back__v_zero(c, zero);
-    switch (insn->imm) {
-    case IR_AESE:
-    case IR_AESD:
-        back__fp3(c, A_PXOR, dst, a, back__xreg(b), true);
-        back__v_onto(c, insn->imm == IR_AESE ? A_AESENCLAST : A_AESDECLAST, dst, zero);
-        break;
-    case IR_AESMC: /* undone is what a round does beside */
-        back__fp3(c, A_AESDECLAST, dst, a, back__xreg(zero), false);
-        back__v_onto(c, A_AESENC, dst, zero);
-        break;
-    default:
-        back__v2(c, A_AESIMC, dst, a);
-    }
-    back__define(c, dst + XMM);
 }

@@ -66,6 +66,8 @@ void back__v_greater(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_saturating(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_shift_lanes(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_absolute(struct back_compiler *c, const struct ir_insn *insn);
+void back__v_halve(struct back_compiler *c, const struct ir_insn *insn);
+void back__v_multiply(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_count_ones(struct back_compiler *c, const struct ir_insn *insn);
 
 /* --- vec_move.c ------------------------------------------------------------------------------- */
@@ -84,7 +86,6 @@ void back__v_extract_bytes(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_look_up(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_widen(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_long_product(struct back_compiler *c, const struct ir_insn *insn);
-void back__v_encrypt(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_narrow(struct back_compiler *c, const struct ir_insn *insn);
 
 /* --- vec_fp.c --------------------------------------------------------------------------------- */
@@ -99,5 +100,10 @@ void back__v_convert(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_to_register(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_from_register(struct back_compiler *c, const struct ir_insn *insn);
 void back__v_lanes_to_float(struct back_compiler *c, const struct ir_insn *insn);
+void back__v_lanes_to_int(struct back_compiler *c, const struct ir_insn *insn);
+
+/* --- vec_crypto.c ----------------------------------------------------------------------------- */
+
+void back__v_encrypt(struct back_compiler *c, const struct ir_insn *insn);
 
 #endif

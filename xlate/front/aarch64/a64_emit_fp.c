@@ -211,8 +211,6 @@ void a64_emit_fcvt_from_int(struct a64_translation *t, const struct a64_insn *i,
 
     if (!a64_fp_ready(t))
         return;
-    struct ir_insn insn = {.op = IR_VXTOF, .type = IR_V128, .from = a64_type(i), .aux = aux,
-                           .imm = fraction(i), .arg = {a64_r(t, i, i->rn), IR_NONE, IR_NONE, IR_NONE},
-                           .side = IR_NONE, .params = IR_NONE};
-    a64_set_v(t, i->rd, ir_append(t->unit, &insn));
+    uint32_t value = a64_r(t, i, i->rn);
+    a64_set_v(t, i->rd, ir_vec_from(t->unit, a64_type(i), aux, fraction(i), value));
 }

@@ -131,7 +131,7 @@ static int64_t fraction(const struct a64_insn *i, uint32_t arg)
     return arg & ARG_FIXED ? (int64_t)a64_right_count(i) : 0;
 }
 
-/* ARG: enum ir_rm, ARG_UNSIGNED, ARG_FIXED. A scalar passes through an integer. */
+/* ARG: enum ir_rm, ARG_UNSIGNED, ARG_FIXED. Scalars pass through an integer, here and below. */
 void a64_emit_fv_to_int(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
     unsigned lane = number_lane(i, arg), mode = a64_fp_mode(t) | (arg & 7) << IR_V_RM_SHIFT |
@@ -158,9 +158,19 @@ void a64_emit_fv_from_int(struct a64_translation *t, const struct a64_insn *i, u
     unsigned lane = number_lane(i, arg);
     unsigned mode = a64_fp_mode(t) | (arg & ARG_UNSIGNED ? IR_V_UNSIGNED : 0);
 
-    if (a64_fp_ready(t))
+    if (!a64_fp_ready(t))
+        return;
+    if (a64_shape(i) != IR_V_SCALAR) {
         a64_set_v(t, i->rd, a64_vec1(t, IR_VITOF, lane | a64_shape(i) | mode, fraction(i, arg),
                                      a64_v(t, i->rn)));
+        return;
+    }
+    enum ir_type from = lane == 3 ? IR_I64 : IR_I32;
+    uint32_t value = ir_vec_int(t->unit, IR_VGET, IR_I64, lane | IR_V_UNSIGNED, 0, a64_v(t, i->rn),
+                                IR_NONE);
+    if (lane == 2)
+        value = ir_un(t->unit, IR_TRUNC, IR_I32, value);
+    a64_set_v(t, i->rd, ir_vec_from(t->unit, from, lane | mode, fraction(i, arg), value));
 }
 
 /* FCVTN and FCVTXN (IR_V_ALT); the scalar form has IR_V_SCALAR. */
