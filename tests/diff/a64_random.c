@@ -185,8 +185,8 @@ static void fill(struct generator *g, struct a64_test *test)
         test->before[A64_STATE_MEMORY + n] = diff_integer(&g->state);
     test->before[A64_STATE_SP] = BASE + 0x800;
     test->before[A64_STATE_NZCV] = (rnd(g) & 15) << 28;
-    if (g->vectors && (rnd(g) & 3) == 0) /* rounding, flush to zero, default NaN */
-        test->before[A64_STATE_FPCR] = (rnd(g) & 15) << 22;
+    if (g->vectors && (rnd(g) & 3) == 0) /* rounding, flush to zero, default NaN, other halves */
+        test->before[A64_STATE_FPCR] = (rnd(g) & 31) << 22;
 }
 
 static uint64_t *base_register(struct a64_test *test, unsigned rn)

@@ -67,6 +67,8 @@ static const struct row {
      V(0, 0x3fdff00000000000), 0},
     {"a step", IR_VFSTEP, 2 | IR_V_SCALAR | IR_V_ALT, 0, V(0, 0x3f800000), V(0, 0x3f800000), V(0, 0), V(0, 0x3f800000), 0},
     {"half to single", IR_VFCVT, 2, 1, V(0, 0x7d013c00), V(0, 0), V(0, 0), V(0, 0x7fe020003f800000), IR_NV},
+    {"no infinite half", IR_VFCVT, 1 | IR_V_SCALAR | IR_V_AHP, 2, V(0, 0xff800000), V(0, 0), V(0, 0), V(0, 0xffff), IR_NV},
+    {"halves above 65504", IR_VFCVT, 2 | IR_V_SCALAR | IR_V_AHP, 1, V(0, 0x7fff), V(0, 0), V(0, 0), V(0, 0x47ffe000), 0},
     {"rounded to odd", IR_VFCVT, 2 | IR_V_SCALAR | IR_V_ALT, 3, V(0, 0x3ff0000000000001), V(0, 0), V(0, 0),
      V(0, 0x3f800001), IR_NX},
     {"a NaN is no integer", IR_VFTOI, 2 | IR_V_SCALAR, 0, V(0, 0x7fc00000), V(0, 0), V(0, 0), V(0, 0), IR_NV},

@@ -73,6 +73,7 @@ enum ir_vec {
     IR_V_RM = 7 << 9,       /* floating point: enum ir_rm */
     IR_V_DN = 1 << 12,      /* NaN results are the default one */
     IR_V_FZ = 1 << 13,      /* subnormal numbers are zeros */
+    IR_V_AHP = 1 << 14,     /* halves are Arm's alternative ones */
 };
 enum { IR_V_RM_SHIFT = 9 };
 /* imm of VFCMP, VFEST, VCRYPT. */

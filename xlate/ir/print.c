@@ -87,7 +87,7 @@ static void print_vec(GString *out, const struct ir_insn *insn)
     } flags[] = {
         {IR_V_SCALAR, "scalar"}, {IR_V_HALF, "half"}, {IR_V_UNSIGNED, "unsigned"},
         {IR_V_HIGH, "high"}, {IR_V_ROUND, "round"}, {IR_V_SAT, "sat"}, {IR_V_ALT, "alt"},
-        {IR_V_DN, "dn"}, {IR_V_FZ, "fz"},
+        {IR_V_DN, "dn"}, {IR_V_FZ, "fz"}, {IR_V_AHP, "ahp"},
     };
 
     print_offset(out, insn->imm);

@@ -201,7 +201,7 @@ static bool check_vec(struct check *c, const struct ir_insn *insn)
         return bad_insn(c, "another type of result");
     if (insn->imm < 0 || insn->imm >= vec_imm_end(insn))
         return bad_insn(c, "no such lane, count or kind");
-    if (insn->aux >> 14 || (insn->aux & IR_V_RM) >> IR_V_RM_SHIFT > IR_RM_RMM)
+    if (insn->aux >> 15 || (insn->aux & IR_V_RM) >> IR_V_RM_SHIFT > IR_RM_RMM)
         return bad_insn(c, "unknown flags");
     if (insn->op >= IR_VFADD && insn->op != IR_VFEST && (insn->aux & IR_V_LANE) < 2 &&
         insn->op != IR_VFCVT)

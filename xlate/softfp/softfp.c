@@ -75,7 +75,8 @@ static bool is_subnormal(enum sf_format f, const struct parts *p)
     return p->kind == NUMBER && p->exp < 1 - formats[f].bias;
 }
 
-/* An operand of arithmetic: SF_FZ takes subnormal singles and doubles for zero. */
+/* An operand of arithmetic: SF_FZ takes subnormal singles and doubles for zero, SF_AHP what would be
+ * no number for one. */
 static struct parts operand(enum sf_format f, uint64_t a, enum sf_rm rm, uint8_t *flags)
 {
     struct parts p = unpack(f, a);
@@ -83,6 +84,11 @@ static struct parts operand(enum sf_format f, uint64_t a, enum sf_rm rm, uint8_t
     if ((rm & SF_FZ) && f != SF_F16 && is_subnormal(f, &p)) {
         p.kind = ZERO;
         *flags |= SF_ID;
+    }
+    if ((rm & SF_AHP) && f == SF_F16 && (p.kind == INFINITE || is_nan(&p))) {
+        p.kind = NUMBER;
+        p.exp = formats[f].bias + 1;
+        p.sig = ((a & 0x3ff) | 0x400) << 53;
     }
     return p;
 }
@@ -150,6 +156,14 @@ static uint64_t overflow(const struct format *t, bool sign, enum sf_rm rm, uint8
     return with_sign(t, sign, exp_mask(t) - !to_infinity);
 }
 
+enum { HALF_MOST = 0x7fff }; /* with SF_AHP */
+
+static uint64_t too_big_for_half(bool sign, uint8_t *flags)
+{
+    *flags |= SF_NV;
+    return with_sign(&formats[SF_F16], sign, HALF_MOST);
+}
+
 /* Rounds sig * 2^(exp - 63), bit 63 of SIG set, its lowest bit sticky, to a number of format F. */
 static uint64_t pack(enum sf_format f, bool sign, int exp, uint64_t sig, enum sf_rm rm,
                      uint8_t *flags)
@@ -175,8 +189,12 @@ static uint64_t pack(enum sf_format f, bool sign, int exp, uint64_t sig, enum sf
     kept += rounds_up(kept, rest, low, sign, rm);
     /* The hidden bit adds one to the exponent; a carry out of the fraction adds another. */
     uint64_t magnitude = ((uint64_t)(biased - 1) << t->frac_bits) + kept;
-    if (magnitude >= exp_mask(t))
+    if ((rm & SF_AHP) && f == SF_F16) {
+        if (magnitude > HALF_MOST)
+            return too_big_for_half(sign, flags);
+    } else if (magnitude >= exp_mask(t)) {
         return overflow(t, sign, rm, flags);
+    }
     if (rest)
         *flags |= SF_NX | (tiny ? SF_UF : 0);
     return with_sign(t, sign, magnitude);
@@ -605,7 +623,14 @@ uint64_t sf_convert(enum sf_format to, enum sf_format from, uint64_t a, enum sf_
                     uint8_t *flags)
 {
     struct parts p = operand(from, a, rm, flags);
+    bool numbers_alone = (rm & SF_AHP) && to == SF_F16;
 
+    if (numbers_alone && p.kind == INFINITE)
+        return too_big_for_half(p.sign, flags);
+    if (numbers_alone && is_nan(&p)) {
+        *flags |= SF_NV;
+        return zero(to, p.sign);
+    }
     switch (p.kind) {
     case ZERO:
         return zero(to, p.sign);

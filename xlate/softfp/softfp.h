@@ -18,11 +18,12 @@ enum sf_format { SF_F32, SF_F64, SF_F16 }; /* SF_F16: conversions alone */
  * Numbers as in RISC-V's frm; an enum ir_rm that is not DYN is one more. With them go, where a
  * function takes them: SF_ARM, whose NaN results are the first signalling operand, else the first
  * NaN, whose tininess is found before rounding, and to which a NaN is the integer 0; with it SF_DN,
- * NaN results are the default one, and SF_FZ, subnormal operands and results are zeros.
+ * NaN results are the default one, SF_FZ, subnormal operands and results are zeros, and SF_AHP, halves
+ * have neither infinities nor NaNs but numbers up to 131008.
  */
 enum sf_rm {
     SF_RNE, SF_RTZ, SF_RDN, SF_RUP, SF_RMM,
-    SF_RM = 7, SF_ARM = 8, SF_DN = 16, SF_FZ = 32,
+    SF_RM = 7, SF_ARM = 8, SF_DN = 16, SF_FZ = 32, SF_AHP = 64,
 };
 
 /* As RISC-V's fflags and enum ir_fflag. SF_ID: an operand was flushed to zero. */

@@ -510,7 +510,7 @@ static enum sf_rm rounding(unsigned aux, enum ir_rm dynamic)
     unsigned rm = (aux & IR_V_RM) >> IR_V_RM_SHIFT;
 
     return ((rm == IR_RM_DYN ? dynamic : rm) - IR_RM_RNE) | SF_ARM | (aux & IR_V_DN ? SF_DN : 0) |
-           (aux & IR_V_FZ ? SF_FZ : 0);
+           (aux & IR_V_FZ ? SF_FZ : 0) | (aux & IR_V_AHP ? SF_AHP : 0);
 }
 
 void vec_eval(uint64_t how, const struct ir_v128 a[3], struct ir_v128 *out, enum ir_rm rm,

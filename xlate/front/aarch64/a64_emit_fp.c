@@ -93,8 +93,8 @@ void a64_emit_fround(struct a64_translation *t, const struct a64_insn *i, uint32
 void a64_emit_fcvt(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
     if (a64_fp_ready(t))
-        a64_set_v(t, i->rd, a64_vec1(t, IR_VFCVT, (arg & 3) | IR_V_SCALAR | a64_fp_mode(t), arg >> 4,
-                                     a64_v(t, i->rn)));
+        a64_set_v(t, i->rd, a64_vec1(t, IR_VFCVT, (arg & 3) | IR_V_SCALAR | a64_convert_mode(t),
+                                     arg >> 4, a64_v(t, i->rn)));
 }
 
 /* --- comparing and choosing ------------------------------------------------------------------- */

@@ -179,7 +179,7 @@ void a64_emit_fvnarrow(struct a64_translation *t, const struct a64_insn *i, uint
     unsigned lane = 1 + (i->bits >> 22 & 1);
 
     if (a64_fp_ready(t))
-        a64_set_narrow(t, i, a64_vec1(t, IR_VFCVT, lane | flags | a64_fp_mode(t), lane + 1,
+        a64_set_narrow(t, i, a64_vec1(t, IR_VFCVT, lane | flags | a64_convert_mode(t), lane + 1,
                                       a64_v(t, i->rn)));
 }
 
@@ -188,7 +188,7 @@ void a64_emit_fvlong(struct a64_translation *t, const struct a64_insn *i, uint32
     unsigned high = i->bits >> 30 & 1 ? IR_V_HIGH : 0;
 
     if (a64_fp_ready(t))
-        a64_set_v(t, i->rd, a64_vec1(t, IR_VFCVT, lane_of(i) | high | a64_fp_mode(t),
+        a64_set_v(t, i->rd, a64_vec1(t, IR_VFCVT, lane_of(i) | high | a64_convert_mode(t),
                                      lane_of(i) - 1, a64_v(t, i->rn)));
 }
 

@@ -27,7 +27,7 @@ enum a64_mode_flag {
     A64_MODE_ALIGN = 1 << 8,   /* SCTLR_EL1.A: every misaligned access faults */
     A64_MODE_STEP = 1 << 9,    /* software step: one instruction, then A64_MODE_STEPPED */
     A64_MODE_FZ = 1 << 10,     /* FPCR.FZ */
-    A64_MODE_FZ16 = 1 << 11,
+    A64_MODE_AHP = 1 << 11,    /* FPCR.AHP */
     A64_MODE_DN = 1 << 12,
     A64_MODE_STEPPED = 1 << 13, /* software step: its exception, in place of an instruction */
     A64_MODE_ZVA = 1 << 14,     /* DC ZVA is not trapped */

@@ -54,6 +54,12 @@ static inline unsigned a64_fp_mode(const struct a64_translation *t)
     return (t->mode & A64_MODE_DN ? IR_V_DN : 0) | (t->mode & A64_MODE_FZ ? IR_V_FZ : 0);
 }
 
+/* The same of conversions, some of which are of halves. */
+static inline unsigned a64_convert_mode(const struct a64_translation *t)
+{
+    return a64_fp_mode(t) | (t->mode & A64_MODE_AHP ? IR_V_AHP : 0);
+}
+
 /* Signs of lanes of 1 << LANE bytes. */
 static inline uint32_t a64_signs(struct a64_translation *t, unsigned lane)
 {

@@ -75,12 +75,11 @@
 #define CNTKCTL_EL0PTEN  BIT(9)
 
 /* FPCR; trapped exceptions are not offered. */
-#define FPCR_FZ16 BIT(19)
 #define FPCR_RMODE_SHIFT 22
 #define FPCR_FZ   BIT(24)
 #define FPCR_DN   BIT(25)
 #define FPCR_AHP  BIT(26)
-#define FPCR_WRITE (FPCR_FZ16 | UINT64_C(3) << FPCR_RMODE_SHIFT | FPCR_FZ | FPCR_DN | FPCR_AHP)
+#define FPCR_WRITE (UINT64_C(3) << FPCR_RMODE_SHIFT | FPCR_FZ | FPCR_DN | FPCR_AHP)
 
 /* Exception classes, of exceptions from EL0 where the two differ: those from EL1 are one more. */
 enum a64_ec {

@@ -22,7 +22,7 @@ static unsigned fp_flags(const struct a64_cpu *c)
     unsigned fpen = c->cpacr >> CPACR_FPEN_SHIFT & 3;
     unsigned flags = fpen == 3 || (fpen == 1 && c->el == A64_EL1) ? A64_MODE_FP : 0;
 
-    return flags | (c->fpcr & FPCR_FZ ? A64_MODE_FZ : 0) | (c->fpcr & FPCR_FZ16 ? A64_MODE_FZ16 : 0) |
+    return flags | (c->fpcr & FPCR_FZ ? A64_MODE_FZ : 0) | (c->fpcr & FPCR_AHP ? A64_MODE_AHP : 0) |
            (c->fpcr & FPCR_DN ? A64_MODE_DN : 0);
 }
 
