@@ -4,6 +4,7 @@
 static const struct board_type *const types[] = {
     &board__virt_riscv64,
     &board__virt_arm64,
+    &board__pc,
 };
 
 static const struct board_type *type_of(enum isa isa)
@@ -72,8 +73,8 @@ static void remove_last_device(struct board *board)
 {
     struct device *dev = board->devices[--board->n_devices];
 
-    if (dev->class->size)
-        mem_map_remove_device(board->config.mem, board->places[board->n_devices]);
+    if (board->maps[board->n_devices])
+        mem_map_remove_device(board->maps[board->n_devices], board->places[board->n_devices]);
     device_free(dev);
 }
 
@@ -93,17 +94,30 @@ void board_free(struct board *board)
     g_free(board);
 }
 
-bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err)
+/* SIZE 0: DEV has no registers. */
+static bool add_device(struct board *board, struct device *dev, struct mem_map *map, gpa_t at,
+                       uint64_t size, GError **err)
 {
     g_assert(board->n_devices < BOARD_DEVICES);
-    if (dev->class->size && device_map(dev, board->config.mem, gpa) < 0) {
+    if (size && mem_map_add_device(map, at, size, dev->class->name, &dev->class->regs, dev) < 0) {
         vmd_fail(err, VMD_ERROR_EXISTS, "the place of device '%s' is taken", dev->class->name);
         device_free(dev);
         return false;
     }
-    board->places[board->n_devices] = gpa;
+    board->places[board->n_devices] = at;
+    board->maps[board->n_devices] = size ? map : NULL;
     board->devices[board->n_devices++] = dev;
     return true;
+}
+
+bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err)
+{
+    return add_device(board, dev, board->config.mem, gpa, dev->class->size, err);
+}
+
+bool board__add_ports(struct board *board, struct device *dev, gpa_t port, unsigned n, GError **err)
+{
+    return add_device(board, dev, board->config.ports, port, n, err);
 }
 
 static size_t console_output(void *opaque, const uint8_t *data, size_t n)

@@ -26,10 +26,19 @@ struct pci_host;
 
 /* --- what the VM gives -------------------------------------------------------------------- */
 
+/* In which state an x86 vCPU starts. */
+enum board_mode {
+    BOARD_MODE_RESET, /* at the ISA's own reset state; also what all other ISAs do */
+    BOARD_MODE_PVH,   /* 32-bit protected mode, flat segments, no paging; args[0] is EBX */
+    BOARD_MODE_LONG,  /* 64-bit mode, flat segments, paging by CR3; args[0] is RSI */
+};
+
 /* Where a vCPU starts or starts again: its program counter and first argument registers. */
 struct board_start {
     gva_t pc;
     uint64_t args[4];
+    enum board_mode mode;
+    gpa_t cr3; /* BOARD_MODE_LONG */
 };
 
 enum board_cpu_status {
@@ -78,6 +87,13 @@ struct board_cpu_ops {
      */
     void (*set_irq)(void *opaque, unsigned cpu, unsigned irq, bool level);
 
+    /*
+     * x86: drives input GSI of the I/O APIC to LEVEL, and delivers a message that a device wrote to
+     * the local APICs' addresses. NULL on other ISAs. Locks as for set_irq().
+     */
+    void (*gsi)(void *opaque, unsigned gsi, bool level);
+    void (*msi)(void *opaque, uint64_t address, uint32_t data);
+
     /* Starts a stopped CPU at its reset state with START. 0, or -EALREADY if it isn't stopped. */
     int (*start)(void *opaque, unsigned cpu, const struct board_start *start);
     /* The calling vCPU stops when its hypercall returns false. */
@@ -110,9 +126,10 @@ struct board_file {
 
 struct board_config {
     enum isa isa;
-    unsigned cpus;       /* 1..LIMIT_VCPUS; hart ids equal indexes */
-    uint64_t memory;     /* bytes of RAM, page-aligned; the board adds it to MEM */
-    struct mem_map *mem; /* empty; outlives the board */
+    unsigned cpus;         /* 1..LIMIT_VCPUS; hart ids equal indexes */
+    uint64_t memory;       /* bytes of RAM, page-aligned; the board adds it to MEM */
+    struct mem_map *mem;   /* empty; outlives the board */
+    struct mem_map *ports; /* x86: the 64 KiB of I/O ports, as mem; NULL: there are none */
     struct vm_clock *clock;
     uv_loop_t *loop; /* for timers and the console; outlives the board */
 
@@ -170,8 +187,9 @@ bool board_cpu_start(const struct board *board, unsigned cpu, struct board_start
 bool board_hypercall(void *board, unsigned cpu, uint64_t args[8]);
 
 /*
- * An access of vCPU CPU to a system register that the machine has, the interrupt controller's: ENCODING
- * is op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2. On the vCPU's thread. False: there is none.
+ * An access of vCPU CPU to a system register that the machine has, the interrupt controller's:
+ * ENCODING is op0 << 14 | op1 << 11 | CRn << 7 | CRm << 3 | op2. On the vCPU's thread. False: there
+ * is none.
  */
 bool board_sysreg(void *board, unsigned cpu, uint32_t encoding, bool write, uint64_t *value);
 

@@ -35,6 +35,7 @@ struct board {
     struct guest_timers *timers;
     struct device *devices[BOARD_DEVICES]; /* in the order of saved state */
     gpa_t places[BOARD_DEVICES];           /* of the registers of those that have some */
+    struct mem_map *maps[BOARD_DEVICES];   /* where these are; NULL: it has none */
     unsigned n_devices;
     struct serial *console; /* one of them; made by build() */
     struct pci_host *pci;
@@ -44,9 +45,13 @@ struct board {
 /* Takes DEV; maps its registers at GPA when it has some. */
 bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err);
 
+/* Takes DEV; puts its registers at the N ports from PORT. */
+bool board__add_ports(struct board *board, struct device *dev, gpa_t port, unsigned n,
+                      GError **err);
+
 /* The backend of the serial port that board_console_*() talk to; its opaque is the board. */
 extern const struct serial_ops board__console_ops;
 
-extern const struct board_type board__virt_riscv64, board__virt_arm64;
+extern const struct board_type board__virt_riscv64, board__virt_arm64, board__pc;
 
 #endif

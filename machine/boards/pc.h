@@ -8,6 +8,7 @@
 #define MACHINE_BOARDS_PC_H
 
 #include "machine/boot/acpi.h"
+#include "machine/devices/ged.h"
 
 #define PC_LOW_MOST                                                                                \
     UINT64_C(0xc0000000) /* most RAM below the hole, which is the window's start                   \
@@ -21,19 +22,16 @@
 #define PC_IOAPIC     UINT64_C(0xfec00000)
 #define PC_LAPIC      UINT64_C(0xfee00000)
 
-#define PC_COM1     0x3f8
-#define PC_IRQ_COM1 4
-#define PC_RTC      0x70
-#define PC_IRQ_RTC  8
-#define PC_CENTURY  0x32 /* index in the RTC memory */
-#define PC_GSI_INTX 16   /* to 19 */
-#define PC_GSI_GED  20
-
-/* Registers of the generic event device, offsets from PC_GED. */
-enum { GED_EVENTS = 0, GED_SLEEP_CONTROL = 4, GED_SLEEP_STATUS = 5, GED_RESET = 6, GED_SIZE = 8 };
-/* Bits of GED_EVENTS. */
-enum { GED_POWER_BUTTON = 1 };
-enum { GED_RESET_VALUE = 0x42, GED_S5 = 5 };
+#define PC_COM1      0x3f8
+#define PC_COM_PORTS 8
+#define PC_I8042     0x60
+#define PC_PCI_PORTS 0xcf8
+#define PC_IRQ_COM1  4
+#define PC_RTC       0x70
+#define PC_IRQ_RTC   8
+#define PC_CENTURY   0x32 /* index in the RTC memory */
+#define PC_GSI_INTX  16   /* to 19 */
+#define PC_GSI_GED   20
 
 static inline uint64_t pc_low_ram(uint64_t memory)
 {

@@ -1,0 +1,225 @@
+/*
+ * pc: 16550A, CMOS clock, keyboard controller, generic event device and a PCIe host. Local APICs
+ * and the I/O APIC are the accelerator's: the board drives its inputs (GSIs) and hands it messages.
+ */
+#include "machine/boards/pc.h"
+
+#include "machine/boards/board_priv.h"
+#include "machine/boot/x86_boot.h"
+#include "machine/devices/cmos.h"
+#include "machine/devices/i8042.h"
+#include "machine/devices/pci_ports.h"
+#include "machine/devices/uart16550.h"
+
+#define PC_ACPI      UINT64_C(0xe0000) /* up to 1 MiB, where kernels look for the RSDP */
+#define PC_ACPI_MOST (MIB(1) - PC_ACPI)
+#define PC_MSI       PC_LAPIC /* 1 MiB of addresses that messages go to */
+
+struct pc {
+    struct ged *ged;
+    struct x86_entry entry;
+};
+
+static void gsi_set(void *opaque, unsigned gsi, bool level)
+{
+    struct board *board = opaque;
+
+    board->config.cpu_ops->gsi(board->config.cpu_opaque, gsi, level);
+}
+
+static struct irq_line gsi_line(struct board *board, unsigned gsi)
+{
+    return (struct irq_line){.set = gsi_set, .opaque = board, .number = gsi};
+}
+
+static bool deliver_msi(void *opaque, uint16_t requester, uint64_t address, uint32_t data)
+{
+    struct board *board = opaque;
+
+    if (address - PC_MSI >= MIB(1))
+        return false;
+    board->config.cpu_ops->msi(board->config.cpu_opaque, address, data);
+    return true;
+}
+
+/* --- the guest's end or reset --------------------------------------------------------------- */
+
+static void ask(struct board *board, enum board_request_kind kind, const char *source)
+{
+    struct board_request request = {.kind = kind, .source = source};
+
+    board->config.cpu_ops->request(board->config.cpu_opaque, &request);
+}
+
+static void finish_acpi(void *opaque, bool reboot)
+{
+    ask(opaque, reboot ? BOARD_REQUEST_REBOOT : BOARD_REQUEST_POWEROFF, "acpi");
+}
+
+static void reset_i8042(void *opaque)
+{
+    ask(opaque, BOARD_REQUEST_REBOOT, "i8042");
+}
+
+static void reset_port(void *opaque)
+{
+    ask(opaque, BOARD_REQUEST_REBOOT, "port-cf9");
+}
+
+/* --- parts ---------------------------------------------------------------------------------- */
+
+static bool add_ram(struct board *board, GError **err)
+{
+    uint64_t memory = board->config.memory;
+
+    if (!mem_map_add_ram(board->config.mem, 0, pc_low_ram(memory), "ram", false, err))
+        return false;
+    return !pc_high_ram(memory) ||
+           mem_map_add_ram(board->config.mem, PC_HIGH, pc_high_ram(memory), "ram-high", false, err);
+}
+
+static bool add_ged(struct board *board, struct pc *pc, GError **err)
+{
+    pc->ged = ged_new(gsi_line(board, PC_GSI_GED), finish_acpi, board);
+    return board__add_device(board, ged_device(pc->ged), PC_GED, err);
+}
+
+static bool add_uart(struct board *board, GError **err)
+{
+    board->console = uart16550_new(board->config.loop, gsi_line(board, PC_IRQ_COM1),
+                                   &board__console_ops, board, err);
+    return board->console &&
+           board__add_ports(board, serial_device(board->console), PC_COM1, PC_COM_PORTS, err);
+}
+
+static bool add_ports(struct board *board, GError **err)
+{
+    struct mem_map *mem = board->config.mem;
+    struct cmos *cmos = cmos_new(board->timers, gsi_line(board, PC_IRQ_RTC), NULL);
+
+    return board__add_ports(board, cmos_device(cmos), PC_RTC, CMOS_PORTS, err) &&
+           board__add_ports(board, i8042_device(i8042_new(reset_i8042, board)), PC_I8042,
+                            I8042_PORTS, err) &&
+           board__add_ports(board, pci_ports_device(pci_ports_new(mem, PC_ECAM, reset_port, board)),
+                            PC_PCI_PORTS, PCI_PORTS, err);
+}
+
+static bool add_pci(struct board *board, GError **err)
+{
+    struct pci_host_config config = {
+        .mem = board->config.mem,
+        .ecam = PC_ECAM,
+        .buses = PC_PCI_BUSES,
+        .mem32 = {PC_LOW_MOST, PC_MEM32_SIZE},
+        .mem64 = {pc_mem64(board->config.memory), PC_MEM64_SIZE},
+        .msi = deliver_msi,
+        .msi_opaque = board,
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(config.intx); i++)
+        config.intx[i] = gsi_line(board, PC_GSI_INTX + i);
+    board->pci = pci_host_new(&config, err);
+    return board->pci != NULL;
+}
+
+static bool pc_build(struct board *board, GError **err)
+{
+    struct pc *pc = g_new0(struct pc, 1);
+
+    board->machine = pc;
+    if (!board->config.ports)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "the pc machine needs an accelerator with I/O ports");
+    if (board->config.firmware.fd >= 0)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the pc machine starts kernels, no firmware");
+    return add_ram(board, err) && add_ged(board, pc, err) && add_uart(board, err) &&
+           add_ports(board, err) && add_pci(board, err);
+}
+
+static void pc_free(struct board *board)
+{
+    g_free(board->machine);
+}
+
+/* --- loading -------------------------------------------------------------------------------- */
+
+static bool load_acpi(struct board *board, gpa_t *rsdp, GError **err)
+{
+    struct acpi_set set;
+    bool fits;
+
+    acpi_begin(&set);
+    *rsdp = PC_ACPI + pc_acpi_make(&set, board->config.cpus, board->config.memory);
+    acpi_place(&set, PC_ACPI);
+    fits = set.bytes->len <= PC_ACPI_MOST &&
+           mem_map_write(board->config.mem, PC_ACPI, set.bytes->data, set.bytes->len) == 0;
+    acpi_clear(&set);
+    return fits || vmd_fail(err, VMD_ERROR_LIMIT, "the ACPI tables are too large");
+}
+
+static bool pc_load(struct board *board, GError **err)
+{
+    uint64_t low = pc_low_ram(board->config.memory), high = pc_high_ram(board->config.memory);
+    const struct x86_range ranges[] = {
+        {0, X86_LOW_END, X86_RANGE_RAM},
+        {X86_LOW_END, MIB(1) - X86_LOW_END, X86_RANGE_RESERVED},
+        {MIB(1), low - MIB(1), X86_RANGE_RAM},
+        {PC_ECAM, PC_PCI_BUSES * PCI_ECAM_BUS, X86_RANGE_RESERVED},
+        {PC_HIGH, high, X86_RANGE_RAM}, /* the last, which there may not be */
+    };
+    struct pc *pc = board->machine;
+    struct x86_boot boot = {
+        .mem = board->config.mem,
+        .low_ram = low,
+        .ranges = ranges,
+        .n_ranges = G_N_ELEMENTS(ranges) - (high ? 0 : 1),
+        .kernel_fd = board->config.kernel.fd,
+        .kernel_name = board->config.kernel.name,
+        .initrd_fd = board->config.initrd.fd,
+        .initrd_name = board->config.initrd.name,
+        .append = board->config.append,
+    };
+
+    if (boot.kernel_fd < 0)
+        return vmd_fail(err, VMD_ERROR_INVALID, "nothing to boot: no kernel");
+    return load_acpi(board, &boot.rsdp, err) && x86_boot_load(&boot, &pc->entry, err);
+}
+
+/* The first processor runs the kernel, which starts the others by INIT and SIPI. */
+static bool pc_cpu_start(const struct board *board, unsigned cpu, struct board_start *out)
+{
+    const struct pc *pc = board->machine;
+
+    *out = (struct board_start){
+        .pc = pc->entry.pc,
+        .args = {pc->entry.arg},
+        .mode = pc->entry.mode == X86_MODE_PVH ? BOARD_MODE_PVH : BOARD_MODE_LONG,
+        .cr3 = pc->entry.cr3,
+    };
+    return cpu == 0;
+}
+
+/* There is no firmware to call. */
+static bool pc_hypercall(struct board *board, unsigned cpu, uint64_t args[8])
+{
+    args[0] = UINT64_MAX;
+    return true;
+}
+
+static void pc_power_button(struct board *board)
+{
+    const struct pc *pc = board->machine;
+
+    ged_raise(pc->ged, GED_POWER_BUTTON);
+}
+
+const struct board_type board__pc = {
+    .isa = ISA_X86_64,
+    .name = "pc",
+    .build = pc_build,
+    .free = pc_free,
+    .load = pc_load,
+    .cpu_start = pc_cpu_start,
+    .hypercall = pc_hypercall,
+    .power_button = pc_power_button,
+};

@@ -1,0 +1,495 @@
+/*
+ * The pc machine as a guest sees it: scripts of port and register accesses with the interrupts
+ * and requests that they make, a row a case; its clock; its start; its saved state.
+ */
+#include "machine/boards/pc.h"
+#include "machine/bus/pci.h"
+#include "machine/devices/cmos.h"
+#include "tests/unit/board_rig.h"
+
+struct pc_rig {
+    struct rig r;
+    struct mem_map *ports;
+    bool gsi[24];
+    unsigned n_messages;
+    uint64_t address;
+    uint32_t data;
+};
+
+static void rig_gsi(void *opaque, unsigned gsi, bool level)
+{
+    struct pc_rig *p = container_of(opaque, struct pc_rig, r);
+
+    ck_assert_uint_lt(gsi, G_N_ELEMENTS(p->gsi));
+    p->gsi[gsi] = level;
+}
+
+static void rig_msi(void *opaque, uint64_t address, uint32_t data)
+{
+    struct pc_rig *p = container_of(opaque, struct pc_rig, r);
+
+    p->n_messages++;
+    p->address = address;
+    p->data = data;
+}
+
+static const struct board_cpu_ops ops = {
+    .set_irq = rig_set_irq,
+    .start = rig_start,
+    .stop = rig_stop,
+    .status = rig_status,
+    .fence = rig_fence,
+    .request = rig_request,
+    .gsi = rig_gsi,
+    .msi = rig_msi,
+};
+
+static struct board_config pc_begin(struct pc_rig *p, uint64_t memory)
+{
+    struct board_config config = rig_begin(&p->r, 2);
+
+    p->ports = mem_map_new();
+    memset(p->gsi, 0, sizeof(p->gsi));
+    p->n_messages = 0;
+    config.isa = ISA_X86_64;
+    config.memory = memory;
+    config.ports = p->ports;
+    config.cpu_ops = &ops;
+    return config;
+}
+
+static void pc_end(struct pc_rig *p)
+{
+    rig_end(&p->r);
+    mem_map_free(p->ports);
+}
+
+static uint64_t in(struct pc_rig *p, unsigned port, unsigned size)
+{
+    uint64_t value = 0;
+
+    ck_assert_int_eq(mem_map_device_read(p->ports, port, size, &value), 0);
+    return value;
+}
+
+static void out(struct pc_rig *p, unsigned port, unsigned size, uint64_t value)
+{
+    ck_assert_int_eq(mem_map_device_write(p->ports, port, size, value), 0);
+}
+
+/* --- scripts -------------------------------------------------------------------------------- */
+
+enum op { END, OUT1, OUT2, OUT4, IN1, IN2, IN4, READ1, READ4, WRITE1, WRITE4, BUTTON, GSI, ASKED };
+
+/* GSI: WHERE is the number, VALUE its level. ASKED: VALUE is the kind of the only request. */
+struct step {
+    enum op op;
+    uint32_t where;
+    uint32_t value;
+};
+
+static const struct {
+    const char *name;
+    struct step steps[16];
+} rows[] = {
+    {"keyboard controller: self-test, as probed",
+     {{IN1, 0x64, 0x14},
+      {OUT1, 0x64, 0xaa},
+      {IN1, 0x64, 0x1d},
+      {IN1, 0x60, 0x55},
+      {IN1, 0x64, 0x1c},
+      {OUT1, 0x64, 0xab},
+      {IN1, 0x60, 0}}},
+    {"keyboard controller: the control byte is kept",
+     {{OUT1, 0x64, 0x60},
+      {OUT1, 0x60, 0x47},
+      {OUT1, 0x64, 0xad},
+      {OUT1, 0x64, 0x20},
+      {IN1, 0x60, 0x57},
+      {OUT1, 0x64, 0xae},
+      {OUT1, 0x64, 0xa7},
+      {OUT1, 0x64, 0x20},
+      {IN1, 0x60, 0x67}}},
+    {"keyboard controller: nobody answers as a keyboard",
+     {{OUT1, 0x60, 0xf2}, {IN1, 0x64, 0x14}, {IN1, 0x61, 0xff}}},
+    {"keyboard controller: a pulse of the reset line",
+     {{OUT1, 0x64, 0xfe}, {ASKED, 0, BOARD_REQUEST_REBOOT}}},
+    {"keyboard controller: reset by the output port",
+     {{OUT1, 0x64, 0xd1},
+      {OUT1, 0x60, 0x03},
+      {OUT1, 0x64, 0xd0},
+      {IN1, 0x60, 0x03},
+      {OUT1, 0x64, 0xd1},
+      {OUT1, 0x60, 0x02},
+      {ASKED, 0, BOARD_REQUEST_REBOOT}}},
+    {"reset control: a rising edge resets",
+     {{OUT1, 0xcf9, 0x02},
+      {IN1, 0xcf9, 0x02},
+      {OUT1, 0xcf9, 0x06},
+      {ASKED, 0, BOARD_REQUEST_REBOOT}}},
+    {"configuration by ports: the bridge's identity",
+     {{OUT4, 0xcf8, 0x80000000},
+      {IN4, 0xcfc, 0x00081b36},
+      {IN2, 0xcfe, 0x0008},
+      {IN1, 0xcfd, 0x1b},
+      {IN4, 0xcf8, 0x80000000}}},
+    {"configuration by ports: none at an empty slot, none without the enable bit",
+     {{OUT4, 0xcf8, 0x8000f800},
+      {IN4, 0xcfc, 0xffffffff},
+      {OUT4, 0xcf8, 0x00000000},
+      {IN4, 0xcfc, 0xffffffff},
+      {IN2, 0xcfc, 0xffff}}},
+    {"configuration by ports: what ECAM shows",
+     {{OUT4, 0xcf8, 0x80000004},
+      {OUT2, 0xcfc, 0x0002},
+      {READ4, PC_ECAM + 4, 0x00000002},
+      {IN2, 0xcfc, 0x0002}}},
+    {"power button: an event until it is read",
+     {{GSI, PC_GSI_GED, 0},
+      {BUTTON},
+      {GSI, PC_GSI_GED, 1},
+      {READ4, PC_GED + GED_EVENTS, GED_POWER_BUTTON},
+      {GSI, PC_GSI_GED, 0},
+      {READ4, PC_GED + GED_EVENTS, 0}}},
+    {"sleep: S5 powers off",
+     {{WRITE1, PC_GED + GED_SLEEP_CONTROL, 1 << 5 | GED_S5 << 2},
+      {ASKED, 0, BOARD_REQUEST_POWEROFF}}},
+    {"reset register",
+     {{WRITE1, PC_GED + GED_RESET, GED_RESET_VALUE}, {ASKED, 0, BOARD_REQUEST_REBOOT}}},
+    {"event device: nothing else does anything",
+     {{WRITE1, PC_GED + GED_SLEEP_CONTROL, GED_S5 << 2},
+      {WRITE1, PC_GED + GED_SLEEP_CONTROL, 1 << 5 | 3 << 2},
+      {WRITE1, PC_GED + GED_RESET, 1},
+      {WRITE4, PC_GED + GED_EVENTS, 0xffffffff},
+      {READ1, PC_GED + GED_SLEEP_STATUS, 0},
+      {READ4, PC_GED + GED_EVENTS, 0}}},
+    {"serial port: its interrupt at the transmitter",
+     {{GSI, PC_IRQ_COM1, 0},
+      {OUT1, 0x3fc, 8},
+      {OUT1, 0x3f9, 2},
+      {GSI, PC_IRQ_COM1, 1},
+      {IN1, 0x3fa, 0x02},
+      {GSI, PC_IRQ_COM1, 0}}},
+};
+
+static void do_step(struct pc_rig *p, const char *name, unsigned i, const struct step *s)
+{
+    uint64_t got = s->value;
+
+    switch (s->op) {
+    case OUT1:
+    case OUT2:
+    case OUT4:
+        out(p, s->where, s->op == OUT1 ? 1 : s->op == OUT2 ? 2 : 4, s->value);
+        break;
+    case IN1:
+    case IN2:
+    case IN4:
+        got = in(p, s->where, s->op == IN1 ? 1 : s->op == IN2 ? 2 : 4);
+        break;
+    case READ1:
+    case READ4:
+        got = rig_read(&p->r, s->where, s->op == READ1 ? 1 : 4);
+        break;
+    case WRITE1:
+    case WRITE4:
+        rig_write(&p->r, s->where, s->op == WRITE1 ? 1 : 4, s->value);
+        break;
+    case BUTTON:
+        ck_assert(board_power_button(p->r.board));
+        break;
+    case GSI:
+        got = p->gsi[s->where];
+        break;
+    case ASKED:
+        ck_assert_uint_eq(p->r.n_requests, 1);
+        got = p->r.request.kind;
+        p->r.n_requests = 0;
+        break;
+    default:
+        break;
+    }
+    ck_assert_msg(got == s->value, "%s, step %u: 0x%x, not 0x%x", name, i, (unsigned)got, s->value);
+}
+
+START_TEST(test_script)
+{
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, MIB(64));
+
+    rig_make(&p.r, &config);
+    for (unsigned i = 0; rows[_i].steps[i].op != END; i++)
+        do_step(&p, rows[_i].name, i, &rows[_i].steps[i]);
+    ck_assert_msg(p.r.n_requests == 0, "%s: a request", rows[_i].name);
+    pc_end(&p);
+}
+END_TEST
+
+/* --- the clock ------------------------------------------------------------------------------ */
+
+static uint64_t wall;
+
+static uint64_t wall_ns(void)
+{
+    return wall;
+}
+
+struct clock_rig {
+    uv_loop_t loop;
+    struct vm_clock *clock;
+    struct guest_timers *timers;
+    struct cmos *cmos;
+    bool irq;
+};
+
+static void clock_irq(void *opaque, unsigned number, bool level)
+{
+    struct clock_rig *c = opaque;
+
+    c->irq = level;
+}
+
+/* Begins at 23:59:58 on 31 December 1999. */
+static void clock_begin(struct clock_rig *c)
+{
+    struct irq_line line = {.set = clock_irq, .opaque = c};
+
+    wall = UINT64_C(946684798) * 1000000000;
+    ck_assert_int_eq(uv_loop_init(&c->loop), 0);
+    c->clock = vm_clock_new(0);
+    c->timers = guest_timers_new(&c->loop, c->clock, NULL);
+    c->cmos = cmos_new(c->timers, line, wall_ns);
+    c->irq = false;
+    device_reset(cmos_device(c->cmos));
+}
+
+static void clock_end(struct clock_rig *c)
+{
+    device_free(cmos_device(c->cmos));
+    guest_timers_free(c->timers);
+    uv_run(&c->loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&c->loop), 0);
+    vm_clock_free(c->clock);
+}
+
+static unsigned get(struct clock_rig *c, unsigned index)
+{
+    struct device *dev = cmos_device(c->cmos);
+    uint64_t value;
+
+    dev->class->regs.write(dev, 0, 1, index);
+    dev->class->regs.read(dev, 1, 1, &value);
+    return (unsigned)value;
+}
+
+static void set(struct clock_rig *c, unsigned index, unsigned value)
+{
+    struct device *dev = cmos_device(c->cmos);
+
+    dev->class->regs.write(dev, 0, 1, index);
+    dev->class->regs.write(dev, 1, 1, value);
+}
+
+/* Seconds, minutes, hours, weekday, day, month, year, century. */
+static void check_time(struct clock_rig *c, const uint8_t expected[8])
+{
+    static const uint8_t indexes[] = {0, 2, 4, 6, 7, 8, 9, 0x32};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(indexes); i++)
+        ck_assert_msg(get(c, indexes[i]) == expected[i], "register %u is 0x%x, not 0x%x",
+                      indexes[i], get(c, indexes[i]), expected[i]);
+}
+
+static const struct {
+    const char *name;
+    uint8_t b;
+    unsigned later; /* seconds */
+    uint8_t time[8];
+} formats[] = {
+    {"BCD", 0x02, 0, {0x58, 0x59, 0x23, 6, 0x31, 0x12, 0x99, 0x19}},
+    {"binary", 0x06, 0, {58, 59, 23, 6, 31, 12, 99, 19}},
+    {"BCD, 12 hours", 0x00, 0, {0x58, 0x59, 0x91, 6, 0x31, 0x12, 0x99, 0x19}},
+    {"midnight, a new century", 0x02, 2, {0, 0, 0, 7, 1, 1, 0, 0x20}},
+    {"midnight in 12 hours", 0x00, 2, {0, 0, 0x12, 7, 1, 1, 0, 0x20}},
+    {"noon in 12 hours", 0x04, 2 + 43200, {0, 0, 0x8c, 7, 1, 1, 0, 20}},
+};
+
+START_TEST(test_time)
+{
+    struct clock_rig c;
+
+    clock_begin(&c);
+    set(&c, 11, formats[_i].b);
+    wall += formats[_i].later * UINT64_C(1000000000);
+    check_time(&c, formats[_i].time);
+    clock_end(&c);
+}
+END_TEST
+
+START_TEST(test_set_time)
+{
+    static const uint8_t expected[] = {0x07, 0x30, 0x12, 5, 0x29, 0x02, 0x24, 0x20};
+    static const uint8_t indexes[] = {0, 2, 4, 7, 8, 9, 0x32};
+    static const uint8_t values[] = {0x05, 0x30, 0x12, 0x29, 0x02, 0x24, 0x20};
+    struct clock_rig c;
+
+    clock_begin(&c);
+    set(&c, 11, 0x82);
+    for (unsigned i = 0; i < G_N_ELEMENTS(indexes); i++)
+        set(&c, indexes[i], values[i]);
+    wall += UINT64_C(5000000000); /* time stands still meanwhile */
+    ck_assert_uint_eq(get(&c, 0), 5);
+    set(&c, 11, 0x02);
+    wall += UINT64_C(2000000000);
+    check_time(&c, expected);
+    clock_end(&c);
+}
+END_TEST
+
+START_TEST(test_alarm)
+{
+    struct clock_rig c;
+
+    clock_begin(&c);
+    set(&c, 1, 0x01); /* at any second 1 */
+    set(&c, 3, 0xff);
+    set(&c, 5, 0xff);
+    set(&c, 11, 0x22);
+    wall += UINT64_C(2000000000);
+    ck_assert_uint_eq(get(&c, 12), 0x10);
+    ck_assert(!c.irq);
+    wall += UINT64_C(1000000000);
+    get(&c, 10); /* any access but of register C leaves the flags */
+    ck_assert_uint_eq(get(&c, 12), 0xb0);
+    ck_assert(!c.irq);
+    ck_assert_uint_eq(get(&c, 12), 0);
+    wall += UINT64_C(1000000000);
+    set(&c, 11, 0x12); /* an update's interrupt, from its flag */
+    ck_assert(c.irq);
+    ck_assert_uint_eq(get(&c, 12), 0x90);
+    ck_assert(!c.irq);
+    clock_end(&c);
+}
+END_TEST
+
+/* --- the machine ---------------------------------------------------------------------------- */
+
+START_TEST(test_start)
+{
+    uint8_t kernel[0x2000] = {0};
+    struct board_start start;
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, MIB(64));
+
+    kernel[0x1f1] = 1;
+    kernel[0x1f5] = 1; /* 0x100 units of 16 bytes */
+    memcpy(kernel + 0x1fe, "\x55\xaa\xeb\x66HdrS\x0f\x02", 10);
+    kernel[0x211] = kernel[0x234] = kernel[0x236] = 1;
+    kernel[0x238] = 255;
+    config.kernel = rig_file("k", kernel, sizeof(kernel));
+    config.append = "quiet";
+    rig_make(&p.r, &config);
+    ck_assert_str_eq(board_traits(p.r.board)->name, "pc");
+    ck_assert(board_load(p.r.board, NULL));
+    ck_assert(board_cpu_start(p.r.board, 0, &start));
+    ck_assert_int_eq(start.mode, BOARD_MODE_LONG);
+    ck_assert_uint_eq(start.pc, MIB(1) + 0x200);
+    const uint8_t *params = mem_map_host(p.r.mem, start.args[0], 4096, false);
+    uint64_t rsdp = GUINT64_FROM_LE(*(const uint64_t *)(params + 0x70));
+    ck_assert_mem_eq(mem_map_host(p.r.mem, rsdp, 8, false), "RSD PTR ", 8);
+    ck_assert_uint_eq(params[0x1e8], 4);
+    ck_assert(!board_cpu_start(p.r.board, 1, &start));
+    close(config.kernel.fd);
+    pc_end(&p);
+}
+END_TEST
+
+START_TEST(test_hole)
+{
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, GIB(3) + MIB(64));
+
+    rig_make(&p.r, &config);
+    ck_assert(mem_map_host(p.r.mem, GIB(3) - 4096, 4096, true) != NULL);
+    ck_assert(mem_map_host(p.r.mem, GIB(3), 4096, true) == NULL);
+    ck_assert(mem_map_host(p.r.mem, GIB(4), MIB(64), true) != NULL);
+    ck_assert(mem_map_host(p.r.mem, GIB(4) + MIB(64), 4096, true) == NULL);
+    pc_end(&p);
+}
+END_TEST
+
+START_TEST(test_state)
+{
+    g_autoptr(GByteArray) first = g_byte_array_new();
+    g_autoptr(GByteArray) second = g_byte_array_new();
+    struct pc_rig p, q;
+    struct board_config config = pc_begin(&p, MIB(64)), other = pc_begin(&q, MIB(64));
+    size_t used;
+
+    rig_make(&p.r, &config);
+    rig_make(&q.r, &other);
+    out(&p, 0xcf8, 4, 0x80000008);
+    out(&p, 0x70, 1, 0x50);
+    out(&p, 0x71, 1, 0xa5);
+    out(&p, 0x64, 1, 0xaa);
+    board_power_button(p.r.board);
+    board_state_save(p.r.board, first);
+    ck_assert(board_state_load(q.r.board, first->data, first->len, &used, NULL));
+    ck_assert_uint_eq(used, first->len);
+    ck_assert_uint_eq(in(&q, 0xcf8, 4), 0x80000008);
+    ck_assert_uint_eq(in(&q, 0x71, 1), 0xa5);
+    ck_assert_uint_eq(in(&q, 0x60, 1), 0x55);
+    ck_assert(q.gsi[PC_GSI_GED]);
+    board_reset(q.r.board);
+    ck_assert(!q.gsi[PC_GSI_GED]);
+    ck_assert_uint_eq(in(&q, 0xcf8, 4), 0);
+    pc_end(&p);
+    pc_end(&q);
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    bool no_ports, firmware;
+    const char *says;
+} refused[] = {
+    {"no port space", true, false, "needs an accelerator with I/O ports"},
+    {"a firmware", false, true, "starts kernels, no firmware"},
+};
+
+START_TEST(test_refused)
+{
+    g_autoptr(GError) err = NULL;
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, MIB(64));
+
+    if (refused[_i].no_ports)
+        config.ports = NULL;
+    if (refused[_i].firmware)
+        config.firmware = rig_file("f", "x", 1);
+    ck_assert(board_new(&config, &err) == NULL);
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED));
+    ck_assert_msg(strstr(err->message, refused[_i].says) != NULL, "%s: %s", refused[_i].name,
+                  err->message);
+    if (refused[_i].firmware)
+        close(config.firmware.fd);
+    pc_end(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("board_pc");
+    TCase *tc = tcase_create("pc");
+
+    tcase_add_loop_test(tc, test_script, 0, G_N_ELEMENTS(rows));
+    tcase_add_loop_test(tc, test_time, 0, G_N_ELEMENTS(formats));
+    tcase_add_test(tc, test_set_time);
+    tcase_add_test(tc, test_alarm);
+    tcase_add_test(tc, test_start);
+    tcase_add_test(tc, test_hole);
+    tcase_add_test(tc, test_state);
+    tcase_add_loop_test(tc, test_refused, 0, G_N_ELEMENTS(refused));
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
