@@ -7,6 +7,7 @@
 #include "machine/boards/board_priv.h"
 #include "machine/boot/x86_boot.h"
 #include "machine/devices/cmos.h"
+#include "machine/devices/fw_cfg.h"
 #include "machine/devices/i8042.h"
 #include "machine/devices/pci_ports.h"
 #include "machine/devices/uart16550.h"
@@ -15,9 +16,15 @@
 #define PC_ACPI_MOST (MIB(1) - PC_ACPI)
 #define PC_MSI       PC_LAPIC /* 1 MiB of addresses that messages go to */
 
+#define PC_RESET    UINT64_C(0xfffffff0)
+#define PC_SHADOW   KIB(128) /* most of a firmware that is below 1 MiB, too */
+#define PC_ROM_MOST MIB(16)
+
 struct pc {
     struct ged *ged;
-    struct x86_entry entry;
+    struct x86_entry entry; /* of a kernel */
+    struct fw_cfg *fw;      /* NULL without a firmware, as the next */
+    struct mem_ram *rom;
 };
 
 static void gsi_set(void *opaque, unsigned gsi, bool level)
@@ -122,6 +129,27 @@ static bool add_pci(struct board *board, GError **err)
     return board->pci != NULL;
 }
 
+/* A firmware ends at 4 GiB, where processors begin, and asks through fw_cfg what machine it is on.
+ */
+static bool add_firmware(struct board *board, struct pc *pc, GError **err)
+{
+    const struct board_file *file = &board->config.firmware;
+    uint64_t size;
+
+    if (file->fd < 0)
+        return true;
+    if (!image_file_size(file->fd, file->name, PC_ROM_MOST, &size, err))
+        return false;
+    if (size % MEM_PAGE_SIZE)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "'%s' is no firmware: its size is not a multiple of 4 KiB", file->name);
+    pc->rom = mem_map_add_ram(board->config.mem, PC_HIGH - size, size, "rom", true, err);
+    if (!pc->rom)
+        return false;
+    pc->fw = fw_cfg_new(board->config.mem);
+    return board__add_ports(board, fw_cfg_device(pc->fw), PC_FW_CFG, FW_CFG_PORTS, err);
+}
+
 static bool pc_build(struct board *board, GError **err)
 {
     struct pc *pc = g_new0(struct pc, 1);
@@ -130,10 +158,11 @@ static bool pc_build(struct board *board, GError **err)
     if (!board->config.ports)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "the pc machine needs an accelerator with I/O ports");
-    if (board->config.firmware.fd >= 0)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the pc machine starts kernels, no firmware");
+    if (board->config.firmware.fd >= 0 && board->config.kernel.fd >= 0)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "the pc machine starts a kernel or a firmware, not both");
     return add_ram(board, err) && add_ged(board, pc, err) && add_uart(board, err) &&
-           add_ports(board, err) && add_pci(board, err);
+           add_ports(board, err) && add_firmware(board, pc, err) && add_pci(board, err);
 }
 
 static void pc_free(struct board *board)
@@ -157,7 +186,56 @@ static bool load_acpi(struct board *board, gpa_t *rsdp, GError **err)
     return fits || vmd_fail(err, VMD_ERROR_LIMIT, "the ACPI tables are too large");
 }
 
-static bool pc_load(struct board *board, GError **err)
+static void set_acpi_files(const struct board *board, struct fw_cfg *fw)
+{
+    g_autoptr(GByteArray) commands = g_byte_array_new();
+    struct acpi_set set;
+
+    acpi_begin(&set);
+    uint32_t rsdp = pc_acpi_make(&set, board->config.cpus, board->config.memory);
+    acpi_commands(&set, rsdp, commands);
+    fw_cfg_set_file(fw, "etc/acpi/tables", set.bytes->data, rsdp);
+    fw_cfg_set_file(fw, "etc/acpi/rsdp", set.bytes->data + rsdp, set.bytes->len - rsdp);
+    fw_cfg_set_file(fw, "etc/table-loader", commands->data, commands->len);
+    acpi_clear(&set);
+}
+
+static void set_memory_file(const struct board *board, struct fw_cfg *fw)
+{
+    uint64_t low = pc_low_ram(board->config.memory), high = pc_high_ram(board->config.memory);
+    struct __attribute__((packed)) {
+        uint64_t start, size;
+        uint32_t kind;
+    } map[] = {
+        {0, GUINT64_TO_LE(low), GUINT32_TO_LE(X86_RANGE_RAM)},
+        {GUINT64_TO_LE(PC_ECAM), GUINT64_TO_LE(PC_PCI_BUSES * PCI_ECAM_BUS),
+         GUINT32_TO_LE(X86_RANGE_RESERVED)},
+        {GUINT64_TO_LE(PC_HIGH), GUINT64_TO_LE(high), GUINT32_TO_LE(X86_RANGE_RAM)},
+    };
+
+    fw_cfg_set_file(fw, "etc/e820", map, sizeof(map) - (high ? 0 : sizeof(map[0])));
+}
+
+static bool load_firmware(struct board *board, struct pc *pc, GError **err)
+{
+    const struct board_file *file = &board->config.firmware;
+    uint64_t size = pc->rom->size, shadow = MIN(size, PC_SHADOW);
+    uint16_t cpus = GUINT16_TO_LE((uint16_t)board->config.cpus);
+
+    if (!image_file_read(file->fd, file->name, pc->rom->host, size, err))
+        return false;
+    mem_map_written(board->config.mem, pc->rom->gpa, size);
+    int rc =
+        mem_map_write(board->config.mem, MIB(1) - shadow, pc->rom->host + size - shadow, shadow);
+    g_assert(rc == 0); /* a machine has RAM below 1 MiB */
+    fw_cfg_set_item(pc->fw, FW_CFG_CPUS, &cpus, sizeof(cpus));
+    fw_cfg_set_item(pc->fw, FW_CFG_MOST_CPUS, &cpus, sizeof(cpus));
+    set_memory_file(board, pc->fw);
+    set_acpi_files(board, pc->fw);
+    return true;
+}
+
+static bool load_kernel(struct board *board, struct pc *pc, GError **err)
 {
     uint64_t low = pc_low_ram(board->config.memory), high = pc_high_ram(board->config.memory);
     const struct x86_range ranges[] = {
@@ -167,7 +245,6 @@ static bool pc_load(struct board *board, GError **err)
         {PC_ECAM, PC_PCI_BUSES * PCI_ECAM_BUS, X86_RANGE_RESERVED},
         {PC_HIGH, high, X86_RANGE_RAM}, /* the last, which there may not be */
     };
-    struct pc *pc = board->machine;
     struct x86_boot boot = {
         .mem = board->config.mem,
         .low_ram = low,
@@ -181,15 +258,25 @@ static bool pc_load(struct board *board, GError **err)
     };
 
     if (boot.kernel_fd < 0)
-        return vmd_fail(err, VMD_ERROR_INVALID, "nothing to boot: no kernel");
+        return vmd_fail(err, VMD_ERROR_INVALID, "nothing to boot: neither kernel nor firmware");
     return load_acpi(board, &boot.rsdp, err) && x86_boot_load(&boot, &pc->entry, err);
 }
 
-/* The first processor runs the kernel, which starts the others by INIT and SIPI. */
+static bool pc_load(struct board *board, GError **err)
+{
+    struct pc *pc = board->machine;
+
+    return pc->fw ? load_firmware(board, pc, err) : load_kernel(board, pc, err);
+}
+
+/* The first processor runs kernel or firmware, which starts the others by INIT and SIPI. */
 static bool pc_cpu_start(const struct board *board, unsigned cpu, struct board_start *out)
 {
     const struct pc *pc = board->machine;
 
+    *out = (struct board_start){.pc = PC_RESET, .mode = BOARD_MODE_RESET};
+    if (pc->fw)
+        return cpu == 0;
     *out = (struct board_start){
         .pc = pc->entry.pc,
         .args = {pc->entry.arg},

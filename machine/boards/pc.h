@@ -24,6 +24,7 @@
 
 #define PC_COM1      0x3f8
 #define PC_COM_PORTS 8
+#define PC_FW_CFG    0x510
 #define PC_I8042     0x60
 #define PC_PCI_PORTS 0xcf8
 #define PC_IRQ_COM1  4

@@ -242,3 +242,84 @@ void acpi_place(struct acpi_set *set, gpa_t base)
     for (guint i = 0; i < set->checksums->len; i++)
         make_checksum(set, &g_array_index(set->checksums, struct acpi_checksum, i));
 }
+
+/* --- placed by a firmware ------------------------------------------------------------------- */
+
+#define TABLES_FILE "etc/acpi/tables"
+#define RSDP_FILE   "etc/acpi/rsdp"
+
+enum { COMMAND_SIZE = 128, COMMAND_FILE = 56 };
+enum { COMMAND_ALLOCATE = 1, COMMAND_POINTER = 2, COMMAND_CHECKSUM = 3 };
+enum { ZONE_HIGH = 1, ZONE_BIOS = 2 };
+
+/* A command being made: numbers are put one after another. */
+struct command {
+    uint8_t bytes[COMMAND_SIZE];
+    size_t at;
+};
+
+static void command_number(struct command *c, uint32_t value, unsigned width)
+{
+    uint32_t le = GUINT32_TO_LE(value);
+
+    memcpy(c->bytes + c->at, &le, width);
+    c->at += width;
+}
+
+static void command_file(struct command *c, const char *name)
+{
+    memcpy(c->bytes + c->at, name, strlen(name));
+    c->at += COMMAND_FILE;
+}
+
+static void command_end(struct command *c, GByteArray *out)
+{
+    g_byte_array_append(out, c->bytes, COMMAND_SIZE);
+}
+
+static void allocate(const char *file, uint32_t alignment, unsigned zone, GByteArray *out)
+{
+    struct command c = {0};
+
+    command_number(&c, COMMAND_ALLOCATE, 4);
+    command_file(&c, file);
+    command_number(&c, alignment, 4);
+    command_number(&c, zone, 1);
+    command_end(&c, out);
+}
+
+/* All pointers are at tables. */
+static void command_pointer(uint32_t at, uint32_t rsdp, GByteArray *out)
+{
+    struct command c = {0};
+
+    command_number(&c, COMMAND_POINTER, 4);
+    command_file(&c, at < rsdp ? TABLES_FILE : RSDP_FILE);
+    command_file(&c, TABLES_FILE);
+    command_number(&c, at < rsdp ? at : at - rsdp, 4);
+    command_number(&c, 8, 1);
+    command_end(&c, out);
+}
+
+static void command_checksum(const struct acpi_checksum *sum, uint32_t rsdp, GByteArray *out)
+{
+    uint32_t base = sum->at < rsdp ? 0 : rsdp;
+    struct command c = {0};
+
+    command_number(&c, COMMAND_CHECKSUM, 4);
+    command_file(&c, base ? RSDP_FILE : TABLES_FILE);
+    command_number(&c, sum->at - base, 4);
+    command_number(&c, sum->start - base, 4);
+    command_number(&c, sum->length, 4);
+    command_end(&c, out);
+}
+
+void acpi_commands(const struct acpi_set *set, uint32_t rsdp, GByteArray *out)
+{
+    allocate(TABLES_FILE, 64, ZONE_HIGH, out);
+    allocate(RSDP_FILE, TABLE_ALIGN, ZONE_BIOS, out);
+    for (guint i = 0; i < set->pointers->len; i++)
+        command_pointer(g_array_index(set->pointers, struct acpi_pointer, i).at, rsdp, out);
+    for (guint i = 0; i < set->checksums->len; i++)
+        command_checksum(&g_array_index(set->checksums, struct acpi_checksum, i), rsdp, out);
+}

@@ -72,6 +72,13 @@ void acpi_add_spcr(struct acpi_set *set, const struct acpi_uart *uart);
 /* Adds the XSDT of all tables so far, then the RSDP; returns the RSDP's offset. */
 uint32_t acpi_finish(struct acpi_set *set);
 
+/*
+ * For a firmware that places the tables itself: appends to OUT the commands (128 bytes each) that
+ * make them of the files "etc/acpi/tables" and "etc/acpi/rsdp", which are the set's bytes before
+ * and from RSDP on, not placed.
+ */
+void acpi_commands(const struct acpi_set *set, uint32_t rsdp, GByteArray *out);
+
 /* Makes the set one that is at BASE: pointers become addresses, checksums are filled in. */
 void acpi_place(struct acpi_set *set, gpa_t base);
 

@@ -448,13 +448,176 @@ START_TEST(test_state)
 }
 END_TEST
 
+/* --- firmware ------------------------------------------------------------------------------- */
+
+enum { ROM = 0x40000, DIRECTORY = 0x19, ENTRY = 64 };
+
+/* What the data port gives of item KEY. */
+static void read_item(struct pc_rig *p, unsigned key, uint8_t *to, size_t n)
+{
+    out(p, PC_FW_CFG, 2, key);
+    for (size_t i = 0; i < n; i++)
+        to[i] = (uint8_t)in(p, PC_FW_CFG + 1, 1);
+}
+
+static uint32_t be32(const uint8_t *b)
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* The bytes of file NAME, found by the directory; the caller frees. */
+static uint8_t *read_file(struct pc_rig *p, const char *name, uint32_t *size)
+{
+    uint8_t directory[4 + 8 * ENTRY];
+
+    read_item(p, DIRECTORY, directory, sizeof(directory));
+    for (unsigned i = 0; i < MIN(be32(directory), 8); i++) {
+        const uint8_t *e = directory + 4 + i * ENTRY;
+        if (strcmp((const char *)e + 8, name) == 0) {
+            *size = be32(e);
+            uint8_t *bytes = g_malloc(*size);
+            read_item(p, e[4] << 8 | e[5], bytes, *size);
+            return bytes;
+        }
+    }
+    ck_abort_msg("there is no file %s", name);
+}
+
+/* A transfer by DMA of CONTROL to ADDRESS; returns what it says in the end. */
+static uint32_t dma(struct pc_rig *p, uint32_t control, uint32_t length, uint64_t address)
+{
+    const struct {
+        uint32_t control, length;
+        uint64_t address;
+    } access = {GUINT32_TO_BE(control), GUINT32_TO_BE(length), GUINT64_TO_BE(address)};
+    uint32_t status;
+
+    ck_assert_int_eq(mem_map_write(p->r.mem, 0x5000, &access, sizeof(access)), 0);
+    out(p, PC_FW_CFG + 4, 4, 0);
+    out(p, PC_FW_CFG + 8, 4, GUINT32_SWAP_LE_BE(0x5000));
+    ck_assert_int_eq(mem_map_read(p->r.mem, 0x5000, &status, sizeof(status)), 0);
+    return GUINT32_FROM_BE(status);
+}
+
+static void firmware_begin(struct pc_rig *p, uint8_t rom[ROM])
+{
+    struct board_config config = pc_begin(p, MIB(64));
+    struct board_start start;
+
+    for (unsigned i = 0; i < ROM; i++)
+        rom[i] = (uint8_t)(i * 31 >> 7);
+    config.firmware = rig_file("rom", rom, ROM);
+    rig_make(&p->r, &config);
+    ck_assert(board_load(p->r.board, NULL));
+    ck_assert(board_cpu_start(p->r.board, 0, &start));
+    ck_assert(start.mode == BOARD_MODE_RESET && start.pc == 0xfffffff0);
+    ck_assert(!board_cpu_start(p->r.board, 1, &start));
+    close(config.firmware.fd);
+}
+
+START_TEST(test_firmware)
+{
+    g_autofree uint8_t *rom = g_malloc(ROM), *bytes = NULL;
+    struct pc_rig p;
+    uint32_t size;
+
+    firmware_begin(&p, rom);
+    ck_assert_mem_eq(mem_map_host(p.r.mem, GIB(4) - ROM, ROM, false), rom, ROM);
+    ck_assert(mem_map_host(p.r.mem, GIB(4) - ROM, ROM, true) == NULL);
+    ck_assert_mem_eq(mem_map_host(p.r.mem, 0xe0000, 0x20000, true), rom + ROM - 0x20000, 0x20000);
+    bytes = read_file(&p, "etc/e820", &size);
+    ck_assert_uint_eq(size, 40);
+    ck_assert_uint_eq(GUINT64_FROM_LE(*(const uint64_t *)(bytes + 8)), MIB(64));
+    ck_assert_uint_eq(in(&p, PC_FW_CFG + 1, 1), 0); /* beyond its end */
+    pc_end(&p);
+}
+END_TEST
+
+START_TEST(test_fw_cfg)
+{
+    g_autofree uint8_t *rom = g_malloc(ROM);
+    uint8_t bytes[8], *ram;
+    struct pc_rig p;
+
+    firmware_begin(&p, rom);
+    read_item(&p, 0, bytes, 5);
+    ck_assert_mem_eq(bytes, "QEMU", 5);
+    read_item(&p, 1, bytes, 4);
+    ck_assert_uint_eq(bytes[0], 3);
+    read_item(&p, 5, bytes, 2);
+    ck_assert_uint_eq(bytes[0], 2); /* vCPUs */
+    read_item(&p, 0xffff, bytes, 1);
+    ck_assert_uint_eq(bytes[0], 0);
+    ck_assert_uint_eq(in(&p, PC_FW_CFG + 4, 4), 0x554d4551);
+    ram = mem_map_host(p.r.mem, 0x6000, 16, true);
+    memset(ram, 0xff, 16);
+    ck_assert_uint_eq(dma(&p, 1 << 3 | 1 << 1, 6, 0x6000), 0);
+    ck_assert_mem_eq(ram, "QEMU\0\0\xff", 7);
+    ck_assert_uint_eq(dma(&p, 1 << 3 | 1 << 2, 2, 0), 0); /* skip, then go on */
+    ck_assert_uint_eq(dma(&p, 1 << 1, 2, 0x6000), 0);
+    ck_assert_mem_eq(ram, "MU", 2);
+    ck_assert_uint_eq(dma(&p, 1 << 4, 2, 0x6000), 1);           /* no writing */
+    ck_assert_uint_eq(dma(&p, 1 << 1, UINT32_MAX, 0x6000), 1);  /* beyond RAM */
+    ck_assert_uint_eq(dma(&p, 1 << 1, 4096, GIB(4) - 4096), 1); /* to ROM */
+    pc_end(&p);
+}
+END_TEST
+
+/* Does what a firmware does with the commands: the result is what acpi_place() makes. */
+static void run_command(const uint8_t *c, uint8_t *tables, uint8_t *rsdp, uint64_t base)
+{
+    uint32_t command = c[0], n[3];
+    uint8_t *file = strcmp((const char *)c + 4, "etc/acpi/rsdp") == 0 ? rsdp : tables;
+
+    if (command == 2) {
+        uint64_t value;
+        memcpy(n, c + 116, 4);
+        ck_assert_uint_eq(c[120], 8);
+        memcpy(&value, file + n[0], 8);
+        value += base;
+        memcpy(file + n[0], &value, 8);
+    } else if (command == 3) {
+        memcpy(n, c + 60, 12);
+        for (uint32_t i = 0; i < n[2]; i++)
+            file[n[0]] = (uint8_t)(file[n[0]] - (n[1] + i == n[0] ? 0 : file[n[1] + i]));
+    }
+}
+
+START_TEST(test_commands)
+{
+    g_autofree uint8_t *rom = g_malloc(ROM), *tables = NULL, *rsdp = NULL, *commands = NULL;
+    uint32_t n_tables, n_rsdp, n_commands;
+    struct acpi_set set;
+    struct pc_rig p;
+
+    firmware_begin(&p, rom);
+    tables = read_file(&p, "etc/acpi/tables", &n_tables);
+    rsdp = read_file(&p, "etc/acpi/rsdp", &n_rsdp);
+    commands = read_file(&p, "etc/table-loader", &n_commands);
+    ck_assert(n_rsdp == 36 && n_commands % 128 == 0);
+    ck_assert(commands[0] == 1 && commands[128] == 1 && commands[128 + 64] == 2);
+    for (uint32_t at = 0; at < n_commands; at += 128)
+        run_command(commands + at, tables, rsdp, MIB(7));
+    acpi_begin(&set);
+    ck_assert_uint_eq(pc_acpi_make(&set, 2, MIB(64)), n_tables);
+    acpi_place(&set, MIB(7));
+    ck_assert_mem_eq(tables, set.bytes->data, n_tables);
+    ck_assert_mem_eq(rsdp, set.bytes->data + n_tables, n_rsdp);
+    acpi_clear(&set);
+    pc_end(&p);
+}
+END_TEST
+
 static const struct {
     const char *name;
-    bool no_ports, firmware;
+    bool no_ports, firmware, kernel;
+    enum vmd_error code;
     const char *says;
 } refused[] = {
-    {"no port space", true, false, "needs an accelerator with I/O ports"},
-    {"a firmware", false, true, "starts kernels, no firmware"},
+    {"no port space", true, false, false, VMD_ERROR_UNSUPPORTED,
+     "needs an accelerator with I/O ports"},
+    {"a firmware of odd size", false, true, false, VMD_ERROR_INVALID, "is not a multiple of 4 KiB"},
+    {"both", false, true, true, VMD_ERROR_UNSUPPORTED, "a kernel or a firmware, not both"},
 };
 
 START_TEST(test_refused)
@@ -467,8 +630,10 @@ START_TEST(test_refused)
         config.ports = NULL;
     if (refused[_i].firmware)
         config.firmware = rig_file("f", "x", 1);
+    if (refused[_i].kernel)
+        config.kernel = config.firmware;
     ck_assert(board_new(&config, &err) == NULL);
-    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED));
+    ck_assert(g_error_matches(err, VMD_ERROR, refused[_i].code));
     ck_assert_msg(strstr(err->message, refused[_i].says) != NULL, "%s: %s", refused[_i].name,
                   err->message);
     if (refused[_i].firmware)
@@ -489,6 +654,9 @@ int main(void)
     tcase_add_test(tc, test_start);
     tcase_add_test(tc, test_hole);
     tcase_add_test(tc, test_state);
+    tcase_add_test(tc, test_firmware);
+    tcase_add_test(tc, test_fw_cfg);
+    tcase_add_test(tc, test_commands);
     tcase_add_loop_test(tc, test_refused, 0, G_N_ELEMENTS(refused));
     suite_add_tcase(suite, tc);
     return unit_run(suite);
