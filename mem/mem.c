@@ -8,8 +8,12 @@
 #include "mem/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
+
+/* Guests touch memory in runs; more at once would be kept by guests that never come to use it. */
+#define AROUND_PAGES (KIB(64) >> MEM_PAGE_SHIFT)
 
 struct range {
     gpa_t gpa;
@@ -335,6 +339,48 @@ int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t
     rc = r->ops->write(r->opaque, gpa - r->gpa, size, value);
     leave(map, r);
     return rc;
+}
+
+/* Pages [first, end) come now, all by one call. Kernels before 5.14 refuse, and a fault brings each. */
+static void back(struct mem_ram *ram, uint64_t first, uint64_t end)
+{
+    for (uint64_t i = first; i < end; i++)
+        mem_page_set(ram, i, MEM_PAGE_BACKED);
+    madvise(ram->host + (first << MEM_PAGE_SHIFT), (end - first) << MEM_PAGE_SHIFT,
+            MADV_POPULATE_WRITE);
+}
+
+/* Pages that were backed or given back before are left alone: who gave them back does without. */
+void mem_ram_back_around(struct mem_ram *ram, uint64_t page)
+{
+    uint64_t lowest = page & ~(uint64_t)(AROUND_PAGES - 1);
+    uint64_t limit = MIN(lowest + AROUND_PAGES, ram->size >> MEM_PAGE_SHIFT);
+    uint64_t first = page, end = page + 1;
+
+    while (first > lowest && !(mem_page_flags(ram, first - 1) & MEM_PAGE_BACKED))
+        first--;
+    while (end < limit && !(mem_page_flags(ram, end) & MEM_PAGE_BACKED))
+        end++;
+    back(ram, first, end);
+}
+
+void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length)
+{
+    struct mem_view v;
+
+    mem_map_lookup(map, gpa, &v);
+    if (v.kind != MEM_RAM || !length)
+        return;
+    uint64_t offset = gpa - v.ram->gpa, last = offset + MIN(length, v.length) - 1;
+    back(v.ram, offset >> MEM_PAGE_SHIFT, (last >> MEM_PAGE_SHIFT) + 1);
+}
+
+bool mem_ram_discard(struct mem_ram *ram, uint64_t offset, uint64_t length)
+{
+    for (uint64_t at = offset; at < offset + length; at += MEM_PAGE_SIZE)
+        mem_page_set(ram, at >> MEM_PAGE_SHIFT, MEM_PAGE_BACKED);
+    return fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)length) == 0;
 }
 
 void *mem_map_host(struct mem_map *map, gpa_t gpa, uint64_t length, bool write)

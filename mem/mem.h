@@ -6,9 +6,10 @@
  * is added): lookups take a read lock for their own length only, so a device callback may itself
  * change the map.
  *
- * Pages of RAM carry two flags. MEM_PAGE_CODE: the translator holds code made from this page, so
+ * Pages of RAM carry three flags. MEM_PAGE_CODE: the translator holds code made from this page, so
  * whoever writes it must tell (vCPUs through their TLB, devices through mem_map_written()).
- * MEM_PAGE_DIRTY: written since the dirty log was last collected.
+ * MEM_PAGE_DIRTY: written since the dirty log was last collected. MEM_PAGE_BACKED: the host was asked
+ * for this page's memory, or it was given back: it comes with no neighbour's any more.
  */
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
@@ -28,6 +29,7 @@ typedef uint64_t gva_t; /* guest-virtual address */
 enum mem_page_flag {
     MEM_PAGE_CODE = 1 << 0,
     MEM_PAGE_DIRTY = 1 << 1,
+    MEM_PAGE_BACKED = 1 << 2,
 };
 
 struct mem_map;
@@ -129,6 +131,9 @@ void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length);
 int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length);
 int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length);
 
+/* All of LENGTH bytes at GPA is about to be written: RAM there gets its memory by one call. */
+void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length);
+
 /* --- page flags and the dirty log ------------------------------------------------------------- */
 
 /* Page index of a host-side offset in RAM; flags are atomic. */
@@ -147,5 +152,19 @@ static inline void mem_page_clear(struct mem_ram *ram, uint64_t page, enum mem_p
 {
     __atomic_fetch_and(&ram->flags[page], (uint8_t)~flag, __ATOMIC_SEQ_CST);
 }
+
+/* Asks the host for the memory of PAGE and its neighbours, unless it was asked before. */
+void mem_ram_back_around(struct mem_ram *ram, uint64_t page);
+
+/* PAGE is about to be touched: one call for it and its neighbours, in place of a fault each. */
+static inline void mem_ram_back(struct mem_ram *ram, uint64_t page)
+{
+    if (unlikely(!(mem_page_flags(ram, page) & MEM_PAGE_BACKED)))
+        mem_ram_back_around(ram, page);
+}
+
+/* Gives the memory of LENGTH bytes at OFFSET, whole pages, back to the host: they read as zeros. False
+ * when the host would not have it. */
+bool mem_ram_discard(struct mem_ram *ram, uint64_t offset, uint64_t length);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -261,6 +262,18 @@ static bool take(struct image *file, enum isa isa, struct image *out, GError **e
     return true;
 }
 
+/* Of large pages, where the host has them: the faults of small ones cost more than the reading. */
+static uint8_t *file_room(size_t size)
+{
+    uint8_t *room = g_malloc(size);
+    uintptr_t first = ALIGN_UP((uintptr_t)room, MEM_PAGE_SIZE);
+    uintptr_t end = ALIGN_DOWN((uintptr_t)room + size, MEM_PAGE_SIZE);
+
+    if (size > MIB(2))
+        madvise((void *)first, end - first, MADV_HUGEPAGE);
+    return room;
+}
+
 bool image_read(int fd, const char *name, enum isa isa, struct image *out, GError **err)
 {
     auto_image file = {.name = name};
@@ -269,7 +282,7 @@ bool image_read(int fd, const char *name, enum isa isa, struct image *out, GErro
     if (!image_file_size(fd, name, KERNEL_LIMIT, &size, err))
         return false;
     file.size = size;
-    file.data = g_malloc(size);
+    file.data = file_room(size);
     return image_file_read(fd, name, file.data, size, err) && take(&file, isa, out, err);
 }
 
@@ -354,6 +367,7 @@ static bool place(struct mem_map *mem, const char *name, gpa_t start, const uint
 
     if (!to || size < file_size)
         return no_room(err, name, start, size);
+    mem_map_back(mem, start, size);
     memcpy(to, from, file_size);
     memset(to + file_size, 0, size - file_size);
     mem_map_written(mem, start, size);

@@ -119,6 +119,7 @@ static bool load_initrd(struct layout *l, GError **err)
     void *to = mem_map_host(l->boot->mem, start, size, true);
     if (!to)
         return too_small(l, what, size, err);
+    mem_map_back(l->boot->mem, start, size);
     if (!image_file_read(file->fd, file->name, to, size, err))
         return false;
     mem_map_written(l->boot->mem, start, size);

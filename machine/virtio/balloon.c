@@ -8,7 +8,6 @@
 #include "machine/virtio/balloon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/virtio_balloon.h>
 
 /*
@@ -53,8 +52,7 @@ static void reclaim(struct balloon *b, gpa_t gpa, uint64_t length)
     uint64_t end = ALIGN_DOWN(offset + MIN(length, v.length), host_page);
     if (first >= end)
         return;
-    if (fallocate(v.ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
-                  (off_t)(end - first)) == 0)
+    if (mem_ram_discard(v.ram, first, end - first))
         b->reclaimed += end - first;
     mem_map_written(mem, v.ram->gpa + first, end - first);
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 enum { PAGE = 4096 };
 
@@ -141,6 +142,43 @@ START_TEST(listeners)
 }
 END_TEST
 
+/* The pages of RAM that the host holds, of the first 64; a bit each. */
+static uint64_t resident(const struct mem_ram *ram)
+{
+    unsigned char there[64];
+    uint64_t bits = 0;
+
+    ck_assert_int_eq(mincore(ram->host, sizeof(there) * PAGE, there), 0);
+    for (unsigned i = 0; i < sizeof(there); i++)
+        bits |= (uint64_t)(there[i] & 1) << i;
+    return bits;
+}
+
+START_TEST(backing)
+{
+    struct mem_map *map = mem_map_new();
+    struct mem_ram *ram = mem_map_add_ram(map, 0, 64 * PAGE, "ram", false, NULL);
+
+    /* Kernels before 5.14 give no memory ahead. */
+    bool ahead = madvise(ram->host, PAGE, MADV_POPULATE_WRITE) == 0;
+    ck_assert(mem_ram_discard(ram, 0, PAGE));
+    ck_assert_uint_eq(resident(ram), 0);
+    mem_ram_back(ram, 5);
+    ck_assert_uint_eq(resident(ram), ahead ? 0xfffe : 0); /* page 0 was given back */
+    mem_ram_back(ram, 63);
+    ck_assert_uint_eq(resident(ram), ahead ? UINT64_C(0xffff00000000fffe) : 0);
+    memset(ram->host + 4 * PAGE, 1, 4 * PAGE);
+    ck_assert(mem_ram_discard(ram, 4 * PAGE, 4 * PAGE));
+    mem_ram_back(ram, 6);
+    ck_assert_uint_eq(resident(ram) & 0xf0, 0);
+    ck_assert_int_eq(ram->host[5 * PAGE], 0);
+    mem_map_back(map, 20 * PAGE - 1, PAGE + 2); /* of three pages */
+    ck_assert_uint_eq(resident(ram) >> 16 & 0xffff, ahead ? 0x0038 : 0);
+    mem_map_back(map, 64 * PAGE, PAGE); /* nothing is there */
+    mem_map_free(map);
+}
+END_TEST
+
 static const struct {
     const char *name;
     gpa_t gpa;
@@ -265,6 +303,7 @@ int main(void)
     tcase_add_loop_test(tc, overlap_rows, 0, G_N_ELEMENTS(overlaps));
     tcase_add_test(tc, lookup_and_dma);
     tcase_add_test(tc, listeners);
+    tcase_add_test(tc, backing);
     tcase_add_loop_test(tc, access_rows, 0, G_N_ELEMENTS(accesses));
     tcase_add_test(tc, removal_waits_for_those_inside);
     tcase_add_test(tc, removal_from_inside);

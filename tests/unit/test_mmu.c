@@ -229,10 +229,10 @@ START_TEST(fills)
     ck_assert(fast(KERNEL, VA(0), false));
     ck_assert(!fast(KERNEL, VA(0), true));
     ck_assert(!fast(USER, VA(0), false));
-    ck_assert_uint_eq(mem_page_flags(fix.ram, 0), 0);
+    ck_assert_uint_eq(mem_page_flags(fix.ram, 0), MEM_PAGE_BACKED);
     mmu_store(fix.cpu, VA(0) + 8, 1, 3);
     ck_assert(fast(KERNEL, VA(0), true));
-    ck_assert_uint_eq(mem_page_flags(fix.ram, 0), MEM_PAGE_DIRTY);
+    ck_assert_uint_eq(mem_page_flags(fix.ram, 0), MEM_PAGE_DIRTY | MEM_PAGE_BACKED);
     ck_assert_uint_eq(fix.walks, 1); /* one walk tells the rights of both */
     const struct xl_tlb_entry *e = &fix.cpu->tlb[KERNEL].load[xl_tlb_index(VA(0))];
     ck_assert_ptr_eq((void *)(uintptr_t)(VA(0) + e->delta), fix.ram->host);
@@ -263,7 +263,7 @@ START_TEST(translate)
     ck_assert_ptr_null(mmu_translate(fix.cpu, VA(1) - 31, 32, 0));
     ck_assert_ptr_eq(mmu_translate(fix.cpu, VA(1), 8, IR_MEM_WRITE), fix.ram->host + PAGE);
     ck_assert(fast(KERNEL, VA(1), true));
-    ck_assert_uint_eq(mem_page_flags(fix.ram, 1), MEM_PAGE_DIRTY);
+    ck_assert_uint_eq(mem_page_flags(fix.ram, 1), MEM_PAGE_DIRTY | MEM_PAGE_BACKED);
     ck_assert_ptr_null(mmu_translate(fix.cpu, VA(5), 8, 0));
     ck_assert_uint_eq(fix.cpu->fault, 0);
 }

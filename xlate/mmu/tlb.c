@@ -225,7 +225,12 @@ bool mmu__resolve(struct xl_cpu *cpu, unsigned mode, gva_t va, enum xl_access ac
         place->global = walk.global;
     }
     place->ram = mmu__ram(mmu, place->gpa);
-    place->host = place->ram ? place->ram->host + (place->gpa - place->ram->gpa) : NULL;
+    place->host = NULL;
+    if (place->ram) {
+        uint64_t offset = place->gpa - place->ram->gpa;
+        place->host = place->ram->host + offset;
+        mem_ram_back(place->ram, offset >> MEM_PAGE_SHIFT);
+    }
     return true;
 }
 
@@ -266,6 +271,7 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem)
             return NULL;
         mem_page_set(ram, offset >> MEM_PAGE_SHIFT, MEM_PAGE_DIRTY);
     }
+    mem_ram_back(ram, offset >> MEM_PAGE_SHIFT);
     xl_count(&cpu->count.tlb_misses, 1);
     mmu__fill(cpu, mode, va, ram->host + offset, store);
     return ram->host + offset;
