@@ -81,6 +81,11 @@ static void output_taken(struct serial *s, size_t n)
 static void drain(struct serial *s)
 {
     pthread_mutex_lock(&s->lock);
+    if (s->draining) { /* a flush by the backend that is being given something */
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
+    s->draining = true;
     while (s->tx_len && !s->stalled) {
         size_t n = MIN(s->tx_len, SERIAL_TX_SIZE - s->tx_head);
         const uint8_t *from = s->tx + s->tx_head;
@@ -92,6 +97,7 @@ static void drain(struct serial *s)
         s->stalled = taken < n;
         output_taken(s, taken);
     }
+    s->draining = false;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -38,7 +38,8 @@ bool serial_break(struct serial *serial);
 /* The backend takes output again. Any thread. */
 void serial_ready(struct serial *serial);
 
-/* Gives all waiting output to the backend now, as far as it takes it. On the loop's thread. */
+/* Gives all waiting output to the backend now, as far as it takes it; within the backend's output(), that
+ * goes on with it instead. On the loop's thread. */
 void serial_flush(struct serial *serial);
 
 /*

@@ -36,6 +36,7 @@ struct serial {
     bool room_wanted; /* input() took fewer bytes than it was given */
     bool tell_room;   /* there is room now: the loop tells the backend */
     bool stalled;     /* the backend took fewer bytes than it was given */
+    bool draining;    /* the loop gives output: what more there is meanwhile, it goes on with */
     bool woken;       /* the loop has been told to come, or will by PACE */
     const struct serial_ops *ops;
     void *opaque;

@@ -27,6 +27,7 @@ struct rig {
     enum board_fence fence_kind;
     struct board_fence_range fence_range;
     GString *output;
+    bool flushes; /* the backend flushes whenever it is given something */
     size_t output_most; /* what the backend takes before it stalls */
     unsigned rooms;     /* calls of input_room */
 };
@@ -98,6 +99,9 @@ static inline size_t rig_output(void *opaque, const uint8_t *data, size_t n)
 {
     struct rig *r = opaque;
     size_t take = MIN(n, r->output_most);
+
+    if (r->flushes)
+        board_console_flush(r->board);
 
     g_string_append_len(r->output, (const char *)data, (gssize)take);
     r->output_most -= take;

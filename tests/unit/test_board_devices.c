@@ -661,6 +661,21 @@ START_TEST(uart_flush)
 }
 END_TEST
 
+/* As a machine does that ends because of what it reads there. */
+START_TEST(uart_flush_in_output)
+{
+    struct rig r;
+
+    uart_begin(&r);
+    r.flushes = true;
+    for (const char *s = "last words\n"; *s; s++)
+        out(&r, DATA, (uint8_t)*s);
+    board_console_flush(r.board);
+    ck_assert_str_eq(r.output->str, "last words\n");
+    rig_end(&r);
+}
+END_TEST
+
 enum { TYPED = 200000 };
 
 static gpointer type_bytes(gpointer arg)
@@ -1053,6 +1068,7 @@ int main(void)
     tcase_add_test(tc, uart_typed_ahead);
     tcase_add_test(tc, uart_polled);
     tcase_add_test(tc, uart_flush);
+    tcase_add_test(tc, uart_flush_in_output);
     tcase_add_test(tc, uart_threads);
     tcase_add_test(tc, aclint_registers);
     tcase_add_test(tc, aclint_timer_fires);
