@@ -166,7 +166,9 @@ struct accel_register {
     uint8_t bits;        /* 32 or 64 */
 };
 
-/* A piece of host code made from guest code, for profiles. */
+/* --- profiles -------------------------------------------------------------------------------- */
+
+/* A piece of host code made from guest code. */
 struct accel_code {
     const void *host;
     uint64_t bytes;
@@ -176,6 +178,21 @@ struct accel_code {
     unsigned instructions;
 };
 typedef void (*accel_code_fn)(void *opaque, const struct accel_code *code);
+
+/* What a vCPU was at when it was interrupted. */
+enum accel_activity {
+    ACCEL_IN_CODE,        /* in code made from the guest's */
+    ACCEL_IN_HELPER,      /* in what such code called */
+    ACCEL_IN_INTERPRETER,
+    ACCEL_IN_DISPATCHER,  /* finds and makes code, takes traps and interrupts */
+    ACCEL_HALTED,         /* waits for an interrupt */
+};
+
+struct accel_sample {
+    enum accel_activity activity;
+    gva_t pc;         /* the block's first instruction; HALTED: 0 */
+    const char *mode; /* what it runs as, of the guest's ISA */
+};
 
 /* What an implementation provides; use the functions below. */
 struct accel_ops {
@@ -198,7 +215,9 @@ struct accel_ops {
     size_t (*stats)(struct accel *accel, struct accel_stat *rows, size_t most);
     void (*code_clear)(struct accel *accel);
     bool (*code_limit)(struct accel *accel, uint64_t bytes, GError **err);
-    void (*code_each)(struct accel *accel, accel_code_fn fn, void *opaque);
+    unsigned (*code_each)(struct accel *accel, unsigned part, accel_code_fn fn, void *opaque);
+    void (*vcpu_interrupted)(struct vcpu *vcpu, const void *context);
+    bool (*vcpu_sample)(struct vcpu *vcpu, struct accel_sample *out);
     void (*debug)(struct accel *accel, const struct accel_debug *debug);
     void (*vcpu_step)(struct vcpu *vcpu, enum accel_step step);
     void (*vcpu_stop)(struct vcpu *vcpu, struct accel_stop *out);
@@ -330,10 +349,29 @@ static inline bool accel_code_limit(struct accel *accel, uint64_t bytes, GError 
     return accel->ops->code_limit(accel, bytes, err);
 }
 
-/* Calls FN for every piece of host code there is (none for KVM). While no vCPU runs. */
-static inline void accel_code_each(struct accel *accel, accel_code_fn fn, void *opaque)
+/*
+ * Any thread: calls FN for the pieces of host code (none for KVM) of PART, at most
+ * LIMIT_XLATE_CODE_ROWS. Begin with part 0; what is returned is the next part, 0 after the last.
+ */
+static inline unsigned accel_code_each(struct accel *accel, unsigned part, accel_code_fn fn,
+                                       void *opaque)
 {
-    accel->ops->code_each(accel, fn, opaque);
+    return accel->ops->code_each(accel, part, fn, opaque);
+}
+
+/*
+ * From the handler of a signal on the vCPU's thread, which is in accel_vcpu_run(): notes what the
+ * vCPU is at, if the note before was taken. CONTEXT is the handler's third argument.
+ */
+static inline void accel_vcpu_interrupted(struct vcpu *vcpu, const void *context)
+{
+    vcpu->accel->ops->vcpu_interrupted(vcpu, context);
+}
+
+/* Any other thread, one at a time: takes what was noted last; false where nothing was. */
+static inline bool accel_vcpu_sample(struct vcpu *vcpu, struct accel_sample *out)
+{
+    return vcpu->accel->ops->vcpu_sample(vcpu, out);
 }
 
 /*

@@ -310,6 +310,25 @@ static void xlate_watch(struct rpc_call *call, struct xlate_watch_params *params
     forward(call, params->vm, VMI_XLATE_WATCH, &p);
 }
 
+static void xlate_sample(struct rpc_call *call, struct xlate_sample_params *params)
+{
+    struct vmi_xlate_sample_params p = {.rate_hz = params->rate_hz, .seconds = params->seconds};
+
+    forward(call, params->vm, VMI_XLATE_SAMPLE, &p);
+}
+
+static void take_profile(struct rpc_call *call, struct xlate_profile_params *params)
+{
+    forward(call, params->vm, VMI_XLATE_PROFILE, NULL);
+}
+
+static void xlate_code(struct rpc_call *call, struct xlate_code_params *params)
+{
+    struct vmi_xlate_code_params p = {.part = params->part};
+
+    forward(call, params->vm, VMI_XLATE_CODE, &p);
+}
+
 static void xlate_forget(struct rpc_call *call, struct xlate_forget_params *params)
 {
     struct daemon *d = rpc_call_user(call);
@@ -443,6 +462,9 @@ static const struct api_handlers handlers = {
     .xlate_limit = xlate_limit,
     .xlate_warm = xlate_warm,
     .xlate_watch = xlate_watch,
+    .xlate_sample = xlate_sample,
+    .xlate_profile = take_profile,
+    .xlate_code = xlate_code,
     .xlate_forget = xlate_forget,
 };
 

@@ -15,12 +15,14 @@
 #include "vm/devices.h"
 #include "vm/machine.h"
 #include "vm/sandbox.h"
+#include "vm/profile.h"
 #include "vm/rates.h"
 #include "vm/stats.h"
 #include "vm/warm.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <unistd.h>
 
 enum {
     CONSOLE_MS = 5000, /* how long clients of an ended console may take to read the rest */
@@ -45,6 +47,7 @@ struct process {
     uv_timer_t orphan;
     struct rate rates[2]; /* by enum xlate_rate */
     uv_timer_t rate_timer; /* runs while one has a threshold */
+    struct profile *profile; /* with the machine */
     uv_timer_t warm; /* writes the list of hot blocks now and then */
     uv_signal_t signals[2];
 };
@@ -262,6 +265,7 @@ static void on_ended(void *opaque, const struct vm_end *end)
     p->end = vm_end_copy(end);
     uv_timer_stop(&p->warm);
     uv_timer_stop(&p->rate_timer);
+    profile_close(g_steal_pointer(&p->profile));
     save_hot(p);
     machine_free(p->machine, CONSOLE_MS, machine_gone, p);
 }
@@ -305,6 +309,13 @@ static void on_debugged(void *opaque)
 
     if (p->machine && !p->end)
         show_state(p);
+}
+
+static bool guest_runs(void *opaque)
+{
+    const struct process *p = opaque;
+
+    return machine_running(p->machine);
 }
 
 static const struct machine_ops machine_ops = {
@@ -406,6 +417,7 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
         return;
     }
     uv_timer_start(&p->warm, warm_timeout, WARM_FIRST_MS, WARM_MS);
+    p->profile = profile_new(p->loop, machine_vcpus(p->machine), guest_runs, p);
     const struct vm_xlate_config *x = p->start->config->xlate;
     set_rates(p, x->has_least_hit_percent ? x->least_hit_percent : 0,
               x->has_least_link_percent ? x->least_link_percent : 0);
@@ -698,6 +710,55 @@ static void xlate_watch(struct rpc_call *call, struct vmi_xlate_watch_params *pa
     vmi_xlate_watch_reply(call, &result);
 }
 
+static void xlate_sample(struct rpc_call *call, struct vmi_xlate_sample_params *params)
+{
+    if (!need_xlate(call))
+        return;
+    if (profile_start(process_of(call)->profile, params->rate_hz, params->seconds))
+        vmi_xlate_sample_reply(call);
+    else
+        rpc_call_error(call, VMD_ERROR_BUSY, "the VM is being sampled: xlate.profile ends that");
+}
+
+static void take_profile(struct rpc_call *call, struct vmi_xlate_profile_params *params)
+{
+    if (!need_xlate(call))
+        return;
+    g_autoptr(xlate_profile) found = profile_stop(process_of(call)->profile);
+    if (found)
+        vmi_xlate_profile_reply(call, found);
+    else
+        rpc_call_error(call, VMD_ERROR_STATE, "nobody began to sample this VM");
+}
+
+static void add_code(void *opaque, const struct accel_code *code)
+{
+    struct xlate_code_part *part = opaque;
+    struct xlate_code_row *row = xlate_code_row_new();
+
+    row->host = (uintptr_t)code->host;
+    row->bytes = code->bytes;
+    row->gpa = code->gpa;
+    row->has_pc = code->pc != 0;
+    row->pc = code->pc;
+    row->mode = g_strdup(code->mode);
+    row->instructions = code->instructions;
+    part->code[part->n_code++] = row;
+}
+
+static void xlate_code(struct rpc_call *call, struct vmi_xlate_code_params *params)
+{
+    struct machine *m = need_xlate(call);
+
+    if (!m)
+        return;
+    g_autoptr(xlate_code_part) part = xlate_code_part_new();
+    part->pid = (uint32_t)getpid();
+    part->code = g_new0(struct xlate_code_row *, LIMIT_XLATE_CODE_ROWS);
+    part->next = accel_code_each(machine_accel(m), params->part, add_code, part);
+    vmi_xlate_code_reply(call, part);
+}
+
 static const struct vmi_handlers handlers = {
     .vmi_start = start,
     .vmi_status = status,
@@ -717,6 +778,9 @@ static const struct vmi_handlers handlers = {
     .vmi_xlate_limit = xlate_limit,
     .vmi_xlate_warm = xlate_warm,
     .vmi_xlate_watch = xlate_watch,
+    .vmi_xlate_sample = xlate_sample,
+    .vmi_xlate_profile = take_profile,
+    .vmi_xlate_code = xlate_code,
 };
 
 /* --- the link --------------------------------------------------------------------------------- */

@@ -84,7 +84,7 @@ static const struct confine_rule rules[] = {
     {"setrlimit seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self", START},
 
     /* Signals: to this process alone. */
-    {"kill tgkill", ALWAYS, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
+    {"kill tgkill rt_tgsigqueueinfo", ALWAYS, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
     {"rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait rt_sigsuspend rt_sigpending "
      "sigaltstack restart_syscall",
      ALWAYS},

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 struct slot {
     struct vcpus *all;
@@ -15,6 +16,7 @@ struct slot {
     struct vcpu_start start; /* of VCPU_STARTING */
     bool held;       /* does not run: the debugger wants others to */
     bool stopped;    /* for the debugger, who has not been told */
+    bool asked;      /* for a sample that has not come; of vcpus_sample() */
     uint64_t exits;
 };
 
@@ -32,6 +34,53 @@ struct vcpus {
     unsigned n;
     struct slot slots[LIMIT_VCPUS];
 };
+
+/* --- samples ---------------------------------------------------------------------------------- */
+
+/* From vcpus_sample() alone: anybody may send the signal, but not as this process. */
+static void on_sample(int signum, siginfo_t *info, void *context)
+{
+    if (info->si_code == SI_QUEUE && info->si_pid == getpid())
+        accel_vcpu_interrupted(((struct slot *)info->si_value.sival_ptr)->vcpu, context);
+}
+
+static bool catch_samples(GError **err)
+{
+    struct sigaction action = {.sa_sigaction = on_sample, .sa_flags = SA_SIGINFO | SA_RESTART};
+
+    return sigaction(SIGPROF, &action, NULL) == 0 ||
+           vmd_set_errno(err, errno, "the signal for samples");
+}
+
+static void take_samples(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGPROF);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+bool vcpus_sample(struct vcpus *v, unsigned index, struct accel_sample *out)
+{
+    struct slot *slot = &v->slots[index];
+    struct accel_vcpu_info info;
+    bool found = accel_vcpu_sample(slot->vcpu, out);
+
+    slot->asked &= !found;
+    if (slot->asked || vcpus_power(v, index) != VCPU_ON)
+        return found;
+    accel_vcpu_info(slot->vcpu, &info);
+    if (!info.halted)
+        slot->asked = pthread_sigqueue(slot->thread, SIGPROF,
+                                       (union sigval){.sival_ptr = slot}) == 0;
+    if (found || !info.halted)
+        return found;
+    *out = (struct accel_sample){.activity = ACCEL_HALTED, .mode = ""};
+    return true;
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
 
 /* Gives SLOT the state that it is to start with. Lock held. */
 static void start_slot(struct slot *slot)
@@ -70,6 +119,7 @@ static void *vcpu_thread(void *arg)
     struct slot *slot = arg;
     struct vcpus *v = slot->all;
 
+    take_samples();
     pthread_mutex_lock(&v->lock);
     while (wait_turn(v, slot)) {
         v->inside++;
@@ -140,6 +190,8 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
     init_recursive(&v->world);
     pthread_mutex_init(&v->lock, NULL);
     pthread_cond_init(&v->changed, NULL);
+    if (!catch_samples(err))
+        goto fail;
     for (unsigned i = 0; i < accel->config.vcpus; i++) {
         struct slot *slot = &v->slots[i];
         slot->all = v;

@@ -3,7 +3,7 @@
  *
  * Each vCPU has a thread that waits while the VM is halted or while the guest has the vCPU
  * switched off, and is inside accel_vcpu_run() otherwise. One mutex guards all of it; it is never
- * held while guest code runs or a callback is called.
+ * held while guest code runs or a callback is called. vCPU threads take SIGPROF, for samples.
  */
 #ifndef VM_VCPUS_H
 #define VM_VCPUS_H
@@ -65,6 +65,13 @@ int vcpus_start(struct vcpus *vcpus, unsigned index, const struct vcpu_start *st
 void vcpus_stop_self(struct vcpus *vcpus, unsigned index);
 /* Any thread. */
 enum vcpu_power vcpus_power(struct vcpus *vcpus, unsigned index);
+
+/*
+ * Any thread but a vCPU's, one at a time: takes what vCPU INDEX was last found at, as far as it was,
+ * and asks where it is now. False: nothing was found, or the vCPU is off. Asking interrupts the vCPU
+ * where it is, but for one that is halted, which is not woken for it.
+ */
+bool vcpus_sample(struct vcpus *vcpus, unsigned index, struct accel_sample *out);
 
 unsigned vcpus_count(const struct vcpus *vcpus);
 struct vcpu *vcpus_get(struct vcpus *vcpus, unsigned index);

@@ -1,5 +1,6 @@
 /* vmctl xlate: what the translator does for a VM, its code cache, and what it remembers. */
 #include "vmctl/commands.h"
+#include "vmctl/profile.h"
 
 #include <inttypes.h>
 
@@ -134,7 +135,7 @@ static int run(const struct arguments *args)
         int (*run)(struct vmd_client *c, const struct arguments *args);
         unsigned arguments;
     } parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}, {"warm", warm, 2},
-                 {"watch", watch, 2}, {"forget", forget, 2}};
+                 {"watch", watch, 2}, {"profile", profile_command, 2}, {"forget", forget, 2}};
     const char *what = arguments_at(args, 0);
     int status;
 
@@ -151,23 +152,33 @@ static int run(const struct arguments *args)
         return status;
     }
     return usage_error(args->command, "'%s' is not one of stats, clear, limit, warm, watch, "
-                       "forget", what);
+                       "profile, forget", what);
 }
 
 static const struct option_row options[] = {
     {"least-hit", "PERCENT", "of watch: tell when less of the lookups hit; 0: never", NULL},
     {"least-link", "PERCENT", "of watch: tell when less of the direct edges are linked; 0: never",
      NULL},
+    {"seconds", "N", "of profile: how long to sample, 10 where not given; Ctrl-C ends it earlier", NULL},
+    {"rate", "HZ", "of profile: samples a second of each vCPU, 1 to 1000; 200 where not given", NULL},
+    {"folded", "FILE", "of profile: write folded stacks there, for flame graphs", "@file"},
+    {"map", "FILE", "of profile: write the addresses of translated code there, as perf reads them",
+     "@file"},
+    {"symbols", "FILE", "of profile: a System.map or an ELF file that names the guest's addresses",
+     "@file"},
     {NULL, NULL, NULL, NULL},
 };
 
 const struct command command_xlate = {
     .name = "xlate",
-    .synopsis = "stats|clear|limit|warm|watch VM [SIZE] | forget ARCH",
-    .doc = "show the translator's counters, drop its code, bound its cache, remember what is hot",
+    .synopsis = "stats|clear|limit|warm|watch|profile VM [SIZE] | forget ARCH",
+    .doc = "show the translator's counters, drop its code, bound its cache, remember what is hot, profile",
+    .more = "profile samples where the vCPUs are and prints the blocks of guest code in which they were found "
+            "most; the guest goes on meanwhile. The file of --folded is what flamegraph.pl and speedscope read; that "
+            "of --map is for perf, which looks for it as /tmp/perf-PID.map, PID being the VM's process.",
     .options = options,
     .least = 2,
     .most = 3,
-    .positional_kind = "stats clear limit warm watch forget",
+    .positional_kind = "stats clear limit warm watch profile forget",
     .run = run,
 };

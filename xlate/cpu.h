@@ -113,6 +113,8 @@ struct xl_cpu {
     uint64_t code_at[XL_CODE_PAGES];
     uint64_t code_mapped[2][XL_CODE_PAGES / 64]; /* [1]: global mappings */
 
+    /* The back end's frame while generated code runs, what it calls included; else NULL. */
+    void *frame;
     struct mmu *mmu;            /* of this vCPU (mmu/mmu.h) */
     const struct xl_host *host; /* what privileged code asks of the run loop (xlate_priv.h) */
     bool waiting;               /* in WFI: the run loop waits until sys->idle() says no more */
@@ -139,7 +141,7 @@ static inline void xl_count(uint64_t *counter, uint64_t n)
 /* A walk in the regime of code page number ID found it at guest-virtual PAGE. vCPU thread. */
 static inline void xl_code_map(struct xl_cpu *cpu, uint32_t id, gva_t page, bool global)
 {
-    cpu->code_at[id] = page;
+    __atomic_store_n(&cpu->code_at[id], page, __ATOMIC_RELAXED); /* profiles look from outside */
     cpu->code_mapped[global][id / 64] |= UINT64_C(1) << (id % 64);
     cpu->code_mapped[!global][id / 64] &= ~(UINT64_C(1) << (id % 64));
 }
@@ -156,7 +158,7 @@ static inline void xl_code_unmap(struct xl_cpu *cpu, gva_t page, bool global)
                 unsigned bit = __builtin_ctzll(bits);
                 if (page != XL_TLB_NONE && cpu->code_at[i * 64 + bit] != page)
                     continue;
-                cpu->code_at[i * 64 + bit] = XL_TLB_NONE;
+                __atomic_store_n(&cpu->code_at[i * 64 + bit], XL_TLB_NONE, __ATOMIC_RELAXED);
                 cpu->code_mapped[g][i] &= ~(UINT64_C(1) << bit);
             }
         }

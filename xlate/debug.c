@@ -172,41 +172,6 @@ void xlate__debug_cut(struct xlate *x, gpa_t gpa, struct xl_source *source)
     }
 }
 
-/* --- what code there is ------------------------------------------------------------------------ */
-
-struct each {
-    struct xlate *x;
-    accel_code_fn fn;
-    void *opaque;
-};
-
-static void each_unit(void *opaque, const struct cache_unit *unit)
-{
-    const struct each *e = opaque;
-    struct accel_code code = {.host = unit->checked, .bytes = unit->hot_bytes, .gpa = unit->gpa,
-                              .mode = e->x->sys->mode_name(unit->mode),
-                              .instructions = unit->n_guest};
-
-    for (unsigned i = 0; i < e->x->accel.config.vcpus && !code.pc; i++) {
-        const struct runner *r = e->x->runner[i];
-        if (r && r->cpu->code_at[unit->page_id] != XL_TLB_NONE)
-            code.pc = r->cpu->code_at[unit->page_id] + (unit->gpa & PAGE_MASK);
-    }
-    e->fn(e->opaque, &code);
-    if (unit->cold_bytes) {
-        code.host = unit->cold;
-        code.bytes = unit->cold_bytes;
-        e->fn(e->opaque, &code);
-    }
-}
-
-void xlate__code_each(struct accel *accel, accel_code_fn fn, void *opaque)
-{
-    struct each e = {container_of(accel, struct xlate, accel), fn, opaque};
-
-    cache_each_unit(e.x->cache, each_unit, &e);
-}
-
 /* --- steps and stops -------------------------------------------------------------------------- */
 
 void xlate__step(struct vcpu *vcpu, enum accel_step step)

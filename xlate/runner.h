@@ -55,6 +55,16 @@ struct debug {
     GHashTable *pages; /* guest-physical pages with breakpoints: generation they are good for */
 };
 
+/* What a signal's handler notes of a vCPU, for another thread to take. */
+struct note {
+    bool full; /* atomic */
+    enum accel_activity activity;
+    const void *code; /* in a unit, or NULL: PC says */
+    uint64_t page;    /* cpu->pc_page */
+    gva_t pc;
+    uint32_t mode;
+};
+
 /* A vCPU and what runs it. */
 struct runner {
     struct xlate *x;
@@ -77,6 +87,7 @@ struct runner {
     uint64_t seen;     /* x->marks, when store entries of code pages were last dropped; atomic */
     uint64_t done;     /* fences done; atomic */
     bool asleep;       /* atomic */
+    struct note note;
     pthread_mutex_t lock;
     pthread_cond_t wake; /* request became nonzero while asleep */
     struct fence queue[FENCES_QUEUED]; /* under lock, as the next two */
@@ -205,9 +216,15 @@ enum debug_place xlate__debug_look(struct runner *r, gpa_t gpa);
 void xlate__debug_cut(struct xlate *x, gpa_t gpa, struct xl_source *source);
 /* Of struct accel_ops. */
 void xlate__debug(struct accel *accel, const struct accel_debug *debug);
-void xlate__code_each(struct accel *accel, accel_code_fn fn, void *opaque);
 void xlate__step(struct vcpu *vcpu, enum accel_step step);
 void xlate__stop(struct vcpu *vcpu, struct accel_stop *out);
+
+/* --- profile.c --------------------------------------------------------------------------------- */
+
+/* Of struct accel_ops. */
+unsigned xlate__code_each(struct accel *accel, unsigned part, accel_code_fn fn, void *opaque);
+void xlate__interrupted(struct vcpu *vcpu, const void *context);
+bool xlate__sample(struct vcpu *vcpu, struct accel_sample *out);
 
 /* --- run.c ------------------------------------------------------------------------------------ */
 

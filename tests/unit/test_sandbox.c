@@ -98,6 +98,23 @@ static int try_tgkill_parent(void)
     return result_of(syscall(SYS_tgkill, getppid(), getppid(), 0));
 }
 
+static int queue_to(pid_t pid)
+{
+    siginfo_t info = {.si_signo = SIGURG, .si_code = SI_QUEUE};
+
+    return result_of((int)syscall(SYS_rt_tgsigqueueinfo, pid, pid, SIGURG, &info));
+}
+
+static int try_queue_parent(void)
+{
+    return queue_to(getppid());
+}
+
+static int try_queue_self(void)
+{
+    return queue_to(getpid());
+}
+
 static int try_raise(void)
 {
     signal(SIGUSR1, SIG_IGN);
@@ -416,6 +433,8 @@ static const struct {
     {TRIES(kill_group), VM, 0, "kill", .widened = true},
     {TRIES(kill_self), 0, ALL, NULL},
     {TRIES(tgkill_parent), VM, 0, "tgkill", .widened = true},
+    {TRIES(queue_parent), VM, 0, "rt_tgsigqueueinfo", .widened = true},
+    {TRIES(queue_self), 0, VM, NULL},
     {TRIES(raise), 0, ALL, NULL},
     {TRIES(ptrace), ALL, 0, "ptrace", .widened = true},
     {TRIES(vm_read), ALL, 0, "process_vm_writev"},

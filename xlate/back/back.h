@@ -82,6 +82,17 @@ struct back_exit {
     uint64_t link;  /* MISS: the link to patch, or CACHE_NO_LINK */
 };
 
+/* Where a signal found a vCPU's thread that runs generated code, what that calls included. */
+struct back_place {
+    const void *code; /* in a unit; NULL: on the way between two, or in or out */
+    bool called;      /* in what that calls; CODE is behind the call */
+    gva_t pc;         /* without CODE: where it goes; 0: cpu->pc says */
+};
+
+/* From the signal's handler, with its third argument: fills OUT. cpu->frame is not NULL. */
+void back_interrupted(const struct back *back, const struct xl_cpu *cpu, const void *context,
+                      struct back_place *out);
+
 /* Runs UNIT and whatever it leads to on the calling vCPU's thread; cpu->pc_page is set. */
 struct back_exit back_enter(struct back *back, struct xl_cpu *cpu, const struct cache_unit *unit);
 

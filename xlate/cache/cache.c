@@ -41,7 +41,6 @@ bool cache_new(const struct cache_config *config, struct cache **out, GError **e
     struct cache *cache = g_new0(struct cache, 1);
     uint64_t limit = config->limit ? config->limit : CACHE_DEFAULT_BYTES;
 
-    cache->fd = -1;
     cache->kick = config->kick;
     cache->dropped = config->dropped;
     cache->opaque = config->opaque;
@@ -524,8 +523,7 @@ void cache_each_named(struct cache *cache, cache_unit_fn fn, void *opaque)
     for (unsigned i = 0; i < SEGMENTS; i++) {
         pthread_mutex_lock(&cache->lock);
         const struct segment *s = &cache->segment[i];
-        bool full = s->state == SEGMENT_FILLING || s->state == SEGMENT_FULL;
-        for (uint32_t k = 0; full && k < s->n_units; k++)
+        for (uint32_t k = 0; cache__segment_in_use(s) && k < s->n_units; k++)
             if (s->units[k].live)
                 cache__tell(cache, &s->units[k], fn, opaque);
         pthread_mutex_unlock(&cache->lock);
@@ -562,8 +560,7 @@ bool cache_find_code(struct cache *cache, const void *code,
         return false;
     pthread_mutex_lock(&cache->lock);
     const struct segment *s = &cache->segment[at / SEGMENT_BYTES];
-    bool full = s->state == SEGMENT_FILLING || s->state == SEGMENT_FULL;
-    for (uint32_t i = 0; full && i < s->n_units && !found; i++) {
+    for (uint32_t i = 0; cache__segment_in_use(s) && i < s->n_units && !found; i++) {
         found = holds(&s->units[i], code);
         if (found)
             fn(opaque, &s->units[i]);
@@ -572,17 +569,17 @@ bool cache_find_code(struct cache *cache, const void *code,
     return found;
 }
 
-void cache_each_unit(struct cache *cache,
-                     void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque)
+unsigned cache_each_unit(struct cache *cache, unsigned part,
+                         void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque)
 {
     pthread_mutex_lock(&cache->lock);
-    for (unsigned i = 0; i < SEGMENTS; i++) {
-        const struct segment *s = &cache->segment[i];
-        if (s->state != SEGMENT_FILLING && s->state != SEGMENT_FULL)
-            continue;
-        for (uint32_t k = 0; k < s->n_units; k++)
-            if (s->units[k].live)
-                fn(opaque, &s->units[k]);
-    }
+    while (part < SEGMENTS && !cache__segment_in_use(&cache->segment[part]))
+        part++;
+    for (uint32_t k = 0; part < SEGMENTS && k < cache->segment[part].n_units; k++)
+        if (cache->segment[part].units[k].live)
+            fn(opaque, &cache->segment[part].units[k]);
+    for (part++; part < SEGMENTS && !cache__segment_in_use(&cache->segment[part]);)
+        part++;
     pthread_mutex_unlock(&cache->lock);
+    return part < SEGMENTS ? part : 0;
 }

@@ -1,7 +1,7 @@
 /*
  * xlate/cache: translated code of one VM, by guest-physical address and translation mode.
  *
- * Code lies in segments of one memfd that is mapped twice: writable for compilers, executable for
+ * Code lies in segments of shared memory that is mapped twice: writable for compilers, executable for
  * vCPUs, never both. Each vCPU fills a segment of its own. A full cache evicts its oldest segment
  * as a whole. The cache knows no ISA, guest or host: back ends give it bytes and say where the
  * patchable jumps are.
@@ -244,9 +244,10 @@ struct cache_stats {
 };
 void cache_stats(struct cache *cache, struct cache_stats *out);
 
-/* Calls FN with every live unit, the cache locked meanwhile. Any thread. */
-void cache_each_unit(struct cache *cache,
-                     void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque);
+/* Calls FN with the live units of PART, the cache locked meanwhile. Begin with 0; what is returned is
+ * the next part that has some, 0 after the last. Any thread. */
+unsigned cache_each_unit(struct cache *cache, unsigned part,
+                         void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque);
 
 /* For people: calls FN with the live unit that host address CODE lies in, the cache locked
  * meanwhile. False if there is none. */

@@ -29,6 +29,7 @@ enum {
     ROOM_LEAST = 12 * 1024, /* a segment with less in either half is full */
 };
 G_STATIC_ASSERT(SEGMENT_LINKS <= 1 << LINK_BITS);
+G_STATIC_ASSERT(2 * SEGMENT_UNITS <= LIMIT_XLATE_CODE_ROWS); /* hot and cold */
 G_STATIC_ASSERT((uint64_t)SEGMENTS << LINK_BITS < CACHE_NO_LINK);
 
 enum segment_state { SEGMENT_UNUSED, SEGMENT_FREE, SEGMENT_FILLING, SEGMENT_FULL, SEGMENT_DEAD };
@@ -84,7 +85,6 @@ struct cache {
     cache_unit_fn dropped;
     void *opaque;
 
-    int fd;
     uint8_t *write;
     const uint8_t *run;
     size_t mapped;
@@ -109,6 +109,12 @@ struct cache {
 
     struct cache_stats stats;
 };
+
+/* Has it units that may be found? */
+static inline bool cache__segment_in_use(const struct segment *segment)
+{
+    return segment->state == SEGMENT_FILLING || segment->state == SEGMENT_FULL;
+}
 
 static inline uint8_t *cache__segment_code(const struct cache *cache, const struct segment *segment)
 {

@@ -108,8 +108,7 @@ bool cache__evict(struct cache *cache)
 
     for (unsigned i = 0; i < SEGMENTS; i++) {
         struct segment *s = &cache->segment[i];
-        if ((s->state == SEGMENT_FILLING || s->state == SEGMENT_FULL) &&
-            (!oldest || s->order < oldest->order))
+        if (cache__segment_in_use(s) && (!oldest || s->order < oldest->order))
             oldest = s;
     }
     if (!oldest)
@@ -217,8 +216,7 @@ unsigned cache_invalidate_page(struct cache *cache, gpa_t gpa)
 static void clear_locked(struct cache *cache)
 {
     for (unsigned i = 0; i < SEGMENTS; i++) {
-        enum segment_state state = cache->segment[i].state;
-        if (state == SEGMENT_FILLING || state == SEGMENT_FULL)
+        if (cache__segment_in_use(&cache->segment[i]))
             cache__kill(cache, &cache->segment[i]);
     }
     cache__reclaim(cache);

@@ -31,6 +31,12 @@ int back_compile(struct back_compiler *compiler, const struct ir_unit *unit,
     g_assert_not_reached();
 }
 
+void back_interrupted(const struct back *back, const struct xl_cpu *cpu, const void *context,
+                      struct back_place *out)
+{
+    g_assert_not_reached();
+}
+
 struct back_exit back_enter(struct back *back, struct xl_cpu *cpu, const struct cache_unit *unit)
 {
     g_assert_not_reached();

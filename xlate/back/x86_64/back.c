@@ -4,6 +4,7 @@
 #include "xlate/back/x86_64/back_priv.h"
 
 #include <cpuid.h>
+#include <ucontext.h>
 
 /* Best first: registers that C functions keep, then the others. */
 static const uint8_t pin_gprs[PINNED_GPRS] = {RBX, R12, R13, R14, R15, R8, R9, R10, R11};
@@ -107,4 +108,24 @@ void back_free(struct back *back)
 struct back_exit back_enter(struct back *back, struct xl_cpu *cpu, const struct cache_unit *unit)
 {
     return back->enter(cpu, unit->entry);
+}
+
+void back_interrupted(const struct back *back, const struct xl_cpu *cpu, const void *context,
+                      struct back_place *out)
+{
+    const ucontext_t *uc = context;
+    const void *const *frame = cpu->frame;
+    uintptr_t rip = (uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+    uintptr_t at = rip - (uintptr_t)(back->fixed + back->run_delta);
+
+    *out = (struct back_place){.called = true};
+    if (at - CACHE_FIXED_BYTES < MIB(LIMIT_XLATE_CACHE_MIB)) {
+        out->code = (const void *)rip;
+        out->called = false;
+    } else if (at >= CACHE_FIXED_BYTES || (at >= back->stub[STUB_LOAD] &&
+                                           at < back->stub[STUB_JUMP])) {
+        out->code = frame[-1]; /* where the stub returns to */
+    } else if (at >= back->stub[STUB_JUMP]) {
+        out->pc = (gva_t)uc->uc_mcontext.gregs[REG_RAX];
+    }
 }

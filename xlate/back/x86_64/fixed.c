@@ -114,6 +114,7 @@ static void write_enter(struct writer *w)
         asm_push(b, callee_saved[i]);
     asm_ri(b, A_SUB, true, RSP, FRAME_SIZE);
     asm_rm(b, A_LEA, true, RBP, asm_mem(RDI, CPU_BIAS));
+    asm_rm(b, A_MOV_ST, true, RSP, CPU_FIELD(frame));
     asm_mxcsr(b, STMXCSR, FRAME_MEM(FRAME_MXCSR));
     load_guest_mxcsr(w);
     pinned(w, UINT32_MAX, true);
@@ -134,6 +135,7 @@ static void write_leave(struct writer *w)
 
     pinned(w, UINT32_MAX, false);
     load_host_mxcsr(w, FRAME_MEM(FRAME_TMP), FRAME_MEM(FRAME_MXCSR));
+    asm_mem_movi(b, true, CPU_FIELD(frame), 0);
     asm_ri(b, A_ADD, true, RSP, FRAME_SIZE);
     for (unsigned i = G_N_ELEMENTS(callee_saved); i-- > 0;)
         asm_pop(b, callee_saved[i]);
