@@ -215,6 +215,7 @@ struct accel_ops {
     size_t (*stats)(struct accel *accel, struct accel_stat *rows, size_t most);
     void (*code_clear)(struct accel *accel);
     bool (*code_limit)(struct accel *accel, uint64_t bytes, GError **err);
+    void (*code_trim)(struct accel *accel);
     unsigned (*code_each)(struct accel *accel, unsigned part, accel_code_fn fn, void *opaque);
     void (*vcpu_interrupted)(struct vcpu *vcpu, const void *context);
     bool (*vcpu_sample)(struct vcpu *vcpu, struct accel_sample *out);
@@ -347,6 +348,13 @@ static inline void accel_code_clear(struct accel *accel)
 static inline bool accel_code_limit(struct accel *accel, uint64_t bytes, GError **err)
 {
     return accel->ops->code_limit(accel, bytes, err);
+}
+
+/* Any thread, now and then: gives back memory of translated code that did not run since the last call. */
+static inline void accel_code_trim(struct accel *accel)
+{
+    if (accel->ops->code_trim)
+        accel->ops->code_trim(accel);
 }
 
 /*

@@ -29,6 +29,7 @@ enum {
     ORPHAN_MS = 30000, /* how long an ended process waits for a vmd to hear of it */
     WARM_FIRST_MS = 60000, /* when hot blocks are first written, and how often then */
     WARM_MS = 600000,
+    TRIM_MS = 120000, /* code that did not run for so long, or twice, is given up */
 };
 
 struct process {
@@ -49,6 +50,7 @@ struct process {
     uv_timer_t rate_timer; /* runs while one has a threshold */
     struct profile *profile; /* with the machine */
     uv_timer_t warm; /* writes the list of hot blocks now and then */
+    uv_timer_t trim; /* gives memory of code back */
     uv_signal_t signals[2];
 };
 
@@ -113,6 +115,7 @@ static void server_closed(void *arg)
 
     uv_close((uv_handle_t *)&p->orphan, NULL);
     uv_close((uv_handle_t *)&p->warm, NULL);
+    uv_close((uv_handle_t *)&p->trim, NULL);
     uv_close((uv_handle_t *)&p->rate_timer, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
@@ -216,6 +219,14 @@ static void warm_timeout(uv_timer_t *timer)
         save_hot(p);
 }
 
+static void trim_timeout(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+
+    if (p->machine && !p->end)
+        accel_code_trim(machine_accel(p->machine));
+}
+
 static void tell_rate(struct process *p, enum xlate_rate which, enum rate_news news)
 {
     const struct rate *rate = &p->rates[which];
@@ -264,6 +275,7 @@ static void on_ended(void *opaque, const struct vm_end *end)
 
     p->end = vm_end_copy(end);
     uv_timer_stop(&p->warm);
+    uv_timer_stop(&p->trim);
     uv_timer_stop(&p->rate_timer);
     profile_close(g_steal_pointer(&p->profile));
     save_hot(p);
@@ -417,6 +429,7 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
         return;
     }
     uv_timer_start(&p->warm, warm_timeout, WARM_FIRST_MS, WARM_MS);
+    uv_timer_start(&p->trim, trim_timeout, TRIM_MS, TRIM_MS);
     p->profile = profile_new(p->loop, machine_vcpus(p->machine), guest_runs, p);
     const struct vm_xlate_config *x = p->start->config->xlate;
     set_rates(p, x->has_least_hit_percent ? x->least_hit_percent : 0,
@@ -850,6 +863,8 @@ bool process_run(int fd, GError **err)
     p.orphan.data = &p;
     uv_timer_init(&loop, &p.warm);
     p.warm.data = &p;
+    uv_timer_init(&loop, &p.trim);
+    p.trim.data = &p;
     uv_timer_init(&loop, &p.rate_timer);
     p.rate_timer.data = &p;
     p.server = vmipc_server_new(&loop, &handlers, &link_ops, &p);

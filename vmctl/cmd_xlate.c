@@ -7,9 +7,12 @@
 static void print_stats(const struct vm_xlate_stats *s)
 {
     g_autofree char *bytes = size_format(s->bytes), *limit = size_format(s->limit_bytes);
+    g_autofree char *size = size_format(s->size_bytes);
     g_autofree char *time = format_duration(s->translation_ns);
 
-    printf("blocks        %" PRIu64 " in %s (limit %s)\n", s->len, bytes, limit);
+    printf("blocks        %" PRIu64 " in %s (size %s, limit %s)\n", s->len, bytes, size, limit);
+    printf("size          grown %" PRIu64 " times, shrunk %" PRIu64 "; %" PRIu64
+           " blocks translated again\n", s->grown, s->shrunk, s->retranslations);
     printf("lookups       %" PRIu64 ", %.2f %% hits\n", s->lookups, 100 * s->hit_rate);
     printf("edges         %" PRIu64 " direct, %.2f %% linked (%" PRIu64 " ever, %" PRIu64
            " across pages)\n",

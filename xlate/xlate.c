@@ -425,6 +425,10 @@ static size_t xlate_stats(struct accel *accel, struct accel_stat *rows, size_t m
         {"bytes", s.used_bytes},
         {"code_bytes", s.code_bytes},
         {"limit_bytes", s.limit},
+        {"size_bytes", s.size},
+        {"grown", s.grown},
+        {"shrunk", s.shrunk},
+        {"retranslations", s.retranslated_units},
         {"translations", s.translated_units},
         {"translated_instructions", s.translated_guest},
         {"translated_bytes", s.translated_bytes},
@@ -465,6 +469,11 @@ static bool xlate_code_limit(struct accel *accel, uint64_t bytes, GError **err)
     return cache_set_limit(xlate_from(accel)->cache, bytes, err);
 }
 
+static void xlate_code_trim(struct accel *accel)
+{
+    cache_trim(xlate_from(accel)->cache);
+}
+
 const struct accel_ops xlate_accel_ops = {
     .name = "xlate",
     .create = xlate_create,
@@ -484,6 +493,7 @@ const struct accel_ops xlate_accel_ops = {
     .stats = xlate_stats,
     .code_clear = xlate_code_clear,
     .code_limit = xlate_code_limit,
+    .code_trim = xlate_code_trim,
     .code_each = xlate__code_each,
     .vcpu_interrupted = xlate__interrupted,
     .vcpu_sample = xlate__sample,

@@ -427,6 +427,142 @@ START_TEST(limits)
 }
 END_TEST
 
+/* Comes to the unit at GPA, of 4 KiB, as a vCPU does; true where it had to be made. */
+static bool visit(struct bed *bed, gpa_t gpa)
+{
+    struct cache_unit *unit;
+    struct cache_place place;
+
+    cache_safepoint(bed->user[0]);
+    unit = cache_lookup(bed->cache, gpa, MODE);
+    if (unit) {
+        cache_unit_found(unit);
+        return false;
+    }
+    while (cache_begin(bed->user[0], gpa, CACHE_NO_PAGE, MODE, &place) == -EAGAIN)
+        cache_wait(bed->user[0]);
+    fill(&place, 4096);
+    ck_assert_ptr_nonnull(cache_commit(bed->user[0], &place));
+    return true;
+}
+
+/* Comes to N units in turn; how many had to be made. */
+static unsigned round_of(struct bed *bed, unsigned n)
+{
+    unsigned made = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        made += visit(bed, RAM + i * 256);
+    return made;
+}
+
+enum {
+    UNITS_PER_MIB = 1024 * 1024 / (4096 * 2) - 16, /* at least: half of a segment is for cold code */
+    SMALL = 12 * UNITS_PER_MIB,
+    LARGE = 40 * UNITS_PER_MIB,
+};
+
+START_TEST(size_follows_what_runs)
+{
+    struct bed bed;
+    struct cache_stats stats;
+
+    setup(&bed, 1, 0);
+    cache_stats(bed.cache, &stats);
+    uint64_t first = stats.size;
+    ck_assert_uint_lt(first, stats.limit);
+    /* A small working set keeps the cache small, and all of it. */
+    ck_assert_uint_eq(round_of(&bed, SMALL), SMALL);
+    ck_assert_uint_eq(round_of(&bed, SMALL), 0);
+    cache_stats(bed.cache, &stats);
+    ck_assert_uint_eq(stats.size, first);
+    ck_assert_uint_eq(stats.evictions, 0);
+    /* A large one grows it, and little of that is made twice. */
+    round_of(&bed, LARGE);
+    round_of(&bed, LARGE);
+    round_of(&bed, LARGE);
+    ck_assert_uint_eq(round_of(&bed, LARGE), 0);
+    cache_stats(bed.cache, &stats);
+    ck_assert_uint_gt(stats.grown, 0);
+    ck_assert_uint_ge(stats.size, stats.used_bytes);
+    ck_assert_uint_lt(stats.size, 2 * stats.used_bytes);
+    ck_assert_uint_gt(stats.retranslated_units, 0);
+    ck_assert_uint_lt(stats.retranslated_units, LARGE);
+    teardown(&bed);
+}
+END_TEST
+
+/* What runs once is not worth a larger cache. */
+START_TEST(size_stays_for_a_stream)
+{
+    struct bed bed;
+    struct cache_stats stats;
+
+    setup(&bed, 1, 0);
+    ck_assert_uint_eq(round_of(&bed, LARGE), LARGE);
+    cache_stats(bed.cache, &stats);
+    ck_assert_uint_gt(stats.evictions, 0);
+    ck_assert_uint_eq(stats.grown, 0);
+    ck_assert_uint_eq(stats.retranslated_units, 0);
+    ck_assert_uint_le(stats.used_bytes, stats.size);
+    teardown(&bed);
+}
+END_TEST
+
+/* The limit holds, whatever runs. */
+START_TEST(size_ends_at_the_limit)
+{
+    struct bed bed;
+    struct cache_stats stats;
+
+    setup(&bed, 1, MIB(20));
+    for (unsigned i = 0; i < 3; i++)
+        round_of(&bed, LARGE);
+    cache_stats(bed.cache, &stats);
+    ck_assert_uint_eq(stats.size, MIB(20));
+    ck_assert_uint_le(stats.used_bytes, MIB(20));
+    teardown(&bed);
+}
+END_TEST
+
+static uint64_t shared_kib(void)
+{
+    g_autofree char *text = NULL;
+
+    ck_assert(g_file_get_contents("/proc/self/status", &text, NULL, NULL));
+    const char *row = strstr(text, "RssShmem:");
+    ck_assert_ptr_nonnull(row);
+    return g_ascii_strtoull(row + strlen("RssShmem:"), NULL, 10);
+}
+
+START_TEST(trim_gives_memory_back)
+{
+    struct bed bed;
+    struct cache_stats before, after;
+
+    setup(&bed, 1, 0);
+    for (unsigned i = 0; i < 4; i++)
+        round_of(&bed, LARGE);
+    cache_trim(bed.cache);
+    round_of(&bed, LARGE);
+    cache_trim(bed.cache); /* all of it ran */
+    cache_stats(bed.cache, &before);
+    ck_assert_uint_eq(before.shrunk, 0);
+    ck_assert_uint_eq(round_of(&bed, SMALL), 0);
+    uint64_t kib = shared_kib();
+    cache_trim(bed.cache);
+    cache_safepoint(bed.user[0]); /* only now is nobody in what was dropped */
+    cache_trim(bed.cache);
+    cache_stats(bed.cache, &after);
+    ck_assert_uint_gt(after.shrunk, 0);
+    ck_assert_uint_lt(after.size, before.size);
+    ck_assert_uint_lt(after.used_bytes, before.used_bytes / 2);
+    ck_assert_uint_lt(shared_kib(), kib - (before.used_bytes - after.used_bytes) / 1024 / 2);
+    ck_assert_uint_eq(round_of(&bed, SMALL), 0); /* what ran is still there */
+    teardown(&bed);
+}
+END_TEST
+
 START_TEST(page_numbers_come_back)
 {
     struct bed bed;
@@ -577,6 +713,10 @@ int main(void)
     tcase_add_test(tc, outside_forgets_when_it_joins);
     tcase_add_test(tc, memory_waits_for_safepoints);
     tcase_add_test(tc, limits);
+    tcase_add_test(tc, size_follows_what_runs);
+    tcase_add_test(tc, size_stays_for_a_stream);
+    tcase_add_test(tc, size_ends_at_the_limit);
+    tcase_add_test(tc, trim_gives_memory_back);
     tcase_add_test(tc, page_numbers_come_back);
     tcase_add_test(tc, code_has_a_unit);
     tcase_add_test(tc, threads);

@@ -35,6 +35,7 @@ static void table_free(void *at, size_t bytes)
 
 #define HASH_BYTES ((sizeof(struct cache_unit *)) << HASH_BITS)
 #define PAGES_BYTES (sizeof(struct cache_page) * XL_CODE_PAGES)
+#define GHOST_BYTES (sizeof(uint32_t) << GHOST_BITS)
 
 bool cache_new(const struct cache_config *config, struct cache **out, GError **err)
 {
@@ -50,7 +51,8 @@ bool cache_new(const struct cache_config *config, struct cache **out, GError **e
     cache->page_hash = g_new0(struct cache_page *, 1u << PAGE_HASH_BITS);
     cache->hash = table(HASH_BYTES);
     cache->page = table(PAGES_BYTES);
-    if (!cache->hash || !cache->page) {
+    cache->ghost = table(GHOST_BYTES);
+    if (!cache->hash || !cache->page || !cache->ghost) {
         cache_free(cache);
         return vmd_set_errno(err, ENOMEM, "tables of the code cache");
     }
@@ -78,6 +80,7 @@ void cache_free(struct cache *cache)
     cache__unmap(cache);
     table_free(cache->hash, HASH_BYTES);
     table_free(cache->page, PAGES_BYTES);
+    table_free(cache->ghost, GHOST_BYTES);
     g_free(cache->page_hash);
     g_free(cache->segment);
     pthread_cond_destroy(&cache->passed);
@@ -198,25 +201,54 @@ static struct segment *find_segment(struct cache *cache, enum segment_state stat
     return NULL;
 }
 
-/* Starts dropping the oldest segments early enough for some to be free when they are needed. */
+/* Segments that can be had without dropping any, those with memory included. */
+static unsigned room(const struct cache *cache)
+{
+    return cache->size_segments - MIN(cache->n_segments, cache->size_segments) + cache->n_free;
+}
+
+/* Takes a quarter more, within the limit; false at the limit. */
+static bool grow(struct cache *cache)
+{
+    if (cache->size_segments == cache->max_segments)
+        return false;
+    cache->size_segments = MIN(cache->size_segments + cache->size_segments / 4, cache->max_segments);
+    cache->stats.grown++;
+    return true;
+}
+
+/* Was enough of what was made since the last look made again, having been evicted? Then what would
+ * be dropped next is likely to be needed again too. */
+static bool evictions_cost(struct cache *cache)
+{
+    bool cost = cache->recent_again && cache->recent_again * GROW_PART >= cache->recent;
+
+    cache->recent = cache->recent_again = 0;
+    return cost;
+}
+
+/* Grows, or starts dropping the oldest segments early enough for some to be free when they are
+ * needed. */
 static void keep_reserve(struct cache *cache)
 {
     bool kick = false;
 
-    while (cache->max_segments - MIN(cache->n_segments, cache->max_segments) + cache->n_free +
-               cache->n_dead < RESERVE && cache__evict(cache))
+    while (room(cache) + cache->n_dead < RESERVE) {
+        if (evictions_cost(cache) && grow(cache))
+            continue;
+        if (!cache__evict(cache))
+            break;
         kick = true;
+    }
     if (kick)
         cache->kick(cache->opaque);
 }
 
-/* Compile threads leave the last segments to vCPUs, and have none dropped. */
+/* Compile threads leave the last segments to vCPUs, and have none dropped: what they make was hot
+ * before, so that the cache grows for it. */
 static bool may_take(const struct cache_user *user)
 {
-    const struct cache *cache = user->cache;
-
-    return user->cpu || cache->max_segments - MIN(cache->n_segments, cache->max_segments) +
-                                cache->n_free > RESERVE + 1;
+    return user->cpu || room(user->cache) > RESERVE + 1 || grow(user->cache);
 }
 
 /* Gives the user a segment with room; false when none is free yet. */
@@ -232,7 +264,7 @@ static bool take_segment(struct cache_user *user)
     cache__reclaim(cache);
     if (!may_take(user))
         return false;
-    if (!cache->n_free && cache->n_segments < cache->max_segments)
+    if (!cache->n_free && cache->n_segments < cache->size_segments)
         cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
     struct segment *s = cache->n_free ? find_segment(cache, SEGMENT_FREE) : NULL;
     if (s) {
@@ -241,6 +273,7 @@ static bool take_segment(struct cache_user *user)
         s->hot_used = s->cold_used = s->n_units = s->n_links = 0;
         s->order = cache->next_order++;
         s->owner = user;
+        s->heat = 0;
         user->segment = s;
     }
     keep_reserve(cache);
@@ -372,6 +405,11 @@ static void count_unit(struct cache *cache, const struct cache_unit *unit,
     stats->translated_bytes += unit->hot_bytes + unit->cold_bytes;
     stats->translation_ns += host_ns() - place->started;
     stats->pattern_hits += place->patterns;
+    cache->recent++;
+    if (cache__was_evicted(cache, unit->gpa, unit->mode)) {
+        stats->retranslated_units++;
+        cache->recent_again++;
+    }
 }
 
 /* Fills the unit's record in the user's segment and makes it findable. */
@@ -439,7 +477,7 @@ void cache_wait(struct cache_user *user)
         cache__reclaim(cache);
         keep_reserve(cache);
         cache__reclaim(cache);
-        if ((cache->n_free || cache->n_segments < cache->max_segments) &&
+        if ((cache->n_free || cache->n_segments < cache->size_segments) &&
             (cache->free_pages || !cache->dying_pages))
             break;
         cache->kick(cache->opaque);
@@ -538,6 +576,7 @@ void cache_stats(struct cache *cache, struct cache_stats *out)
     *out = cache->stats;
     for (const struct cache_user *u = cache->users; u; u = u->next)
         out->links_indirect += __atomic_load_n(&u->remembered, __ATOMIC_RELAXED);
+    out->size = (uint64_t)cache->size_segments * SEGMENT_BYTES;
     out->used_bytes = (uint64_t)(cache->n_segments - cache->n_free) * SEGMENT_BYTES;
     pthread_mutex_unlock(&cache->lock);
 }

@@ -3,7 +3,7 @@
  *
  * Code lies in segments of shared memory that is mapped twice: writable for compilers, executable for
  * vCPUs, never both. Each vCPU fills a segment of its own. A full cache evicts its oldest segment
- * as a whole. The cache knows no ISA, guest or host: back ends give it bytes and say where the
+ * as a whole; where what was evicted is soon translated again, it grows instead, up to its limit. The cache knows no ISA, guest or host: back ends give it bytes and say where the
  * patchable jumps are.
  *
  * Threads. Lookups take no lock. What changes the cache takes its lock for a short time; compiling
@@ -220,8 +220,14 @@ void cache_each_named(struct cache *cache, cache_unit_fn fn, void *opaque);
 /* Drops the units that have bytes in the page at GPA, in every mode; their number. Commits under
  * way of units in that page will fail. */
 unsigned cache_invalidate_page(struct cache *cache, gpa_t gpa);
-/* Drops everything. */
+/* Drops everything, and gives the memory back once vCPUs have passed safepoints. */
 void cache_clear(struct cache *cache);
+/*
+ * Drops segments to whose units no vCPU came since the call before, as far as the cache is larger than
+ * what it began with, and gives memory back: of what was dropped at the next call, where vCPUs have
+ * yet to pass safepoints.
+ */
+void cache_trim(struct cache *cache);
 /* Sets the limit; a smaller one drops the oldest code. False with VMD_ERROR_INVALID out of range. */
 bool cache_set_limit(struct cache *cache, uint64_t bytes, GError **err);
 
@@ -230,6 +236,8 @@ bool cache_set_limit(struct cache *cache, uint64_t bytes, GError **err);
 struct cache_stats {
     uint64_t units, code_bytes;  /* live now */
     uint64_t used_bytes, limit;  /* memory of segments in use; the most of it */
+    uint64_t size;               /* the most of it now: adapted to what runs */
+    uint64_t grown, shrunk;      /* times that SIZE was adapted */
     uint64_t translated_units, translated_guest, translated_bytes; /* ever */
     uint64_t translation_ns;     /* from cache_begin() to cache_commit() */
     uint64_t links_direct, links_cross; /* patched ever: within a page; across pages and returns */
@@ -237,6 +245,7 @@ struct cache_stats {
     uint64_t edges, linked;      /* of live units: patchable exits, and how many are patched */
     uint64_t unlinks;
     uint64_t evictions, evicted_units;           /* evictions: of segments */
+    uint64_t retranslated_units;                 /* made again soon after */
     uint64_t invalidations, invalidated_units;   /* invalidations: of pages with units */
     uint64_t clears;
     uint64_t pattern_hits;

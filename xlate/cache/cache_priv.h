@@ -26,6 +26,10 @@ enum {
     PAGE_HASH_BITS = 12,
     LOG_SIZE = 256,  /* dropped units remembered one by one; a user further behind drops all */
     RESERVE = 2,     /* segments kept free or dying, so that nobody waits */
+    FREE_MOST = 4,   /* segments kept free with their memory */
+    FIRST_SEGMENTS = 64, /* the size a cache begins with, and is trimmed to: 16 MiB */
+    GROW_PART = 20,  /* one in so many translations is of evicted code: the cache grows */
+    GHOST_BITS = 16,
     ROOM_LEAST = 12 * 1024, /* a segment with less in either half is full */
 };
 G_STATIC_ASSERT(SEGMENT_LINKS <= 1 << LINK_BITS);
@@ -42,6 +46,7 @@ struct segment {
     uint64_t order;           /* filling, full: age, smaller is older */
     uint64_t died;            /* dead: the epoch */
     struct cache_user *owner; /* filling */
+    uint64_t heat;            /* full: of its units, when it was last looked at; 0: not yet */
 };
 
 /* A guest-physical page in one fetch regime; its number is its index in cache->page. */
@@ -92,8 +97,11 @@ struct cache {
 
     struct segment *segment; /* SEGMENTS */
     unsigned n_segments;     /* with memory */
-    unsigned max_segments;
+    unsigned max_segments;   /* the owner's limit */
+    unsigned size_segments;  /* what it may have now: adapted, at most the limit */
     unsigned n_free, n_dead;
+    uint32_t *ghost;         /* 1 << GHOST_BITS: tags of units that were evicted */
+    uint64_t recent, recent_again; /* units made since the size was looked at; evicted ones of them */
     uint64_t next_order;
 
     struct cache_unit **hash; /* 1 << HASH_BITS */
@@ -139,6 +147,8 @@ void cache__segment_release(struct cache *cache, struct segment *segment);
 void cache__tell(struct cache *cache, const struct cache_unit *unit, cache_unit_fn fn,
                  void *opaque);
 void cache__drop_unit(struct cache *cache, struct cache_unit *unit);
+/* A unit for GPA in MODE was made: was one evicted, not long ago? */
+bool cache__was_evicted(struct cache *cache, gpa_t gpa, uint32_t mode);
 /* Drops the oldest segment; false when there is none. */
 bool cache__evict(struct cache *cache);
 /* Drops a segment that is filling or full. */

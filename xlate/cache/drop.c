@@ -102,6 +102,44 @@ void cache__kill(struct cache *cache, struct segment *segment)
     cache->n_dead++;
 }
 
+/* --- evicting --------------------------------------------------------------------------------- */
+
+static uint32_t *ghost_of(struct cache *cache, gpa_t gpa, uint32_t mode, uint32_t *tag)
+{
+    uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+    *tag = (uint32_t)(h >> 8) | 1;
+    return &cache->ghost[h >> (64 - GHOST_BITS)];
+}
+
+bool cache__was_evicted(struct cache *cache, gpa_t gpa, uint32_t mode)
+{
+    uint32_t tag, *ghost = ghost_of(cache, gpa, mode, &tag);
+    bool was = *ghost == tag;
+
+    if (was)
+        *ghost = 0;
+    return was;
+}
+
+/* Drops a segment for its room, remembering what was in it. */
+static void evict(struct cache *cache, struct segment *segment)
+{
+    uint64_t before = cache->stats.units;
+    uint32_t tag;
+
+    for (uint32_t i = 0; i < segment->n_units; i++) {
+        const struct cache_unit *unit = &segment->units[i];
+        if (unit->live) {
+            uint32_t *ghost = ghost_of(cache, unit->gpa, unit->mode, &tag);
+            *ghost = tag;
+        }
+    }
+    cache__kill(cache, segment);
+    cache->stats.evictions++;
+    cache->stats.evicted_units += before - cache->stats.units;
+}
+
 bool cache__evict(struct cache *cache)
 {
     struct segment *oldest = NULL;
@@ -113,11 +151,47 @@ bool cache__evict(struct cache *cache)
     }
     if (!oldest)
         return false;
-    uint64_t before = cache->stats.units;
-    cache__kill(cache, oldest);
-    cache->stats.evictions++;
-    cache->stats.evicted_units += before - cache->stats.units;
+    evict(cache, oldest);
     return true;
+}
+
+/* Has no vCPU come to any unit of S since this was last asked? */
+static bool is_unused(struct segment *s)
+{
+    uint64_t heat = 1, before = s->heat;
+
+    for (uint32_t i = 0; i < s->n_units; i++)
+        heat += __atomic_load_n(&s->units[i].heat, __ATOMIC_RELAXED);
+    s->heat = heat;
+    return before == heat;
+}
+
+void cache_trim(struct cache *cache)
+{
+    bool dropped = false;
+    unsigned least;
+
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        struct segment *s = &cache->segment[i];
+        pthread_mutex_lock(&cache->lock);
+        least = MIN(FIRST_SEGMENTS, cache->max_segments);
+        if (s->state == SEGMENT_FULL && is_unused(s) &&
+            cache->n_segments - cache->n_free - cache->n_dead > least) {
+            evict(cache, s);
+            dropped = true;
+        }
+        pthread_mutex_unlock(&cache->lock);
+    }
+    pthread_mutex_lock(&cache->lock);
+    least = MIN(FIRST_SEGMENTS, cache->max_segments);
+    if (dropped) {
+        unsigned used = cache->n_segments - cache->n_free - cache->n_dead;
+        cache->size_segments = CLAMP(used + used / 4, least, cache->size_segments);
+        cache->stats.shrunk++;
+        cache->kick(cache->opaque);
+    }
+    cache__reclaim(cache);
+    pthread_mutex_unlock(&cache->lock);
 }
 
 static uint64_t oldest_epoch(const struct cache *cache)
@@ -141,7 +215,7 @@ void cache__reclaim(struct cache *cache)
         s->state = SEGMENT_FREE;
         cache->n_dead--;
         cache->n_free++;
-        if (cache->n_segments > cache->max_segments)
+        if (cache->n_segments > cache->size_segments || cache->n_free > FREE_MOST)
             cache__segment_release(cache, s);
     }
     while (*at) {
@@ -238,6 +312,7 @@ bool cache_set_limit(struct cache *cache, uint64_t bytes, GError **err)
                         CACHE_LEAST_BYTES >> 20, (unsigned)LIMIT_XLATE_CACHE_MIB);
     pthread_mutex_lock(&cache->lock);
     cache->max_segments = (unsigned)(bytes / SEGMENT_BYTES);
+    cache->size_segments = MIN(MAX(cache->size_segments, FIRST_SEGMENTS), cache->max_segments);
     cache->stats.limit = bytes;
     for (unsigned i = 0; i < SEGMENTS && cache->n_segments > cache->max_segments; i++)
         if (cache->segment[i].state == SEGMENT_FREE)
