@@ -40,6 +40,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 # What a sanitizer, an assertion or a process's list of system calls says; no program of a scenario may.
 CRASH = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error:|Assertion .* failed|\*\*\* stack smashing"
                    r"|system call .* was refused")
+REPORT_CHARS = 8000  # of such a report: all of a sanitizer's
 
 
 class Failure(Exception):
@@ -548,7 +549,8 @@ daemon NAME stop|kill: end it by SIGTERM (its status must be 0) or by SIGKILL"""
                 said[log.name] = log.read_text(encoding="utf-8", errors="replace")
         for who, text in said.items():
             if match := CRASH.search(text):
-                raise Failure(f"{path.name}: {who} said '{match[0]}'")
+                raise Failure(f"{path.name}: {who} said '{match[0]}':\n"
+                              f"{text[match.start():][:REPORT_CHARS]}")
 
     def print_transcript(self):
         """All that was said, each line with who said it."""

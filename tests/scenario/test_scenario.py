@@ -69,6 +69,8 @@ ROWS = (
      "p said 'ERROR: AddressSanitizer'"),
     ("assertion in a log", "file log <<END\nx.c:1: f: Assertion `y' failed.\nEND\n", 1,
      "log said 'Assertion `y' failed"),
+    ("report in a log, whole", "file log <<END\nx\nWARNING: ThreadSanitizer: race\n  by thread 2\nEND\n", 1,
+     "log said 'WARNING: ThreadSanitizer':\nWARNING: ThreadSanitizer: race\n  by thread 2\n"),
     ("json", "do echo '{\"a\": [{\"b\": 2}], \"c\": \"d\"}'\njson .a.0.b == 2\njson .a.count == 1\n"
      "json .a.0.b >= 2\njson .c == d\njson .c ~ ^d\njson .c != e\njson .e == null\n", 0, ""),
     ("json differs", "do echo '{\"a\": 1}'\njson .a == 2\n", 1, ".a is 1"),
