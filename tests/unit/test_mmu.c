@@ -269,6 +269,25 @@ START_TEST(translate)
 }
 END_TEST
 
+START_TEST(range)
+{
+    gva_t at;
+
+    map_row(0, VA(0), RAM, PAGE, R, RW, 0);
+    for (unsigned i = 0; i < 2; i++) /* by the walk, by the entry that it left */
+        ck_assert_ptr_eq(mmu_range(fix.cpu, VA(0) + 64, 64, XL_STORE), fix.ram->host + 64);
+    ck_assert_uint_eq(fix.walks, 1);
+    ck_assert_uint_eq(mem_page_flags(fix.ram, 0) & MEM_PAGE_DIRTY, MEM_PAGE_DIRTY);
+    mem_page_set(fix.ram, 0, MEM_PAGE_CODE);
+    mmu_drop_code_stores(fix.cpu, false);
+    ck_assert_ptr_nonnull(mmu_range(fix.cpu, VA(0), 64, XL_STORE));
+    ck_assert_uint_eq(fix.code_drops, 1);
+    mmu_set_context(fix.cpu, USER, USER, 1);
+    ck_assert_ptr_null(mmu_range(fix.cpu, VA(0), 64, XL_STORE));
+    ck_assert_uint_eq(take_fault(&at), FAULT_PAGE + XL_STORE);
+}
+END_TEST
+
 /* --- atomics ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -656,6 +675,7 @@ int main(void)
     tcase_add_test(tc, fills);
     tcase_add_test(tc, dirty_bit_walks_again);
     tcase_add_test(tc, translate);
+    tcase_add_test(tc, range);
     tcase_add_loop_test(tc, rmw, 0, G_N_ELEMENTS(rmws));
     tcase_add_test(tc, conditional_stores);
     tcase_add_loop_test(tc, atomics_that_fault, 0, G_N_ELEMENTS(bad_atomics));

@@ -431,11 +431,24 @@ bool mmu_probe(struct xl_cpu *cpu, gva_t va, enum xl_access access)
     return mmu__resolve(cpu, mode, va, access, &place);
 }
 
+/* The byte at VA, where generated code would find it too: such a page is ready for ACCESS. */
+static void *find_fast(struct xl_cpu *cpu, gva_t va, enum xl_access access)
+{
+    const struct xl_tlb *tlb = &cpu->tlb[xl_tlb_mode(cpu->mode)];
+    unsigned i = xl_tlb_index(va);
+    const struct xl_tlb_entry *e = access == XL_STORE ? &tlb->store[i] : &tlb->load[i];
+
+    return e->tag == (va & ~PAGE_MASK) ? (void *)(uintptr_t)(va + e->delta) : NULL;
+}
+
 void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access access)
 {
     struct mmu_place place;
+    void *host = find_fast(cpu, va, access);
 
     g_assert(!crosses(va, length));
+    if (host)
+        return host;
     if (!mmu__may_access(cpu, va, length,
                          access == XL_STORE ? ACCEL_WATCH_WRITE : ACCEL_WATCH_READ))
         return NULL;
