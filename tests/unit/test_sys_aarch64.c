@@ -124,7 +124,7 @@ static const struct {
     {"VBAR_EL1 is aligned", A64_SYSREG(3, 0, 12, 0, 0), UINT64_MAX, ~UINT64_C(0x7ff), false, EL0_FREE},
     {"SCTLR_EL1 keeps what is offered", A64_SYSREG(3, 0, 1, 0, 0), UINT64_C(1) << 25 | 4, 0x30500804, false,
      EL0_FREE},
-    {"FPCR traps nothing", A64_SYSREG(3, 3, 4, 4, 0), UINT64_MAX, 0x07c80000, false, EL0_FREE},
+    {"FPCR traps nothing", A64_SYSREG(3, 3, 4, 4, 0), UINT64_MAX, 0x07c00000, false, EL0_FREE},
     {"CTR_EL0", A64_SYSREG(3, 3, 0, 0, 1), 0, 0x9444c004, true, EL0_TRAPS},
     {"CNTFRQ_EL0", A64_SYSREG(3, 3, 14, 0, 0), 0, 1000000000, true, EL0_TRAPS},
     {"CNTV_CVAL_EL0", A64_SYSREG(3, 3, 14, 3, 2), 123456, 123456, false, EL0_TRAPS},
