@@ -53,6 +53,8 @@ void acpi_put_zeros(struct acpi_set *set, unsigned n)
 {
     guint at = set->bytes->len;
 
+    if (!n)
+        return; /* there may be no array yet */
     g_byte_array_set_size(set->bytes, at + n);
     memset(set->bytes->data + at, 0, n);
 }
@@ -181,7 +183,8 @@ void acpi_add_spcr(struct acpi_set *set, const struct acpi_uart *uart)
     acpi_put(set, 0, 1); /* flow control */
     acpi_put(set, TERMINAL_ANSI, 1);
     acpi_put(set, 0, 1);
-    acpi_put(set, NO_PCI | NO_PCI << 16, 4);
+    acpi_put(set, NO_PCI, 2); /* device and vendor */
+    acpi_put(set, NO_PCI, 2);
     acpi_put_zeros(set, 3 + 4 + 1 + 4); /* bus, slot, function; flags; segment; clock */
     acpi_table_end(set, true);
 }
