@@ -196,7 +196,7 @@ static uint64_t double_high(const struct op *o, uint64_t a, uint64_t b, uint64_t
 {
     bool sums = o->op == IR_VQRDMLA;
     i128 product = 2 * (i128)sign_extend(sums ? b : a, o->bits) * sign_extend(sums ? c : b, o->bits);
-    i128 v = sums ? ((i128)sign_extend(a, o->bits) << o->bits) + (o->alt ? -product : product)
+    i128 v = sums ? sign_extend(a, o->bits) * ((i128)1 << o->bits) + (o->alt ? -product : product)
                   : product;
 
     if (o->round || sums)
