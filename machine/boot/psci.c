@@ -61,16 +61,11 @@ static void trng_version(struct call *c)
     result(c, TRNG_VERSION);
 }
 
-/* Of PSCI and of TRNG: is function x1 there? No function has optional features. */
+/* Of the architecture, of PSCI and of TRNG: is function x1 there? No function has optional features, and
+ * there are no workarounds: nothing here speculates. */
 static void features(struct call *c)
 {
     result(c, function_by_id((uint32_t)c->x[1]) ? PSCI_SUCCESS : PSCI_NOT_SUPPORTED);
-}
-
-/* There are no workarounds: nothing here speculates. */
-static void arch_features(struct call *c)
-{
-    features(c);
 }
 
 /* --- power of vCPUs --------------------------------------------------------------------------- */
@@ -209,7 +204,7 @@ static const struct function {
     bool narrow; /* there is one of 32 bits */
     void (*run)(struct call *c);
 } functions[] = {
-    {0x80000000, false, true, smccc_version}, {0x80000001, false, true, arch_features},
+    {0x80000000, false, true, smccc_version}, {0x80000001, false, true, features},
     {0x84000000, false, true, psci_version},  {0x84000001, true, true, cpu_suspend},
     {0x84000002, false, true, cpu_off},       {0x84000003, true, true, cpu_on},
     {0x84000004, true, true, affinity_info},  {0x84000006, false, true, migrate_info_type},

@@ -128,7 +128,7 @@ struct cache_config {
 
 /*
  * Makes an empty cache. False with an error a person understands where the host refuses memory,
- * memfd or executable mappings (noexec policies, seccomp), or the limit is out of range.
+ * shared or executable mappings (noexec policies, seccomp), or the limit is out of range.
  */
 bool cache_new(const struct cache_config *config, struct cache **out, GError **err);
 /* Frees it; no vCPU runs and all users were freed. Takes NULL. */
