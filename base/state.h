@@ -43,10 +43,11 @@ struct state_desc {
 #define STATE_FIELD_U16(s, m, since) STATE_FIELD(s, m, STATE_U16, 2, since)
 #define STATE_FIELD_U32(s, m, since) STATE_FIELD(s, m, STATE_U32, 4, since)
 #define STATE_FIELD_U64(s, m, since) STATE_FIELD(s, m, STATE_U64, 8, since)
-#define STATE_FIELD_STRUCT(s, m, desc_, since_)                                                    \
+/* A struct, or an array of them, of type ELEMENT, which DESC describes. */
+#define STATE_FIELD_STRUCT(s, m, element, desc_, since_)                                           \
     {                                                                                              \
         .name = #m, .type = STATE_STRUCT, .offset = offsetof(s, m),                                \
-        .count = STATE__COUNT(s, m, (desc_).size), .since = (since_), .sub = &(desc_),             \
+        .count = STATE__COUNT(s, m, sizeof(element)), .since = (since_), .sub = &(desc_),          \
     }
 
 /* Appends OBJECT, described by DESC, to OUT. */

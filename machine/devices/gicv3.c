@@ -232,7 +232,7 @@ static const struct state_desc bank_state = {
 };
 
 static const struct state_field cpu_fields[] = {
-    STATE_FIELD_STRUCT(struct gic_cpu, bank, bank_state, 1),
+    STATE_FIELD_STRUCT(struct gic_cpu, bank, struct gic_bank, bank_state, 1),
     STATE_FIELD_U32(struct gic_cpu, ctlr, 1),
     STATE_FIELD_U32(struct gic_cpu, waker, 1),
     STATE_FIELD_U64(struct gic_cpu, propbaser, 1),
@@ -255,10 +255,10 @@ static const struct state_desc cpu_state = {
 
 static const struct state_field gic_fields[] = {
     STATE_FIELD_U32(struct gicv3, ctlr, 1),
-    STATE_FIELD_STRUCT(struct gicv3, spi, bank_state, 1),
+    STATE_FIELD_STRUCT(struct gicv3, spi, struct gic_bank, bank_state, 1),
     STATE_FIELD_U64(struct gicv3, route, 1),
     STATE_FIELD_U8(struct gicv3, lpi_config, 1),
-    STATE_FIELD_STRUCT(struct gicv3, cpu, cpu_state, 1),
+    STATE_FIELD_STRUCT(struct gicv3, cpu, struct gic_cpu, cpu_state, 1),
 };
 
 static const struct state_desc gic_state = {

@@ -95,7 +95,7 @@ static const struct state_field outer_fields[] = {
     STATE_FIELD_U16(struct outer, small, 1),
     STATE_FIELD_U32(struct outer, word, 1),
     STATE_FIELD_U64(struct outer, wide, 1),
-    STATE_FIELD_STRUCT(struct outer, in, inner_desc, 2),
+    STATE_FIELD_STRUCT(struct outer, in, struct inner, inner_desc, 2),
 };
 static const struct state_desc outer_desc = {"outer", 2, sizeof(struct outer), 4, outer_fields};
 /* The table as version 1 had it. */

@@ -6,7 +6,7 @@
 import subprocess
 import sys
 
-COMMAND = ["-M", "virt", "-cpu", "neoverse-n1", "-display", "none", "-monitor", "none", "-serial", "stdio"]
+COMMAND = ["-M", "virt", "-cpu", "neoverse-n1", "-nic", "none", "-display", "none", "-monitor", "none", "-serial", "stdio"]
 
 
 def main(qemu, program):

@@ -11,9 +11,6 @@
 typedef unsigned __int128 pair_t;
 
 /* The old value of the 16 bytes at P, which become DESIRED where they are EXPECTED. */
-#ifdef __x86_64__
-__attribute__((target("cx16")))
-#endif
 MEM_GUEST_RACES static pair_t exchange16(void *p, pair_t expected, pair_t desired)
 {
     return __sync_val_compare_and_swap((pair_t *)p, expected, desired);
