@@ -16,6 +16,8 @@
 #include "mem/isa.h"
 #include "mem/mem.h"
 
+#include <errno.h>
+
 struct accel;
 struct vcpu;
 
@@ -49,10 +51,17 @@ typedef bool (*accel_sysreg_fn)(void *opaque, unsigned vcpu, unsigned number, bo
 /* The vCPU's output LINE has changed to LEVEL. Thread and locks as above. */
 typedef void (*accel_line_fn)(void *opaque, unsigned vcpu, enum arm_line line, bool level);
 
+/*
+ * x86 with split_irqchip: a local APIC has seen the end of interrupt VECTOR, whose message's route is
+ * of a level (accel_route()). On the vCPU's thread, holding no lock; may call any "any thread" function.
+ */
+typedef void (*accel_eoi_fn)(void *opaque, uint8_t vector);
+
 struct accel_config {
     enum isa isa;
     unsigned vcpus; /* 1..LIMIT_VCPUS */
     struct mem_map *mem;
+    struct mem_map *ports; /* x86: the 64 KiB of I/O ports; NULL: all of them read ones */
     struct vm_clock *clock;
     uint64_t timebase_hz; /* of the guest's time CSR or counter */
     bool firmware_mode;   /* RISC-V: true gives harts M-mode for a firmware; false: S-mode over
@@ -61,17 +70,31 @@ struct accel_config {
     void *hypercall_opaque;
     accel_sysreg_fn sysreg; /* ARM, as the next two; NULL: the machine has none */
     accel_line_fn line;     /* NULL: nobody listens */
-    void *machine_opaque;   /* what both get */
+    bool split_irqchip;     /* x86: the I/O APIC is the machine's own, not the accelerator's */
+    accel_eoi_fn eoi;       /* with split_irqchip */
+    bool pit;               /* x86, without split_irqchip: there is an 8254 timer */
+    void *machine_opaque;   /* what these get */
+    const char *cpu; /* x86: "MODEL,+FEATURE,-FEATURE"; NULL: the accelerator's choice */
     uint64_t code_cache_bytes; /* xlate: most bytes of host code; 0 for the default */
     unsigned tier; /* xlate: highest tier used; 0 interprets everything */
     unsigned warm_threads; /* xlate: threads that compile hot blocks ahead; 0: no warm start */
     const struct hotlist *hot; /* hot blocks of an earlier run, copied; NULL: none */
 };
 
+/* In which state an x86 vCPU starts. */
+enum vcpu_mode {
+    VCPU_MODE_RESET, /* the ISA's own reset state, pc too; what all other ISAs do */
+    VCPU_MODE_PVH,   /* 32-bit protected mode, flat segments, no paging; args[0] is EBX */
+    VCPU_MODE_LONG,  /* 64-bit mode, flat segments, paging by CR3; args[0] is RSI */
+    VCPU_MODE_WAIT,  /* waits for INIT and SIPI from another vCPU, inside accel_vcpu_run() */
+};
+
 /* Where a vCPU starts: registers a0/x0 = args[0].., all else at its reset value. */
 struct vcpu_start {
     gva_t pc;
     uint64_t args[4];
+    enum vcpu_mode mode;
+    gpa_t cr3; /* VCPU_MODE_LONG */
 };
 
 /* RISC-V interrupt inputs of a hart, for accel_vcpu_set_irq(): bit numbers of mip. */
@@ -110,6 +133,13 @@ struct accel_fence_range {
 struct accel_stat {
     const char *name;
     uint64_t value;
+};
+
+/* The message that an interrupt input stands for. */
+struct accel_route {
+    uint64_t address;
+    uint32_t data;
+    bool level; /* its end is told to accel_config.eoi */
 };
 
 /* What a vCPU does right now. */
@@ -194,7 +224,7 @@ struct accel_sample {
     const char *mode; /* what it runs as, of the guest's ISA */
 };
 
-/* What an implementation provides; use the functions below. */
+/* What an implementation provides; use the functions below. Any op from state on may be NULL. */
 struct accel_ops {
     const char *name;
     bool (*create)(const struct accel_config *config, struct accel **out, GError **err);
@@ -209,10 +239,17 @@ struct accel_ops {
     void (*vcpu_info)(struct vcpu *vcpu, struct accel_vcpu_info *out);
     size_t (*vcpu_stats)(struct vcpu *vcpu, struct accel_stat *rows, size_t most);
     const struct state_desc *(*vcpu_state)(struct vcpu *vcpu, void **object);
-    void (*fence)(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
-                  enum accel_fence kind, const struct accel_fence_range *range);
     void (*clock_changed)(struct accel *accel);
     size_t (*stats)(struct accel *accel, struct accel_stat *rows, size_t most);
+    const struct state_desc *(*state)(struct accel *accel, void **object);
+    bool (*restored)(struct accel *accel, GError **err);
+    void (*reset)(struct accel *accel);
+    void (*fence)(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
+                  enum accel_fence kind, const struct accel_fence_range *range);
+    void (*gsi)(struct accel *accel, unsigned gsi, bool level);
+    void (*msi)(struct accel *accel, uint64_t address, uint32_t data);
+    int (*route)(struct accel *accel, unsigned gsi, const struct accel_route *route);
+    int (*irqfd)(struct accel *accel, int fd, unsigned gsi, bool on);
     void (*code_clear)(struct accel *accel);
     bool (*code_limit)(struct accel *accel, uint64_t bytes, GError **err);
     void (*code_trim)(struct accel *accel);
@@ -291,10 +328,11 @@ static inline void accel_vcpu_kick(struct vcpu *vcpu)
     vcpu->accel->ops->vcpu_kick(vcpu);
 }
 
-/* Any thread: drives interrupt input IRQ (enum riscv_irq, enum arm_irq) to LEVEL. */
+/* Any thread: drives interrupt input IRQ (enum riscv_irq, enum arm_irq) to LEVEL. x86 has none. */
 static inline void accel_vcpu_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
 {
-    vcpu->accel->ops->vcpu_set_irq(vcpu, irq, level);
+    if (vcpu->accel->ops->vcpu_set_irq)
+        vcpu->accel->ops->vcpu_set_irq(vcpu, irq, level);
 }
 
 /* Any thread. */
@@ -309,22 +347,84 @@ static inline size_t accel_vcpu_stats(struct vcpu *vcpu, struct accel_stat *rows
     return vcpu->accel->ops->vcpu_stats(vcpu, rows, most);
 }
 
-/* The vCPU's saved state: its table and the object it describes. While it is not running. */
+/*
+ * The vCPU's saved state: its table and the object it describes, as of now. While it is not running.
+ * What is changed in the object counts from accel_restored() on.
+ */
 static inline const struct state_desc *accel_vcpu_state(struct vcpu *vcpu, void **object)
 {
     return vcpu->accel->ops->vcpu_state(vcpu, object);
 }
 
+/* The same of what belongs to no vCPU: interrupt controllers, clock. NULL: there is nothing. */
+static inline const struct state_desc *accel_state(struct accel *accel, void **object)
+{
+    return accel->ops->state ? accel->ops->state(accel, object) : NULL;
+}
+
+/*
+ * The objects of accel_state() and accel_vcpu_state() that were asked for since the last call have been
+ * filled from a saved state. False: it cannot be that of this machine; reset the vCPUs. While no vCPU
+ * runs, and before any does.
+ */
+static inline bool accel_restored(struct accel *accel, GError **err)
+{
+    return !accel->ops->restored || accel->ops->restored(accel, err);
+}
+
+/* Interrupt controllers of the accelerator go to their reset state. While no vCPU runs. */
+static inline void accel_reset(struct accel *accel)
+{
+    if (accel->ops->reset)
+        accel->ops->reset(accel);
+}
+
 /*
  * Any thread: returns when every vCPU of VCPU_MASK has done the fence, or is outside guest code
  * and will have done it before its next instruction. FROM is the calling vCPU, or NULL. Two vCPUs
- * that fence each other don't deadlock.
+ * that fence each other don't deadlock. Where the host's processor runs the guest, it does fences.
  */
 static inline void accel_fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
                                enum accel_fence kind, const struct accel_fence_range *range)
 {
-    accel->ops->fence(accel, from, vcpu_mask, kind, range);
+    if (accel->ops->fence)
+        accel->ops->fence(accel, from, vcpu_mask, kind, range);
 }
+
+/* --- interrupt controllers of the accelerator: any thread, no lock needed ------------------------ */
+
+/* Drives input GSI of the I/O APIC (x86, without split_irqchip) or GIC (its shared interrupts). */
+static inline void accel_gsi(struct accel *accel, unsigned gsi, bool level)
+{
+    if (accel->ops->gsi)
+        accel->ops->gsi(accel, gsi, level);
+}
+
+/* Delivers a message that a device wrote to the interrupt controllers' addresses. */
+static inline void accel_msi(struct accel *accel, uint64_t address, uint32_t data)
+{
+    if (accel->ops->msi)
+        accel->ops->msi(accel, address, data);
+}
+
+/*
+ * Makes GSI stand for a message, for accel_irqfd(); NULL: for nothing. Free ones are those from
+ * ACCEL_GSI_FREE on, and with split_irqchip all. 0, -ENOTSUP, -EINVAL for a GSI too high, or
+ * the host's -errno.
+ */
+#define ACCEL_GSI_FREE 32
+static inline int accel_route(struct accel *accel, unsigned gsi, const struct accel_route *route)
+{
+    return accel->ops->route ? accel->ops->route(accel, gsi, route) : -ENOTSUP;
+}
+
+/* From now on (ON), or no more, each signal of eventfd FD raises GSI once. 0 or as above. */
+static inline int accel_irqfd(struct accel *accel, int fd, unsigned gsi, bool on)
+{
+    return accel->ops->irqfd ? accel->ops->irqfd(accel, fd, gsi, on) : -ENOTSUP;
+}
+
+/* --- what only a translator has ------------------------------------------------------------------ */
 
 /* The clock was paused, resumed or set: timers are armed anew. While no vCPU runs. */
 static inline void accel_clock_changed(struct accel *accel)
@@ -338,15 +438,18 @@ static inline size_t accel_stats(struct accel *accel, struct accel_stat *rows, s
     return accel->ops->stats(accel, rows, most);
 }
 
-/* Any thread: drops all translated code (a no-op for KVM). */
+/* Any thread: drops all translated code. */
 static inline void accel_code_clear(struct accel *accel)
 {
-    accel->ops->code_clear(accel);
+    if (accel->ops->code_clear)
+        accel->ops->code_clear(accel);
 }
 
 /* Any thread: sets the most bytes of translated code. */
 static inline bool accel_code_limit(struct accel *accel, uint64_t bytes, GError **err)
 {
+    if (!accel->ops->code_limit)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s translates no code", accel->ops->name);
     return accel->ops->code_limit(accel, bytes, err);
 }
 
@@ -358,13 +461,13 @@ static inline void accel_code_trim(struct accel *accel)
 }
 
 /*
- * Any thread: calls FN for the pieces of host code (none for KVM) of PART, at most
+ * Any thread: calls FN for the pieces of host code of PART, at most
  * LIMIT_XLATE_CODE_ROWS. Begin with part 0; what is returned is the next part, 0 after the last.
  */
 static inline unsigned accel_code_each(struct accel *accel, unsigned part, accel_code_fn fn,
                                        void *opaque)
 {
-    return accel->ops->code_each(accel, part, fn, opaque);
+    return accel->ops->code_each ? accel->ops->code_each(accel, part, fn, opaque) : 0;
 }
 
 /*
@@ -373,14 +476,23 @@ static inline unsigned accel_code_each(struct accel *accel, unsigned part, accel
  */
 static inline void accel_vcpu_interrupted(struct vcpu *vcpu, const void *context)
 {
-    vcpu->accel->ops->vcpu_interrupted(vcpu, context);
+    if (vcpu->accel->ops->vcpu_interrupted)
+        vcpu->accel->ops->vcpu_interrupted(vcpu, context);
 }
 
 /* Any other thread, one at a time: takes what was noted last; false where nothing was. */
 static inline bool accel_vcpu_sample(struct vcpu *vcpu, struct accel_sample *out)
 {
-    return vcpu->accel->ops->vcpu_sample(vcpu, out);
+    return vcpu->accel->ops->vcpu_sample && vcpu->accel->ops->vcpu_sample(vcpu, out);
 }
+
+/* Any thread: the hot blocks of this run; the caller frees. NULL without warm start. */
+static inline struct hotlist *accel_hot_list(struct accel *accel)
+{
+    return accel->ops->hot_list ? accel->ops->hot_list(accel) : NULL;
+}
+
+/* --- debugging ----------------------------------------------------------------------------------- */
 
 /*
  * Sets what stops vCPUs, in place of what was set before; DEBUG is copied. While no vCPU runs.
@@ -431,12 +543,6 @@ static inline bool accel_register_set(struct vcpu *vcpu, const struct accel_regi
                                       uint64_t value)
 {
     return vcpu->accel->ops->register_set(vcpu, reg, value);
-}
-
-/* Any thread: the hot blocks of this run; the caller frees. NULL without warm start. */
-static inline struct hotlist *accel_hot_list(struct accel *accel)
-{
-    return accel->ops->hot_list ? accel->ops->hot_list(accel) : NULL;
 }
 
 #endif

@@ -251,6 +251,23 @@ int mem_map_remove_device(struct mem_map *map, gpa_t gpa)
     return 0;
 }
 
+int mem_map_remove_ram(struct mem_map *map, gpa_t gpa)
+{
+    uint64_t length;
+
+    pthread_rwlock_wrlock(&map->lock);
+    struct range *r = range_at(map, gpa, &length);
+    if (!r || r->gpa != gpa || r->kind != MEM_RAM) {
+        pthread_rwlock_unlock(&map->lock);
+        return -ENOENT;
+    }
+    g_ptr_array_steal_index(map->ranges, find(map, gpa));
+    pthread_rwlock_unlock(&map->lock);
+    tell_changed(map, r->gpa, r->size, MEM_RAM, false);
+    range_free(r);
+    return 0;
+}
+
 void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out)
 {
     *out = (struct mem_view){.kind = MEM_NONE};
@@ -381,6 +398,24 @@ bool mem_ram_discard(struct mem_ram *ram, uint64_t offset, uint64_t length)
         mem_page_set(ram, at >> MEM_PAGE_SHIFT, MEM_PAGE_BACKED);
     return fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
                      (off_t)length) == 0;
+}
+
+void mem_map_dirty_log(struct mem_map *map, bool on)
+{
+    for (guint i = 0; i < map->listeners->len; i++) {
+        struct mem_listener *l = &g_array_index(map->listeners, struct mem_listener, i);
+        if (l->dirty_log)
+            l->dirty_log(l->opaque, on);
+    }
+}
+
+void mem_map_dirty_sync(struct mem_map *map)
+{
+    for (guint i = 0; i < map->listeners->len; i++) {
+        struct mem_listener *l = &g_array_index(map->listeners, struct mem_listener, i);
+        if (l->dirty_sync)
+            l->dirty_sync(l->opaque);
+    }
 }
 
 void *mem_map_host(struct mem_map *map, gpa_t gpa, uint64_t length, bool write)

@@ -73,6 +73,10 @@ struct mem_listener {
     void (*code_written)(void *opaque, gpa_t gpa, uint64_t length);
     /* A range was added or removed: cached host pointers into it must be dropped before return. */
     void (*changed)(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added);
+    /* The log of what vCPUs write begins, or ends. */
+    void (*dirty_log)(void *opaque, bool on);
+    /* What vCPUs wrote is to be flagged now. */
+    void (*dirty_sync)(void *opaque);
     void *opaque;
 };
 
@@ -97,6 +101,12 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
  * -ENOENT.
  */
 int mem_map_remove_device(struct mem_map *map, gpa_t gpa);
+
+/*
+ * Removes the RAM that starts at GPA. No device or thread uses it any more; a vCPU that still does finds
+ * nothing there. 0 or -ENOENT.
+ */
+int mem_map_remove_ram(struct mem_map *map, gpa_t gpa);
 
 void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listener);
 /* Takes back a listener with the same opaque. While nobody changes or writes memory. */
@@ -152,6 +162,14 @@ static inline void mem_page_clear(struct mem_ram *ram, uint64_t page, enum mem_p
 {
     __atomic_fetch_and(&ram->flags[page], (uint8_t)~flag, __ATOMIC_SEQ_CST);
 }
+
+/*
+ * Begins or ends the log of what vCPUs write, for accelerators that have to be told: before it is on,
+ * MEM_PAGE_DIRTY says only what devices wrote. Sync flags the pages that vCPUs wrote since the last one, or
+ * since the log began; those of a vCPU that runs may be left for the next sync. One thread at a time.
+ */
+void mem_map_dirty_log(struct mem_map *map, bool on);
+void mem_map_dirty_sync(struct mem_map *map);
 
 /* Asks the host for the memory of PAGE and its neighbours, unless it was asked before. */
 void mem_ram_back_around(struct mem_ram *ram, uint64_t page);

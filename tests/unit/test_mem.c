@@ -124,7 +124,7 @@ START_TEST(listeners)
     struct heard h = {0};
     struct device d = DEVICE(map);
 
-    mem_map_add_listener(map, &(struct mem_listener){on_code, on_changed, &h});
+    mem_map_add_listener(map, &(struct mem_listener){.code_written = on_code, .changed = on_changed, .opaque = &h});
     struct mem_ram *ram = mem_map_add_ram(map, 0x10000, 4 * PAGE, "ram", false, NULL);
     mem_map_add_device(map, 0, 0x100, "dev", &ops, &d);
     mem_map_remove_device(map, 0);
