@@ -1,7 +1,7 @@
 /*
  * Interrupts that come from outside a vCPU: inputs of KVM's own controllers, messages, and
- * eventfds that raise either. The routes are a table that KVM takes as a whole; ours has, sorted by nothing,
- * the controllers' inputs first and then a row for each GSI that stands for a message.
+ * eventfds that raise either. The routes are a table that KVM takes as a whole; ours has, sorted by
+ * nothing, the controllers' inputs first and then a row for each GSI that stands for a message.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -42,8 +42,8 @@ void kvm__gsi(struct accel *accel, unsigned gsi, bool level)
 /* KVM answers whether a vCPU took it; a message to nobody is the guest's business. */
 void kvm__msi(struct accel *accel, uint64_t address, uint32_t data)
 {
-    struct kvm_msi msi = {.address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32),
-                          .data = data};
+    struct kvm_msi msi = {
+        .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data};
 
     kvm__ioctl(kvm_from(accel)->vm, KVM_SIGNAL_MSI, &msi);
 }
@@ -76,7 +76,8 @@ static int set_route(struct kvm *k, unsigned gsi, const struct accel_route *rout
         .gsi = gsi,
         .type = KVM_IRQ_ROUTING_MSI,
         .u.msi = {.address_lo = (uint32_t)route->address,
-                  .address_hi = (uint32_t)(route->address >> 32), .data = route->data},
+                  .address_hi = (uint32_t)(route->address >> 32),
+                  .data = route->data},
     };
     return tell(k);
 }
@@ -95,8 +96,8 @@ int kvm__route(struct accel *accel, unsigned gsi, const struct accel_route *rout
 
 int kvm__irqfd(struct accel *accel, int fd, unsigned gsi, bool on)
 {
-    struct kvm_irqfd irqfd = {.fd = (uint32_t)fd, .gsi = gsi,
-                              .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN};
+    struct kvm_irqfd irqfd = {
+        .fd = (uint32_t)fd, .gsi = gsi, .flags = on ? 0 : KVM_IRQFD_FLAG_DEASSIGN};
 
     return MIN(kvm__ioctl(kvm_from(accel)->vm, KVM_IRQFD, &irqfd), 0);
 }

@@ -96,8 +96,7 @@ static bool check_capabilities(int device, GError **err)
 
     for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
         if (!kvm__capability(device, needed[i].cap))
-            return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this host's KVM lacks %s",
-                            needed[i].name);
+            return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this host's KVM lacks %s", needed[i].name);
     }
     return true;
 }
@@ -111,8 +110,8 @@ static bool check(const struct accel_config *config, int device, GError **err)
     if (config->isa != kvm__arch_isa)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "KVM runs guests of the host's own ISA alone");
     if (config->vcpus < 1 || config->vcpus > most)
-        return vmd_fail(err, VMD_ERROR_LIMIT, "this host's KVM has 1 to %u vCPUs a VM, not %u", most,
-                        config->vcpus);
+        return vmd_fail(err, VMD_ERROR_LIMIT, "this host's KVM has 1 to %u vCPUs a VM, not %u",
+                        most, config->vcpus);
     return check_version(device, err) && check_capabilities(device, err) &&
            kvm__arch_check(config, device, err);
 }
@@ -194,8 +193,7 @@ static void kvm_vcpu_free(struct vcpu *vcpu)
 
 static bool map_run(struct kvm_vcpu *v, GError **err)
 {
-    void *run =
-        mmap(NULL, v->kvm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+    void *run = mmap(NULL, v->kvm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 
     if (run == MAP_FAILED)
         return vmd_set_errno(err, errno, "mapping vCPU %u", v->vcpu.index);
@@ -203,7 +201,8 @@ static bool map_run(struct kvm_vcpu *v, GError **err)
     return true;
 }
 
-/* KVM_CREATE_VCPU's number is the processor's own: its local APIC's, or its place in the hart list. */
+/* KVM_CREATE_VCPU's number is the processor's own: its local APIC's, or its place in the hart list.
+ */
 static bool kvm_vcpu_create(struct accel *accel, unsigned index, struct vcpu **out, GError **err)
 {
     struct kvm *k = kvm_from(accel);

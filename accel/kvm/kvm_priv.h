@@ -1,10 +1,10 @@
 /*
  * What the parts of accel/kvm share.
  *
- * Threads: a vCPU's own thread is inside KVM_RUN most of the time, and KVM makes any other call on the
- * vCPU wait for its end; so whatever reads or writes a vCPU's state does it while the vCPU does not run,
- * as accel.h demands. Memory slots and routes have a lock each, taken last. No lock and no allocation
- * is on the way from KVM_RUN to a device and back.
+ * Threads: a vCPU's own thread is inside KVM_RUN most of the time, and KVM makes any other call on
+ * the vCPU wait for its end; so whatever reads or writes a vCPU's state does it while the vCPU does
+ * not run, as accel.h demands. Memory slots and routes have a lock each, taken last. No lock and no
+ * allocation is on the way from KVM_RUN to a device and back.
  */
 #ifndef ACCEL_KVM_KVM_PRIV_H
 #define ACCEL_KVM_KVM_PRIV_H
@@ -64,10 +64,10 @@ struct kvm_slot {
 struct kvm {
     struct accel accel;
     int vm;
-    size_t run_bytes;    /* of struct kvm_run's mapping */
-    uint32_t ring_bytes; /* of a vCPU's dirty ring; 0: there are none */
+    size_t run_bytes;        /* of struct kvm_run's mapping */
+    uint32_t ring_bytes;     /* of a vCPU's dirty ring; 0: there are none */
     struct kvm_vcpu **vcpus; /* config.vcpus of them, NULL where not made */
-    char *failed; /* why no vCPU may go on; set once, atomic */
+    char *failed;            /* why no vCPU may go on; set once, atomic */
 
     pthread_mutex_t slots_lock;
     GArray *slots; /* struct kvm_slot */
@@ -138,7 +138,8 @@ size_t kvm__stats(struct accel *accel, struct accel_stat *rows, size_t most);
 void kvm__stats_vcpu(struct kvm_vcpu *v);
 void kvm__stats_free(struct kvm *k);
 
-/* --- the host's ISA: x86.c, arm64.c, riscv64.c -------------------------------------------------- */
+/* --- the host's ISA: x86.c, arm64.c, riscv64.c --------------------------------------------------
+ */
 
 extern const enum isa kvm__arch_isa;
 
@@ -152,8 +153,8 @@ void kvm__arch_free(struct kvm *k);
 bool kvm__arch_vcpu_create(struct kvm_vcpu *v, GError **err);
 void kvm__arch_vcpu_free(struct kvm_vcpu *v);
 int kvm__arch_vcpu_reset(struct kvm_vcpu *v, const struct vcpu_start *start);
-/* An exit that is not every ISA's. False: it is none of this ISA's either. True: go on, unless WHY was
- * set to something else than -1. */
+/* An exit that is not every ISA's. False: it is none of this ISA's either. True: go on, unless WHY
+ * was set to something else than -1. */
 bool kvm__arch_exit(struct kvm_vcpu *v, int *why);
 /* Registers and code of a vCPU that does not run, for a report. */
 void kvm__arch_describe(struct kvm_vcpu *v, GString *out);

@@ -1,9 +1,10 @@
 /*
  * Guest memory: a slot of KVM for each stretch of RAM of the map, and the dirty log.
  *
- * What is no slot leaves KVM_RUN and goes to devices. Slots follow the map's changes, also while vCPUs
- * run: KVM has a slot gone from every vCPU before the call that removes it returns. The log comes
- * from rings, one a vCPU, where KVM has them in an order that can be relied on, or else from bitmaps, one a slot.
+ * What is no slot leaves KVM_RUN and goes to devices. Slots follow the map's changes, also while
+ * vCPUs run: KVM has a slot gone from every vCPU before the call that removes it returns. The log
+ * comes from rings, one a vCPU, where KVM has them in an order that can be relied on, or else from
+ * bitmaps, one a slot.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -84,7 +85,8 @@ static void changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind
                   added ? "a stretch" : "the removal", gpa, g_strerror(-rc));
 }
 
-/* --- the dirty log ------------------------------------------------------------------------------ */
+/* --- the dirty log ------------------------------------------------------------------------------
+ */
 
 static void mark(struct kvm *k, guint number, uint64_t page)
 {
@@ -188,9 +190,11 @@ static void dirty_log(void *opaque, bool on)
         kvm__fail(k, "KVM %s no dirty log: %s", on ? "began" : "ended", g_strerror(-rc));
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
-/* On machines with a weak memory order only the second capability orders entries and their flags. */
+/* On machines with a weak memory order only the second capability orders entries and their flags.
+ */
 static uint32_t choose_ring(struct kvm *k)
 {
     unsigned cap = KVM_CAP_DIRTY_LOG_RING_ACQ_REL;

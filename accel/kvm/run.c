@@ -1,18 +1,18 @@
 /*
  * The run loop: KVM_RUN, kicks, and the way to devices.
  *
- * No kick is lost. Who kicks sets `kicked`, then immediate_exit, then reads `tid` and signals that thread
- * if there is one. The vCPU's thread sets `tid` before its first KVM_RUN. So, by the order of the two
- * pairs, either the kicker sees the thread, or the thread's KVM_RUN sees immediate_exit. Where the kicker
- * sees it, the signal comes (a) before KVM_RUN looks at immediate_exit, which then is set; or (b) later,
- * and KVM does not enter the guest, or does not stay in it, while a signal is pending. Either way KVM_RUN
- * ends with EINTR, and `kicked` tells a kick from any other signal. immediate_exit is cleared before
- * `kicked` is taken: a kick in between is taken now and leaves immediate_exit set, which costs the next
- * run one turn of the loop.
+ * No kick is lost. Who kicks sets `kicked`, then immediate_exit, then reads `tid` and signals that
+ * thread if there is one. The vCPU's thread sets `tid` before its first KVM_RUN. So, by the order
+ * of the two pairs, either the kicker sees the thread, or the thread's KVM_RUN sees immediate_exit.
+ * Where the kicker sees it, the signal comes (a) before KVM_RUN looks at immediate_exit, which then
+ * is set; or (b) later, and KVM does not enter the guest, or does not stay in it, while a signal is
+ * pending. Either way KVM_RUN ends with EINTR, and `kicked` tells a kick from any other signal.
+ * immediate_exit is cleared before `kicked` is taken: a kick in between is taken now and leaves
+ * immediate_exit set, which costs the next run one turn of the loop.
  *
  * KVM_RUN finishes the access to a device that it left for before it looks at immediate_exit. Since
- * this loop goes back into KVM_RUN after each such exit and leaves by EINTR alone, a vCPU that does not
- * run has no access half done, and its state is whole.
+ * this loop goes back into KVM_RUN after each such exit and leaves by EINTR alone, a vCPU that does
+ * not run has no access half done, and its state is whole.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -70,8 +70,8 @@ static bool take_kick(struct kvm_vcpu *v)
 /* --- devices ---------------------------------------------------------------------------------- */
 
 /*
- * SIZE bytes, 1 to 8, at AT of MAP. What no device takes in one goes in halves, as a bus does it; what
- * no device takes at all reads ones, and writes go nowhere.
+ * SIZE bytes, 1 to 8, at AT of MAP. What no device takes in one goes in halves, as a bus does it;
+ * what no device takes at all reads ones, and writes go nowhere.
  */
 static uint64_t device_read(struct mem_map *map, gpa_t at, unsigned size)
 {
@@ -121,7 +121,8 @@ static void mmio(struct kvm_vcpu *v, struct kvm_past *past)
     struct kvm_run *run = v->run;
     unsigned size = MIN(run->mmio.len, 8);
 
-    *past = (struct kvm_past){.size = size, .write = run->mmio.is_write, .address = run->mmio.phys_addr};
+    *past = (struct kvm_past){
+        .size = size, .write = run->mmio.is_write, .address = run->mmio.phys_addr};
     if (run->mmio.is_write) {
         past->value = take(run->mmio.data, size);
         device_write(mem, run->mmio.phys_addr, size, past->value);
@@ -139,8 +140,8 @@ static void pio(struct kvm_vcpu *v, struct kvm_past *past)
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
     unsigned size = run->io.size;
 
-    *past = (struct kvm_past){.size = size, .write = run->io.direction == KVM_EXIT_IO_OUT,
-                              .address = run->io.port};
+    *past = (struct kvm_past){
+        .size = size, .write = run->io.direction == KVM_EXIT_IO_OUT, .address = run->io.port};
     for (uint32_t i = 0; i < run->io.count; i++, data += size) {
         uint64_t value = UINT64_MAX;
         if (past->write) {
@@ -238,7 +239,8 @@ static enum vcpu_exit internal_error(struct kvm_vcpu *v)
         g_string_append_printf(data, "%s0x%" PRIx64, i ? " " : ", data ",
                                (uint64_t)run->internal.data[i]);
     return kvm__vcpu_fail(v, "KVM gave vCPU %u up: %s (suberror %u%s)", v->vcpu.index,
-                          error < G_N_ELEMENTS(what) && what[error] ? what[error] : "internal error",
+                          error < G_N_ELEMENTS(what) && what[error] ? what[error]
+                                                                    : "internal error",
                           error, data->str);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Counters: exits by their reason, which the run loop counts, and what KVM itself counts of a vCPU and
- * tells by a descriptor of its own (Linux 5.14), readable at any time and from any thread.
+ * Counters: exits by their reason, which the run loop counts, and what KVM itself counts of a vCPU
+ * and tells by a descriptor of its own (Linux 5.14), readable at any time and from any thread.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -18,7 +18,8 @@ static bool read_at(int fd, void *to, size_t bytes, uint64_t at)
     return pread(fd, to, bytes, (off_t)at) == (ssize_t)bytes;
 }
 
-/* Reads which counters there are, the same for every vCPU; none where the file is not as it should be. */
+/* Reads which counters there are, the same for every vCPU; none where the file is not as it should
+ * be. */
 static void learn(struct kvm *k, int fd)
 {
     struct kvm_stats_header header;
@@ -33,7 +34,8 @@ static void learn(struct kvm *k, int fd)
         if (!read_at(fd, desc, row, header.desc_offset + i * row))
             return;
         uint32_t type = desc->flags & KVM_STATS_TYPE_MASK;
-        if (desc->size != 1 || (type != KVM_STATS_TYPE_CUMULATIVE && type != KVM_STATS_TYPE_INSTANT))
+        if (desc->size != 1 ||
+            (type != KVM_STATS_TYPE_CUMULATIVE && type != KVM_STATS_TYPE_INSTANT))
             continue;
         struct kvm_stat_name *name = &k->stat_names[k->n_stat_names++];
         g_snprintf(name->name, sizeof(name->name), "kvm.%s", desc->name);

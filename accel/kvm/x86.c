@@ -1,13 +1,13 @@
 /*
  * x86's side of KVM: the VM's interrupt controllers, how vCPUs start, their exits, and time.
  *
- * Local APICs are always KVM's. The I/O APIC, PICs and the old timer are KVM's too, unless the machine has an
- * I/O APIC of its own (split_irqchip); then KVM keeps no inputs and tells of the ends of level interrupts.
+ * Local APICs are always KVM's. The I/O APIC, PICs and the old timer are KVM's too, unless the
+ * machine has an I/O APIC of its own (split_irqchip); then KVM keeps no inputs and tells of the
+ * ends of level interrupts.
  */
 #include "accel/kvm/kvm_priv.h"
 
 #include "accel/kvm/x86_cpuid.h"
-
 
 const enum isa kvm__arch_isa = ISA_X86_64;
 
@@ -23,7 +23,8 @@ const enum isa kvm__arch_isa = ISA_X86_64;
 #define EFER_LME (1u << 8)
 #define EFER_LMA (1u << 10)
 
-/* --- the VM ------------------------------------------------------------------------------------- */
+/* --- the VM -------------------------------------------------------------------------------------
+ */
 
 bool kvm__arch_check(const struct accel_config *config, int device, GError **err)
 {
@@ -44,11 +45,11 @@ bool kvm__arch_check(const struct accel_config *config, int device, GError **err
 
     for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
         if (!kvm__capability(device, needed[i].cap))
-            return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this host's KVM lacks %s",
-                            needed[i].name);
+            return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this host's KVM lacks %s", needed[i].name);
     }
     if (config->split_irqchip && !kvm__capability(device, KVM_CAP_SPLIT_IRQCHIP))
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this host's KVM has no split interrupt controllers");
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "this host's KVM has no split interrupt controllers");
     return kvm_cpu_valid(config->cpu, err);
 }
 
@@ -134,7 +135,8 @@ void kvm__arch_reset(struct accel *accel)
         kvm__fail(k, "KVM refused the reset of its interrupt controllers: %s", g_strerror(-rc));
 }
 
-/* --- inputs ------------------------------------------------------------------------------------- */
+/* --- inputs -------------------------------------------------------------------------------------
+ */
 
 static struct kvm_irq_routing_entry pin_route(unsigned gsi, uint32_t chip, uint32_t pin)
 {
@@ -148,8 +150,8 @@ unsigned kvm__arch_routes(struct kvm *k, struct kvm_irq_routing_entry *routes)
 
     for (unsigned gsi = 0; k->arch.in_kernel && gsi < IOAPIC_PINS; gsi++) {
         if (gsi < PIC_PINS)
-            routes[n++] = pin_route(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
-                                    gsi % 8);
+            routes[n++] =
+                pin_route(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % 8);
         routes[n++] = pin_route(gsi, KVM_IRQCHIP_IOAPIC, gsi);
     }
     return n;
@@ -163,7 +165,8 @@ void kvm__arch_gsi(struct kvm *k, unsigned gsi, bool level)
         kvm__ioctl(k->vm, KVM_IRQ_LINE, &line);
 }
 
-/* --- vCPUs -------------------------------------------------------------------------------------- */
+/* --- vCPUs --------------------------------------------------------------------------------------
+ */
 
 static bool set_cpuid(struct kvm_vcpu *v, GError **err)
 {
@@ -203,8 +206,14 @@ void kvm__arch_vcpu_free(struct kvm_vcpu *v)
 /* A segment over all addresses. */
 static struct kvm_segment flat(uint16_t selector, uint8_t type, bool code64)
 {
-    return (struct kvm_segment){.limit = UINT32_MAX, .selector = selector, .type = type, .present = 1,
-                                .s = 1, .g = 1, .db = !code64, .l = code64};
+    return (struct kvm_segment){.limit = UINT32_MAX,
+                                .selector = selector,
+                                .type = type,
+                                .present = 1,
+                                .s = 1,
+                                .g = 1,
+                                .db = !code64,
+                                .l = code64};
 }
 
 /* What kernels ask for: Linux's 32-bit and 64-bit boot protocols, and PVH's entry. */
@@ -247,7 +256,8 @@ int kvm__arch_vcpu_reset(struct kvm_vcpu *v, const struct vcpu_start *start)
     int rc;
 
     keep_time(v, s);
-    s->mp_state = start->mode == VCPU_MODE_WAIT ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
+    s->mp_state =
+        start->mode == VCPU_MODE_WAIT ? KVM_MP_STATE_UNINITIALIZED : KVM_MP_STATE_RUNNABLE;
     if (start->mode == VCPU_MODE_PVH || start->mode == VCPU_MODE_LONG)
         start_kernel(s, start);
     v->arch.is_lent = false;

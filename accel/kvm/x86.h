@@ -12,7 +12,8 @@ struct kvm_vcpu;
 
 #define KVM_X86_MSRS_MOST  256 /* of a vCPU's saved state; KVM has fewer than 200 */
 #define KVM_X86_LAPIC_REGS (KVM_APIC_REG_SIZE / 16)
-#define KVM_X86_OWN_PAGES  UINT64_C(0xfeffc000) /* four that Intel's processors need in real mode */
+#define KVM_X86_OWN_PAGES  UINT64_C(0xfeffc000) /* four that Intel's processors need in real mode  \
+                                                 */
 
 #define KVM_X86_MSR_TSC          0x10
 #define KVM_X86_MSR_TSC_DEADLINE 0x6e0
@@ -72,11 +73,13 @@ struct kvm_arch {
     uint64_t frozen_ns;  /* the paravirtual clock */
 };
 
-/* --- x86_state.c: all return 0 or -errno ------------------------------------------------------- */
+/* --- x86_state.c: all return 0 or -errno -------------------------------------------------------
+ */
 
 extern const struct state_desc kvm__x86_state, kvm__x86_shared;
 
-/* Finds out which MSRs make up the state: those that KVM lists and, of a first vCPU, takes as it gave them. */
+/* Finds out which MSRs make up the state: those that KVM lists and, of a first vCPU, takes as it
+ * gave them. */
 int kvm__x86_list_msrs(struct kvm *k, int device);
 void kvm__x86_try_msrs(struct kvm_vcpu *v);
 int kvm__x86_get(struct kvm_vcpu *v, struct kvm_x86_state *state);
@@ -89,7 +92,8 @@ int kvm__x86_set_msr(struct kvm_vcpu *v, uint32_t index, uint64_t value);
 int kvm__x86_get_lapic(struct kvm_vcpu *v, uint32_t regs[KVM_X86_LAPIC_REGS]);
 int kvm__x86_set_lapic(struct kvm_vcpu *v, const uint32_t regs[KVM_X86_LAPIC_REGS]);
 
-/* --- x86_clock.c --------------------------------------------------------------------------------- */
+/* --- x86_clock.c ---------------------------------------------------------------------------------
+ */
 
 /* Keeps the timers of a vCPU and stops them, while the clock is paused. 0 or -errno. */
 int kvm__x86_stop_timers(struct kvm_vcpu *v);

@@ -1,10 +1,11 @@
 /*
  * Guest time on x86, and the objects that saved state is taken from.
  *
- * A guest has three clocks that KVM keeps: the time stamp counter, the paravirtual clock, and the timers
- * of local APICs. While the VM's clock is paused all three stand: timers are kept and stopped, then
- * counter and clock are put back to what they showed. KVM shows neither as standing meanwhile, so
- * what is saved then is corrected here. A timer interrupt that KVM had already raised stays raised.
+ * A guest has three clocks that KVM keeps: the time stamp counter, the paravirtual clock, and the
+ * timers of local APICs. While the VM's clock is paused all three stand: timers are kept and
+ * stopped, then counter and clock are put back to what they showed. KVM shows neither as standing
+ * meanwhile, so what is saved then is corrected here. A timer interrupt that KVM had already raised
+ * stays raised.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -20,7 +21,8 @@ static bool clock_paused(const struct kvm *k)
     return vm_clock_host_deadline(clock, vm_clock_now(clock)) == UINT64_MAX;
 }
 
-/* --- timers ------------------------------------------------------------------------------------- */
+/* --- timers -------------------------------------------------------------------------------------
+ */
 
 int kvm__x86_stop_timers(struct kvm_vcpu *v)
 {
@@ -73,7 +75,8 @@ static int turn_back(struct kvm_vcpu *v, uint64_t delta)
     return rc < 0 ? rc : kvm__x86_set_msr(v, KVM_X86_MSR_TSC, offset - delta);
 }
 
-/* --- pause -------------------------------------------------------------------------------------- */
+/* --- pause --------------------------------------------------------------------------------------
+ */
 
 static int freeze(struct kvm *k)
 {
@@ -123,7 +126,8 @@ void kvm__arch_clock_changed(struct accel *accel)
                   g_strerror(-rc));
 }
 
-/* --- saved state -------------------------------------------------------------------------------- */
+/* --- saved state --------------------------------------------------------------------------------
+ */
 
 /* What the clocks showed when they were stopped. */
 static void show_frozen(const struct kvm_vcpu *v, struct kvm_x86_state *s)
@@ -147,7 +151,8 @@ const struct state_desc *kvm__arch_vcpu_state(struct vcpu *vcpu, void **object)
     int rc = kvm__x86_get(v, v->arch.lent);
 
     if (rc < 0)
-        kvm__fail(v->kvm, "KVM did not give the state of vCPU %u: %s", vcpu->index, g_strerror(-rc));
+        kvm__fail(v->kvm, "KVM did not give the state of vCPU %u: %s", vcpu->index,
+                  g_strerror(-rc));
     else if (v->kvm->arch.frozen)
         show_frozen(v, v->arch.lent);
     v->arch.is_lent = true;
@@ -199,7 +204,8 @@ static int put_shared(struct kvm *k)
     return rc < 0 ? rc : kvm__x86_set_clock(k, k->arch.lent.clock_ns);
 }
 
-/* The chips come first: what they have pending goes to local APICs, which then get their own state. */
+/* The chips come first: what they have pending goes to local APICs, which then get their own state.
+ */
 bool kvm__arch_restored(struct accel *accel, GError **err)
 {
     struct kvm *k = kvm_from(accel);

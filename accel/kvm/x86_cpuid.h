@@ -22,7 +22,8 @@ struct kvm_cpuid2 *kvm__x86_supported(int device, GError **err);
 
 /*
  * The leaves of a vCPU of model and features TEXT (kvm_cpu_valid()); the caller frees. NULL with
- * VMD_ERROR_INVALID for a TEXT that is none, VMD_ERROR_UNSUPPORTED for features that SUPPORTED lacks.
+ * VMD_ERROR_INVALID for a TEXT that is none, VMD_ERROR_UNSUPPORTED for features that SUPPORTED
+ * lacks.
  */
 struct kvm_cpuid2 *kvm__x86_cpuid(const struct kvm_cpuid2 *supported, const char *text,
                                   const struct kvm_x86_topology *topology, GError **err);

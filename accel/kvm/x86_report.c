@@ -1,4 +1,5 @@
-/* What a person needs to see of an x86 vCPU that cannot go on: registers, modes, and code at RIP. */
+/* What a person needs to see of an x86 vCPU that cannot go on: registers, modes, and code at RIP.
+ */
 #include "accel/kvm/kvm_priv.h"
 
 #define CODE_BYTES 16
@@ -10,9 +11,9 @@ static void add_registers(const struct kvm_regs *r, GString *out)
         uint64_t value;
     } rows[] = {
         {"rip", r->rip}, {"flags", r->rflags}, {"rax", r->rax}, {"rbx", r->rbx}, {"rcx", r->rcx},
-        {"rdx", r->rdx}, {"rsi", r->rsi}, {"rdi", r->rdi}, {"rsp", r->rsp}, {"rbp", r->rbp},
-        {"r8", r->r8}, {"r9", r->r9}, {"r10", r->r10}, {"r11", r->r11}, {"r12", r->r12},
-        {"r13", r->r13}, {"r14", r->r14}, {"r15", r->r15},
+        {"rdx", r->rdx}, {"rsi", r->rsi},      {"rdi", r->rdi}, {"rsp", r->rsp}, {"rbp", r->rbp},
+        {"r8", r->r8},   {"r9", r->r9},        {"r10", r->r10}, {"r11", r->r11}, {"r12", r->r12},
+        {"r13", r->r13}, {"r14", r->r14},      {"r15", r->r15},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
@@ -24,20 +25,22 @@ static void add_segment(const char *name, const struct kvm_segment *s, GString *
 {
     g_string_append_printf(out, "\n  %-3s %04x base %016" PRIx64 " limit %08x%s", name, s->selector,
                            (uint64_t)s->base, s->limit,
-                           s->unusable ? " unusable" : s->l ? " 64-bit" : s->db ? " 32-bit" : "");
+                           s->unusable ? " unusable"
+                           : s->l      ? " 64-bit"
+                           : s->db     ? " 32-bit"
+                                       : "");
 }
 
 static void add_system(const struct kvm_sregs2 *s, GString *out)
 {
     add_segment("cs", &s->cs, out);
     add_segment("ss", &s->ss, out);
-    g_string_append_printf(out,
-                           "\n  cr0 %08" PRIx64 "  cr2 %016" PRIx64 "  cr3 %016" PRIx64
-                           "  cr4 %08" PRIx64 "  efer %04" PRIx64
-                           "\n  gdt %016" PRIx64 "+%04x  idt %016" PRIx64 "+%04x",
-                           (uint64_t)s->cr0, (uint64_t)s->cr2, (uint64_t)s->cr3, (uint64_t)s->cr4,
-                           (uint64_t)s->efer, (uint64_t)s->gdt.base, s->gdt.limit,
-                           (uint64_t)s->idt.base, s->idt.limit);
+    g_string_append_printf(
+        out,
+        "\n  cr0 %08" PRIx64 "  cr2 %016" PRIx64 "  cr3 %016" PRIx64 "  cr4 %08" PRIx64
+        "  efer %04" PRIx64 "\n  gdt %016" PRIx64 "+%04x  idt %016" PRIx64 "+%04x",
+        (uint64_t)s->cr0, (uint64_t)s->cr2, (uint64_t)s->cr3, (uint64_t)s->cr4, (uint64_t)s->efer,
+        (uint64_t)s->gdt.base, s->gdt.limit, (uint64_t)s->idt.base, s->idt.limit);
 }
 
 /* Byte by byte, since the next one may be on a page that is not there. */
@@ -61,8 +64,7 @@ void kvm__arch_describe(struct kvm_vcpu *v, GString *out)
     struct kvm_regs regs = {0};
     struct kvm_sregs2 sregs = {0};
 
-    if (kvm__ioctl(v->fd, KVM_GET_REGS, &regs) < 0 ||
-        kvm__ioctl(v->fd, KVM_GET_SREGS2, &sregs) < 0)
+    if (kvm__ioctl(v->fd, KVM_GET_REGS, &regs) < 0 || kvm__ioctl(v->fd, KVM_GET_SREGS2, &sregs) < 0)
         return;
     add_registers(&regs, out);
     add_system(&sregs, out);

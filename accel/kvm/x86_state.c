@@ -1,9 +1,9 @@
 /*
  * The state of x86 vCPUs and of their VM, between KVM and the tables that are saved.
  *
- * MSRs: KVM lists what it can save, but some of those (facts of the processor, such as 0x10a) it does not
- * take back, or a guest of ours cannot have (Hyper-V's). The state is made of those that KVM takes as
- * it gave them, tried once a VM.
+ * MSRs: KVM lists what it can save, but some of those (facts of the processor, such as 0x10a) it
+ * does not take back, or a guest of ours cannot have (Hyper-V's). The state is made of those that
+ * KVM takes as it gave them, tried once a VM.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -32,7 +32,15 @@ static const struct state_field segment_fields[] = {
     STATE_FIELD_U64(struct kvm_segment, base, 1),
     STATE_FIELD_U32(struct kvm_segment, limit, 1),
     STATE_FIELD_U16(struct kvm_segment, selector, 1),
-    B(type), B(present), B(dpl), B(db), B(s), B(l), B(g), B(avl), B(unusable),
+    B(type),
+    B(present),
+    B(dpl),
+    B(db),
+    B(s),
+    B(l),
+    B(g),
+    B(avl),
+    B(unusable),
 };
 #undef B
 static const struct state_desc segment_desc = DESC(kvm_segment, "x86-segment", segment_fields);
@@ -43,13 +51,28 @@ static const struct state_field table_fields[] = {
 };
 static const struct state_desc table_desc = DESC(kvm_dtable, "x86-table", table_fields);
 
-#define S(m) STATE_FIELD_STRUCT(struct kvm_sregs2, m, segment_desc, 1)
+#define S(m) STATE_FIELD_STRUCT(struct kvm_sregs2, m, struct kvm_segment, segment_desc, 1)
 #define U(m) STATE_FIELD_U64(struct kvm_sregs2, m, 1)
 static const struct state_field sregs_fields[] = {
-    S(cs), S(ds), S(es), S(fs), S(gs), S(ss), S(tr), S(ldt),
-    STATE_FIELD_STRUCT(struct kvm_sregs2, gdt, table_desc, 1),
-    STATE_FIELD_STRUCT(struct kvm_sregs2, idt, table_desc, 1),
-    U(cr0), U(cr2), U(cr3), U(cr4), U(cr8), U(efer), U(apic_base), U(flags), U(pdptrs),
+    S(cs),
+    S(ds),
+    S(es),
+    S(fs),
+    S(gs),
+    S(ss),
+    S(tr),
+    S(ldt),
+    STATE_FIELD_STRUCT(struct kvm_sregs2, gdt, struct kvm_dtable, table_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_sregs2, idt, struct kvm_dtable, table_desc, 1),
+    U(cr0),
+    U(cr2),
+    U(cr3),
+    U(cr4),
+    U(cr8),
+    U(efer),
+    U(apic_base),
+    U(flags),
+    U(pdptrs),
 };
 #undef S
 #undef U
@@ -64,13 +87,25 @@ static const struct state_desc debug_desc = DESC(kvm_debugregs, "x86-debug", deb
 
 #define E(m) STATE_FIELD_U8(struct kvm_vcpu_events, m, 1)
 static const struct state_field events_fields[] = {
-    E(exception.injected), E(exception.nr), E(exception.has_error_code), E(exception.pending),
+    E(exception.injected),
+    E(exception.nr),
+    E(exception.has_error_code),
+    E(exception.pending),
     STATE_FIELD_U32(struct kvm_vcpu_events, exception.error_code, 1),
-    E(interrupt.injected), E(interrupt.nr), E(interrupt.soft), E(interrupt.shadow),
-    E(nmi.injected), E(nmi.pending), E(nmi.masked),
+    E(interrupt.injected),
+    E(interrupt.nr),
+    E(interrupt.soft),
+    E(interrupt.shadow),
+    E(nmi.injected),
+    E(nmi.pending),
+    E(nmi.masked),
     STATE_FIELD_U32(struct kvm_vcpu_events, sipi_vector, 1),
     STATE_FIELD_U32(struct kvm_vcpu_events, flags, 1),
-    E(smi.smm), E(smi.pending), E(smi.smm_inside_nmi), E(smi.latched_init), E(triple_fault.pending),
+    E(smi.smm),
+    E(smi.pending),
+    E(smi.smm_inside_nmi),
+    E(smi.latched_init),
+    E(triple_fault.pending),
     E(exception_has_payload),
     STATE_FIELD_U64(struct kvm_vcpu_events, exception_payload, 1),
 };
@@ -84,24 +119,37 @@ static const struct state_field msr_fields[] = {
 static const struct state_desc msr_desc = DESC(kvm_x86_msr, "x86-msr", msr_fields);
 
 static const struct state_field state_fields[] = {
-    STATE_FIELD_STRUCT(struct kvm_x86_state, regs, regs_desc, 1),
-    STATE_FIELD_STRUCT(struct kvm_x86_state, sregs, sregs_desc, 1),
-    STATE_FIELD_STRUCT(struct kvm_x86_state, debug, debug_desc, 1),
-    STATE_FIELD_STRUCT(struct kvm_x86_state, events, events_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_state, regs, struct kvm_regs, regs_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_state, sregs, struct kvm_sregs2, sregs_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_state, debug, struct kvm_debugregs, debug_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_state, events, struct kvm_vcpu_events, events_desc, 1),
     STATE_FIELD_U32(struct kvm_x86_state, mp_state, 1),
     STATE_FIELD_U64(struct kvm_x86_state, xcr0, 1),
     STATE_FIELD_U32(struct kvm_x86_state, xsave, 1),
     STATE_FIELD_U32(struct kvm_x86_state, lapic, 1),
     STATE_FIELD_U32(struct kvm_x86_state, n_msrs, 1),
-    STATE_FIELD_STRUCT(struct kvm_x86_state, msrs, msr_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_state, msrs, struct kvm_x86_msr, msr_desc, 1),
 };
 const struct state_desc kvm__x86_state = DESC(kvm_x86_state, "kvm-x86-vcpu", state_fields);
 
 #define P(m) STATE_FIELD_U8(struct kvm_pic_state, m, 1)
 static const struct state_field pic_fields[] = {
-    P(last_irr), P(irr), P(imr), P(isr), P(priority_add), P(irq_base), P(read_reg_select), P(poll),
-    P(special_mask), P(init_state), P(auto_eoi), P(rotate_on_auto_eoi),
-    P(special_fully_nested_mode), P(init4), P(elcr), P(elcr_mask),
+    P(last_irr),
+    P(irr),
+    P(imr),
+    P(isr),
+    P(priority_add),
+    P(irq_base),
+    P(read_reg_select),
+    P(poll),
+    P(special_mask),
+    P(init_state),
+    P(auto_eoi),
+    P(rotate_on_auto_eoi),
+    P(special_fully_nested_mode),
+    P(init4),
+    P(elcr),
+    P(elcr_mask),
 };
 #undef P
 static const struct state_desc pic_desc = DESC(kvm_pic_state, "x86-pic", pic_fields);
@@ -119,8 +167,16 @@ static const struct state_desc ioapic_desc = DESC(kvm_ioapic_state, "x86-ioapic"
 static const struct state_field channel_fields[] = {
     STATE_FIELD_U32(struct kvm_pit_channel_state, count, 1),
     STATE_FIELD_U16(struct kvm_pit_channel_state, latched_count, 1),
-    C(count_latched), C(status_latched), C(status), C(read_state), C(write_state), C(write_latch),
-    C(rw_mode), C(mode), C(bcd), C(gate),
+    C(count_latched),
+    C(status_latched),
+    C(status),
+    C(read_state),
+    C(write_state),
+    C(write_latch),
+    C(rw_mode),
+    C(mode),
+    C(bcd),
+    C(gate),
     STATE_FIELD_U64(struct kvm_pit_channel_state, count_load_time, 1),
 };
 #undef C
@@ -128,20 +184,22 @@ static const struct state_desc channel_desc =
     DESC(kvm_pit_channel_state, "x86-pit-channel", channel_fields);
 
 static const struct state_field pit_fields[] = {
-    STATE_FIELD_STRUCT(struct kvm_pit_state2, channels, channel_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_pit_state2, channels, struct kvm_pit_channel_state, channel_desc,
+                       1),
     STATE_FIELD_U32(struct kvm_pit_state2, flags, 1),
 };
 static const struct state_desc pit_desc = DESC(kvm_pit_state2, "x86-pit", pit_fields);
 
 static const struct state_field shared_fields[] = {
-    STATE_FIELD_STRUCT(struct kvm_x86_shared, pic, pic_desc, 1),
-    STATE_FIELD_STRUCT(struct kvm_x86_shared, ioapic, ioapic_desc, 1),
-    STATE_FIELD_STRUCT(struct kvm_x86_shared, pit, pit_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_shared, pic, struct kvm_pic_state, pic_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_shared, ioapic, struct kvm_ioapic_state, ioapic_desc, 1),
+    STATE_FIELD_STRUCT(struct kvm_x86_shared, pit, struct kvm_pit_state2, pit_desc, 1),
     STATE_FIELD_U64(struct kvm_x86_shared, clock_ns, 1),
 };
 const struct state_desc kvm__x86_shared = DESC(kvm_x86_shared, "kvm-x86", shared_fields);
 
-/* --- MSRs --------------------------------------------------------------------------------------- */
+/* --- MSRs ---------------------------------------------------------------------------------------
+ */
 
 /* As many as KVM has at once; it stops before the first that it refuses. */
 struct msr_batch {
@@ -173,8 +231,7 @@ static struct kvm_msr_list *msr_list(int device, unsigned long request)
 
     if (kvm__ioctl(device, request, &none) != -E2BIG)
         return NULL;
-    struct kvm_msr_list *list =
-        g_malloc0(sizeof(*list) + none.nmsrs * sizeof(list->indices[0]));
+    struct kvm_msr_list *list = g_malloc0(sizeof(*list) + none.nmsrs * sizeof(list->indices[0]));
     list->nmsrs = none.nmsrs;
     if (kvm__ioctl(device, request, list) < 0)
         g_clear_pointer(&list, g_free);
@@ -236,7 +293,8 @@ static int get_msrs(struct kvm_vcpu *v, struct kvm_x86_state *state)
     return 0;
 }
 
-/* All but the deadline, which counts in the local APIC's mode and in the counter that are set before. */
+/* All but the deadline, which counts in the local APIC's mode and in the counter that are set
+ * before. */
 static int set_msrs(struct kvm_vcpu *v, const struct kvm_x86_state *state)
 {
     struct msr_batch batch = {0};
@@ -244,8 +302,8 @@ static int set_msrs(struct kvm_vcpu *v, const struct kvm_x86_state *state)
     for (uint32_t i = 0; i < state->n_msrs; i++) {
         if (state->msrs[i].index == KVM_X86_MSR_TSC_DEADLINE)
             continue;
-        batch.entries[batch.head.nmsrs++] = (struct kvm_msr_entry){
-            .index = state->msrs[i].index, .data = state->msrs[i].value};
+        batch.entries[batch.head.nmsrs++] =
+            (struct kvm_msr_entry){.index = state->msrs[i].index, .data = state->msrs[i].value};
     }
     int rc = kvm__ioctl(v->fd, KVM_SET_MSRS, &batch);
     return rc < 0 ? rc : rc == (int)batch.head.nmsrs ? 0 : -EINVAL;
@@ -260,7 +318,8 @@ static int set_deadline(struct kvm_vcpu *v, const struct kvm_x86_state *state)
     return 0;
 }
 
-/* --- vCPUs -------------------------------------------------------------------------------------- */
+/* --- vCPUs --------------------------------------------------------------------------------------
+ */
 
 int kvm__x86_get_lapic(struct kvm_vcpu *v, uint32_t regs[KVM_X86_LAPIC_REGS])
 {
@@ -316,7 +375,8 @@ int kvm__x86_set(struct kvm_vcpu *v, const struct kvm_x86_state *state)
     if (state->n_msrs > KVM_X86_MSRS_MOST)
         return -EINVAL;
     memcpy(xsave.region, state->xsave, sizeof(state->xsave));
-    /* What KVM_GET_VCPU_EVENTS leaves out of its flags, and counts here: as QEMU's and ours are whole. */
+    /* What KVM_GET_VCPU_EVENTS leaves out of its flags, and counts here: as QEMU's and ours are
+     * whole. */
     events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR;
     if ((rc = kvm__ioctl(v->fd, KVM_SET_SREGS2, &state->sregs)) < 0 ||
         (rc = kvm__ioctl(v->fd, KVM_SET_REGS, &state->regs)) < 0 ||
@@ -330,7 +390,8 @@ int kvm__x86_set(struct kvm_vcpu *v, const struct kvm_x86_state *state)
     return 0;
 }
 
-/* --- the VM ------------------------------------------------------------------------------------- */
+/* --- the VM -------------------------------------------------------------------------------------
+ */
 
 static int get_chip(struct kvm *k, uint32_t id, void *to, size_t bytes)
 {
