@@ -12,6 +12,8 @@
 #include <zstd.h>
 
 #define KERNEL_LIMIT ((size_t)MIB(LIMIT_KERNEL_MIB))
+/* Memory that a kernel or one of its segments may ask to be cleared; more is no kernel, and takes minutes. */
+#define MOST_IN_RAM GIB(4)
 
 static bool bad(GError **err, const char *name, const char *what)
 {
@@ -340,7 +342,7 @@ bool image_linux_header(const struct image *image, uint64_t *text_offset, uint64
         return bad(err, image->name, "is a big-endian kernel");
     if (*text_offset & (MEM_PAGE_SIZE - 1) || *text_offset > GIB(1))
         return bad(err, image->name, "has a header with an absurd load offset");
-    if (*image_size > GIB(4))
+    if (*image_size > MOST_IN_RAM)
         return bad(err, image->name, "has a header with an absurd size");
     if (!pe_complete(p, image->size))
         return bad(err, image->name, "is a kernel cut short");
@@ -427,6 +429,10 @@ static unsigned read_segments(const struct image *image, struct segment out[MAX_
         if (s.offset > image->size || s.file_size > image->size - s.offset ||
             s.file_size > s.size || s.at + s.size - 1 < s.at) {
             bad(err, image->name, "is an ELF file with a segment that is cut short or damaged");
+            return 0;
+        }
+        if (s.size > MOST_IN_RAM) {
+            bad(err, image->name, "is an ELF file with a segment of absurd size");
             return 0;
         }
         out[n++] = s;

@@ -368,6 +368,7 @@ static const struct damage bad_elfs[] = {
     {"file size beyond memory size", 64 + 40, 8, 0x10, 0, "damaged"},
     {"file offset far away", 64 + 8, 8, UINT64_MAX, 0, "damaged"},
     {"segment that wraps", 64 + 40, 8, UINT64_MAX, 0, "damaged"},
+    {"segment of absurd size", 64 + 40, 8, GIB(4) + 1, 0, "absurd size"},
     {"segment larger than memory", 64 + 40, 8, MIB(1000), 0, "memory"},
     {"segment below memory", 64 + 24, 8, 0x1000, 0, "memory"},
 };
