@@ -1,15 +1,20 @@
 /*
- * The map is a sorted array of ranges under one rwlock, held only for a lookup. A device range is
- * reference-counted while a vCPU is inside its callbacks; removal waits for the count to fall,
- * but for references that the removing thread itself holds. Leaving a callback takes no lock unless
- * a removal is under way: the leaver lowers the count and then looks for removals, the remover
- * announces itself and then looks at the count, so that one of the two sees the other.
+ * The map is a sorted table of ranges that is never changed, but replaced. Who looks something up
+ * takes no lock: it counts itself in, reads which table there is, and counts itself out. Who
+ * changes the map holds a lock against others that do, and frees the old table when both counts
+ * have been seen at 0 after the new one was there: whoever had read the old one is out by then.
+ * There are two counts so that newcomers, who use the other one, cannot keep it waiting. A device
+ * range is reference-counted while a vCPU is inside its callbacks; removal waits for the count to
+ * fall, but for references that the removing thread itself holds. Leaving a callback takes no lock
+ * unless a removal is under way: the leaver lowers the count and then looks for removals, the
+ * remover announces itself and then looks at the count, so that one of the two sees the other.
  */
 #include "mem/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 /* Guests touch memory in runs; more at once would be kept by guests that never come to use it. */
@@ -23,14 +28,21 @@ struct range {
     const struct mem_device_ops *ops;
     void *opaque;
     char *name;
-    int users;    /* vCPUs inside OPS; atomic, raised under the read lock */
+    int users;    /* vCPUs inside OPS; atomic, raised while counted in */
     bool removed; /* by the thread that is inside, which frees it as it leaves */
 };
 
+struct table {
+    guint n;
+    struct range *ranges[]; /* rising by gpa */
+};
+
 struct mem_map {
-    pthread_rwlock_t lock;
-    GPtrArray *ranges;  /* struct range, rising by gpa; owned */
-    GArray *listeners;  /* struct mem_listener; filled before vCPUs run */
+    pthread_mutex_t lock; /* of who changes the map */
+    struct table *table;  /* atomic; owned, as are its ranges */
+    unsigned phase;       /* which count newcomers use; atomic */
+    int readers[2];       /* atomic */
+    GArray *listeners;    /* struct mem_listener; filled before vCPUs run */
     pthread_mutex_t idle_lock;
     pthread_cond_t idle; /* some range's users fell */
     int removals;        /* under way; atomic */
@@ -40,10 +52,8 @@ struct mem_map {
 static __thread struct range *inside[8];
 static __thread unsigned inside_n;
 
-static void range_free(gpointer p)
+static void range_free(struct range *r)
 {
-    struct range *r = p;
-
     if (r->kind == MEM_RAM) {
         munmap(r->ram.host, r->size);
         close(r->ram.fd);
@@ -57,10 +67,10 @@ struct mem_map *mem_map_new(void)
 {
     struct mem_map *map = g_new0(struct mem_map, 1);
 
-    pthread_rwlock_init(&map->lock, NULL);
+    pthread_mutex_init(&map->lock, NULL);
     pthread_mutex_init(&map->idle_lock, NULL);
     pthread_cond_init(&map->idle, NULL);
-    map->ranges = g_ptr_array_new_with_free_func(range_free);
+    map->table = g_malloc0(sizeof(*map->table));
     map->listeners = g_array_new(FALSE, FALSE, sizeof(struct mem_listener));
     return map;
 }
@@ -69,11 +79,13 @@ void mem_map_free(struct mem_map *map)
 {
     if (!map)
         return;
-    g_ptr_array_free(map->ranges, TRUE);
+    for (guint i = 0; i < map->table->n; i++)
+        range_free(map->table->ranges[i]);
+    g_free(map->table);
     g_array_free(map->listeners, TRUE);
     pthread_cond_destroy(&map->idle);
     pthread_mutex_destroy(&map->idle_lock);
-    pthread_rwlock_destroy(&map->lock);
+    pthread_mutex_destroy(&map->lock);
     g_free(map);
 }
 
@@ -102,14 +114,43 @@ static void tell_changed(struct mem_map *map, gpa_t gpa, uint64_t size, enum mem
     }
 }
 
-/* Index of the first range that ends beyond GPA. Lock held. */
-static guint find(struct mem_map *map, gpa_t gpa)
+/* --- the table -------------------------------------------------------------------------------- */
+
+/* The table as it is, which stays until look_end() with what COUNT gets. */
+static const struct table *look_begin(struct mem_map *map, unsigned *count)
 {
-    guint lo = 0, hi = map->ranges->len;
+    *count = __atomic_load_n(&map->phase, __ATOMIC_SEQ_CST) & 1;
+    __atomic_add_fetch(&map->readers[*count], 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&map->table, __ATOMIC_SEQ_CST);
+}
+
+static void look_end(struct mem_map *map, unsigned count)
+{
+    __atomic_sub_fetch(&map->readers[count], 1, __ATOMIC_SEQ_CST);
+}
+
+/* Puts TABLE in place of what there is. Lock held. */
+static void publish(struct mem_map *map, struct table *table)
+{
+    struct table *old = map->table;
+
+    __atomic_store_n(&map->table, table, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned count = __atomic_fetch_add(&map->phase, 1, __ATOMIC_SEQ_CST) & 1;
+        while (__atomic_load_n(&map->readers[count], __ATOMIC_SEQ_CST))
+            sched_yield();
+    }
+    g_free(old);
+}
+
+/* Index of the first range that ends beyond GPA. */
+static guint find(const struct table *table, gpa_t gpa)
+{
+    guint lo = 0, hi = table->n;
 
     while (lo < hi) {
         guint mid = (lo + hi) / 2;
-        struct range *r = g_ptr_array_index(map->ranges, mid);
+        const struct range *r = table->ranges[mid];
         if (r->gpa + r->size - 1 < gpa)
             lo = mid + 1;
         else
@@ -118,16 +159,16 @@ static guint find(struct mem_map *map, gpa_t gpa)
     return lo;
 }
 
-/* The range that holds GPA, or NULL; NEXT gets the length up to its end or the next range. */
-static struct range *range_at(struct mem_map *map, gpa_t gpa, uint64_t *length)
+/* The range that holds GPA, or NULL; LENGTH gets the length up to its end or the next range. */
+static struct range *range_at(const struct table *table, gpa_t gpa, uint64_t *length)
 {
-    guint i = find(map, gpa);
+    guint i = find(table, gpa);
 
-    if (i == map->ranges->len) {
+    if (i == table->n) {
         *length = UINT64_MAX - gpa;
         return NULL;
     }
-    struct range *r = g_ptr_array_index(map->ranges, i);
+    struct range *r = table->ranges[i];
     if (r->gpa > gpa) {
         *length = r->gpa - gpa;
         return NULL;
@@ -136,20 +177,60 @@ static struct range *range_at(struct mem_map *map, gpa_t gpa, uint64_t *length)
     return r;
 }
 
+/* A table like the one there is, with R at place I. Lock held. */
+static struct table *table_with(const struct table *old, guint i, struct range *r)
+{
+    struct table *table = g_malloc(sizeof(*table) + (old->n + 1) * sizeof(table->ranges[0]));
+
+    table->n = old->n + 1;
+    memcpy(table->ranges, old->ranges, i * sizeof(table->ranges[0]));
+    table->ranges[i] = r;
+    memcpy(table->ranges + i + 1, old->ranges + i, (old->n - i) * sizeof(table->ranges[0]));
+    return table;
+}
+
+static struct table *table_without(const struct table *old, guint i)
+{
+    struct table *table = g_malloc(sizeof(*table) + old->n * sizeof(table->ranges[0]));
+
+    table->n = old->n - 1;
+    memcpy(table->ranges, old->ranges, i * sizeof(table->ranges[0]));
+    memcpy(table->ranges + i, old->ranges + i + 1, (table->n - i) * sizeof(table->ranges[0]));
+    return table;
+}
+
 /* Inserts R unless it overlaps; true when it was taken. */
 static bool insert(struct mem_map *map, struct range *r)
 {
     bool ok;
 
-    pthread_rwlock_wrlock(&map->lock);
-    guint i = find(map, r->gpa);
-    struct range *next = i < map->ranges->len ? g_ptr_array_index(map->ranges, i) : NULL;
+    pthread_mutex_lock(&map->lock);
+    guint i = find(map->table, r->gpa);
+    const struct range *next = i < map->table->n ? map->table->ranges[i] : NULL;
     ok = r->gpa + r->size - 1 >= r->gpa && (!next || next->gpa > r->gpa + r->size - 1);
     if (ok)
-        g_ptr_array_insert(map->ranges, (gint)i, r);
-    pthread_rwlock_unlock(&map->lock);
+        publish(map, table_with(map->table, i, r));
+    pthread_mutex_unlock(&map->lock);
     return ok;
 }
+
+/* Takes the range of KIND that starts at GPA out of the table; NULL where there is none. */
+static struct range *take_out(struct mem_map *map, gpa_t gpa, enum mem_kind kind)
+{
+    uint64_t length;
+
+    pthread_mutex_lock(&map->lock);
+    struct range *r = range_at(map->table, gpa, &length);
+    if (r && r->gpa == gpa && r->kind == kind)
+        publish(map, table_without(map->table, find(map->table, gpa)));
+    else
+        r = NULL;
+    pthread_mutex_unlock(&map->lock);
+    return r;
+}
+
+/* --- ranges -------------------------------------------------------------------------------------
+ */
 
 /* Maps SIZE bytes of a new memfd into RAM; its flags too. */
 static bool back_ram(struct mem_ram *ram, GError **err)
@@ -223,18 +304,11 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
 
 int mem_map_remove_device(struct mem_map *map, gpa_t gpa)
 {
-    uint64_t length;
+    struct range *r = take_out(map, gpa, MEM_DEVICE);
     int own = 0;
 
-    pthread_rwlock_wrlock(&map->lock);
-    struct range *r = range_at(map, gpa, &length);
-    if (!r || r->gpa != gpa || r->kind != MEM_DEVICE) {
-        pthread_rwlock_unlock(&map->lock);
+    if (!r)
         return -ENOENT;
-    }
-    g_ptr_array_steal_index(map->ranges, find(map, gpa));
-    pthread_rwlock_unlock(&map->lock);
-
     for (unsigned i = 0; i < inside_n; i++)
         own += inside[i] == r;
     tell_changed(map, r->gpa, r->size, MEM_DEVICE, false);
@@ -253,16 +327,10 @@ int mem_map_remove_device(struct mem_map *map, gpa_t gpa)
 
 int mem_map_remove_ram(struct mem_map *map, gpa_t gpa)
 {
-    uint64_t length;
+    struct range *r = take_out(map, gpa, MEM_RAM);
 
-    pthread_rwlock_wrlock(&map->lock);
-    struct range *r = range_at(map, gpa, &length);
-    if (!r || r->gpa != gpa || r->kind != MEM_RAM) {
-        pthread_rwlock_unlock(&map->lock);
+    if (!r)
         return -ENOENT;
-    }
-    g_ptr_array_steal_index(map->ranges, find(map, gpa));
-    pthread_rwlock_unlock(&map->lock);
     tell_changed(map, r->gpa, r->size, MEM_RAM, false);
     range_free(r);
     return 0;
@@ -270,9 +338,10 @@ int mem_map_remove_ram(struct mem_map *map, gpa_t gpa)
 
 void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out)
 {
+    unsigned count;
+
     *out = (struct mem_view){.kind = MEM_NONE};
-    pthread_rwlock_rdlock(&map->lock);
-    struct range *r = range_at(map, gpa, &out->length);
+    struct range *r = range_at(look_begin(map, &count), gpa, &out->length);
     if (r) {
         out->kind = r->kind;
         if (r->kind == MEM_RAM) {
@@ -280,36 +349,37 @@ void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out)
             out->host = r->ram.host + (gpa - r->gpa);
         }
     }
-    pthread_rwlock_unlock(&map->lock);
+    look_end(map, count);
 }
 
 void mem_map_each_ram(struct mem_map *map, void (*fn)(void *opaque, struct mem_ram *ram),
                       void *opaque)
 {
-    pthread_rwlock_rdlock(&map->lock);
-    for (guint i = 0; i < map->ranges->len; i++) {
-        struct range *r = g_ptr_array_index(map->ranges, i);
-        if (r->kind == MEM_RAM)
-            fn(opaque, &r->ram);
+    unsigned count;
+    const struct table *table = look_begin(map, &count);
+
+    for (guint i = 0; i < table->n; i++) {
+        if (table->ranges[i]->kind == MEM_RAM)
+            fn(opaque, &table->ranges[i]->ram);
     }
-    pthread_rwlock_unlock(&map->lock);
+    look_end(map, count);
 }
 
 /* Finds and holds the device at GPA for an access of SIZE bytes. */
 static int enter(struct mem_map *map, gpa_t gpa, unsigned size, struct range **out)
 {
     uint64_t length;
+    unsigned count;
     int rc = 0;
 
-    pthread_rwlock_rdlock(&map->lock);
-    struct range *r = range_at(map, gpa, &length);
+    struct range *r = range_at(look_begin(map, &count), gpa, &length);
     if (!r || r->kind != MEM_DEVICE)
         rc = -EFAULT;
     else if (length < size || !(r->ops->sizes & size) || (gpa & (size - 1)))
         rc = -EINVAL;
     else
         __atomic_add_fetch(&r->users, 1, __ATOMIC_SEQ_CST);
-    pthread_rwlock_unlock(&map->lock);
+    look_end(map, count);
     if (rc)
         return rc;
     g_assert(inside_n < G_N_ELEMENTS(inside));
@@ -358,7 +428,8 @@ int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t
     return rc;
 }
 
-/* Pages [first, end) come now, all by one call. Kernels before 5.14 refuse, and a fault brings each. */
+/* Pages [first, end) come now, all by one call. Kernels before 5.14 refuse, and a fault brings
+ * each. */
 static void back(struct mem_ram *ram, uint64_t first, uint64_t end)
 {
     for (uint64_t i = first; i < end; i++)

@@ -3,8 +3,7 @@
  *
  * RAM is memfd-backed and mapped once; device ranges are callbacks. Translator, KVM and devices
  * all look through this one map. The topology may change while guests run (a BAR moves, memory
- * is added): lookups take a read lock for their own length only, so a device callback may itself
- * change the map.
+ * is added): lookups take no lock, and a device callback may itself change the map.
  *
  * Pages of RAM carry three flags. MEM_PAGE_CODE: the translator holds code made from this page, so
  * whoever writes it must tell (vCPUs through their TLB, devices through mem_map_written()).

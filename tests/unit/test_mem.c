@@ -273,6 +273,73 @@ START_TEST(removal_from_inside)
 }
 END_TEST
 
+START_TEST(ram_goes)
+{
+    struct mem_map *map = mem_map_new();
+    struct heard h = {0};
+    struct mem_view view;
+
+    mem_map_add_ram(map, 0, PAGE, "low", false, NULL);
+    mem_map_add_ram(map, 0x10000, 4 * PAGE, "high", false, NULL);
+    mem_map_add_listener(map, &(struct mem_listener){.changed = on_changed, .opaque = &h});
+    ck_assert_int_eq(mem_map_remove_ram(map, 0x11000), -ENOENT);
+    ck_assert_int_eq(mem_map_remove_ram(map, 0x10000), 0);
+    ck_assert_int_eq(mem_map_remove_ram(map, 0x10000), -ENOENT);
+    ck_assert_int_eq(h.changed, 1);
+    mem_map_lookup(map, 0x10000, &view);
+    ck_assert_int_eq(view.kind, MEM_NONE);
+    mem_map_lookup(map, 0, &view);
+    ck_assert_int_eq(view.kind, MEM_RAM);
+    ck_assert_ptr_nonnull(mem_map_add_ram(map, 0x11000, PAGE, "again", false, NULL));
+    mem_map_free(map);
+}
+END_TEST
+
+struct looker {
+    struct mem_map *map;
+    bool stop; /* atomic */
+    unsigned wrong;
+};
+
+static void *look(void *arg)
+{
+    struct looker *l = arg;
+    struct mem_view view;
+    uint64_t value;
+
+    while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
+        mem_map_lookup(l->map, 0x123000, &view);
+        l->wrong += view.kind != MEM_RAM || view.length != PAGE;
+        int rc = mem_map_device_read(l->map, 0x2000, 4, &value);
+        l->wrong += rc != -EFAULT && (rc != 0 || value != 4);
+    }
+    return NULL;
+}
+
+/* Who looks sees a whole table, old or new, and never one that was freed (AddressSanitizer tells). */
+START_TEST(lookups_beside_changes)
+{
+    struct looker l = {.map = mem_map_new()};
+    struct device d = DEVICE(l.map);
+    pthread_t threads[3];
+
+    mem_map_add_ram(l.map, 0x123000, PAGE, "ram", false, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+        pthread_create(&threads[i], NULL, look, &l);
+    for (unsigned i = 0; i < 3000; i++) {
+        ck_assert_int_eq(mem_map_add_device(l.map, 0x2000, PAGE, "dev", &ops, &d), 0);
+        ck_assert_int_eq(mem_map_add_device(l.map, 0x200000, PAGE, "other", &ops, &d), 0);
+        ck_assert_int_eq(mem_map_remove_device(l.map, 0x2000), 0);
+        ck_assert_int_eq(mem_map_remove_device(l.map, 0x200000), 0);
+    }
+    __atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(l.wrong, 0);
+    mem_map_free(l.map);
+}
+END_TEST
+
 START_TEST(clock_pauses)
 {
     struct vm_clock *clock = vm_clock_new(1000);
@@ -307,6 +374,8 @@ int main(void)
     tcase_add_loop_test(tc, access_rows, 0, G_N_ELEMENTS(accesses));
     tcase_add_test(tc, removal_waits_for_those_inside);
     tcase_add_test(tc, removal_from_inside);
+    tcase_add_test(tc, ram_goes);
+    tcase_add_test(tc, lookups_beside_changes);
     tcase_add_test(tc, clock_pauses);
     suite_add_tcase(s, tc);
     return unit_run(s);
