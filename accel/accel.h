@@ -52,8 +52,8 @@ typedef bool (*accel_sysreg_fn)(void *opaque, unsigned vcpu, unsigned number, bo
 typedef void (*accel_line_fn)(void *opaque, unsigned vcpu, enum arm_line line, bool level);
 
 /*
- * x86 with split_irqchip: a local APIC has seen the end of interrupt VECTOR, whose message's route is
- * of a level (accel_route()). On the vCPU's thread, holding no lock; may call any "any thread" function.
+ * x86 with split_irqchip: a local APIC has seen the end of interrupt VECTOR, which one of the first 24
+ * routes (accel_route()) has as a level. On the vCPU's thread, holding no lock; may call any "any thread" function.
  */
 typedef void (*accel_eoi_fn)(void *opaque, uint8_t vector);
 
@@ -139,7 +139,6 @@ struct accel_stat {
 struct accel_route {
     uint64_t address;
     uint32_t data;
-    bool level; /* its end is told to accel_config.eoi */
 };
 
 /* What a vCPU does right now. */

@@ -1,0 +1,173 @@
+/* State out of one machine and into another, pauses, and reports of what cannot go on. */
+#include "tests/guest/x86_64/machine.h"
+#include "tests/unit/unit.h"
+
+#define FLAG UINT64_C(0x7000)
+
+static void let_go(struct machine *m)
+{
+    __atomic_store_n((uint32_t *)(m->ram->host + FLAG), 1, __ATOMIC_SEQ_CST);
+}
+
+static void save(struct machine *m, GByteArray *out)
+{
+    void *object;
+    const struct state_desc *desc = accel_state(m->accel, &object);
+
+    state_save(desc, object, out);
+    desc = accel_vcpu_state(m->vcpus[0], &object);
+    state_save(desc, object, out);
+}
+
+static bool restore(struct machine *m, const GByteArray *from, GError **err)
+{
+    void *object;
+    size_t used, at = 0;
+    const struct state_desc *desc = accel_state(m->accel, &object);
+
+    if (!state_load(desc, object, from->data, from->len, &used, err))
+        return false;
+    at += used;
+    desc = accel_vcpu_state(m->vcpus[0], &object);
+    return state_load(desc, object, from->data + at, from->len - at, &used, err) &&
+           accel_restored(m->accel, err);
+}
+
+static const struct machine_config config = {.program = "state", .mode = VCPU_MODE_LONG};
+
+/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by then. */
+START_TEST(into_another)
+{
+    g_autoptr(GByteArray) state = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+    struct machine *m = machine_new(&config);
+    struct machine *other;
+    g_autofree uint8_t *ram = NULL;
+
+    machine_start(m);
+    machine_wait_call(m, 1, 1);
+    g_usleep(1000 * (unsigned)_i); /* wherever the guest may be: all of it is state */
+    machine_stop(m);
+    save(m, state);
+    ram = g_memdup2(m->ram->host, MACHINE_RAM);
+    machine_free(m);
+
+    other = machine_new(&config);
+    memcpy(other->ram->host, ram, MACHINE_RAM);
+    ck_assert_msg(restore(other, state, &err), "%s", err ? err->message : "");
+    let_go(other);
+    machine_pass(other);
+    machine_free(other);
+}
+END_TEST
+
+/* Saving changes nothing: the same machine goes on, and says the same again. */
+START_TEST(same_again)
+{
+    g_autoptr(GByteArray) first = g_byte_array_new();
+    g_autoptr(GByteArray) second = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+    struct machine *m = machine_new(&config);
+
+    machine_start(m);
+    machine_wait_call(m, 1, 1);
+    machine_stop(m);
+    vm_clock_pause(m->clock);
+    accel_clock_changed(m->accel);
+    save(m, first);
+    ck_assert_msg(restore(m, first, &err), "%s", err ? err->message : "");
+    save(m, second);
+    ck_assert_uint_eq(first->len, second->len);
+    vm_clock_resume(m->clock);
+    accel_clock_changed(m->accel);
+    let_go(m);
+    machine_pass(m);
+    machine_free(m);
+}
+END_TEST
+
+/* A state that no machine can be in is refused, with the reason. */
+START_TEST(refused)
+{
+    g_autoptr(GError) err = NULL;
+    struct machine *m = machine_new(&config);
+    void *object;
+    const struct state_desc *desc = accel_vcpu_state(m->vcpus[0], &object);
+
+    for (uint32_t i = 0; i < desc->n_fields; i++) {
+        if (strcmp(desc->fields[i].name, "n_msrs") == 0)
+            *(uint32_t *)((uint8_t *)object + desc->fields[i].offset) = 100000;
+    }
+    ck_assert(!accel_restored(m->accel, &err));
+    ck_assert_ptr_nonnull(strstr(err->message, "saved state of vCPU 0"));
+    machine_reset(m);
+    machine_free(m);
+}
+END_TEST
+
+/* While the clock is paused no time passes: the local APIC's timer does not tick, however long it takes. */
+START_TEST(paused)
+{
+    struct machine *m = machine_new(&config);
+
+    machine_start(m);
+    machine_wait_call(m, 1, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        machine_stop(m);
+        vm_clock_pause(m->clock);
+        accel_clock_changed(m->accel);
+        vm_clock_resume(m->clock);
+        accel_clock_changed(m->accel);
+        machine_start(m);
+    }
+    let_go(m);
+    machine_join(m);
+    ck_assert_msg(m->status == 0, "line %u: %s", m->status, accel_vcpu_error(m->vcpus[0]));
+    machine_free(m);
+}
+END_TEST
+
+static const struct {
+    const char *name;
+    uint64_t arg;
+    const char *says[6];
+} faults[] = {
+    {"int3 in ring 0", 0, {"rip   ", "rbx   1122334455667788", "code at rip: ", "cr3 0000000000001000", "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
+    {"triple fault", 1, {"vCPU 0 shut down", "triple fault", "rbx   1122334455667788", "code at rip: 0f 0b", "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
+};
+
+START_TEST(reports)
+{
+    struct machine *m = machine_new(&(struct machine_config){
+        .program = "fault", .mode = VCPU_MODE_LONG, .arg = faults[_i].arg});
+
+    machine_start(m);
+    machine_join(m);
+    const char *text = accel_vcpu_error(m->vcpus[0]);
+    for (size_t i = 0; i < G_N_ELEMENTS(faults[_i].says); i++)
+        ck_assert_msg(strstr(text, faults[_i].says[i]), "no \"%s\" in:\n%s", faults[_i].says[i],
+                      text);
+    if (faults[_i].arg == 1)
+        ck_assert_int_eq(m->exits[0], VCPU_EXIT_SHUTDOWN);
+    else /* hosts whose processor runs ring 0 get through to the missing gate */
+        ck_assert(m->exits[0] == VCPU_EXIT_SHUTDOWN || strstr(text, "suberror 1"));
+    machine_free(m);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("kvm-state");
+    TCase *tc = tcase_create("all");
+
+    if (!machine_possible())
+        return 77;
+    tcase_set_timeout(tc, 30);
+    tcase_add_loop_test(tc, into_another, 0, 8);
+    tcase_add_test(tc, same_again);
+    tcase_add_test(tc, refused);
+    tcase_add_test(tc, paused);
+    tcase_add_loop_test(tc, reports, 0, G_N_ELEMENTS(faults));
+    suite_add_tcase(s, tc);
+    return unit_run(s);
+}
