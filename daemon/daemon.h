@@ -10,6 +10,7 @@
 
 #include <uv.h>
 
+struct accels;
 struct registry;
 struct warm_lists;
 
@@ -18,6 +19,7 @@ struct daemon {
     struct paths paths;
     struct events *events;
     struct jobs *jobs;
+    struct accels *accels;
     struct registry *registry;
     struct warm_lists *warm;
     struct rpc_server *server;

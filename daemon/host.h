@@ -1,12 +1,10 @@
-/* daemon/host: what the host is and can do. */
+/* daemon/host: what the host is. */
 #ifndef DAEMON_HOST_H
 #define DAEMON_HOST_H
 
 #include "proto/schema/api.h"
 
-/* New structs, the caller's. */
+/* A new struct, the caller's. */
 struct host_info_result *host_describe(void);
-/* Rows of what can run guests, into an array of N struct accel_info. */
-struct accel_info **host_accels(size_t *n);
 
 #endif

@@ -4,6 +4,7 @@
  * It stops by SIGTERM, SIGINT or system.shutdown, and VMs go on without it.
  */
 #include "base/log.h"
+#include "daemon/accels.h"
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
 #include "daemon/methods.h"
@@ -159,6 +160,7 @@ static bool open_all(struct program *p, GError **err)
         return false;
     d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
     d->warm = warm_lists_new(d->loop, d->paths.store);
+    d->accels = accels_new(d->loop, d->paths.vm_program);
     d->registry = d->jobs ? registry_open(d, err) : NULL;
     if (!d->registry)
         return false;
@@ -178,6 +180,7 @@ static void close_walk(uv_handle_t *handle, void *arg)
 static void close_all(struct program *p)
 {
     registry_free(p->daemon.registry);
+    accels_free(p->daemon.accels);
     warm_lists_free(p->daemon.warm);
     jobs_free(p->daemon.jobs);
     events_free(p->daemon.events);

@@ -5,6 +5,7 @@
 #include "daemon/methods.h"
 
 #include "base/log.h"
+#include "daemon/accels.h"
 #include "daemon/host.h"
 #include "daemon/registry.h"
 #include "daemon/warm.h"
@@ -92,7 +93,6 @@ static void info(struct rpc_call *call, struct system_info_params *params)
     r->running = registry_count(d->registry, true);
     r->clients = rpc_server_clients(d->server);
     r->role = g_strdup(rpc_role_name(rpc_call_role(call)));
-    r->accels = host_accels(&r->n_accels);
     fill_limits(r);
     system_info_reply(call, r);
     system_info_result_free(r);
@@ -111,6 +111,11 @@ static void host(struct rpc_call *call, struct host_info_params *params)
     g_autoptr(host_info_result) r = host_describe();
 
     host_info_reply(call, r);
+}
+
+static void capabilities(struct rpc_call *call, struct host_capabilities_params *params)
+{
+    accels_answer(daemon_of(call)->accels, call);
 }
 
 /* --- vm --------------------------------------------------------------------------------------- */
@@ -433,6 +438,7 @@ static const struct api_handlers handlers = {
     .system_info = info,
     .system_shutdown = shutdown_daemon,
     .host_info = host,
+    .host_capabilities = capabilities,
     .vm_create = create,
     .vm_list = list,
     .vm_get = get,

@@ -165,14 +165,10 @@ static bool check_file(const char *what, const char *path, GError **err)
 
 static bool check_machine(const struct vm_config *c, GError **err)
 {
-    if (c->arch == VM_ARCH_X86_64)
+    if ((c->cpu || c->has_irqchip) && c->arch != VM_ARCH_X86_64)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "%s guests are not offered by this version; riscv64 and aarch64 ones are",
-                        vm_arch_to_string(c->arch));
-    if (c->accel == VM_ACCEL_KVM)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "KVM cannot run %s guests on this host; use accel auto or xlate",
-                        vm_arch_to_string(c->arch));
+                        "config.%s: only x86_64 guests have a choice of that",
+                        c->cpu ? "cpu" : "irqchip");
     if (c->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
     if (!c->kernel && !c->firmware)

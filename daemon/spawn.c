@@ -90,9 +90,9 @@ static int watch(struct spawned *p, uv_loop_t *loop)
 }
 
 /* The child's files: nothing in, nothing out, errors to LOG, the socket at CHILD_FD. */
-static int launch(pid_t *pid, const char *program, const char *log, int socket)
+static int launch(pid_t *pid, const char *program, const char *option, const char *log, int socket)
 {
-    char *const argv[] = {(char *)program, (char *)"--fd", (char *)"3", NULL};
+    char *const argv[] = {(char *)program, (char *)option, (char *)"3", NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none;
@@ -114,8 +114,8 @@ static int launch(pid_t *pid, const char *program, const char *log, int socket)
     return rc;
 }
 
-int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *log,
-                     void (*gone)(void *opaque), void *opaque, GError **err)
+int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                     const char *log, void (*gone)(void *opaque), void *opaque, GError **err)
 {
     int pair[2];
     int rc;
@@ -127,7 +127,7 @@ int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, co
     autofd ours = pair[0];
     autofd theirs = pair[1];
     spawned_init(p);
-    rc = launch(&p->pid, program, log, theirs);
+    rc = launch(&p->pid, program, option, log, theirs);
     if (rc) {
         p->pid = 0;
         vmd_set_errno(err, rc, "starting %s", program);

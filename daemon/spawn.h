@@ -26,11 +26,11 @@ struct spawned {
 void spawned_init(struct spawned *p);
 
 /*
- * Starts PROGRAM --fd N in a session of its own, N one end of a new socket pair, its standard error
+ * Starts PROGRAM OPTION N in a session of its own, N one end of a new socket pair, its standard error
  * appended to the file LOG. Returns the other end, or -1. GONE is called once it is dead.
  */
-int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *log,
-                     void (*gone)(void *opaque), void *opaque, GError **err);
+int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                     const char *log, void (*gone)(void *opaque), void *opaque, GError **err);
 
 /* A process that an earlier daemon started. */
 void spawned_adopt(struct spawned *p, pid_t pid, uint64_t start_time);

@@ -33,6 +33,7 @@ struct vm {
     uint64_t created_ns, started_ns, runs;
     bool has_accel;
     enum vm_accel accel;
+    char *accel_text; /* NULL: as one would expect */
     uint64_t acked; /* latest stored event of the present process */
     struct vm_end *end;
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
@@ -114,6 +115,7 @@ struct vm_info *vm_describe(const struct vm *vm)
     info->state = vm->state;
     info->has_accel = vm->has_accel;
     info->accel = vm->accel;
+    info->accel_text = g_strdup(vm->accel_text);
     info->owner_uid = vm->uid;
     info->owner = user_name(vm->uid);
     info->has_pid = vm_active(vm) && vm->process.pid > 0;
@@ -240,6 +242,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->runs = info->runs;
     vm->has_accel = info->has_accel;
     vm->accel = info->accel;
+    vm->accel_text = g_steal_pointer(&info->accel_text);
     vm->end = g_steal_pointer(&info->end);
     vm->pause = g_steal_pointer(&info->pause);
     take_told_end(vm);
@@ -266,6 +269,7 @@ void vm_free(struct vm *vm)
     vm_config_free(vm->config);
     vm_end_free(vm->end);
     vm_pause_info_free(vm->pause);
+    g_free(vm->accel_text);
     g_free(vm->id);
     g_free(vm);
 }
@@ -581,7 +585,7 @@ static void call_start(struct vm *vm)
     struct vmi_start_params params = {
         .vm_id = vm->id,
         .config = vm->config,
-        .accel = vm->accel,
+        .accel = vm->config->accel,
         .runtime_dir = runtime,
         .log_dir = logs,
         .paused = vm->start_paused,
@@ -668,6 +672,11 @@ static void started(void *arg, const void *result, int fd, const GError *err)
         fail_start(vm, g_error_copy(err));
         return;
     }
+    const struct vmi_start_result *r = result;
+    vm->has_accel = true;
+    vm->accel = r->accel;
+    vm->accel_text = g_strdup(r->accel_text);
+    save_or_log(vm);
     vm->start_new = false;
     struct rpc_call *call = g_steal_pointer(&vm->starting);
     if (call)
@@ -684,7 +693,7 @@ static bool launch(struct vm *vm, GError **err)
     paths_remove_dir(runtime);
     if (!paths_make_dir(runtime, err))
         return false;
-    fd = spawn_vm_process(&vm->process, vm->daemon->loop, vm->daemon->paths.vm_program, log,
+    fd = spawn_vm_process(&vm->process, vm->daemon->loop, vm->daemon->paths.vm_program, "--fd", log,
                           process_exited, vm, err);
     if (fd < 0)
         return false;
@@ -707,8 +716,8 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     vm->starting = call;
     vm->starting_process = true;
     vm->start_paused = paused;
-    vm->has_accel = true;
-    vm->accel = VM_ACCEL_XLATE;
+    vm->has_accel = false;
+    g_clear_pointer(&vm->accel_text, g_free);
     vm->started_ns = now_ns();
     vm->runs++;
     vm->acked = 0;

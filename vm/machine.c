@@ -4,6 +4,7 @@
  */
 #include "vm/machine.h"
 
+#include "accel/kvm/kvm.h"
 #include "machine/boards/board.h"
 #include "machine/bus/pci.h"
 #include "vm/debugger.h"
@@ -29,7 +30,7 @@ struct request {
     struct board_request board;
     bool failed; /* a vCPU cannot go on; TEXT says why */
     enum vcpu_exit why;
-    char text[256];
+    char text[LONG_TEXT_MAX];
 };
 
 struct machine {
@@ -38,7 +39,7 @@ struct machine {
     const struct machine_ops *ops;
     void *opaque;
 
-    struct mem_map *mem;
+    struct mem_map *mem, *ports; /* ports: NULL where the ISA has none */
     struct vm_clock *clock;
     struct board *board;
     struct accel *accel;
@@ -91,10 +92,29 @@ static void cpu_set_irq(void *opaque, unsigned cpu, unsigned irq, bool level)
     accel_vcpu_set_irq(vcpus_get(m->vcpus, cpu), irq, level);
 }
 
-static int cpu_start(void *opaque, unsigned cpu, const struct board_start *start)
+static void cpu_gsi(void *opaque, unsigned gsi, bool level)
 {
     struct machine *m = opaque;
-    struct vcpu_start s = {.pc = start->pc};
+
+    accel_gsi(m->accel, gsi, level);
+}
+
+static void cpu_msi(void *opaque, uint64_t address, uint32_t data)
+{
+    struct machine *m = opaque;
+
+    accel_msi(m->accel, address, data);
+}
+
+static int cpu_start(void *opaque, unsigned cpu, const struct board_start *start)
+{
+    static const enum vcpu_mode modes[] = {
+        [BOARD_MODE_RESET] = VCPU_MODE_RESET,
+        [BOARD_MODE_PVH] = VCPU_MODE_PVH,
+        [BOARD_MODE_LONG] = VCPU_MODE_LONG,
+    };
+    struct machine *m = opaque;
+    struct vcpu_start s = {.pc = start->pc, .mode = modes[start->mode], .cr3 = start->cr3};
 
     memcpy(s.args, start->args, sizeof(s.args));
     return vcpus_start(m->vcpus, cpu, &s);
@@ -156,6 +176,8 @@ static void cpu_request(void *opaque, const struct board_request *request)
 
 static const struct board_cpu_ops cpu_ops = {
     .set_irq = cpu_set_irq,
+    .gsi = cpu_gsi,
+    .msi = cpu_msi,
     .start = cpu_start,
     .stop = cpu_stop,
     .status = cpu_status,
@@ -278,6 +300,7 @@ static bool build_board(struct machine *m, GError **err)
         .cpus = c->cpus,
         .memory = c->memory,
         .mem = m->mem,
+        .ports = m->ports,
         .clock = m->clock,
         .loop = m->loop,
         .kernel = {m->files[0], c->kernel},
@@ -314,6 +337,7 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         .isa = isa_of(m->config->arch),
         .vcpus = m->config->cpus,
         .mem = m->mem,
+        .ports = m->ports,
         .clock = m->clock,
         .timebase_hz = traits->timebase_hz,
         .firmware_mode = traits->firmware_mode,
@@ -321,18 +345,16 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         .hypercall_opaque = m->board,
         .sysreg = board_sysreg,
         .line = cpu_line,
+        .split_irqchip = m->config->has_irqchip && m->config->irqchip == VM_IRQCHIP_SPLIT,
         .machine_opaque = m->board,
+        .cpu = m->config->cpu,
         .code_cache_bytes = x && x->has_cache_bytes ? x->cache_bytes : 0,
         .tier = x ? x->tier : 2,
         .warm_threads = !x || x->warm ? warm_threads(m->config->cpus) : 0,
         .hot = hot,
     };
 
-    if (accel != VM_ACCEL_XLATE)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "KVM cannot run %s guests here; use --accel xlate",
-                        vm_arch_to_string(m->config->arch));
-    if (!accel_create(&xlate_accel_ops, &ac, &m->accel, err))
+    if (!accel_create(accel == VM_ACCEL_KVM ? &kvm_accel_ops : &xlate_accel_ops, &ac, &m->accel, err))
         return false;
     m->vcpus = vcpus_new(m->accel, vcpu_failed, m, err);
     if (m->vcpus)
@@ -382,9 +404,11 @@ static bool build_devices(struct machine *m, const struct machine_files *files, 
     return m->devices != NULL;
 }
 
-/* Loads the machine's memory and switches the vCPUs on that start with it. */
+/* Loads the machine's memory and switches the vCPUs on that start with it; the others of an x86 machine wait
+ * for INIT and SIPI inside the accelerator. */
 static bool load(struct machine *m, GError **err)
 {
+    static const struct vcpu_start waiting = {.mode = VCPU_MODE_WAIT};
     struct board_start start;
 
     if (!board_load(m->board, err))
@@ -392,6 +416,8 @@ static bool load(struct machine *m, GError **err)
     for (unsigned i = 0; i < m->config->cpus; i++) {
         if (board_cpu_start(m->board, i, &start))
             cpu_start(m, i, &start);
+        else if (m->config->arch == VM_ARCH_X86_64)
+            vcpus_start(m->vcpus, i, &waiting);
     }
     return true;
 }
@@ -402,6 +428,9 @@ static bool build_debugger(struct machine *m, GError **err)
 
     if (!gdb)
         return true;
+    if (!m->accel->ops->debug)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "guests on %s have no debugger's port",
+                        m->accel->ops->name);
     m->debugger = debugger_new(m->loop, m, gdb, err);
     m->held = m->debugger && gdb->wait;
     return m->debugger != NULL;
@@ -445,6 +474,7 @@ struct machine *machine_new(uv_loop_t *loop, const struct vm_config *config, enu
     m->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     m->sysrq = sysrq_new(loop, &sysrq_ops, m);
     m->mem = mem_map_new();
+    m->ports = config->arch == VM_ARCH_X86_64 ? mem_map_new() : NULL;
     m->clock = vm_clock_new(0);
     vm_clock_pause(m->clock);
     if (!build(m, accel, log_dir, files, err)) {
@@ -568,6 +598,7 @@ static void do_reset(struct machine *m)
 
     vcpus_all_off(m->vcpus);
     board_reset(m->board);
+    accel_reset(m->accel);
     forget_pause(m); /* the reset dropped what the disk held */
     panic_reset(&m->panic);
     if (!load(m, &err)) {
@@ -808,6 +839,8 @@ static void devices_gone(void *opaque)
     board_free(m->board);
     m->board = NULL;
     mem_map_free(m->mem);
+    if (m->ports)
+        mem_map_free(m->ports);
     vm_clock_free(m->clock);
     /* One more than there are, so that the last to be drained is this function's own. */
     m->draining = 1;

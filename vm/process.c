@@ -12,6 +12,7 @@
 #include "proto/consolelog.h"
 #include "proto/jsonrpc/json.h"
 #include "proto/vmipc/vmipc.h"
+#include "vm/accels.h"
 #include "vm/devices.h"
 #include "vm/machine.h"
 #include "vm/sandbox.h"
@@ -38,6 +39,7 @@ struct process {
     enum vmi_state state;
     struct vmi_start_params *start; /* what was started; NULL while idle */
     char *log_dir;
+    char *accel_text; /* why that accelerator; NULL: as expected */
     struct machine *machine;
     uint64_t started_ns; /* CLOCK_REALTIME */
     struct vm_end *end;
@@ -371,6 +373,8 @@ static bool confine(struct process *p, GError **err)
     sandbox_files_add(files, c->initrd, SANDBOX_READ);
     sandbox_files_add(files, c->firmware, SANDBOX_READ);
     sandbox_files_add(files, "/proc/self/statm", SANDBOX_READ);
+    if (p->start->accel == VM_ACCEL_KVM)
+        sandbox_files_add(files, "/dev/kvm", SANDBOX_CHANGE);
     bool ok = devices_files(c, files, err) && sandbox_confine_files(files, err);
     sandbox_files_free(files);
     return ok;
@@ -388,11 +392,16 @@ static bool has_user_net(const struct vm_config *c)
 static bool start_machine(struct process *p, GError **err)
 {
     struct machine_files files = {.take = take_file, .opaque = p};
-    const struct vmi_start_params *s = p->start;
+    struct vmi_start_params *s = p->start;
     struct hotlist *hot = NULL;
 
+    if (!accels_choose(s->config->arch, s->accel, &s->accel, &p->accel_text, err))
+        return false;
+    if (p->accel_text)
+        log_info("%s: %s", vm_accel_to_string(s->accel), p->accel_text);
+
     p->log_dir = g_strdup(s->log_dir ? s->log_dir : s->runtime_dir);
-    if (s->config->xlate->warm)
+    if (s->config->xlate->warm && s->accel == VM_ACCEL_XLATE)
         hot = warm_load(s->warm_list, (enum isa)s->config->arch);
     files.hot = hot;
     if (!confine(p, err)) {
@@ -402,7 +411,7 @@ static bool start_machine(struct process *p, GError **err)
     p->machine = machine_new(p->loop, s->config, s->accel, p->log_dir, &files, &machine_ops, p, err);
     hotlist_free(hot);
     if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err) ||
-        !sandbox_run(has_user_net(s->config), err))
+        !sandbox_run(has_user_net(s->config), s->accel == VM_ACCEL_KVM, err))
         return false;
     return s->paused || machine_resume(p->machine, err);
 }
@@ -410,7 +419,7 @@ static bool start_machine(struct process *p, GError **err)
 static void start(struct rpc_call *call, struct vmi_start_params *params)
 {
     struct process *p = process_of(call);
-    struct vmi_start_result result = {.accel = params->accel};
+    struct vmi_start_result result = {0};
     GError *err = NULL;
 
     if (p->start) {
@@ -436,6 +445,8 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
               x->has_least_link_percent ? x->least_link_percent : 0);
     p->started_ns = (uint64_t)g_get_real_time() * 1000;
     show_state(p);
+    result.accel = p->start->accel;
+    result.accel_text = p->accel_text;
     vmi_start_reply(call, &result);
 }
 
@@ -880,5 +891,6 @@ bool process_run(int fd, GError **err)
     vm_end_free(p.end);
     vm_pause_info_free(p.pause);
     g_free(p.log_dir);
+    g_free(p.accel_text);
     return ok;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
+#include <linux/kvm.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -14,8 +15,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-/* Until the machine is built; from then on; and with user networking. */
-enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2 };
+/* Until the machine is built; from then on; with user networking; with KVM. */
+enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2, KVM = 1 << 3 };
 
 #define ALWAYS (START | RUN)
 
@@ -125,6 +126,80 @@ static const struct confine_rule rules[] = {
     {"socket", START | NET, EPERM,
      {CONFINE_INT(0, AF_INET6), CONFINE_BITS(1, SOCKET_TYPE, SOCK_RAW)}},
     {"bind listen connect", START | NET},
+
+    /* KVM: to look at it and to make a VM, */
+    IOCTL(START, KVM_GET_API_VERSION),
+    IOCTL(START, KVM_CHECK_EXTENSION),
+    IOCTL(START, KVM_GET_VCPU_MMAP_SIZE),
+    IOCTL(START, KVM_CREATE_VM),
+    IOCTL(START, KVM_CREATE_VCPU),
+    IOCTL(START, KVM_ENABLE_CAP),
+    IOCTL(START, KVM_GET_STATS_FD),
+    /* and to run it. */
+    IOCTL(START | KVM, KVM_RUN),
+    IOCTL(START | KVM, KVM_SET_USER_MEMORY_REGION),
+    IOCTL(START | KVM, KVM_IOEVENTFD),
+    IOCTL(START | KVM, KVM_GET_DIRTY_LOG),
+    IOCTL(START | KVM, KVM_RESET_DIRTY_RINGS),
+    IOCTL(START | KVM, KVM_IRQ_LINE),
+    IOCTL(START | KVM, KVM_IRQFD),
+    IOCTL(START | KVM, KVM_SIGNAL_MSI),
+    IOCTL(START | KVM, KVM_SET_GSI_ROUTING),
+    IOCTL(START | KVM, KVM_GET_MP_STATE),
+    IOCTL(START | KVM, KVM_SET_MP_STATE),
+    IOCTL(START | KVM, KVM_SET_GUEST_DEBUG),
+    IOCTL(START | KVM, KVM_GET_REGS),
+    IOCTL(START | KVM, KVM_SET_REGS),
+    IOCTL(START | KVM, KVM_GET_SREGS),
+    IOCTL(START | KVM, KVM_SET_SREGS),
+    IOCTL(START | KVM, KVM_GET_VCPU_EVENTS),
+    IOCTL(START | KVM, KVM_SET_VCPU_EVENTS),
+#ifdef __x86_64__
+    IOCTL(START, KVM_GET_SUPPORTED_CPUID),
+    IOCTL(START, KVM_SET_CPUID2),
+    IOCTL(START, KVM_GET_MSR_INDEX_LIST),
+    IOCTL(START, KVM_GET_MSR_FEATURE_INDEX_LIST),
+    IOCTL(START, KVM_SET_TSS_ADDR),
+    IOCTL(START, KVM_SET_IDENTITY_MAP_ADDR),
+    IOCTL(START, KVM_CREATE_IRQCHIP),
+    IOCTL(START, KVM_CREATE_PIT2),
+    IOCTL(START | KVM, KVM_TRANSLATE),
+    IOCTL(START | KVM, KVM_GET_SREGS2),
+    IOCTL(START | KVM, KVM_SET_SREGS2),
+    IOCTL(START | KVM, KVM_GET_FPU),
+    IOCTL(START | KVM, KVM_SET_FPU),
+    IOCTL(START | KVM, KVM_GET_XSAVE),
+    IOCTL(START | KVM, KVM_SET_XSAVE),
+    IOCTL(START | KVM, KVM_GET_XSAVE2),
+    IOCTL(START | KVM, KVM_GET_XCRS),
+    IOCTL(START | KVM, KVM_SET_XCRS),
+    IOCTL(START | KVM, KVM_GET_DEBUGREGS),
+    IOCTL(START | KVM, KVM_SET_DEBUGREGS),
+    IOCTL(START | KVM, KVM_GET_MSRS),
+    IOCTL(START | KVM, KVM_SET_MSRS),
+    IOCTL(START | KVM, KVM_GET_LAPIC),
+    IOCTL(START | KVM, KVM_SET_LAPIC),
+    IOCTL(START | KVM, KVM_GET_IRQCHIP),
+    IOCTL(START | KVM, KVM_SET_IRQCHIP),
+    IOCTL(START | KVM, KVM_GET_PIT2),
+    IOCTL(START | KVM, KVM_SET_PIT2),
+    IOCTL(START | KVM, KVM_GET_CLOCK),
+    IOCTL(START | KVM, KVM_SET_CLOCK),
+    IOCTL(START | KVM, KVM_GET_TSC_KHZ),
+    IOCTL(START | KVM, KVM_KVMCLOCK_CTRL),
+    IOCTL(START | KVM, KVM_GET_DEVICE_ATTR),
+    IOCTL(START | KVM, KVM_SET_DEVICE_ATTR),
+#else
+    IOCTL(START, KVM_CREATE_DEVICE),
+    IOCTL(START | KVM, KVM_GET_ONE_REG),
+    IOCTL(START | KVM, KVM_SET_ONE_REG),
+    IOCTL(START | KVM, KVM_GET_DEVICE_ATTR),
+    IOCTL(START | KVM, KVM_SET_DEVICE_ATTR),
+#endif
+#ifdef __aarch64__
+    IOCTL(START, KVM_ARM_PREFERRED_TARGET),
+    IOCTL(START | KVM, KVM_ARM_VCPU_INIT),
+#endif
 };
 
 bool sandbox_enter(GError **err)
@@ -136,9 +211,11 @@ bool sandbox_enter(GError **err)
     return confine_calls(rules, G_N_ELEMENTS(rules), START, false, err);
 }
 
-bool sandbox_run(bool user_net, GError **err)
+bool sandbox_run(bool user_net, bool kvm, GError **err)
 {
-    return confine_calls(rules, G_N_ELEMENTS(rules), user_net ? RUN | NET : RUN, false, err);
+    unsigned phases = RUN | (user_net ? NET : 0) | (kvm ? KVM : 0);
+
+    return confine_calls(rules, G_N_ELEMENTS(rules), phases, false, err);
 }
 
 /* --- files ------------------------------------------------------------------------------------ */

@@ -40,7 +40,7 @@ void sandbox_files_free(struct sandbox_files *files);
  * Landlock. Does not free FILES. */
 bool sandbox_confine_files(const struct sandbox_files *files, GError **err);
 
-/* USER_NET: the VM has user networking. For all threads. */
-bool sandbox_run(bool user_net, GError **err);
+/* USER_NET: the VM has user networking; KVM: that runs it. For all threads. */
+bool sandbox_run(bool user_net, bool kvm, GError **err);
 
 #endif

@@ -237,14 +237,18 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     g_autoptr(vm_config) c = vm_config_new();
     const char *arch = arguments_get(args, "arch");
     const char *accel = arguments_get(args, "accel");
+    const char *irqchip = arguments_get(args, "irqchip");
 
     if ((arch && !vm_arch_from_string(arch, &c->arch, err)) ||
-        (accel && !vm_accel_from_string(accel, &c->accel, err)) || !parse_sizes(args, c, err) ||
+        (accel && !vm_accel_from_string(accel, &c->accel, err)) ||
+        (irqchip && !vm_irqchip_from_string(irqchip, &c->irqchip, err)) || !parse_sizes(args, c, err) ||
         !parse_devices(args, c, err) || !parse_gdb(args, c, err))
         return NULL;
+    c->has_irqchip = irqchip != NULL;
     c->name = make_name(vm_arch_to_string(c->arch));
     set_text(args, "name", &c->name);
     set_text(args, "append", &c->append);
+    set_text(args, "cpu", &c->cpu);
     set_path(args, "kernel", &c->kernel);
     set_path(args, "initrd", &c->initrd);
     set_path(args, "firmware", &c->firmware);
@@ -379,6 +383,14 @@ static int run_console(struct vmd_client **c, const struct vm_info *vm, int fd)
     return VMCTL_EXIT_OK;
 }
 
+/* Says what runs VM where that is not what one would expect. */
+static void tell_accel(const struct vm_info *vm)
+{
+    if (vm->accel_text)
+        fprintf(stderr, "vmctl: VM %s runs on %s: %s\n", vm->name, vm_accel_to_string(vm->accel),
+                vm->accel_text);
+}
+
 /* Takes back a VM that could not be brought up. */
 static int undo(struct vmd_client **c, const struct vm_info *vm, GError *err)
 {
@@ -394,6 +406,7 @@ static int bring_up_console(struct vmd_client **c, struct vm_config *config)
     struct vm_create_params create = {.config = config};
     console_hold_signals(); /* from here on there is a VM to answer for */
     g_autoptr(vm_info) vm = NULL;
+    g_autoptr(vm_info) running = NULL;
     g_autoptr(console_attach_result) attached = NULL;
     GError *err = NULL;
     int fd = -1;
@@ -404,10 +417,11 @@ static int bring_up_console(struct vmd_client **c, struct vm_config *config)
     struct console_attach_params attach = {
         .vm = vm->id, .console = (char *)"serial0", .replay = LIMIT_CONSOLE_LOG};
     struct vm_resume_params resume = {.vm = vm->id};
-    if (!vmd_client_invoke(*c, API_VM_START, &start, NULL, NULL, &err) ||
+    if (!vmd_client_invoke(*c, API_VM_START, &start, &running, NULL, &err) ||
         !vmd_client_invoke(*c, API_CONSOLE_ATTACH, &attach, &attached, &fd, &err) ||
         !vmd_client_invoke(*c, API_VM_RESUME, &resume, NULL, NULL, &err))
         return undo(c, vm, err);
+    tell_accel(running);
     return run_console(c, vm, fd);
 }
 
@@ -419,6 +433,7 @@ static int bring_up_detached(struct vmd_client *c, struct vm_config *config, boo
 
     if (!vmd_client_invoke(c, API_VM_CREATE, &create, &vm, NULL, &err))
         return fail(c, err);
+    tell_accel(vm);
     if (json) {
         struct json_object *out = vm_info_encode(vm);
         print_json(out);
@@ -459,6 +474,10 @@ static const struct option_row options[] = {
     {"arch", "ARCH", "instruction set of the guest (riscv64)", "riscv64 aarch64 x86_64"},
     {"accel", "ACCEL", "what runs it: auto, kvm or xlate (auto)", "auto kvm xlate"},
     {"cpus", "N", "virtual CPUs (1)", NULL},
+    {"cpu", "MODEL[,+FEATURE][,-FEATURE]...",
+     "processor of an x86_64 guest: host or baseline, with features more or less", "host baseline"},
+    {"irqchip", "WHERE", "where an x86_64 guest's I/O APIC is: kernel, or split: in the VM's process",
+     "kernel split"},
     {"memory", "SIZE", "guest memory, as 512M or 2G (512M)", NULL},
     {"kernel", "FILE", "kernel to boot: a Linux Image or an ELF file", "@file"},
     {"initrd", "FILE", "initial ramdisk", "@file"},

@@ -133,6 +133,10 @@ static void print_vm(const struct vm_info *vm)
            vm_arch_to_string(c->arch),
            vm->has_accel ? vm_accel_to_string(vm->accel) : vm_accel_to_string(c->accel), c->cpus,
            memory, vm->owner, created);
+    if (vm->accel_text)
+        printf("          %s\n", vm->accel_text);
+    if (c->cpu)
+        printf("cpu       %s\n", c->cpu);
     if (vm->has_pid)
         printf("process   %u\n", vm->pid);
     if (vm->has_started_ns) {
@@ -153,8 +157,54 @@ static void print_vm(const struct vm_info *vm)
     print_devices_of(c);
 }
 
+static void print_accel(const struct accel_info *a)
+{
+    printf("%-9s %s: %s\n", vm_accel_to_string(a->accel), accel_fitness_to_string(a->fitness),
+           a->text);
+    printf("          guests:");
+    for (size_t i = 0; i < a->n_archs; i++)
+        printf(" %s", vm_arch_to_string(a->archs[i]));
+    putchar('\n');
+    if (a->has_cpus)
+        printf("          at most %u virtual CPUs, %u memory slots\n", a->cpus,
+               a->has_memory_slots ? a->memory_slots : 0);
+    if (a->n_features)
+        printf("          with:");
+    for (size_t i = 0; i < a->n_features; i++)
+        printf(" %s", a->features[i]);
+    if (a->n_features)
+        putchar('\n');
+}
+
+/* Of the host. */
+static int run_host_info(const struct arguments *args)
+{
+    struct host_info_params none = {0};
+    struct host_capabilities_params params = {0};
+    g_autoptr(host_info_result) host = NULL;
+    g_autoptr(host_capabilities_result) result = NULL;
+    int status;
+
+    if (arguments_has(args, "json"))
+        return call_json("host.capabilities", NULL);
+    status = invoke(API_HOST_INFO, &none, &host);
+    if (status < 0)
+        status = invoke(API_HOST_CAPABILITIES, &params, &result);
+    if (status >= 0)
+        return status;
+    g_autofree char *memory = size_format(host->memory->total_bytes);
+    printf("host      %s\nkernel    %s\narch      %s\ncpu       %s, %u threads\nmemory    %s\n",
+           host->hostname, host->kernel, host->cpu->arch, host->cpu->model, host->cpu->threads,
+           memory);
+    for (size_t i = 0; i < result->n_accels; i++)
+        print_accel(result->accels[i]);
+    return VMCTL_EXIT_OK;
+}
+
 static int run_info(const struct arguments *args)
 {
+    if (!arguments_at(args, 0))
+        return run_host_info(args);
     struct vm_get_params params = {.vm = (char *)arguments_at(args, 0)};
     g_autoptr(vm_info) vm = NULL;
     int status;
@@ -406,10 +456,19 @@ const struct command command_version = {.name = "version",
         .positional_kind = "@vm",                                                                  \
         .run = run_,                                                                               \
     }
-SHOW(info, "show what a VM is made of and where it is in its life", run_info);
 SHOW(devices, "list the devices of a running VM", run_devices);
 SHOW(stats, "show the counters of a running VM", run_stats);
 
+const struct command command_info = {
+    .name = "info",
+    .synopsis = "[VM]",
+    .doc = "show what a VM is made of and where it is in its life, or what can run VMs here",
+    .more = "Without a VM it tells of the host: its accelerators, whether each is fit, as measured, and its limits.",
+    .options = no_options,
+    .most = 1,
+    .positional_kind = "@vm",
+    .run = run_info,
+};
 const struct command command_events = {
     .name = "events",
     .synopsis = "[VM]",

@@ -54,6 +54,7 @@ struct cmos {
 
     struct guest_timer timer;
     struct irq_line irq;
+    bool level; /* of the line */
     uint64_t (*wall_ns)(void);
 };
 
@@ -166,7 +167,10 @@ static void update(struct cmos *cmos)
     if (enabled && !(cmos->bytes[REG_B] & B_SET))
         deadline = guest_timers_now(cmos->timer.set) + SECOND_NS - ns % SECOND_NS;
     guest_timer_set(&cmos->timer, deadline);
-    irq_line_set(&cmos->irq, *c & C_IRQ);
+    if (cmos->level != !!(*c & C_IRQ)) {
+        cmos->level = !cmos->level;
+        irq_line_set(&cmos->irq, cmos->level);
+    }
 }
 
 static void on_timer(void *opaque)
@@ -274,6 +278,7 @@ static bool cmos_restored(struct device *dev)
 
     if (cmos->index >= CMOS_BYTES)
         return false;
+    cmos->level = !(cmos->bytes[REG_C] & C_IRQ); /* the line is driven anew */
     on_timer(cmos);
     return true;
 }

@@ -11,9 +11,20 @@ struct ged {
     uint32_t events;
 
     struct irq_line irq;
+    bool level; /* of the line */
     void (*finish)(void *opaque, bool reboot);
     void *opaque;
 };
+
+/* With the lock. */
+static void set_events(struct ged *ged, uint32_t events)
+{
+    ged->events = events;
+    if (ged->level != (events != 0)) {
+        ged->level = !ged->level;
+        irq_line_set(&ged->irq, ged->level);
+    }
+}
 
 static int ged_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
 {
@@ -24,8 +35,7 @@ static int ged_read(void *opaque, uint64_t offset, unsigned size, uint64_t *valu
         return 0;
     pthread_mutex_lock(&ged->lock);
     *value = ged->events;
-    ged->events = 0;
-    irq_line_set(&ged->irq, false);
+    set_events(ged, 0);
     pthread_mutex_unlock(&ged->lock);
     return 0;
 }
@@ -49,14 +59,16 @@ static void ged_reset(struct device *dev)
     struct ged *ged = container_of(dev, struct ged, dev);
 
     pthread_mutex_lock(&ged->lock);
-    ged->events = 0;
-    irq_line_set(&ged->irq, false);
+    set_events(ged, 0);
     pthread_mutex_unlock(&ged->lock);
 }
 
 static bool ged_restored(struct device *dev)
 {
-    ged_raise(container_of(dev, struct ged, dev), 0);
+    struct ged *ged = container_of(dev, struct ged, dev);
+
+    ged->level = !ged->events; /* the line is driven anew */
+    ged_raise(ged, 0);
     return true;
 }
 
@@ -108,7 +120,6 @@ struct device *ged_device(struct ged *ged)
 void ged_raise(struct ged *ged, uint32_t event)
 {
     pthread_mutex_lock(&ged->lock);
-    ged->events |= event;
-    irq_line_set(&ged->irq, ged->events != 0);
+    set_events(ged, ged->events | event);
     pthread_mutex_unlock(&ged->lock);
 }

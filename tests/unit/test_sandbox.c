@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <linux/landlock.h>
 #include <poll.h>
 #include <pthread.h>
@@ -343,6 +344,24 @@ static int try_own_link(void)
     return result_of(symlink("/etc/passwd", path));
 }
 
+/* What KVM is asked by REQUEST, of a file that is none: the answer is of interest, not the deed. */
+static int ask_kvm(unsigned long request)
+{
+    autofd fd = memfd_create("tried", MFD_CLOEXEC);
+
+    return ioctl(fd, request, 0) < 0 && errno != ENOTTY ? errno : 0;
+}
+
+static int try_kvm_vm(void)
+{
+    return ask_kvm(KVM_CREATE_VM);
+}
+
+static int try_kvm_run(void)
+{
+    return ask_kvm(KVM_RUN);
+}
+
 static int try_chmod(void)
 {
     return result_of(chmod(place.other, 0777));
@@ -409,10 +428,11 @@ static int try_undo(void)
 /* --- the table ------------------------------------------------------------------------------------ */
 
 /* Whom a row speaks of: a VM process that builds its machine, one that runs it, one that has user
- * networking too, and vmd. */
-enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2, DAEMON = 1 << 3, PHASES = 4 };
+ * networking too, vmd, and a VM process whose guest KVM runs. */
+enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2, DAEMON = 1 << 3, KVM = 1 << 4, PHASES = 5 };
 
-#define VM  (START | RUN | NET)
+#define RUNS (RUN | NET | KVM)
+#define VM  (START | RUNS)
 #define ALL (VM | DAEMON)
 #define TRIES(name) #name, try_##name
 
@@ -453,31 +473,33 @@ static const struct {
     {TRIES(packet), ALL, 0, "socket"},
     {TRIES(netlink), VM, DAEMON, "socket"},
     {TRIES(vsock), ALL, 0, "socket"},
-    {TRIES(unix), RUN | NET, START | DAEMON, "socket"},
-    {TRIES(inet), RUN, START | NET | DAEMON, "socket"},
-    {TRIES(inet6), RUN, START | NET | DAEMON, "socket"},
+    {TRIES(unix), RUNS, START | DAEMON, "socket"},
+    {TRIES(inet), RUN | KVM, START | NET | DAEMON, "socket"},
+    {TRIES(inet6), RUN | KVM, START | NET | DAEMON, "socket"},
     {TRIES(raw), VM, 0, NULL},
     {TRIES(pair), 0, ALL, NULL},
     {TRIES(datagram_pair), VM, 0, "socketpair"},
     {TRIES(map_both), VM, 0, "mmap", .widened = true},
     {TRIES(map_code), 0, ALL, NULL},
-    {TRIES(passwd), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
-    {TRIES(passwd_in_thread), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
-    {TRIES(root_folder), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
-    {TRIES(environment), RUN | NET, 0, NULL, .by_landlock = true, .widened = true},
+    {TRIES(passwd), RUNS, START | DAEMON, NULL, .by_landlock = true},
+    {TRIES(passwd_in_thread), RUNS, START | DAEMON, NULL, .by_landlock = true},
+    {TRIES(root_folder), RUNS, START | DAEMON, NULL, .by_landlock = true},
+    {TRIES(environment), RUNS, 0, NULL, .by_landlock = true, .widened = true},
     {TRIES(own_disk), 0, ALL, NULL},
     {TRIES(image), 0, ALL, NULL},
-    {TRIES(write_image), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
-    {TRIES(other_disk), RUN | NET, START | DAEMON, NULL, .by_landlock = true},
-    {TRIES(rename_out), RUN | NET, 0, NULL, .by_landlock = true},
+    {TRIES(write_image), RUNS, START | DAEMON, NULL, .by_landlock = true},
+    {TRIES(other_disk), RUNS, START | DAEMON, NULL, .by_landlock = true},
+    {TRIES(rename_out), RUNS, 0, NULL, .by_landlock = true},
     {TRIES(own_file), 0, ALL, NULL},
     {TRIES(own_link), VM, 0, "symlink"},
-    {TRIES(chmod), RUN | NET, DAEMON, "chmod"},
+    {TRIES(kvm_vm), RUNS, START, "ioctl"},
+    {TRIES(kvm_run), RUN | NET, START | KVM, "ioctl"},
+    {TRIES(chmod), RUNS, DAEMON, "chmod"},
     {TRIES(thread), 0, ALL, NULL},
     {TRIES(memory), 0, ALL, NULL},
     {TRIES(time), 0, ALL, NULL},
     {TRIES(poll), 0, ALL, NULL},
-    {TRIES(undo), RUN | NET, 0, "seccomp"},
+    {TRIES(undo), RUNS, 0, "seccomp"},
 };
 
 /* --- a child -------------------------------------------------------------------------------------- */
@@ -491,7 +513,7 @@ static bool enter(unsigned phase, GError **err)
     sandbox_files_add(files, place.disk, SANDBOX_CHANGE);
     sandbox_files_add(files, place.image, SANDBOX_READ);
     bool ok = sandbox_enter(err) &&
-              (phase == START || (sandbox_confine_files(files, err) && sandbox_run(phase == NET, err)));
+              (phase == START || (sandbox_confine_files(files, err) && sandbox_run(phase == NET, phase == KVM, err)));
     sandbox_files_free(files);
     return ok;
 }
