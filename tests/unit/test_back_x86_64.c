@@ -912,7 +912,13 @@ static void make_vec(struct maker *m)
         bool integer = row->op == IR_VZEXT || row->op == IR_VDUP || (row->op == IR_VPUT && i);
         insn.arg[i] = any(m, row->op == IR_VXTOF ? insn.from : integer ? IR_I64 : IR_V128);
     }
-    keep(m, ir_append(u, &insn));
+    uint32_t v = ir_append(u, &insn);
+    keep(m, v);
+    if (row->op == IR_VCRYPT && insn.imm == IR_AESE) {
+        if (pick(m, 2))
+            ir_set(u, any_pair(m), v);
+        keep(m, ir_vec(u, IR_VCRYPT, 0, IR_AESMC, v, v, v));
+    }
     if (!pick(m, 8))
         keep(m, ir_vec(u, IR_VZEXT, 3, 0, any(m, IR_F64), IR_NONE, IR_NONE));
 }

@@ -135,14 +135,19 @@ static void hash(struct back_compiler *c, const struct ir_insn *insn)
 
 /* --- cryptography ----------------------------------------------------------------------------- */
 
-/* Is the present AESE's only use the AESMC behind it? Then that does both in one instruction. */
+/* Is the present AESE's only user the AESMC that has it in every argument? Then that does both in one
+ * instruction. */
 static bool mixes_next(struct back_compiler *c, const struct ir_insn *insn)
 {
     struct value *value = &c->value[c->idx];
     const struct ir_insn *user = back__insn(c, value->last);
 
-    if (insn->imm != IR_AESE || value->global || user->op != IR_VCRYPT || user->imm != IR_AESMC)
+    if (insn->imm != IR_AESE || value->global || user->op != IR_VCRYPT ||
+        user->imm != IR_AESMC || value->uses != ir_n_args(user))
         return false;
+    for (unsigned i = 0, n = ir_n_args(user); i < n; i++)
+        if (user->arg[i] != c->idx)
+            return false;
     value->fused = true;
     for (unsigned i = 0; i < 2; i++) {
         struct value *arg = &c->value[insn->arg[i]];
