@@ -35,6 +35,9 @@ BARE = ("-o", "APT::Install-Recommends=false", "-o", "APT::Get::AutomaticRemove=
 
 Row = collections.namedtuple("Row", "package file size sha256")
 
+# Debian's names of the architectures that guests can have, and vmd's.
+GUESTS = {"arm64": "aarch64", "riscv64": "riscv64"}
+
 
 class FetchError(Exception):
     """What went wrong, in words for the person who runs this."""

@@ -234,7 +234,7 @@ class TestDebianImage(unittest.TestCase):
 
     # arguments, what is said
     MISTAKES = (
-        (["--arch", "m68k"], "guests of 'm68k' are not offered; there is riscv64"),
+        (["--arch", "m68k"], "guests of 'm68k' are not offered; there is arm64, riscv64"),
         (["--size", "100M"], "'100M' is not a size from 1G to 4T"),
         (["--size", "8"], "'8' is not a size"),
         (["--packages", "gcc,--now"], "'--now' is not the name of a package"),
