@@ -8,6 +8,7 @@ command must succeed within the scenario's time, or the run fails with its line 
 was said up to there. Nothing sleeps: every wait is for an output, a message or an end.
 
 ${name} in a word is a variable; ${tmp} is a folder of the scenario's own, ${tests} that of the scenarios, ${build} the build's,
+${arch} the guests' ISA (--arch), ${debian} Debian's name of it, ${tty} their serial console,
 ${fetch:NAME} the path of a guest file (tools/fetch). A named group of a pattern, (?P<name>..), sets a variable. A last word
 "<<END" stands for the lines up to one that is just END.
 
@@ -32,6 +33,9 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SKIPPED = 77  # to meson
+# What guests can be: Debian's name of the architecture, and the serial console.
+DEBIAN = {"aarch64": "arm64", "riscv64": "riscv64"}
+TTYS = {"aarch64": "ttyAMA0", "riscv64": "ttyS0"}
 DEFAULT_LIMIT_S = 60
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
@@ -221,12 +225,13 @@ def compare(message, path, operator, wanted):
 class Scenario:
     """One run: its folder, its programs, its clock and what was said."""
 
-    def __init__(self, build, tmp, slower=1.0):
+    def __init__(self, build, tmp, slower=1.0, arch="riscv64"):
         self.build, self.tmp, self.slower = build, tmp, slower
         self.deadline = time.monotonic() + DEFAULT_LIMIT_S * slower
         self.transcript, self.lock = [], threading.Lock()
         self.programs, self.daemons, self.clients, self.variables = {}, {}, {}, {
-            "tmp": str(tmp), "tests": str(TOP / "tests/scenario"), "build": str(build)}
+            "tmp": str(tmp), "tests": str(TOP / "tests/scenario"), "build": str(build),
+            "arch": arch, "debian": DEBIAN[arch], "tty": TTYS[arch]}
         self.mounts = []
         self.status, self.output, self.errors, self.message = 0, "", "", None
         folders = [str(build / name) for name in ("vmctl", "daemon", "vm")]
@@ -257,14 +262,14 @@ class Scenario:
 
     def expand(self, word):
         def value(match):
-            name = match[1]
+            name = self.expand(match[1])
             if name.startswith("fetch:"):
                 return self.guest_file(name[6:])
             if name not in self.variables:
                 raise Failure(f"there is no variable '{name}'")
             return self.variables[name]
 
-        return re.sub(r"\$\{([\w:./-]+)\}", value, word)
+        return re.sub(r"\$\{((?:[\w:./-]|\$\{\w+\})+)\}", value, word)
 
     def guest_file(self, name):
         """The path of a guest file. Fetching is not on the scenario's clock."""
@@ -343,7 +348,8 @@ ${NAME}"""
         began = time.monotonic()
         self.do_file(name + ".sh", script)
         path = self.tmp / (name + ".cpio")
-        command = [TOP / "tools/mkinitrd", "-o", path, "--init", self.tmp / (name + ".sh")]
+        command = [TOP / "tools/mkinitrd", "-o", path, "--arch", self.variables["debian"],
+                   "--init", self.tmp / (name + ".sh")]
         for part in parts:
             command += ["--file" if ":" in part else "--module", part]
         done = subprocess.run(command, text=True, capture_output=True, check=False)
@@ -356,8 +362,9 @@ ${NAME}"""
         """debian-image NAME: a disk of a Debian system (tools/debian-image), named ${NAME}, of which the
 scenario may change what it likes; ${NAME.vmlinux} and ${NAME.initrd} boot it"""
         began = time.monotonic()
-        done = subprocess.run([TOP / "tools/debian-image", "--build", self.build], text=True,
-                              capture_output=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run([TOP / "tools/debian-image", "--arch", self.variables["debian"],
+                               "--build", self.build], text=True, capture_output=True,
+                              stdin=subprocess.DEVNULL, check=False)
         self.deadline += time.monotonic() - began
         if done.returncode:
             raise Failure(f"no Debian image: {done.stderr.strip()}")
@@ -632,12 +639,14 @@ def main(argv):
     parser.add_argument("--verbose", action="store_true", help="print all that was said")
     parser.add_argument("--slower", type=float, default=1.0, metavar="FACTOR",
                         help="programs are this much slower (sanitizers): stretch the time")
+    parser.add_argument("--arch", choices=sorted(TTYS), default="riscv64",
+                        help="what guests are, where the scenario leaves it open")
     parser.add_argument("file", type=pathlib.Path)
     args = parser.parse_args(argv)
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Not below a long path: a unix socket's path has 107 bytes at most.
     tmp = pathlib.Path(tempfile.mkdtemp(prefix="vmd-scn-"))
-    scenario, status, said = Scenario(args.build.resolve(), tmp, args.slower), 0, "passed"
+    scenario, status, said = Scenario(args.build.resolve(), tmp, args.slower, args.arch), 0, "passed"
     try:
         scenario.run(args.file)
     except Failure as failure:
