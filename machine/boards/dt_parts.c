@@ -5,13 +5,16 @@
 
 #include <sys/random.h>
 
-/* A kernel's random generator is seeded from here before it has any other source. */
-static void write_rng_seed(struct dt *dt)
+/* A kernel places itself by the one, and seeds its random generator by the other, before it has any
+ * source of its own. */
+static void write_seeds(struct dt *dt)
 {
-    uint8_t seed[32];
+    uint8_t seed[8 + 32];
 
-    if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))
-        dt_bytes(dt, "rng-seed", seed, sizeof(seed));
+    if (getrandom(seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
+        return;
+    dt_bytes(dt, "kaslr-seed", seed, 8);
+    dt_bytes(dt, "rng-seed", seed + 8, sizeof(seed) - 8);
 }
 
 void dt_chosen(struct dt *dt, const char *append, const char *console,
@@ -26,7 +29,7 @@ void dt_chosen(struct dt *dt, const char *append, const char *console,
         dt_u64(dt, "linux,initrd-start", chosen->initrd_start);
         dt_u64(dt, "linux,initrd-end", chosen->initrd_end);
     }
-    write_rng_seed(dt);
+    write_seeds(dt);
     dt_end(dt);
 }
 
