@@ -186,13 +186,15 @@ enum accel_step {
     ACCEL_STEP_OPEN, /* one instruction, that of an interrupt's handler where one can be taken */
 };
 
+enum { ACCEL_REGISTER_BITS = 128, ACCEL_REGISTER_WORDS = 2 }; /* the most */
+
 /* A register as debuggers know it. */
 struct accel_register {
     const char *name;
     const char *feature; /* of the target description that it belongs to */
     const char *type;    /* GDB's name of its type */
     uint16_t number;     /* GDB's number of it */
-    uint8_t bits;        /* 32 or 64 */
+    uint8_t bits;        /* 32, 64 or ACCEL_REGISTER_BITS */
 };
 
 /* --- profiles -------------------------------------------------------------------------------- */
@@ -261,7 +263,8 @@ struct accel_ops {
     bool (*vcpu_look)(struct vcpu *vcpu, gva_t va, gpa_t *gpa, uint64_t *length);
     const struct accel_register *(*registers)(struct accel *accel, size_t *n);
     bool (*register_get)(struct vcpu *vcpu, const struct accel_register *reg, uint64_t *value);
-    bool (*register_set)(struct vcpu *vcpu, const struct accel_register *reg, uint64_t value);
+    bool (*register_set)(struct vcpu *vcpu, const struct accel_register *reg,
+                         const uint64_t *value);
     struct hotlist *(*hot_list)(struct accel *accel);
 };
 
@@ -532,14 +535,15 @@ static inline const struct accel_register *accel_registers(struct accel *accel, 
     return accel->ops->registers(accel, n);
 }
 
-/* A register of the vCPU while it is not running. False where it has no value, or takes none. */
+/* A register of the vCPU while it is not running: one word of 64 bits, or two, the low one first,
+ * where it has 128. False where it has no value, or takes none. */
 static inline bool accel_register_get(struct vcpu *vcpu, const struct accel_register *reg,
                                       uint64_t *value)
 {
     return vcpu->accel->ops->register_get(vcpu, reg, value);
 }
 static inline bool accel_register_set(struct vcpu *vcpu, const struct accel_register *reg,
-                                      uint64_t value)
+                                      const uint64_t *value)
 {
     return vcpu->accel->ops->register_set(vcpu, reg, value);
 }

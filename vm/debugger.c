@@ -58,7 +58,7 @@ static bool register_get(void *opaque, unsigned thread, const struct accel_regis
 }
 
 static bool register_set(void *opaque, unsigned thread, const struct accel_register *reg,
-                         uint64_t value)
+                         const uint64_t *value)
 {
     return accel_register_set(vcpu_of(opaque, thread), reg, value);
 }

@@ -311,7 +311,8 @@ static bool xlate_register_get(struct vcpu *vcpu, const struct accel_register *r
     return r->x->sys->register_get(r->cpu, reg->number, value);
 }
 
-static bool xlate_register_set(struct vcpu *vcpu, const struct accel_register *reg, uint64_t value)
+static bool xlate_register_set(struct vcpu *vcpu, const struct accel_register *reg,
+                               const uint64_t *value)
 {
     struct runner *r = runner_from(vcpu);
 

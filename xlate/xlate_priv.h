@@ -117,7 +117,7 @@ struct xl_sys {
     const struct accel_register *registers;
     size_t n_registers;
     bool (*register_get)(struct xl_cpu *cpu, unsigned number, uint64_t *value);
-    bool (*register_set)(struct xl_cpu *cpu, unsigned number, uint64_t value);
+    bool (*register_set)(struct xl_cpu *cpu, unsigned number, const uint64_t *value);
     /* What units of MODE run as, for people. */
     const char *(*mode_name)(uint32_t mode);
 };

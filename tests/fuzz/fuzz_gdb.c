@@ -37,12 +37,12 @@ static bool register_get(void *opaque, unsigned thread, const struct accel_regis
 }
 
 static bool register_set(void *opaque, unsigned thread, const struct accel_register *reg,
-                         uint64_t value)
+                         const uint64_t *value)
 {
     struct target *t = opaque;
 
     g_assert(thread < THREADS && !t->running);
-    t->reg[thread][reg->number] = value;
+    t->reg[thread][reg->number] = *value;
     return true;
 }
 

@@ -95,12 +95,13 @@ enum { THREADS = 3, MEMORY = 64 };
 
 static const struct accel_register regs[] = {
     {"r0", "core", "int", 0, 64}, {"pc", "core", "code_ptr", 1, 64}, {"extra", "more", "int", 70, 32},
+    {"wide", "more", "uint128", 71, 128},
 };
 
 static struct {
     struct gdb_stub *stub;
     GString *sent;
-    uint64_t reg[THREADS][3];
+    uint64_t reg[THREADS][3], wide[THREADS][2];
     uint8_t memory[MEMORY], physical[MEMORY];
     GString *log;
 } t;
@@ -114,14 +115,20 @@ static const struct accel_register *registers(void *opaque, size_t *n)
 static bool register_get(void *opaque, unsigned thread, const struct accel_register *reg,
                          uint64_t *value)
 {
-    *value = t.reg[thread][reg - regs];
+    if (reg->bits == 128)
+        memcpy(value, t.wide[thread], 16);
+    else
+        *value = t.reg[thread][reg - regs];
     return true;
 }
 
 static bool register_set(void *opaque, unsigned thread, const struct accel_register *reg,
-                         uint64_t value)
+                         const uint64_t *value)
 {
-    t.reg[thread][reg - regs] = value;
+    if (reg->bits == 128)
+        memcpy(t.wide[thread], value, 16);
+    else
+        t.reg[thread][reg - regs] = *value;
     return reg->number != 70;
 }
 
@@ -215,6 +222,8 @@ static void setup(void)
         t.physical[i] = (uint8_t)(0x80 + i);
     }
     t.reg[0][1] = 0x1000;
+    t.wide[0][0] = 0x77;
+    t.wide[0][1] = 0x88;
     t.stub = gdb_stub_new(&ops, NULL, THREADS, "arch");
 }
 
@@ -269,14 +278,18 @@ static const struct {
     {"Hgffffffffffffffffffffffff", "E16"},
     {"p1", "0010000000000000"},
     {"p46", "00000000"},
+    {"p47", "77000000000000008800000000000000"},
     {"p5", "E16"},
     {"p", "E16"},
     {"P0=0100000000000000", "OK"},
     {"P0=01", "E16"},
     {"P46=00000000", "E16"},
+    {"P47=0100000000000000ff00000000000000", "OK"},
+    {"P47=0100000000000000", "E16"},
     {"g", "00000000000000000010000000000000"},
     {"G0100000000000000", "OK"},
     {"G01", "E16"},
+    {"G01000000000000zz", "E16"},
     {"m0,4", "00010203"},
     {"m3e,8", "3e3f"},
     {"m40,1", "E0e"},

@@ -217,6 +217,32 @@ START_TEST(return_rows)
 }
 END_TEST
 
+/* What a debugger reads back of what it wrote, of two words where the register has them. */
+START_TEST(debugger_rows)
+{
+    static const struct {
+        unsigned number;
+        uint64_t write[2], read[2];
+    } rows[] = {
+        {0, {UINT64_MAX}, {UINT64_MAX}},
+        {31, {0x1000}, {0x1000}},
+        {34, {1, 2}, {1, 2}},
+        {65, {UINT64_MAX, 5}, {UINT64_MAX, 5}},
+        {66, {UINT64_MAX}, {0x0800009f}},
+        {67, {UINT64_MAX}, {0x07c00000}},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        uint64_t value[2] = {0};
+        ck_assert(a64_register_set(&t.cpu->cpu, rows[i].number, rows[i].write));
+        ck_assert(a64_register_get(&t.cpu->cpu, rows[i].number, value));
+        ck_assert_msg(!memcmp(value, rows[i].read, sizeof(value)), "%u: %lx %lx", rows[i].number,
+                      value[0], value[1]);
+    }
+    ck_assert(!a64_register_set(&t.cpu->cpu, A64_REGISTERS, rows[0].write));
+}
+END_TEST
+
 START_TEST(hypercalls)
 {
     a64_help_hvc(&t.cpu->cpu, 0);
@@ -314,6 +340,7 @@ int main(void)
     tcase_add_test(tc, reset_state);
     tcase_add_loop_test(tc, register_rows, 0, G_N_ELEMENTS(registers));
     tcase_add_loop_test(tc, vector_rows, 0, G_N_ELEMENTS(vectors));
+    tcase_add_test(tc, debugger_rows);
     tcase_add_loop_test(tc, return_rows, 0, G_N_ELEMENTS(returns));
     tcase_add_test(tc, hypercalls);
     tcase_add_test(tc, timers);

@@ -423,7 +423,7 @@ START_TEST(debug_steps)
     expect_step(0xc, 1);
     expect_step(0x10, 1);
     expect_step(4, 1);
-    ck_assert(accel_register_set(t.vcpu, reg_named("pc"), RAM + 0x14));
+    ck_assert(accel_register_set(t.vcpu, reg_named("pc"), &(uint64_t){RAM + 0x14}));
     expect_step(0x18, 1);
     expect_step(0x1c, 1); /* over the call */
     ck_assert_uint_eq(t.calls, 1);
@@ -432,7 +432,7 @@ START_TEST(debug_steps)
     expect_step(0x24, 1);
     expect_step(0x26, 1);
     /* A fault leads to its handler. */
-    ck_assert(accel_register_set(t.vcpu, reg_named("stvec"), RAM + 0x40));
+    ck_assert(accel_register_set(t.vcpu, reg_named("stvec"), &(uint64_t){RAM + 0x40}));
     expect_step(0x40, 1);
     ck_assert_uint_eq(reg("scause"), 2);
     ck_assert_uint_eq(reg("sepc"), RAM + 0x26);
@@ -511,7 +511,7 @@ START_TEST(debug_registers)
         ck_assert_msg(accel_register_get(t.vcpu, &r[i], &value), "%s", r[i].name);
     }
     r = reg_named(registers[_i].name);
-    ck_assert_msg(accel_register_set(t.vcpu, r, registers[_i].write) == registers[_i].takes, "%s",
+    ck_assert_msg(accel_register_set(t.vcpu, r, &registers[_i].write) == registers[_i].takes, "%s",
                   registers[_i].name);
     if (strcmp(registers[_i].name, "time"))
         ck_assert_msg(reg(registers[_i].name) == registers[_i].read, "%s: %lx", registers[_i].name,
@@ -532,7 +532,7 @@ START_TEST(debug_looks)
     ck_assert_uint_eq(length, 4091);
     mem_map_write(t.map, RAM + 0x1000, root, sizeof(root));
     ck_assert(accel_register_set(t.vcpu, reg_named("satp"),
-                                 UINT64_C(8) << 60 | (RAM + 0x1000) >> 12));
+                                 &(uint64_t){UINT64_C(8) << 60 | (RAM + 0x1000) >> 12}));
     ck_assert(accel_vcpu_look(t.vcpu, 0x40001234, &gpa, &length));
     ck_assert_uint_eq(gpa, RAM + 0x1234);
     ck_assert(!accel_vcpu_look(t.vcpu, 0x1234, &gpa, &length));

@@ -47,6 +47,24 @@ struct gdb_stub {
 
 /* --- the target's description ----------------------------------------------------------------- */
 
+/* Types of registers that GDB does not have by itself: what defines them in a description. */
+static const struct {
+    const char *name, *definition;
+} types[] = {
+    {"riscv_double", "<union id=\"riscv_double\"><field name=\"float\" type=\"ieee_single\"/>"
+                     "<field name=\"double\" type=\"ieee_double\"/></union>"},
+    {"aarch64v", "<vector id=\"v2d\" type=\"ieee_double\" count=\"2\"/>"
+                 "<vector id=\"v2u\" type=\"uint64\" count=\"2\"/>"
+                 "<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>"
+                 "<vector id=\"v4u\" type=\"uint32\" count=\"4\"/>"
+                 "<vector id=\"v8u\" type=\"uint16\" count=\"8\"/>"
+                 "<vector id=\"v16u\" type=\"uint8\" count=\"16\"/>"
+                 "<union id=\"aarch64v\"><field name=\"d\" type=\"v2d\"/>"
+                 "<field name=\"x\" type=\"v2u\"/><field name=\"f\" type=\"v4f\"/>"
+                 "<field name=\"s\" type=\"v4u\"/><field name=\"h\" type=\"v8u\"/>"
+                 "<field name=\"b\" type=\"v16u\"/><field name=\"q\" type=\"uint128\"/></union>"},
+};
+
 static void describe_registers(const struct accel_register *regs, size_t n, GString *xml)
 {
     for (size_t i = 0; i < n; i++) {
@@ -56,9 +74,8 @@ static void describe_registers(const struct accel_register *regs, size_t n, GStr
         if (!first)
             continue;
         g_string_append_printf(xml, "<feature name=\"%s\">", regs[i].feature);
-        g_string_append(xml, strcmp(regs[i].type, "riscv_double") ? "" :
-                        "<union id=\"riscv_double\"><field name=\"float\" type=\"ieee_single\"/>"
-                        "<field name=\"double\" type=\"ieee_double\"/></union>");
+        for (size_t k = 0; k < G_N_ELEMENTS(types); k++)
+            g_string_append(xml, strcmp(regs[i].type, types[k].name) ? "" : types[k].definition);
         for (size_t k = i; last && k < n; k++)
             if (strcmp(regs[k].feature, regs[i].feature) == 0)
                 g_string_append_printf(xml, "<reg name=\"%s\" bitsize=\"%u\" regnum=\"%u\" type=\"%s\"/>",
@@ -171,12 +188,28 @@ static bool take_thread(const struct gdb_stub *s, const char **at, int *thread)
 
 /* --- registers ----------------------------------------------------------------------------------- */
 
-static uint64_t get_register(struct gdb_stub *s, const struct accel_register *reg, bool *there)
+/* Appends the register's bytes, zeros where it has no value; false then. */
+static bool append_register(struct gdb_stub *s, const struct accel_register *reg)
 {
-    uint64_t value = 0;
+    uint64_t value[ACCEL_REGISTER_WORDS] = {0};
+    bool there = s->ops->register_get(s->opaque, s->thread_g, reg, value);
 
-    *there = s->ops->register_get(s->opaque, s->thread_g, reg, &value);
-    return GUINT64_TO_LE(value);
+    for (unsigned i = 0; i < G_N_ELEMENTS(value); i++)
+        value[i] = GUINT64_TO_LE(value[i]);
+    append_hex(s->reply, value, reg->bits / 8);
+    return there;
+}
+
+/* What the bytes at AT say for it. */
+static bool take_value(const struct accel_register *reg, const char *at,
+                       uint64_t value[ACCEL_REGISTER_WORDS])
+{
+    memset(value, 0, ACCEL_REGISTER_WORDS * sizeof(*value));
+    if (!take_bytes(at, (uint8_t *)value, reg->bits / 8))
+        return false;
+    for (unsigned i = 0; i < ACCEL_REGISTER_WORDS; i++)
+        value[i] = GUINT64_FROM_LE(value[i]);
+    return true;
 }
 
 /* Those of the first feature: what GDB wants of every stop. */
@@ -195,11 +228,8 @@ static void read_registers(struct gdb_stub *s, const char *at)
     const struct accel_register *regs;
     size_t n = core_registers(s, &regs);
 
-    for (size_t i = 0; i < n; i++) {
-        bool there;
-        uint64_t value = get_register(s, &regs[i], &there);
-        append_hex(s->reply, &value, regs[i].bits / 8);
-    }
+    for (size_t i = 0; i < n; i++)
+        append_register(s, &regs[i]);
 }
 
 static void write_registers(struct gdb_stub *s, const char *at)
@@ -208,15 +238,34 @@ static void write_registers(struct gdb_stub *s, const char *at)
     size_t n = core_registers(s, &regs);
 
     for (size_t i = 0; i < n && *at; i++) {
-        uint64_t value = 0;
-        if (!take_bytes(at, (uint8_t *)&value, regs[i].bits / 8)) {
+        uint64_t value[ACCEL_REGISTER_WORDS];
+        if (!take_value(&regs[i], at, value)) {
             g_string_assign(s->reply, E_ARGUMENT);
             return;
         }
         at += regs[i].bits / 4;
-        s->ops->register_set(s->opaque, s->thread_g, &regs[i], GUINT64_FROM_LE(value));
+        s->ops->register_set(s->opaque, s->thread_g, &regs[i], value);
     }
     g_string_assign(s->reply, "OK");
+}
+
+static const struct accel_register *pc_register(struct gdb_stub *s)
+{
+    size_t n, i = 0;
+    const struct accel_register *regs = s->ops->registers(s->opaque, &n);
+
+    while (i < n && strcmp(regs[i].name, "pc") != 0)
+        i++;
+    g_assert(i < n); /* every ISA's table has it */
+    return &regs[i];
+}
+
+static uint64_t get_pc(struct gdb_stub *s, unsigned thread)
+{
+    uint64_t pc = 0;
+
+    s->ops->register_get(s->opaque, thread, pc_register(s), &pc);
+    return pc;
 }
 
 static const struct accel_register *find_register(struct gdb_stub *s, uint64_t number)
@@ -234,21 +283,17 @@ static void read_register(struct gdb_stub *s, const char *at)
 {
     uint64_t number;
     const struct accel_register *reg = take_number(&at, &number) ? find_register(s, number) : NULL;
-    bool there = false;
-    uint64_t value = reg ? get_register(s, reg, &there) : 0;
 
-    if (there)
-        append_hex(s->reply, &value, reg->bits / 8);
-    else
+    if (!reg || !append_register(s, reg))
         g_string_assign(s->reply, E_ARGUMENT);
 }
 
 static void write_register(struct gdb_stub *s, const char *at)
 {
-    uint64_t number, value = 0;
+    uint64_t number, value[ACCEL_REGISTER_WORDS];
     const struct accel_register *reg = take_number(&at, &number) ? find_register(s, number) : NULL;
-    bool ok = reg && take_char(&at, '=') && take_bytes(at, (uint8_t *)&value, reg->bits / 8) &&
-              s->ops->register_set(s->opaque, s->thread_g, reg, GUINT64_FROM_LE(value));
+    bool ok = reg && take_char(&at, '=') && take_value(reg, at, value) &&
+              s->ops->register_set(s->opaque, s->thread_g, reg, value);
 
     g_string_assign(s->reply, ok ? "OK" : E_ARGUMENT);
 }
@@ -402,12 +447,8 @@ static void stop_reply(struct gdb_stub *s, unsigned thread, const struct accel_s
         g_free(why);
         why = g_strdup_printf("%s:%" G_GINT64_MODIFIER "x;", watches[stop->watch], stop->address);
     } else if (stop && stop->kind == ACCEL_STOP_BREAK) {
-        const struct accel_register *regs;
-        size_t n = core_registers(s, &regs);
-        uint64_t pc = 0;
+        uint64_t pc = get_pc(s, thread);
         bool hard = false;
-        /* The program counter is the last of the core registers. */
-        s->ops->register_get(s->opaque, thread, &regs[n - 1], &pc);
         for (size_t i = 0; i < s->n_breakpoints; i++)
             hard |= s->breakpoints[i].address == pc && s->breakpoints[i].hardware;
         if (hard ? s->says_hwbreak : s->says_swbreak) {
@@ -449,10 +490,6 @@ static void go(struct gdb_stub *s)
 
 void gdb_stub_stopped(struct gdb_stub *s, unsigned thread, const struct accel_stop *stop)
 {
-    const struct accel_register *regs;
-    size_t n = core_registers(s, &regs);
-    uint64_t pc = 0;
-
     if (!s->running) {
         if (stop && stop->kind == ACCEL_STOP_WATCH) {
             s->has_pending[thread] = true;
@@ -462,7 +499,7 @@ void gdb_stub_stopped(struct gdb_stub *s, unsigned thread, const struct accel_st
     }
     s->running = false;
     if (stop && stop->kind == ACCEL_STOP_STEP && s->range[thread].end) {
-        s->ops->register_get(s->opaque, thread, &regs[n - 1], &pc);
+        uint64_t pc = get_pc(s, thread);
         if (pc >= s->range[thread].start && pc < s->range[thread].end) {
             go(s);
             return;
@@ -544,15 +581,13 @@ static void resume(struct gdb_stub *s, const char *at)
     char letter = (char)s->reader.payload[0];
     bool step = letter == 's' || letter == 'S';
     uint64_t signal, address;
-    const struct accel_register *regs;
-    size_t n = core_registers(s, &regs);
 
     if ((letter == 'C' || letter == 'S') && (!take_number(&at, &signal) || (*at && *at++ != ';'))) {
         g_string_assign(s->reply, E_ARGUMENT);
         return;
     }
     if (*at && take_number(&at, &address))
-        s->ops->register_set(s->opaque, s->thread_c, &regs[n - 1], address);
+        s->ops->register_set(s->opaque, s->thread_c, pc_register(s), &address);
     set_all(s, step ? GDB_HOLD : GDB_CONTINUE);
     if (step)
         s->how[s->thread_c] = GDB_STEP;

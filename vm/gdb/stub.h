@@ -21,7 +21,7 @@ struct gdb_target_ops {
     bool (*register_get)(void *opaque, unsigned thread, const struct accel_register *reg,
                          uint64_t *value);
     bool (*register_set)(void *opaque, unsigned thread, const struct accel_register *reg,
-                         uint64_t value);
+                         const uint64_t *value);
     /* Bytes from ADDRESS on, as THREAD sees them or, where PHYSICAL, by guest-physical address; how
      * many there were. */
     size_t (*read)(void *opaque, unsigned thread, bool physical, uint64_t address, void *to,

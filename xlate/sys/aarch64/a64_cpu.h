@@ -194,6 +194,9 @@ enum a64_access_result { A64_OK, A64_IS_UNDEFINED, A64_TRAPS };
 
 enum a64_access_result a64_sysreg_read(struct a64_cpu *c, unsigned number, uint64_t *value);
 enum a64_access_result a64_sysreg_write(struct a64_cpu *c, unsigned number, uint64_t value);
+/* FPSR, put together from the flags of generated code. */
+uint64_t a64_fpsr(const struct a64_cpu *c);
+void a64_set_fpsr(struct a64_cpu *c, uint64_t value);
 /* The exception of an instruction that names NUMBER and register RT, and may not. */
 void a64_trap_sysreg(struct a64_cpu *c, unsigned number, unsigned rt, bool reads);
 
@@ -227,10 +230,10 @@ void a64_tlb_fence(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid
 
 /* --- debug.c ---------------------------------------------------------------------------------- */
 
-enum { A64_REGISTERS = 34 };
+enum { A64_REGISTERS = 68 };
 extern const struct accel_register a64_registers[A64_REGISTERS];
 bool a64_register_get(struct xl_cpu *cpu, unsigned number, uint64_t *value);
-bool a64_register_set(struct xl_cpu *cpu, unsigned number, uint64_t value);
+bool a64_register_set(struct xl_cpu *cpu, unsigned number, const uint64_t *value);
 const char *a64_mode_name(uint32_t mode);
 
 /* --- helpers of the front end: a64_help_<name>() of a64_helpers.inc --------------------------- */

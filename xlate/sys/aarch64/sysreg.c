@@ -153,7 +153,7 @@ static const struct {
 } fpsr_flags[] = {{IR_NV, 0}, {IR_DZ, 1}, {IR_OF, 2}, {IR_UF, 3}, {IR_NX, 4}, {IR_ID, 7},
                   {IR_QC, 27}};
 
-static uint64_t get_fpsr(struct a64_cpu *c, unsigned number)
+uint64_t a64_fpsr(const struct a64_cpu *c)
 {
     uint64_t value = 0;
 
@@ -163,12 +163,22 @@ static uint64_t get_fpsr(struct a64_cpu *c, unsigned number)
     return value;
 }
 
-static void set_fpsr(struct a64_cpu *c, unsigned number, uint64_t value)
+void a64_set_fpsr(struct a64_cpu *c, uint64_t value)
 {
     c->cpu.fp_flags = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(fpsr_flags); i++)
         if (value & BIT(fpsr_flags[i].bit))
             c->cpu.fp_flags |= fpsr_flags[i].flag;
+}
+
+static uint64_t get_fpsr(struct a64_cpu *c, unsigned number)
+{
+    return a64_fpsr(c);
+}
+
+static void set_fpsr(struct a64_cpu *c, unsigned number, uint64_t value)
+{
+    a64_set_fpsr(c, value);
 }
 
 /* --- timers ----------------------------------------------------------------------------------- */

@@ -123,9 +123,10 @@ static void set_fcsr(struct rv_hart *hart, unsigned number, uint64_t value)
         rv_set_frm(hart, (unsigned)(number == RV_CSR_FCSR ? value >> 5 : value) & 7);
 }
 
-bool rv_register_set(struct xl_cpu *cpu, unsigned number, uint64_t value)
+bool rv_register_set(struct xl_cpu *cpu, unsigned number, const uint64_t *words)
 {
     struct rv_hart *hart = rv_hart(cpu);
+    uint64_t value = *words;
 
     if (number < REG_PC) {
         if (number)

@@ -183,7 +183,7 @@ void rv_set_irq(struct xl_cpu *cpu, unsigned irq, bool level);
 enum { RV_REGISTERS = 127 };
 extern const struct accel_register rv_registers[RV_REGISTERS];
 bool rv_register_get(struct xl_cpu *cpu, unsigned number, uint64_t *value);
-bool rv_register_set(struct xl_cpu *cpu, unsigned number, uint64_t value);
+bool rv_register_set(struct xl_cpu *cpu, unsigned number, const uint64_t *value);
 const char *rv_mode_name(uint32_t mode);
 bool rv_look(struct xl_cpu *cpu, gva_t va, gpa_t *gpa, uint64_t *length);
 
