@@ -1,12 +1,13 @@
-/* What guests in C have: ports, the local APIC, interrupt gates, and calls to the test around them. */
+/* What guests in C have: ports, the local APIC, interrupt gates, and calls to the test around them.
+ */
 #ifndef TESTS_GUEST_X86_64_GUEST_H
 #define TESTS_GUEST_X86_64_GUEST_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PORT_CALL 0xf0 /* a word: asks the test for something; reads its answer */
-#define PORT_END  0xf4 /* a word: 0, or the line of what does not hold */
+#define PORT_CALL 0xf0         /* a word: asks the test for something; reads its answer */
+#define PORT_END  0xf4         /* a word: 0, or the line of what does not hold */
 #define DEVICE    0xd0000000ul /* the test's device */
 
 #define APIC_ID       0x20
@@ -99,8 +100,11 @@ static inline void set_gate(struct gate *idt, unsigned vector, void *handler)
 {
     uint64_t at = (uintptr_t)handler;
 
-    idt[vector] = (struct gate){.low = (uint16_t)at, .selector = 0x10, .type = 0x8e,
-                                .middle = (uint16_t)(at >> 16), .high = (uint32_t)(at >> 32)};
+    idt[vector] = (struct gate){.low = (uint16_t)at,
+                                .selector = 0x10,
+                                .type = 0x8e,
+                                .middle = (uint16_t)(at >> 16),
+                                .high = (uint32_t)(at >> 32)};
 }
 
 static inline void load_idt(const struct gate *idt)

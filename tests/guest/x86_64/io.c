@@ -1,4 +1,5 @@
-/* Long mode: device accesses of every size, repeated, locked and across ends; ports, also in strings. */
+/* Long mode: device accesses of every size, repeated, locked and across ends; ports, also in
+ * strings. */
 #include "guest.h"
 
 #define AT(type, offset) (*(volatile type *)(DEVICE + (offset)))

@@ -1,4 +1,5 @@
-/* Interrupts: the local APIC's timer in its modes, messages, inputs of the I/O APIC, and NMIs by a message. */
+/* Interrupts: the local APIC's timer in its modes, messages, inputs of the I/O APIC, and NMIs by a
+ * message. */
 #include "guest.h"
 
 #define IOAPIC 0xfec00000ul

@@ -113,7 +113,8 @@ static void load(struct machine *m)
 void machine_reset(struct machine *m)
 {
     for (unsigned i = 0; i < m->config.cpus; i++) {
-        struct vcpu_start start = {.pc = MACHINE_PROGRAM, .args = {m->config.arg},
+        struct vcpu_start start = {.pc = MACHINE_PROGRAM,
+                                   .args = {m->config.arg},
                                    .mode = i ? VCPU_MODE_WAIT : m->config.mode,
                                    .cr3 = MACHINE_TABLES};
         accel_vcpu_reset(m->vcpus[i], &start);
@@ -122,10 +123,15 @@ void machine_reset(struct machine *m)
 
 static void make_vcpus(struct machine *m)
 {
-    const struct accel_config config = {
-        .isa = ISA_X86_64, .vcpus = m->config.cpus, .mem = m->mem, .ports = m->ports,
-        .clock = m->clock, .cpu = m->config.cpu, .split_irqchip = m->config.split,
-        .eoi = m->config.eoi, .machine_opaque = m};
+    const struct accel_config config = {.isa = ISA_X86_64,
+                                        .vcpus = m->config.cpus,
+                                        .mem = m->mem,
+                                        .ports = m->ports,
+                                        .clock = m->clock,
+                                        .cpu = m->config.cpu,
+                                        .split_irqchip = m->config.split,
+                                        .eoi = m->config.eoi,
+                                        .machine_opaque = m};
     const struct kvm_options options = {.dirty_bitmap = m->config.bitmap};
     g_autoptr(GError) err = NULL;
 

@@ -1,9 +1,9 @@
 /*
  * tests/guest/x86_64/machine: KVM alone with one of this folder's guests, and a test around it.
  *
- * RAM up to 16 MiB, an identity map of 4 GiB that user code may use, a device of memory at MACHINE_DEVICE
- * that counts accesses, and ports: what a guest calls the test for comes to `call` on the vCPU's
- * thread. The guest is a flat image at MACHINE_PROGRAM.
+ * RAM up to 16 MiB, an identity map of 4 GiB that user code may use, a device of memory at
+ * MACHINE_DEVICE that counts accesses, and ports: what a guest calls the test for comes to `call`
+ * on the vCPU's thread. The guest is a flat image at MACHINE_PROGRAM.
  */
 #ifndef TESTS_GUEST_X86_64_MACHINE_H
 #define TESTS_GUEST_X86_64_MACHINE_H

@@ -1,6 +1,7 @@
 /*
- * Memory that changes under a running guest (ARG 0): looks at a place over and over, where RAM comes and
- * goes. Memory that is written for the dirty log (ARG 1): the pages that the test asks for, round by round.
+ * Memory that changes under a running guest (ARG 0): looks at a place over and over, where RAM
+ * comes and goes. Memory that is written for the dirty log (ARG 1): the pages that the test asks
+ * for, round by round.
  */
 #include "guest.h"
 

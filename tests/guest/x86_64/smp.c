@@ -1,4 +1,5 @@
-/* Processors that start others by INIT and SIPI, then count under a lock and send one another IPIs. */
+/* Processors that start others by INIT and SIPI, then count under a lock and send one another IPIs.
+ */
 #include "guest.h"
 
 #define ROUNDS 2000

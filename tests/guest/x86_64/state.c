@@ -1,6 +1,6 @@
 /*
- * State that must survive: registers of all kinds hold known values while the test saves all of it, makes
- * another machine and has that go on. The local APIC's timer ticks all the time.
+ * State that must survive: registers of all kinds hold known values while the test saves all of it,
+ * makes another machine and has that go on. The local APIC's timer ticks all the time.
  */
 #include "guest.h"
 
@@ -15,8 +15,10 @@ static IRQ void on_tick(struct frame *f)
     apic_write(APIC_EOI, 0);
 }
 
-/* Holds values in all general registers and SSE registers until the test sets the word at FLAG; 0, or what differs. */
-__attribute__((naked, noinline)) static uint32_t hold(volatile uint32_t *word, const void *vectors, void *out)
+/* Holds values in all general registers and SSE registers until the test sets the word at FLAG; 0,
+ * or what differs. */
+__attribute__((naked, noinline)) static uint32_t hold(volatile uint32_t *word, const void *vectors,
+                                                      void *out)
 {
     __asm__("push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rdx;"
             "movups (%rsi), %xmm0; movups 16(%rsi), %xmm7; movups 32(%rsi), %xmm15;"
@@ -32,7 +34,8 @@ __attribute__((naked, noinline)) static uint32_t hold(volatile uint32_t *word, c
             "cmp $0x5555, %ebp; jne 9f; cmp $8, %r8; jne 9f; cmp $9, %r9; jne 9f;"
             "cmp $10, %r10; jne 9f; cmp $11, %r11; jne 9f; cmp $12, %r12; jne 9f;"
             "cmp $13, %r13; jne 9f; cmp $14, %r14; jne 9f; cmp $0xffffffffffffff15, %r15; jne 9f;"
-            "pop %rdx; push %rdx; movups %xmm0, (%rdx); movups %xmm7, 16(%rdx); movups %xmm15, 32(%rdx);"
+            "pop %rdx; push %rdx; movups %xmm0, (%rdx); movups %xmm7, 16(%rdx); movups %xmm15, "
+            "32(%rdx);"
             "xor %eax, %eax; jmp 8f;"
             "9: mov $1, %eax;"
             "8: pop %rdx; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret");

@@ -8,7 +8,8 @@
 
 START_TEST(timers)
 {
-    struct machine *m = machine_new(&(struct machine_config){.program = "irq", .mode = VCPU_MODE_LONG});
+    struct machine *m =
+        machine_new(&(struct machine_config){.program = "irq", .mode = VCPU_MODE_LONG});
 
     machine_pass(m);
     machine_free(m);
@@ -90,7 +91,8 @@ START_TEST(processors)
 }
 END_TEST
 
-/* Halted processors cost nothing and are seen to be halted; kicks bring all of them out, each time. */
+/* Halted processors cost nothing and are seen to be halted; kicks bring all of them out, each time.
+ */
 START_TEST(kicks)
 {
     struct machine *m = machine_new(

@@ -1,4 +1,5 @@
-/* Memory slots that come and go under a running guest, and the dirty log, from rings and from bitmaps. */
+/* Memory slots that come and go under a running guest, and the dirty log, from rings and from
+ * bitmaps. */
 #include "tests/guest/x86_64/machine.h"
 #include "tests/unit/unit.h"
 

@@ -24,8 +24,8 @@ END_TEST
 
 START_TEST(protected_mode)
 {
-    struct machine *m = machine_new(&(struct machine_config){
-        .program = "protected", .mode = VCPU_MODE_PVH, .arg = 0xabcd1234});
+    struct machine *m = machine_new(
+        &(struct machine_config){.program = "protected", .mode = VCPU_MODE_PVH, .arg = 0xabcd1234});
 
     machine_pass(m);
     machine_free(m);

@@ -35,7 +35,8 @@ static bool restore(struct machine *m, const GByteArray *from, GError **err)
 
 static const struct machine_config config = {.program = "state", .mode = VCPU_MODE_LONG};
 
-/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by then. */
+/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by
+ * then. */
 START_TEST(into_another)
 {
     g_autoptr(GByteArray) state = g_byte_array_new();
@@ -105,7 +106,8 @@ START_TEST(refused)
 }
 END_TEST
 
-/* While the clock is paused no time passes: the local APIC's timer does not tick, however long it takes. */
+/* While the clock is paused no time passes: the local APIC's timer does not tick, however long it
+ * takes. */
 START_TEST(paused)
 {
     struct machine *m = machine_new(&config);
@@ -132,8 +134,14 @@ static const struct {
     uint64_t arg;
     const char *says[6];
 } faults[] = {
-    {"int3 in ring 0", 0, {"rip   ", "rbx   1122334455667788", "code at rip: ", "cr3 0000000000001000", "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
-    {"triple fault", 1, {"vCPU 0 shut down", "triple fault", "rbx   1122334455667788", "code at rip: 0f 0b", "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
+    {"int3 in ring 0",
+     0,
+     {"rip   ", "rbx   1122334455667788", "code at rip: ", "cr3 0000000000001000",
+      "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
+    {"triple fault",
+     1,
+     {"vCPU 0 shut down", "triple fault", "rbx   1122334455667788", "code at rip: 0f 0b",
+      "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
 };
 
 START_TEST(reports)

@@ -1,6 +1,7 @@
 /*
- * Ring 3: code that the processor itself runs, with arithmetic that ring 0 cannot be sure of, accesses to a
- * device and to ports, an interrupt from the local APIC's timer, and the way back by a fault.
+ * Ring 3: code that the processor itself runs, with arithmetic that ring 0 cannot be sure of,
+ * accesses to a device and to ports, an interrupt from the local APIC's timer, and the way back by
+ * a fault.
  */
 #include "guest.h"
 
@@ -65,7 +66,8 @@ int main(uint64_t arg)
 
     task.rsp0 = (uintptr_t)(kernel_stack + sizeof(kernel_stack));
     task.iomap = sizeof(task);
-    gdt[6] = 0x0000890000000000 | (sizeof(task) - 1) | (at & 0xffffff) << 16 | (at >> 24 & 0xff) << 56;
+    gdt[6] =
+        0x0000890000000000 | (sizeof(task) - 1) | (at & 0xffffff) << 16 | (at >> 24 & 0xff) << 56;
     gdt[7] = at >> 32;
     __asm__ volatile("ltr %0" ::"r"((uint16_t)0x30));
     set_gate(idt, 0x40, on_tick);
