@@ -108,6 +108,14 @@ static void end(struct run *r, const struct board_request *request, const char *
     uv_async_send(&r->wake);
 }
 
+static bool has_ended(struct run *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool ended = r->ended;
+    pthread_mutex_unlock(&r->lock);
+    return ended;
+}
+
 static void cpu_request(void *opaque, const struct board_request *request)
 {
     end(opaque, request, NULL);
@@ -193,7 +201,7 @@ static bool run_once(struct run *r, GError **err)
     accel_clock_changed(r->accel);
     board_clock_changed(r->board);
     vcpus_resume(r->vcpus);
-    while (!r->ended && !r->timed_out)
+    while (!has_ended(r) && !r->timed_out)
         uv_run(&r->loop, UV_RUN_DEFAULT);
     vcpus_halt(r->vcpus);
     vm_clock_pause(r->clock);

@@ -493,10 +493,10 @@ void cache_wait(struct cache_user *user)
 void cache_link(struct cache_user *user, uint32_t number, struct cache_unit *unit)
 {
     struct cache *cache = user->cache;
-    struct cache_link *link =
-        &cache->segment[number >> LINK_BITS].links[number & ((1u << LINK_BITS) - 1)];
 
     pthread_mutex_lock(&cache->lock);
+    struct cache_link *link =
+        &cache->segment[number >> LINK_BITS].links[number & ((1u << LINK_BITS) - 1)];
     struct cache_unit *from = link->from;
     if (from->live && unit->live && !link->to && unit->linkable && from->mode == unit->mode &&
         (link->checked || from->in_page[0].page == unit->in_page[0].page)) {
