@@ -4,7 +4,18 @@
 #include <errno.h>
 #include <stdarg.h>
 
-G_DEFINE_QUARK(vmd-error-quark, vmd_error)
+/* As G_DEFINE_QUARK() would make it, but for threads that ask for the first time at once. */
+GQuark vmd_error_quark(void)
+{
+    static GQuark quark;
+    GQuark q = __atomic_load_n(&quark, __ATOMIC_ACQUIRE);
+
+    if (!q) {
+        q = g_quark_from_static_string("vmd-error-quark");
+        __atomic_store_n(&quark, q, __ATOMIC_RELEASE);
+    }
+    return q;
+}
 
 static const char *const names[] = {
     [VMD_ERROR_INTERNAL] = "internal",       [VMD_ERROR_INVALID] = "invalid",

@@ -637,7 +637,8 @@ static void run_once(struct runner *r, unsigned *seed, struct cache_unit **last,
         unit = cache_commit(user, &place);
         if (unit && *last)
             cache_link(user, *link, unit);
-        *last = unit;
+        /* Another thread may have made it meanwhile: then the place, and its links, are not used. */
+        *last = unit && unit->links == place.links ? unit : NULL;
         *link = place.first_link + 1;
         r->added++;
     }
