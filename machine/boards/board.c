@@ -176,6 +176,14 @@ bool board_sysreg(void *opaque, unsigned cpu, uint32_t encoding, bool write, uin
     return board->type->sysreg && board->type->sysreg(board, cpu, encoding, write, value);
 }
 
+void board_eoi(void *opaque, uint8_t vector)
+{
+    struct board *board = opaque;
+
+    if (board->type->eoi)
+        board->type->eoi(board, vector);
+}
+
 void board_cpu_line(void *opaque, unsigned cpu, enum board_cpu_line line, bool level)
 {
     struct board *board = opaque;

@@ -94,6 +94,12 @@ struct board_cpu_ops {
     void (*gsi)(void *opaque, unsigned gsi, bool level);
     void (*msi)(void *opaque, uint64_t address, uint32_t data);
 
+    /*
+     * With split_irqchip, instead of gsi(): input PIN of the machine's own I/O APIC stands for a message
+     * whose end board_eoi() is told of, or (USED false) for none. Locks as for set_irq().
+     */
+    void (*route)(void *opaque, unsigned pin, bool used, uint64_t address, uint32_t data);
+
     /* Starts a stopped CPU at its reset state with START. 0, or -EALREADY if it isn't stopped. */
     int (*start)(void *opaque, unsigned cpu, const struct board_start *start);
     /* The calling vCPU stops when its hypercall returns false. */
@@ -130,6 +136,7 @@ struct board_config {
     uint64_t memory;       /* bytes of RAM, page-aligned; the board adds it to MEM */
     struct mem_map *mem;   /* empty; outlives the board */
     struct mem_map *ports; /* x86: the 64 KiB of I/O ports, as mem; NULL: there are none */
+    bool split_irqchip;    /* x86: the I/O APIC is the machine's own, not the accelerator's */
     struct vm_clock *clock;
     uv_loop_t *loop; /* for timers and the console; outlives the board */
 
@@ -192,6 +199,9 @@ bool board_hypercall(void *board, unsigned cpu, uint64_t args[8]);
  * is none.
  */
 bool board_sysreg(void *board, unsigned cpu, uint32_t encoding, bool write, uint64_t *value);
+
+/* With split_irqchip: a local APIC has seen the end of interrupt VECTOR. Any thread. */
+void board_eoi(void *board, uint8_t vector);
 
 /* Outputs of a vCPU that the machine is wired to: an ARM vCPU's generic timers. */
 enum board_cpu_line { BOARD_LINE_VIRTUAL_TIMER, BOARD_LINE_PHYSICAL_TIMER };

@@ -21,11 +21,12 @@ struct board_type {
     bool (*load)(struct board *board, GError **err);
     bool (*cpu_start)(const struct board *board, unsigned cpu, struct board_start *out);
     bool (*hypercall)(struct board *board, unsigned cpu, uint64_t args[8]);
-    /* These three are NULL where the machine has none. */
+    /* These are NULL where the machine has none. */
     bool (*sysreg)(struct board *board, unsigned cpu, uint32_t encoding, bool write,
                    uint64_t *value);
     void (*cpu_line)(struct board *board, unsigned cpu, enum board_cpu_line line, bool level);
     void (*power_button)(struct board *board);
+    void (*eoi)(struct board *board, uint8_t vector);
 };
 
 struct board {

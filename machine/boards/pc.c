@@ -1,6 +1,7 @@
 /*
  * pc: 16550A, CMOS clock, keyboard controller, generic event device and a PCIe host. Local APICs
- * and the I/O APIC are the accelerator's: the board drives its inputs (GSIs) and hands it messages.
+ * are the accelerator's, and so is the I/O APIC unless split_irqchip: the board drives its inputs (GSIs) and
+ * hands the accelerator messages.
  */
 #include "machine/boards/pc.h"
 
@@ -9,6 +10,7 @@
 #include "machine/devices/cmos.h"
 #include "machine/devices/fw_cfg.h"
 #include "machine/devices/i8042.h"
+#include "machine/devices/ioapic.h"
 #include "machine/devices/pci_ports.h"
 #include "machine/devices/uart16550.h"
 
@@ -21,6 +23,7 @@
 #define PC_ROM_MOST MIB(16)
 
 struct pc {
+    struct ioapic *ioapic; /* NULL: the accelerator's */
     struct ged *ged;
     struct x86_entry entry; /* of a kernel */
     struct fw_cfg *fw;      /* NULL without a firmware, as the next */
@@ -30,8 +33,12 @@ struct pc {
 static void gsi_set(void *opaque, unsigned gsi, bool level)
 {
     struct board *board = opaque;
+    const struct pc *pc = board->machine;
 
-    board->config.cpu_ops->gsi(board->config.cpu_opaque, gsi, level);
+    if (pc->ioapic)
+        ioapic_set(pc->ioapic, gsi, level);
+    else
+        board->config.cpu_ops->gsi(board->config.cpu_opaque, gsi, level);
 }
 
 static struct irq_line gsi_line(struct board *board, unsigned gsi)
@@ -83,6 +90,38 @@ static bool add_ram(struct board *board, GError **err)
         return false;
     return !pc_high_ram(memory) ||
            mem_map_add_ram(board->config.mem, PC_HIGH, pc_high_ram(memory), "ram-high", false, err);
+}
+
+static void ioapic_msi(void *opaque, uint64_t address, uint32_t data)
+{
+    struct board *board = opaque;
+
+    board->config.cpu_ops->msi(board->config.cpu_opaque, address, data);
+}
+
+static void ioapic_route(void *opaque, unsigned pin, bool used, uint64_t address, uint32_t data)
+{
+    struct board *board = opaque;
+
+    board->config.cpu_ops->route(board->config.cpu_opaque, pin, used, address, data);
+}
+
+static bool add_ioapic(struct board *board, struct pc *pc, GError **err)
+{
+    static const struct ioapic_ops ops = {.msi = ioapic_msi, .route = ioapic_route};
+
+    if (!board->config.split_irqchip)
+        return true;
+    pc->ioapic = ioapic_new(&ops, board);
+    return board__add_device(board, ioapic_device(pc->ioapic), PC_IOAPIC, err);
+}
+
+static void pc_eoi(struct board *board, uint8_t vector)
+{
+    const struct pc *pc = board->machine;
+
+    if (pc->ioapic)
+        ioapic_eoi(pc->ioapic, vector);
 }
 
 static bool add_ged(struct board *board, struct pc *pc, GError **err)
@@ -161,7 +200,7 @@ static bool pc_build(struct board *board, GError **err)
     if (board->config.firmware.fd >= 0 && board->config.kernel.fd >= 0)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "the pc machine starts a kernel or a firmware, not both");
-    return add_ram(board, err) && add_ged(board, pc, err) && add_uart(board, err) &&
+    return add_ram(board, err) && add_ioapic(board, pc, err) && add_ged(board, pc, err) && add_uart(board, err) &&
            add_ports(board, err) && add_firmware(board, pc, err) && add_pci(board, err);
 }
 
@@ -309,4 +348,5 @@ const struct board_type board__pc = {
     .cpu_start = pc_cpu_start,
     .hypercall = pc_hypercall,
     .power_button = pc_power_button,
+    .eoi = pc_eoi,
 };

@@ -14,6 +14,8 @@ struct pc_rig {
     unsigned n_messages;
     uint64_t address;
     uint32_t data;
+    unsigned n_routes;
+    bool routed[24];
 };
 
 static void rig_gsi(void *opaque, unsigned gsi, bool level)
@@ -33,6 +35,14 @@ static void rig_msi(void *opaque, uint64_t address, uint32_t data)
     p->data = data;
 }
 
+static void rig_route(void *opaque, unsigned pin, bool used, uint64_t address, uint32_t data)
+{
+    struct pc_rig *p = container_of(opaque, struct pc_rig, r);
+
+    p->n_routes++;
+    p->routed[pin] = used;
+}
+
 static const struct board_cpu_ops ops = {
     .set_irq = rig_set_irq,
     .start = rig_start,
@@ -42,6 +52,7 @@ static const struct board_cpu_ops ops = {
     .request = rig_request,
     .gsi = rig_gsi,
     .msi = rig_msi,
+    .route = rig_route,
 };
 
 static struct board_config pc_begin(struct pc_rig *p, uint64_t memory)
@@ -642,6 +653,92 @@ START_TEST(test_refused)
 }
 END_TEST
 
+/* --- an I/O APIC of its own ---------------------------------------------------------------------- */
+
+#define IOAPIC_WINDOW (PC_IOAPIC + 0x10)
+#define PIN_REG(pin)    (0x10 + 2 * (pin))
+
+static void ioapic_put(struct pc_rig *p, unsigned reg, uint32_t value)
+{
+    ck_assert_int_eq(mem_map_device_write(p->r.mem, PC_IOAPIC, 4, reg), 0);
+    ck_assert_int_eq(mem_map_device_write(p->r.mem, IOAPIC_WINDOW, 4, value), 0);
+}
+
+static uint32_t ioapic_get(struct pc_rig *p, unsigned reg)
+{
+    uint64_t value = 0;
+
+    ck_assert_int_eq(mem_map_device_write(p->r.mem, PC_IOAPIC, 4, reg), 0);
+    ck_assert_int_eq(mem_map_device_read(p->r.mem, IOAPIC_WINDOW, 4, &value), 0);
+    return (uint32_t)value;
+}
+
+#define GED_INPUT PC_GSI_GED /* its line is high while an event waits, and low when that was read */
+
+static void take_event(struct pc_rig *p)
+{
+    uint64_t value;
+
+    ck_assert_int_eq(mem_map_device_read(p->r.mem, PC_GED, 4, &value), 0);
+}
+
+START_TEST(own_ioapic)
+{
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, MIB(64));
+
+    p.n_routes = 0;
+    memset(p.routed, 0, sizeof(p.routed));
+    config.split_irqchip = true;
+    p.r.board = board_new(&config, NULL);
+    ck_assert_ptr_nonnull(p.r.board);
+    ck_assert_uint_eq(ioapic_get(&p, 1), 0x00170020);
+    ck_assert_uint_eq(ioapic_get(&p, PIN_REG(GED_INPUT)), 0x10000);
+
+    /* Masked: nothing is sent, and an edge is lost. */
+    ioapic_put(&p, PIN_REG(GED_INPUT) + 1, 0x3000000);
+    ioapic_put(&p, PIN_REG(GED_INPUT), 0x10050);
+    ck_assert(board_power_button(p.r.board));
+    ioapic_put(&p, PIN_REG(GED_INPUT), 0x00050);
+    ck_assert_uint_eq(p.n_messages, 0);
+    take_event(&p);
+    ck_assert(board_power_button(p.r.board));
+    ck_assert_uint_eq(p.n_messages, 1);
+    ck_assert_uint_eq(p.address, 0xfee03000);
+    ck_assert_uint_eq(p.data, 0x50);
+    ck_assert_uint_eq(p.n_routes, 0);
+
+    /* A level is sent while it lasts, once an EOI; the end of another vector is nothing to it. */
+    ioapic_put(&p, PIN_REG(GED_INPUT), 0x08951);
+    ck_assert_uint_eq(p.n_messages, 2);
+    ck_assert_uint_eq(p.address, 0xfee03004); /* logical */
+    ck_assert_uint_eq(p.data, 0xc151);        /* lowest priority, level, asserted */
+    ck_assert(p.routed[GED_INPUT]);
+    ck_assert_uint_eq(ioapic_get(&p, PIN_REG(GED_INPUT)), 0x0c951);
+    board_eoi(p.r.board, 0x50);
+    ck_assert_uint_eq(p.n_messages, 2);
+    board_eoi(p.r.board, 0x51);
+    ck_assert_uint_eq(p.n_messages, 3);
+    take_event(&p);
+    board_eoi(p.r.board, 0x51);
+    ck_assert_uint_eq(p.n_messages, 3);
+    ck_assert_uint_eq(ioapic_get(&p, PIN_REG(GED_INPUT)), 0x08951);
+
+    /* The EOI register does the same. */
+    ck_assert(board_power_button(p.r.board));
+    ck_assert_uint_eq(p.n_messages, 4);
+    ck_assert_int_eq(mem_map_device_write(p.r.mem, PC_IOAPIC + 0x40, 4, 0x51), 0);
+    ck_assert_uint_eq(p.n_messages, 5);
+
+    board_reset(p.r.board);
+    ck_assert(!p.routed[GED_INPUT]);
+    ck_assert_uint_eq(ioapic_get(&p, PIN_REG(GED_INPUT)), 0x10000);
+    for (unsigned i = 0; i < 24; i++)
+        ck_assert(!p.gsi[i]);
+    pc_end(&p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("board_pc");
@@ -657,6 +754,7 @@ int main(void)
     tcase_add_test(tc, test_firmware);
     tcase_add_test(tc, test_fw_cfg);
     tcase_add_test(tc, test_commands);
+    tcase_add_test(tc, own_ioapic);
     tcase_add_loop_test(tc, test_refused, 0, G_N_ELEMENTS(refused));
     suite_add_tcase(suite, tc);
     return unit_run(suite);

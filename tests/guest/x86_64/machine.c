@@ -121,6 +121,33 @@ void machine_reset(struct machine *m)
     }
 }
 
+static void send_msi(void *opaque, uint64_t address, uint32_t data)
+{
+    accel_msi(((struct machine *)opaque)->accel, address, data);
+}
+
+static void set_route(void *opaque, unsigned pin, bool used, uint64_t address, uint32_t data)
+{
+    const struct accel_route route = {address, data};
+
+    ck_assert_int_eq(accel_route(((struct machine *)opaque)->accel, pin, used ? &route : NULL), 0);
+}
+
+static const struct ioapic_ops ioapic_ops = {.msi = send_msi, .route = set_route};
+
+static void eoi(void *opaque, uint8_t vector)
+{
+    ioapic_eoi(((struct machine *)opaque)->ioapic, vector);
+}
+
+void machine_gsi(struct machine *m, unsigned pin, bool level)
+{
+    if (m->ioapic)
+        ioapic_set(m->ioapic, pin, level);
+    else
+        accel_gsi(m->accel, pin, level);
+}
+
 static void make_vcpus(struct machine *m)
 {
     const struct accel_config config = {.isa = ISA_X86_64,
@@ -130,7 +157,7 @@ static void make_vcpus(struct machine *m)
                                         .clock = m->clock,
                                         .cpu = m->config.cpu,
                                         .split_irqchip = m->config.split,
-                                        .eoi = m->config.eoi,
+                                        .eoi = eoi,
                                         .machine_opaque = m};
     const struct kvm_options options = {.dirty_bitmap = m->config.bitmap};
     g_autoptr(GError) err = NULL;
@@ -158,6 +185,10 @@ struct machine *machine_new(const struct machine_config *config)
     load(m);
     mem_map_add_device(m->mem, MACHINE_DEVICE, sizeof(m->device), "device", &device_ops, m);
     mem_map_add_device(m->ports, 0, 0x100, "ports", &port_ops, m);
+    if (m->config.split) {
+        m->ioapic = ioapic_new(&ioapic_ops, m);
+        device_map(ioapic_device(m->ioapic), m->mem, 0xfec00000);
+    }
     make_vcpus(m);
     machine_reset(m);
     return m;
@@ -168,6 +199,8 @@ void machine_free(struct machine *m)
     for (unsigned i = 0; i < m->config.cpus; i++)
         accel_vcpu_free(m->vcpus[i]);
     accel_free(m->accel);
+    if (m->ioapic)
+        device_free(ioapic_device(m->ioapic));
     mem_map_free(m->mem);
     mem_map_free(m->ports);
     vm_clock_free(m->clock);

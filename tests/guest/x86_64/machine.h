@@ -9,6 +9,7 @@
 #define TESTS_GUEST_X86_64_MACHINE_H
 
 #include "accel/kvm/kvm.h"
+#include "machine/devices/ioapic.h"
 
 #include <pthread.h>
 
@@ -27,7 +28,6 @@ struct machine_config {
     bool split, bitmap;
     const char *cpu;
     uint32_t (*call)(struct machine *machine, uint32_t number);
-    void (*eoi)(void *machine, uint8_t vector);
     uint64_t arg;
 };
 
@@ -37,6 +37,7 @@ struct machine {
     struct mem_ram *ram;
     struct vm_clock *clock;
     struct accel *accel;
+    struct ioapic *ioapic; /* with SPLIT; else KVM's */
     struct vcpu *vcpus[MACHINE_CPUS];
     pthread_t threads[MACHINE_CPUS];
     enum vcpu_exit exits[MACHINE_CPUS];
@@ -72,6 +73,9 @@ void machine_join(struct machine *m);
 void machine_stop(struct machine *m);
 /* start, join, and the guest must have ended with 0. */
 void machine_pass(struct machine *m);
+
+/* Drives input PIN of the I/O APIC, whosever it is. */
+void machine_gsi(struct machine *m, unsigned pin, bool level);
 
 /* A word of guest memory, which the guest may change meanwhile. */
 uint32_t machine_word(struct machine *m, gpa_t at);
