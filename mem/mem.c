@@ -37,11 +37,17 @@ struct table {
     struct range *ranges[]; /* rising by gpa */
 };
 
+struct doorbell {
+    gpa_t gpa;
+    int fd;
+};
+
 struct mem_map {
     pthread_mutex_t lock; /* of who changes the map */
     struct table *table;  /* atomic; owned, as are its ranges */
     unsigned phase;       /* which count newcomers use; atomic */
     int readers[2];       /* atomic */
+    GArray *doorbells;    /* struct doorbell */
     GArray *listeners;    /* struct mem_listener; filled before vCPUs run */
     pthread_mutex_t idle_lock;
     pthread_cond_t idle; /* some range's users fell */
@@ -71,6 +77,7 @@ struct mem_map *mem_map_new(void)
     pthread_mutex_init(&map->idle_lock, NULL);
     pthread_cond_init(&map->idle, NULL);
     map->table = g_malloc0(sizeof(*map->table));
+    map->doorbells = g_array_new(FALSE, FALSE, sizeof(struct doorbell));
     map->listeners = g_array_new(FALSE, FALSE, sizeof(struct mem_listener));
     return map;
 }
@@ -82,6 +89,7 @@ void mem_map_free(struct mem_map *map)
     for (guint i = 0; i < map->table->n; i++)
         range_free(map->table->ranges[i]);
     g_free(map->table);
+    g_array_free(map->doorbells, TRUE);
     g_array_free(map->listeners, TRUE);
     pthread_cond_destroy(&map->idle);
     pthread_mutex_destroy(&map->idle_lock);
@@ -92,6 +100,38 @@ void mem_map_free(struct mem_map *map)
 void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listener)
 {
     g_array_append_vals(map->listeners, listener, 1);
+    for (guint i = 0; listener->doorbell && i < map->doorbells->len; i++) {
+        const struct doorbell *bell = &g_array_index(map->doorbells, struct doorbell, i);
+        listener->doorbell(listener->opaque, bell->gpa, bell->fd, true);
+    }
+}
+
+static void tell_doorbell(struct mem_map *map, gpa_t gpa, int fd, bool added)
+{
+    for (guint i = 0; i < map->listeners->len; i++) {
+        struct mem_listener *l = &g_array_index(map->listeners, struct mem_listener, i);
+        if (l->doorbell)
+            l->doorbell(l->opaque, gpa, fd, added);
+    }
+}
+
+void mem_map_add_doorbell(struct mem_map *map, gpa_t gpa, int fd)
+{
+    const struct doorbell bell = {gpa, fd};
+
+    g_array_append_val(map->doorbells, bell);
+    tell_doorbell(map, gpa, fd, true);
+}
+
+void mem_map_remove_doorbell(struct mem_map *map, gpa_t gpa, int fd)
+{
+    for (guint i = 0; i < map->doorbells->len; i++) {
+        if (g_array_index(map->doorbells, struct doorbell, i).gpa == gpa) {
+            g_array_remove_index_fast(map->doorbells, i);
+            tell_doorbell(map, gpa, fd, false);
+            return;
+        }
+    }
 }
 
 void mem_map_remove_listener(struct mem_map *map, const struct mem_listener *listener)

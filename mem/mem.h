@@ -7,8 +7,8 @@
  *
  * Pages of RAM carry three flags. MEM_PAGE_CODE: the translator holds code made from this page, so
  * whoever writes it must tell (vCPUs through their TLB, devices through mem_map_written()).
- * MEM_PAGE_DIRTY: written since the dirty log was last collected. MEM_PAGE_BACKED: the host was asked
- * for this page's memory, or it was given back: it comes with no neighbour's any more.
+ * MEM_PAGE_DIRTY: written since the dirty log was last collected. MEM_PAGE_BACKED: the host was
+ * asked for this page's memory, or it was given back: it comes with no neighbour's any more.
  */
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
@@ -22,7 +22,8 @@ typedef uint64_t gva_t; /* guest-virtual address */
 #define MEM_PAGE_SIZE  (UINT64_C(1) << MEM_PAGE_SHIFT)
 
 /* A function that reads or writes guest RAM on behalf of guest code. Its races with other vCPUs and
- * with devices are the guest's own, as they would be on hardware; ThreadSanitizer leaves them be. */
+ * with devices are the guest's own, as they would be on hardware; ThreadSanitizer leaves them be.
+ */
 #define MEM_GUEST_RACES __attribute__((no_sanitize("thread")))
 
 enum mem_page_flag {
@@ -72,6 +73,8 @@ struct mem_listener {
     void (*code_written)(void *opaque, gpa_t gpa, uint64_t length);
     /* A range was added or removed: cached host pointers into it must be dropped before return. */
     void (*changed)(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added);
+    /* A doorbell was added or is removed. */
+    void (*doorbell)(void *opaque, gpa_t gpa, int fd, bool added);
     /* The log of what vCPUs write begins, or ends. */
     void (*dirty_log)(void *opaque, bool on);
     /* What vCPUs wrote is to be flagged now. */
@@ -102,11 +105,20 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
 int mem_map_remove_device(struct mem_map *map, gpa_t gpa);
 
 /*
- * Removes the RAM that starts at GPA. No device or thread uses it any more; a vCPU that still does finds
- * nothing there. 0 or -ENOENT.
+ * Removes the RAM that starts at GPA. No device or thread uses it any more; a vCPU that still does
+ * finds nothing there. 0 or -ENOENT.
  */
 int mem_map_remove_ram(struct mem_map *map, gpa_t gpa);
 
+/*
+ * Adds a doorbell inside a device range: where the accelerator can have the host see to it, a write
+ * of any size to GPA signals eventfd FD and does not come to the device; else it does as ever. The
+ * fd stays the caller's, who removes the doorbell before the device range. One thread at a time.
+ */
+void mem_map_add_doorbell(struct mem_map *map, gpa_t gpa, int fd);
+void mem_map_remove_doorbell(struct mem_map *map, gpa_t gpa, int fd);
+
+/* The listener hears of the doorbells that there are already. */
 void mem_map_add_listener(struct mem_map *map, const struct mem_listener *listener);
 /* Takes back a listener with the same opaque. While nobody changes or writes memory. */
 void mem_map_remove_listener(struct mem_map *map, const struct mem_listener *listener);
@@ -163,9 +175,10 @@ static inline void mem_page_clear(struct mem_ram *ram, uint64_t page, enum mem_p
 }
 
 /*
- * Begins or ends the log of what vCPUs write, for accelerators that have to be told: before it is on,
- * MEM_PAGE_DIRTY says only what devices wrote. Sync flags the pages that vCPUs wrote since the last one, or
- * since the log began; those of a vCPU that runs may be left for the next sync. One thread at a time.
+ * Begins or ends the log of what vCPUs write, for accelerators that have to be told: before it is
+ * on, MEM_PAGE_DIRTY says only what devices wrote. Sync flags the pages that vCPUs wrote since the
+ * last one, or since the log began; those of a vCPU that runs may be left for the next sync. One
+ * thread at a time.
  */
 void mem_map_dirty_log(struct mem_map *map, bool on);
 void mem_map_dirty_sync(struct mem_map *map);
@@ -180,8 +193,8 @@ static inline void mem_ram_back(struct mem_ram *ram, uint64_t page)
         mem_ram_back_around(ram, page);
 }
 
-/* Gives the memory of LENGTH bytes at OFFSET, whole pages, back to the host: they read as zeros. False
- * when the host would not have it. */
+/* Gives the memory of LENGTH bytes at OFFSET, whole pages, back to the host: they read as zeros.
+ * False when the host would not have it. */
 bool mem_ram_discard(struct mem_ram *ram, uint64_t offset, uint64_t length);
 
 #endif

@@ -72,6 +72,7 @@ struct kvm {
     pthread_mutex_t slots_lock;
     GArray *slots; /* struct kvm_slot */
     bool logging;
+    bool doorbells; /* KVM has them for writes of any size */
 
     pthread_mutex_t routes_lock;
     struct kvm_irq_routing *routes; /* as KVM has them, with room for N_GSIS */

@@ -85,6 +85,20 @@ static void changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind
                   added ? "a stretch" : "the removal", gpa, g_strerror(-rc));
 }
 
+/*
+ * A doorbell that KVM does not take (there are too many) comes to the device as an exit, as it would
+ * without KVM, so that nothing is lost but time.
+ */
+static void doorbell(void *opaque, gpa_t gpa, int fd, bool added)
+{
+    struct kvm *k = opaque;
+    const struct kvm_ioeventfd bell = {
+        .addr = gpa, .fd = fd, .flags = added ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN};
+
+    if (k->doorbells)
+        kvm__ioctl(k->vm, KVM_IOEVENTFD, &bell);
+}
+
 /* --- the dirty log ------------------------------------------------------------------------------
  */
 
@@ -223,11 +237,12 @@ static void add_first(void *opaque, struct mem_ram *ram)
 bool kvm__memory_start(struct kvm *k, bool rings, GError **err)
 {
     const struct mem_listener listener = {
-        .changed = changed, .dirty_log = dirty_log, .dirty_sync = dirty_sync, .opaque = k};
+        .changed = changed, .doorbell = doorbell, .dirty_log = dirty_log, .dirty_sync = dirty_sync, .opaque = k};
 
     pthread_mutex_init(&k->slots_lock, NULL);
     k->slots = g_array_new(FALSE, TRUE, sizeof(struct kvm_slot));
     k->ring_bytes = rings ? choose_ring(k) : 0;
+    k->doorbells = kvm__capability(k->vm, KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
     mem_map_add_listener(k->accel.config.mem, &listener);
     mem_map_each_ram(k->accel.config.mem, add_first, k);
     return !k->failed || vmd_fail(err, VMD_ERROR_IO, "%s", k->failed);

@@ -129,6 +129,12 @@ void pci_function_add_bar(struct pci_function *fn, unsigned index, uint64_t size
                           const char *name, const struct mem_device_ops *ops, void *opaque);
 
 /*
+ * Makes OFFSET of memory BAR INDEX a doorbell: a write there signals eventfd FD, the caller's, or comes
+ * to the BAR's own write, as the accelerator can. Before pci_host_add().
+ */
+void pci_function_add_doorbell(struct pci_function *fn, unsigned index, uint64_t offset, int fd);
+
+/*
  * Appends capability ID whose body (after the two bytes of header) is BODY, LENGTH bytes, with
  * WRITABLE (or NULL: none) the mask of bits that the guest may write. Returns the offset of its
  * header in configuration space. Before pci_host_add().

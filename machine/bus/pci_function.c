@@ -41,8 +41,11 @@ void pci_function_free(struct pci_function *fn)
     if (!fn)
         return;
     g_assert(!fn->host);
-    for (unsigned i = 0; i < PCI_BARS; i++)
+    for (unsigned i = 0; i < PCI_BARS; i++) {
         g_free(fn->bars[i].name);
+        if (fn->bars[i].doorbells)
+            g_array_free(fn->bars[i].doorbells, TRUE);
+    }
     g_free(fn->vectors);
     pthread_mutex_destroy(&fn->irq_lock);
     g_free(fn->name);
@@ -74,6 +77,17 @@ void pci_function_add_bar(struct pci_function *fn, unsigned index, uint64_t size
     pci__set32(fn->writable + at, (uint32_t) ~(size - 1));
     if (wide)
         pci__set32(fn->writable + at + 4, (uint32_t)(~(size - 1) >> 32));
+}
+
+void pci_function_add_doorbell(struct pci_function *fn, unsigned index, uint64_t offset, int fd)
+{
+    const struct pci_doorbell bell = {offset, fd};
+    struct pci_bar *bar = &fn->bars[index];
+
+    g_assert(offset < bar->size);
+    if (!bar->doorbells)
+        bar->doorbells = g_array_new(FALSE, FALSE, sizeof(struct pci_doorbell));
+    g_array_append_val(bar->doorbells, bell);
 }
 
 unsigned pci_function_add_capability(struct pci_function *fn, uint8_t id, const void *body,
@@ -205,8 +219,20 @@ static bool bar_wanted(struct pci_host *host, struct pci_function *fn, unsigned 
            (wide && in_window(&host->config.mem64, *gpa, bar->size));
 }
 
+static void map_doorbells(struct pci_host *host, const struct pci_bar *bar, bool on)
+{
+    for (guint i = 0; bar->doorbells && i < bar->doorbells->len; i++) {
+        const struct pci_doorbell *bell = &g_array_index(bar->doorbells, struct pci_doorbell, i);
+        if (on)
+            mem_map_add_doorbell(host->config.mem, bar->gpa + bell->offset, bell->fd);
+        else
+            mem_map_remove_doorbell(host->config.mem, bar->gpa + bell->offset, bell->fd);
+    }
+}
+
 static void unmap_bar(struct pci_host *host, struct pci_bar *bar)
 {
+    map_doorbells(host, bar, false);
     int rc = mem_map_remove_device(host->config.mem, bar->gpa);
 
     g_assert(rc == 0);
@@ -240,5 +266,7 @@ void pci__remap(struct pci_host *host)
         bar->gpa = gpa;
         bar->mapped = mem_map_add_device(host->config.mem, gpa, bar->size, bar->name, bar->ops,
                                          bar->opaque) == 0;
+        if (bar->mapped)
+            map_doorbells(host, bar, true);
     }
 }

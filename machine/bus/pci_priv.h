@@ -10,12 +10,18 @@
 
 #define PCI_DEVFNS (PCI_SLOTS * PCI_FUNCTIONS)
 
+struct pci_doorbell {
+    uint64_t offset;
+    int fd;
+};
+
 struct pci_bar {
     uint64_t size; /* 0: no BAR */
     unsigned flags;
     char *name;
     const struct mem_device_ops *ops;
     void *opaque;
+    GArray *doorbells; /* struct pci_doorbell; NULL: none */
     bool mapped; /* bus lock, as is GPA: where it is in the memory map */
     gpa_t gpa;
 };

@@ -4,17 +4,25 @@
  *
  * A vCPU changes registers under dev->lock, sets `changed` and rings; the loop then brings itself
  * into line with the registers (sync). A doorbell sets a bit in `kicked` and rings, without a
- * lock. Resets end on the loop, when the last element is back; only then the registers are
- * cleared and the driver reads a status of 0. A device that was never started is reset on the
- * spot, since the loop has nothing of it.
+ * lock; one that the host saw to, by an eventfd, counts for all queues. Resets end on the loop,
+ * when the last element is back; only then the registers are cleared and the driver reads a status
+ * of 0. A device that was never started is reset on the spot, since the loop has nothing of it.
  */
 #include "machine/virtio/virtio_priv.h"
 
+#include <sys/eventfd.h>
+
 #define ROUNDS 8 /* turns that queues may have in one go */
 
-/* The loop's wake-up call. It outlives the device until the loop has closed it. */
+/*
+ * The loop's wake-up calls: one that we ring, and an eventfd that an accelerator may have the host
+ * ring, for any of the queues. It outlives the device until the loop has closed both.
+ */
 struct virtio__bell {
     uv_async_t async;
+    uv_poll_t poll;
+    int fd; /* eventfd */
+    unsigned open;
     struct virtio_device *dev;
 };
 
@@ -32,6 +40,47 @@ static const struct state_desc device_state = {"virtio", 1, sizeof(struct virtio
                                                G_N_ELEMENTS(device_fields), device_fields};
 
 static void rung(uv_async_t *async);
+static void rung_by_host(uv_poll_t *poll, int status, int events);
+
+static struct virtio__bell *bell_new(struct virtio_device *dev)
+{
+    struct virtio__bell *bell = g_new0(struct virtio__bell, 1);
+
+    bell->dev = dev;
+    bell->open = 2;
+    bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    g_assert(bell->fd >= 0);
+    int rc = uv_async_init(dev->env.loop, &bell->async, rung);
+    if (rc == 0)
+        rc = uv_poll_init(dev->env.loop, &bell->poll, bell->fd);
+    if (rc == 0)
+        rc = uv_poll_start(&bell->poll, UV_READABLE, rung_by_host);
+    g_assert(rc == 0);
+    bell->async.data = bell->poll.data = bell;
+    return bell;
+}
+
+static void bell_closed(uv_handle_t *handle)
+{
+    struct virtio__bell *bell = handle->data;
+
+    if (--bell->open)
+        return;
+    close(bell->fd);
+    g_free(bell);
+}
+
+static void bell_free(struct virtio__bell *bell)
+{
+    bell->dev = NULL;
+    uv_close((uv_handle_t *)&bell->async, bell_closed);
+    uv_close((uv_handle_t *)&bell->poll, bell_closed);
+}
+
+int virtio__doorbell(const struct virtio_device *dev)
+{
+    return dev->bell->fd;
+}
 
 void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops,
                         const struct virtio_env *env, uint64_t features, unsigned n,
@@ -53,22 +102,13 @@ void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops,
         dev->queues[i] = (struct virtqueue){.dev = dev, .index = i, .max = sizes[i]};
         virtqueue__clear(&dev->queues[i]);
     }
-    dev->bell = g_new0(struct virtio__bell, 1);
-    dev->bell->dev = dev;
-    int rc = uv_async_init(env->loop, &dev->bell->async, rung);
-    g_assert(rc == 0);
-}
-
-static void bell_closed(uv_handle_t *handle)
-{
-    g_free(container_of(handle, struct virtio__bell, async));
+    dev->bell = bell_new(dev);
 }
 
 void virtio_device_fini(struct virtio_device *dev)
 {
     g_assert(!dev->in_flight);
-    dev->bell->dev = NULL;
-    uv_close((uv_handle_t *)&dev->bell->async, bell_closed);
+    bell_free(dev->bell);
     g_free(dev->queues);
     pthread_mutex_destroy(&dev->lock);
 }
@@ -390,6 +430,19 @@ static void rung(uv_async_t *async)
         return;
     catch_up(dev);
     tell_quiet(dev);
+}
+
+/* The host does not say which queue it was. */
+static void rung_by_host(uv_poll_t *poll, int status, int events)
+{
+    struct virtio__bell *bell = poll->data;
+    eventfd_t times;
+
+    if (!bell->dev || eventfd_read(bell->fd, &times) < 0)
+        return;
+    __atomic_fetch_or(&bell->dev->kicked, UINT64_MAX, __ATOMIC_SEQ_CST);
+    catch_up(bell->dev);
+    tell_quiet(bell->dev);
 }
 
 /* --- quiet, reset, saved state ---------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "tests/unit/unit.h"
 #include "tests/unit/virtio_guest.h"
 
+#include <sys/eventfd.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 
@@ -485,6 +486,50 @@ START_TEST(doorbells_suppressed)
 END_TEST
 
 /* Buffers that the device lets lie cost it one turn, not turns without end. */
+/* An accelerator: it hears of doorbells and has "the host" ring them. */
+struct bells {
+    gpa_t gpa[4];
+    int fd[4];
+    unsigned n;
+};
+
+static void hear_bell(void *opaque, gpa_t gpa, int fd, bool added)
+{
+    struct bells *b = opaque;
+
+    if (!added) {
+        b->n--;
+        return;
+    }
+    ck_assert_uint_lt(b->n, G_N_ELEMENTS(b->gpa));
+    b->gpa[b->n] = gpa;
+    b->fd[b->n++] = fd;
+}
+
+START_TEST(doorbells_of_the_host)
+{
+    struct bells b = {0};
+    struct rig r;
+    uint32_t length;
+
+    rig_init(&r, false);
+    driver_start(&r.d, 0, 2);
+    mem_map_add_listener(r.g.mem, &(struct mem_listener){.doorbell = hear_bell, .opaque = &b});
+    ck_assert_uint_eq(b.n, 2); /* those that are there */
+    for (unsigned queue = 0; queue < 2; queue++) {
+        struct piece p[] = {{r.from, 6, false}, {r.to, 16, true}};
+        unsigned i = b.gpa[0] == r.d.queues[queue].bell ? 0 : 1;
+        ck_assert_uint_eq(b.gpa[i], r.d.queues[queue].bell);
+        driver_add(&r.d, queue, p, 2);
+        ck_assert_int_eq(eventfd_write(b.fd[i], 1), 0);
+        guest_wait(&r.g, driver_used(&r.d, queue, NULL, &length));
+    }
+    ck_assert_uint_eq(r.echo->done, 2);
+    rig_fini(&r);
+    ck_assert_uint_eq(b.n, 0); /* gone with the BAR */
+}
+END_TEST
+
 START_TEST(buffers_may_lie)
 {
     struct rig r;
@@ -879,6 +924,7 @@ int main(void)
     tcase_add_test(tc, interrupts_event_index);
     tcase_add_test(tc, interrupts_msix);
     tcase_add_loop_test(tc, doorbells_suppressed, 0, 2);
+    tcase_add_test(tc, doorbells_of_the_host);
     tcase_add_loop_test(tc, buffers_may_lie, 0, 2);
     tcase_add_test(tc, no_master_no_dma);
     tcase_add_loop_test(tc, malformed_rows, 0, G_N_ELEMENTS(malformed));

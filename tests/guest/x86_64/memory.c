@@ -39,11 +39,26 @@ static void writes(void)
     }
 }
 
+/* A doorbell in the test's device takes writes of any size; then it is one no more. */
+static void rings(void)
+{
+    for (unsigned i = 0; i < 30; i++) {
+        *(volatile uint8_t *)(DEVICE + 0x800) = 1;
+        *(volatile uint16_t *)(DEVICE + 0x800) = 2;
+        *(volatile uint32_t *)(DEVICE + 0x800) = 3;
+    }
+    *(volatile uint32_t *)(DEVICE + 0x804) = 4; /* beside it */
+    call(4);
+    *(volatile uint32_t *)(DEVICE + 0x800) = 5;
+}
+
 int main(uint64_t arg)
 {
     if (arg == 0)
         changes();
-    else
+    else if (arg == 1)
         writes();
+    else
+        rings();
     return 0;
 }

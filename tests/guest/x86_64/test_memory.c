@@ -3,6 +3,8 @@
 #include "tests/guest/x86_64/machine.h"
 #include "tests/unit/unit.h"
 
+#include <sys/eventfd.h>
+
 #define PLACE      UINT64_C(0x40000000)
 #define PAGES      UINT64_C(0x800000)
 #define ROUNDS     20
@@ -78,6 +80,32 @@ START_TEST(dirty_log)
 }
 END_TEST
 
+static int bell; /* of the next test */
+
+static uint32_t remove_bell(struct machine *m, uint32_t number)
+{
+    mem_map_remove_doorbell(m->mem, MACHINE_DEVICE + 0x800, bell);
+    return 0;
+}
+
+START_TEST(doorbell)
+{
+    struct machine *m = machine_new(&(struct machine_config){
+        .program = "memory", .mode = VCPU_MODE_LONG, .arg = 2, .call = remove_bell});
+    eventfd_t rings;
+
+    bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    mem_map_add_doorbell(m->mem, MACHINE_DEVICE + 0x800, bell);
+    machine_pass(m);
+    ck_assert_int_eq(eventfd_read(bell, &rings), 0);
+    ck_assert_uint_eq(rings, 90);
+    ck_assert_uint_eq(m->writes, 2);
+    ck_assert_uint_eq(m->last_value, 5);
+    close(bell);
+    machine_free(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kvm-memory");
@@ -88,6 +116,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, slots);
     tcase_add_loop_test(tc, dirty_log, 0, 2);
+    tcase_add_test(tc, doorbell);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }
