@@ -106,6 +106,14 @@ static void cpu_msi(void *opaque, uint64_t address, uint32_t data)
     accel_msi(m->accel, address, data);
 }
 
+static void cpu_route(void *opaque, unsigned pin, bool used, uint64_t address, uint32_t data)
+{
+    const struct accel_route route = {.address = address, .data = data};
+    struct machine *m = opaque;
+
+    accel_route(m->accel, pin, used ? &route : NULL);
+}
+
 static int cpu_start(void *opaque, unsigned cpu, const struct board_start *start)
 {
     static const enum vcpu_mode modes[] = {
@@ -178,6 +186,7 @@ static const struct board_cpu_ops cpu_ops = {
     .set_irq = cpu_set_irq,
     .gsi = cpu_gsi,
     .msi = cpu_msi,
+    .route = cpu_route,
     .start = cpu_start,
     .stop = cpu_stop,
     .status = cpu_status,
@@ -292,6 +301,11 @@ static enum isa isa_of(enum vm_arch arch)
     return isas[arch];
 }
 
+static bool wants_split(const struct vm_config *c)
+{
+    return c->has_irqchip && c->irqchip == VM_IRQCHIP_SPLIT;
+}
+
 static bool build_board(struct machine *m, GError **err)
 {
     const struct vm_config *c = m->config;
@@ -301,6 +315,7 @@ static bool build_board(struct machine *m, GError **err)
         .memory = c->memory,
         .mem = m->mem,
         .ports = m->ports,
+        .split_irqchip = wants_split(m->config),
         .clock = m->clock,
         .loop = m->loop,
         .kernel = {m->files[0], c->kernel},
@@ -333,6 +348,7 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
 {
     const struct board_traits *traits = board_traits(m->board);
     const struct vm_xlate_config *x = m->config->xlate;
+    bool split = wants_split(m->config);
     struct accel_config ac = {
         .isa = isa_of(m->config->arch),
         .vcpus = m->config->cpus,
@@ -345,7 +361,9 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         .hypercall_opaque = m->board,
         .sysreg = board_sysreg,
         .line = cpu_line,
-        .split_irqchip = m->config->has_irqchip && m->config->irqchip == VM_IRQCHIP_SPLIT,
+        .split_irqchip = split,
+        .eoi = board_eoi,
+        .pit = m->ports && !split,
         .machine_opaque = m->board,
         .cpu = m->config->cpu,
         .code_cache_bytes = x && x->has_cache_bytes ? x->cache_bytes : 0,

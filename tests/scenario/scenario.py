@@ -358,6 +358,16 @@ ${NAME}"""
             raise Failure(f"no initrd: {done.stderr.strip()}")
         self.variables[name] = str(path)
 
+    def do_make_kernel(self, name):
+        """make-kernel NAME: the kernel of tests/guest/linux-kvm, built when it is not there yet; its path is ${NAME}"""
+        began = time.monotonic()
+        done = subprocess.run([TOP / "tests/guest/linux-kvm/make-kernel"], text=True, capture_output=True,
+                              stdin=subprocess.DEVNULL, check=False)
+        self.deadline += time.monotonic() - began
+        if done.returncode:
+            raise Failure(f"no kernel: {done.stderr.strip()[-2000:]}")
+        self.variables[name] = done.stdout.strip()
+
     def do_debian_image(self, name):
         """debian-image NAME: a disk of a Debian system (tools/debian-image), named ${NAME}, of which the
 scenario may change what it likes; ${NAME.vmlinux} and ${NAME.initrd} boot it"""

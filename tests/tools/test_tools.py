@@ -65,7 +65,7 @@ class TestSetup(unittest.TestCase):
         rows = [line.split(None, 2) for line in
                 (TOOLS / "packages.txt").read_text(encoding="utf-8").splitlines()
                 if line and not line.startswith("#")]
-        self.assertTrue(all(len(row) == 3 and row[0] in ("build", "test") for row in rows), rows)
+        self.assertTrue(all(len(row) == 3 and row[0] in ("build", "test", "kernel") for row in rows), rows)
         names = [row[1] for row in rows]
         self.assertEqual(len(names), len(set(names)))
 
