@@ -194,7 +194,7 @@ struct accel_register {
     const char *feature; /* of the target description that it belongs to */
     const char *type;    /* GDB's name of its type */
     uint16_t number;     /* GDB's number of it */
-    uint8_t bits;        /* 32, 64 or ACCEL_REGISTER_BITS */
+    uint8_t bits;        /* whole bytes, at most ACCEL_REGISTER_BITS */
 };
 
 /* --- profiles -------------------------------------------------------------------------------- */
@@ -257,7 +257,7 @@ struct accel_ops {
     unsigned (*code_each)(struct accel *accel, unsigned part, accel_code_fn fn, void *opaque);
     void (*vcpu_interrupted)(struct vcpu *vcpu, const void *context);
     bool (*vcpu_sample)(struct vcpu *vcpu, struct accel_sample *out);
-    void (*debug)(struct accel *accel, const struct accel_debug *debug);
+    bool (*debug)(struct accel *accel, const struct accel_debug *debug);
     void (*vcpu_step)(struct vcpu *vcpu, enum accel_step step);
     void (*vcpu_stop)(struct vcpu *vcpu, struct accel_stop *out);
     bool (*vcpu_look)(struct vcpu *vcpu, gva_t va, gpa_t *gpa, uint64_t *length);
@@ -497,12 +497,13 @@ static inline struct hotlist *accel_hot_list(struct accel *accel)
 /* --- debugging ----------------------------------------------------------------------------------- */
 
 /*
- * Sets what stops vCPUs, in place of what was set before; DEBUG is copied. While no vCPU runs.
+ * Sets what stops vCPUs, in place of what was set before; DEBUG is copied. False: it is more than the
+ * processor can watch, and nothing has changed. While no vCPU runs.
  * Points that stay cost nothing; without any, code runs as if there were no debugger.
  */
-static inline void accel_debug(struct accel *accel, const struct accel_debug *debug)
+static inline bool accel_debug(struct accel *accel, const struct accel_debug *debug)
 {
-    accel->ops->debug(accel, debug);
+    return accel->ops->debug(accel, debug);
 }
 
 /* How the vCPU's next runs go, until a step was made. While it is not running. A step runs the

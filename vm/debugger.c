@@ -109,11 +109,11 @@ static bool write_bytes(void *opaque, unsigned thread, bool physical, uint64_t a
     return true;
 }
 
-static void set_points(void *opaque, const struct accel_debug *debug)
+static bool set_points(void *opaque, const struct accel_debug *debug)
 {
     struct debugger *d = opaque;
 
-    accel_debug(machine_accel(d->machine), debug);
+    return accel_debug(machine_accel(d->machine), debug);
 }
 
 static bool is_on(void *opaque, unsigned thread)

@@ -103,13 +103,14 @@ static void set_points(struct xlate *x, const struct accel_debug *debug)
         g_hash_table_remove_all(d->pages);
 }
 
-void xlate__debug(struct accel *accel, const struct accel_debug *debug)
+bool xlate__debug(struct accel *accel, const struct accel_debug *debug)
 {
     struct xlate *x = container_of(accel, struct xlate, accel);
 
     set_points(x, debug);
     set_watches(x, debug);
     __atomic_store_n(&x->debug.on, x->debug.n_points > 0, __ATOMIC_RELAXED);
+    return true;
 }
 
 /* --- while code is looked for ----------------------------------------------------------------- */

@@ -215,7 +215,7 @@ enum debug_place xlate__debug_look(struct runner *r, gpa_t gpa);
 /* Ends SOURCE, whose first byte lies at GPA, before the next breakpoint. */
 void xlate__debug_cut(struct xlate *x, gpa_t gpa, struct xl_source *source);
 /* Of struct accel_ops. */
-void xlate__debug(struct accel *accel, const struct accel_debug *debug);
+bool xlate__debug(struct accel *accel, const struct accel_debug *debug);
 void xlate__step(struct vcpu *vcpu, enum accel_step step);
 void xlate__stop(struct vcpu *vcpu, struct accel_stop *out);
 

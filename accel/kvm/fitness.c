@@ -1,7 +1,7 @@
 /*
- * The guest: 32-bit protected mode, flat, without paging. It counts down, then runs int3, whose handler
- * halts. Where the processor runs it, the halt comes after some microseconds; where it is emulated, the
- * count takes milliseconds, and int3 may be more than the emulator knows.
+ * The guest: 32-bit protected mode, flat, without paging. It counts down, then runs int3, whose
+ * handler halts. Where the processor runs it, the halt comes after some microseconds; where it is
+ * emulated, the count takes milliseconds, and int3 may be more than the emulator knows.
  */
 #include "accel/kvm/fitness.h"
 
@@ -105,8 +105,13 @@ static bool set_registers(int vcpu)
 
     if (ioctl(vcpu, KVM_GET_SREGS, &sregs) < 0)
         return false;
-    struct kvm_segment data = {.limit = 0xffffffff, .selector = DATA_SELECTOR, .type = 3,
-                               .present = 1, .db = 1, .s = 1, .g = 1};
+    struct kvm_segment data = {.limit = 0xffffffff,
+                               .selector = DATA_SELECTOR,
+                               .type = 3,
+                               .present = 1,
+                               .db = 1,
+                               .s = 1,
+                               .g = 1};
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     sregs.cs = data;
     sregs.cs.selector = CODE_SELECTOR;
@@ -150,7 +155,8 @@ static void on_time(int signum)
 {
 }
 
-/* One KVM_RUN that ends: a signal comes after two seconds, and again, were it early. 0 or -errno. */
+/* One KVM_RUN that ends: a signal comes after two seconds, and again, were it early. 0 or -errno.
+ */
 static int run_bounded(int vcpu)
 {
     struct sigaction action = {.sa_handler = on_time}, before;
@@ -220,7 +226,8 @@ static void try_guest(int device, struct kvm_fitness *f)
 
 #else
 
-/* Other ISAs' KVM has no emulator that stands in for the processor: a VM that can be made is one. */
+/* Other ISAs' KVM has no emulator that stands in for the processor: a VM that can be made is one.
+ */
 static void try_guest(int device, struct kvm_fitness *f)
 {
     int vm = ioctl(device, KVM_CREATE_VM, 0);

@@ -1,9 +1,9 @@
 /*
  * accel/kvm/fitness: whether this host's KVM is fit to run guests, found by running one.
  *
- * That /dev/kvm opens says little: there are hosts whose KVM emulates all privileged code, a hundred times
- * slower than a processor and not all of it. So a guest of a few instructions is run, of which the outcome
- * and the processor time tell.
+ * That /dev/kvm opens says little: there are hosts whose KVM emulates all privileged code, a
+ * hundred times slower than a processor and not all of it. So a guest of a few instructions is run,
+ * of which the outcome and the processor time tell.
  */
 #ifndef ACCEL_KVM_FITNESS_H
 #define ACCEL_KVM_FITNESS_H

@@ -267,4 +267,11 @@ const struct accel_ops kvm_accel_ops = {
     .msi = kvm__msi,
     .route = kvm__route,
     .irqfd = kvm__irqfd,
+    .debug = kvm__arch_debug,
+    .vcpu_step = kvm__arch_step,
+    .vcpu_stop = kvm__arch_stop,
+    .vcpu_look = kvm__arch_look,
+    .registers = kvm__arch_registers,
+    .register_get = kvm__arch_register_get,
+    .register_set = kvm__arch_register_set,
 };

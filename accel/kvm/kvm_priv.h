@@ -169,5 +169,13 @@ void kvm__arch_clock_changed(struct accel *accel);
 const struct state_desc *kvm__arch_vcpu_state(struct vcpu *vcpu, void **object);
 const struct state_desc *kvm__arch_state(struct accel *accel, void **object);
 bool kvm__arch_restored(struct accel *accel, GError **err);
+bool kvm__arch_debug(struct accel *accel, const struct accel_debug *debug);
+void kvm__arch_step(struct vcpu *vcpu, enum accel_step step);
+void kvm__arch_stop(struct vcpu *vcpu, struct accel_stop *out);
+bool kvm__arch_look(struct vcpu *vcpu, gva_t va, gpa_t *gpa, uint64_t *length);
+const struct accel_register *kvm__arch_registers(struct accel *accel, size_t *n);
+bool kvm__arch_register_get(struct vcpu *vcpu, const struct accel_register *reg, uint64_t *value);
+bool kvm__arch_register_set(struct vcpu *vcpu, const struct accel_register *reg,
+                            const uint64_t *value);
 
 #endif

@@ -86,8 +86,8 @@ static void changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind
 }
 
 /*
- * A doorbell that KVM does not take (there are too many) comes to the device as an exit, as it would
- * without KVM, so that nothing is lost but time.
+ * A doorbell that KVM does not take (there are too many) comes to the device as an exit, as it
+ * would without KVM, so that nothing is lost but time.
  */
 static void doorbell(void *opaque, gpa_t gpa, int fd, bool added)
 {
@@ -236,8 +236,11 @@ static void add_first(void *opaque, struct mem_ram *ram)
 
 bool kvm__memory_start(struct kvm *k, bool rings, GError **err)
 {
-    const struct mem_listener listener = {
-        .changed = changed, .doorbell = doorbell, .dirty_log = dirty_log, .dirty_sync = dirty_sync, .opaque = k};
+    const struct mem_listener listener = {.changed = changed,
+                                          .doorbell = doorbell,
+                                          .dirty_log = dirty_log,
+                                          .dirty_sync = dirty_sync,
+                                          .opaque = k};
 
     pthread_mutex_init(&k->slots_lock, NULL);
     k->slots = g_array_new(FALSE, TRUE, sizeof(struct kvm_slot));

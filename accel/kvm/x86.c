@@ -275,6 +275,10 @@ bool kvm__arch_exit(struct kvm_vcpu *v, int *why)
         if (config->eoi)
             config->eoi(config->machine_opaque, run->eoi.vector);
         return true;
+    case KVM_EXIT_DEBUG:
+        if (kvm__x86_stopped(v))
+            *why = VCPU_EXIT_DEBUG;
+        return true;
     default:
         return false;
     }

@@ -2,8 +2,7 @@
 #ifndef ACCEL_KVM_X86_H
 #define ACCEL_KVM_X86_H
 
-#include "base/base.h"
-#include "base/state.h"
+#include "accel/accel.h"
 
 #include <linux/kvm.h>
 
@@ -52,11 +51,25 @@ struct kvm_x86_timers {
     uint32_t initial_count, current_count; /* of the local APIC's timer */
 };
 
+/* The debug registers that the debugger has. */
+struct kvm_x86_points {
+    unsigned n;
+    uint32_t dr7;
+    struct {
+        uint64_t address;
+        enum accel_watch watch; /* 0: of execution */
+    } point[4];
+};
+
 struct kvm_arch_vcpu {
     struct kvm_x86_state *initial; /* after creation */
     struct kvm_x86_state *lent;    /* what kvm__arch_vcpu_state() gave */
     bool is_lent;
     struct kvm_x86_timers timers; /* while kvm.arch.frozen */
+    enum accel_step step;
+    struct accel_stop stop; /* the last one */
+    bool at_break;          /* which was at a breakpoint */
+    bool passing;           /* steps over that breakpoint, then runs on */
 };
 
 struct kvm_arch {
@@ -67,6 +80,7 @@ struct kvm_arch {
     uint32_t msrs[KVM_X86_MSRS_MOST];
     struct kvm_cpuid2 *supported; /* what KVM can show a guest; owned */
     uint32_t tsc_khz;
+    struct kvm_x86_points points;
     struct kvm_x86_shared initial, lent;
     bool is_lent;
     bool frozen;         /* the VM's clock is paused, since: */
@@ -92,6 +106,12 @@ int kvm__x86_get_msr(struct kvm_vcpu *v, uint32_t index, uint64_t *value);
 int kvm__x86_set_msr(struct kvm_vcpu *v, uint32_t index, uint64_t value);
 int kvm__x86_get_lapic(struct kvm_vcpu *v, uint32_t regs[KVM_X86_LAPIC_REGS]);
 int kvm__x86_set_lapic(struct kvm_vcpu *v, const uint32_t regs[KVM_X86_LAPIC_REGS]);
+
+/* --- x86_debug.c ---------------------------------------------------------------------------------
+ */
+
+/* KVM left for the debugger: notes why. False: for our own sake, it goes on. */
+bool kvm__x86_stopped(struct kvm_vcpu *v);
 
 /* --- x86_clock.c ---------------------------------------------------------------------------------
  */

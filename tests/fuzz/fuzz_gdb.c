@@ -68,12 +68,13 @@ static bool write_memory(void *opaque, unsigned thread, bool physical, uint64_t 
     return true;
 }
 
-static void points(void *opaque, const struct accel_debug *debug)
+static bool points(void *opaque, const struct accel_debug *debug)
 {
     g_assert(debug->n_breakpoints <= LIMIT_DEBUG_POINTS);
     g_assert(debug->n_watchpoints <= LIMIT_DEBUG_POINTS);
     for (size_t i = 0; i < debug->n_watchpoints; i++)
         g_assert(debug->watchpoints[i].length);
+    return debug->n_breakpoints < 4;
 }
 
 static void go(void *opaque, const enum gdb_go *how, enum accel_step step)

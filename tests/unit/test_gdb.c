@@ -103,6 +103,7 @@ static struct {
     GString *sent;
     uint64_t reg[THREADS][3], wide[THREADS][2];
     uint8_t memory[MEMORY], physical[MEMORY];
+    size_t fewer_points; /* than LIMIT_DEBUG_POINTS of each that the target can watch */
     GString *log;
 } t;
 
@@ -150,7 +151,7 @@ static bool write_memory(void *opaque, unsigned thread, bool physical, uint64_t 
     return true;
 }
 
-static void points(void *opaque, const struct accel_debug *debug)
+static bool points(void *opaque, const struct accel_debug *debug)
 {
     g_string_append(t.log, "points");
     for (size_t i = 0; i < debug->n_breakpoints; i++)
@@ -159,6 +160,7 @@ static void points(void *opaque, const struct accel_debug *debug)
         g_string_append_printf(t.log, " w%d:%lx+%lx", debug->watchpoints[i].kind,
                                debug->watchpoints[i].address, debug->watchpoints[i].length);
     g_string_append(t.log, "; ");
+    return debug->n_breakpoints + debug->n_watchpoints + t.fewer_points <= 2 * LIMIT_DEBUG_POINTS;
 }
 
 static void go(void *opaque, const enum gdb_go *how, enum accel_step step)
@@ -349,13 +351,14 @@ static const struct {
     {{"vCont;S05:1;t:2;C05"}, "points; go s-c; "},
     {{"Hc2", "s"}, "points; go -s-; "},
     {{"vCont;r10,20:1;c"}, "points; go scc; "},
-    {{"Z0,10,4", "Z1,20,4", "Z0,10,4", "vCont;c"}, "points b10 b20; go ccc; "},
-    {{"Z2,8,4", "Z3,9,1", "Z4,a,2", "vCont;c"}, "points w1:8+4 w2:9+1 w3:a+2; go ccc; "},
-    {{"Z2,8,4", "z2,8,4", "vCont;c"}, "points; go ccc; "},
+    {{"Z0,10,4", "Z1,20,4", "Z0,10,4", "vCont;c"}, "points b10; points b10 b20; points b10 b20; go ccc; "},
+    {{"Z2,8,4", "Z3,9,1", "Z4,a,2", "vCont;c"}, "points w1:8+4; points w1:8+4 w2:9+1; points w1:8+4 w2:9+1 w3:a+2; "
+     "points w1:8+4 w2:9+1 w3:a+2; go ccc; "},
+    {{"Z2,8,4", "z2,8,4", "vCont;c"}, "points w1:8+4; points; go ccc; "},
     {{"qRcmd,737465702d696e7465727275707473206f6e", "vCont;s:1"}, "points; go s-- open; "},
     {{"vCont;c", "\x03"}, "points; go ccc; "},
     {{"qRcmd,7265736574"}, "reset; "},
-    {{"Z0,10,4", "D"}, "points; detach; "},
+    {{"Z0,10,4", "D"}, "points b10; points; detach; "},
     {{"k", "c"}, "kill; "},
     {{"vKill;1"}, "kill; "},
 };
@@ -445,6 +448,24 @@ START_TEST(limits)
 }
 END_TEST
 
+/* A target with two: the third is refused and is not there. */
+START_TEST(few_points)
+{
+    t.fewer_points = 2 * LIMIT_DEBUG_POINTS - 2;
+    say("Z0,10,4");
+    ck_assert_str_eq(answer(), "OK");
+    say("Z2,20,4");
+    ck_assert_str_eq(answer(), "OK");
+    say("Z0,30,4");
+    ck_assert_str_eq(answer(), "E1c");
+    say("Z2,30,4");
+    ck_assert_str_eq(answer(), "E1c");
+    g_string_truncate(t.log, 0);
+    say("vCont;c");
+    ck_assert_str_eq(t.log->str, "points b10 w1:20+4; go ccc; ");
+}
+END_TEST
+
 START_TEST(acknowledgements)
 {
     gdb_stub_input(t.stub, "$g#00", 5);
@@ -485,6 +506,7 @@ int main(void)
     tcase_add_test(session, ranges);
     tcase_add_test(session, physical);
     tcase_add_test(session, limits);
+    tcase_add_test(session, few_points);
     tcase_add_test(session, acknowledgements);
     tcase_add_loop_test(session, ends, 0, 2);
     suite_add_tcase(suite, session);

@@ -254,7 +254,7 @@ static const struct accel_register *pc_register(struct gdb_stub *s)
     size_t n, i = 0;
     const struct accel_register *regs = s->ops->registers(s->opaque, &n);
 
-    while (i < n && strcmp(regs[i].name, "pc") != 0)
+    while (i < n && strcmp(regs[i].name, "pc") != 0 && strcmp(regs[i].name, "rip") != 0)
         i++;
     g_assert(i < n); /* every ISA's table has it */
     return &regs[i];
@@ -355,6 +355,18 @@ static void write_binary(struct gdb_stub *s, const char *at)
 
 /* --- breakpoints and watchpoints ------------------------------------------------------------------ */
 
+/* False: the target cannot watch as much. */
+static bool apply_points(struct gdb_stub *s)
+{
+    gva_t addresses[LIMIT_DEBUG_POINTS];
+    struct accel_debug debug = {.breakpoints = addresses, .n_breakpoints = s->n_breakpoints,
+                                .watchpoints = s->watchpoints, .n_watchpoints = s->n_watchpoints};
+
+    for (size_t i = 0; i < s->n_breakpoints; i++)
+        addresses[i] = s->breakpoints[i].address;
+    return s->ops->points(s->opaque, &debug);
+}
+
 static void set_breakpoint(struct gdb_stub *s, bool on, const struct breakpoint *b)
 {
     size_t i;
@@ -366,9 +378,14 @@ static void set_breakpoint(struct gdb_stub *s, bool on, const struct breakpoint 
         g_string_assign(s->reply, E_FULL);
         return;
     }
-    if (on && i == s->n_breakpoints)
+    if (on && i == s->n_breakpoints) {
         s->breakpoints[s->n_breakpoints++] = *b;
-    else if (!on && i < s->n_breakpoints)
+        if (!apply_points(s)) {
+            s->n_breakpoints--;
+            g_string_assign(s->reply, E_FULL);
+            return;
+        }
+    } else if (!on && i < s->n_breakpoints)
         s->breakpoints[i] = s->breakpoints[--s->n_breakpoints];
     g_string_assign(s->reply, "OK");
 }
@@ -385,9 +402,14 @@ static void set_watchpoint(struct gdb_stub *s, bool on, const struct accel_watch
         g_string_assign(s->reply, E_FULL);
         return;
     }
-    if (on && i == s->n_watchpoints)
+    if (on && i == s->n_watchpoints) {
         s->watchpoints[s->n_watchpoints++] = *w;
-    else if (!on && i < s->n_watchpoints)
+        if (!apply_points(s)) {
+            s->n_watchpoints--;
+            g_string_assign(s->reply, E_FULL);
+            return;
+        }
+    } else if (!on && i < s->n_watchpoints)
         s->watchpoints[i] = s->watchpoints[--s->n_watchpoints];
     g_string_assign(s->reply, "OK");
 }
@@ -424,17 +446,6 @@ static void remove_point(struct gdb_stub *s, const char *at)
 }
 
 /* --- going on ------------------------------------------------------------------------------------- */
-
-static void apply_points(struct gdb_stub *s)
-{
-    gva_t addresses[LIMIT_DEBUG_POINTS];
-    struct accel_debug debug = {.breakpoints = addresses, .n_breakpoints = s->n_breakpoints,
-                                .watchpoints = s->watchpoints, .n_watchpoints = s->n_watchpoints};
-
-    for (size_t i = 0; i < s->n_breakpoints; i++)
-        addresses[i] = s->breakpoints[i].address;
-    s->ops->points(s->opaque, &debug);
-}
 
 static void stop_reply(struct gdb_stub *s, unsigned thread, const struct accel_stop *stop)
 {

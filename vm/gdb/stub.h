@@ -29,7 +29,7 @@ struct gdb_target_ops {
     /* All of them, or nothing and false. */
     bool (*write)(void *opaque, unsigned thread, bool physical, uint64_t address,
                   const void *from, size_t n);
-    void (*points)(void *opaque, const struct accel_debug *debug);
+    bool (*points)(void *opaque, const struct accel_debug *debug);
     /* Lets the vCPUs go on, one row each; gdb_stub_stopped() follows. STEP: how a step is made. */
     void (*go)(void *opaque, const enum gdb_go *how, enum accel_step step);
     /* Stops a running target; gdb_stub_stopped() follows. */
