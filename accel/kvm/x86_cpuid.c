@@ -238,6 +238,21 @@ static bool check_plus(struct kvm_cpuid2 *cpuid, const struct wish *wish, GError
     return true;
 }
 
+/* Drops what has lost what it needs; false for one that was asked for. */
+static bool drop_dependents(struct kvm_cpuid2 *cpuid, const struct wish *wish, GError **err)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(needs); i++) {
+        const struct feature *f = feature_named(needs[i][0]);
+        if (has(cpuid, feature_named(needs[i][1])))
+            continue;
+        if (wish->plus[f->word] & 1u << f->bit)
+            return vmd_fail(err, VMD_ERROR_INVALID, "CPU feature '%s' needs '%s', which is not there",
+                            f->name, needs[i][1]);
+        drop(cpuid, f);
+    }
+    return true;
+}
+
 static void choose_features(struct kvm_cpuid2 *cpuid, const struct wish *wish)
 {
     uint32_t keep[N_WORDS];
@@ -255,10 +270,6 @@ static void choose_features(struct kvm_cpuid2 *cpuid, const struct wish *wish)
         uint32_t *word = word_of(cpuid, w);
         if (word)
             *word &= keep[w] & ~wish->minus[w];
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(needs); i++) {
-        if (!has(cpuid, feature_named(needs[i][1])))
-            drop(cpuid, feature_named(needs[i][0]));
     }
 }
 
@@ -441,6 +452,8 @@ struct kvm_cpuid2 *kvm__x86_cpuid(const struct kvm_cpuid2 *supported, const char
     if (!read_wish(text, &wish, err) || !check_plus(cpuid, &wish, err))
         return NULL;
     choose_features(cpuid, &wish);
+    if (!drop_dependents(cpuid, &wish, err))
+        return NULL;
     limit_leaves(cpuid, &wish);
     for (uint32_t i = 0; i < cpuid->nent; i++)
         set_numbers(&cpuid->entries[i], t);

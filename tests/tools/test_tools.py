@@ -60,6 +60,25 @@ class TestSummary(unittest.TestCase):
                 self.assertEqual(said.getvalue().splitlines()[-1], closing)
 
 
+    def test_without_kvm(self):
+        """What lacks /dev/kvm does not fail the gate, where there is none; the closing line tells."""
+        summary = load("test-summary")
+        rows = [{"name": "a", "result": "OK", "stdout": ""},
+                {"name": "b", "result": "SKIP", "stdout": "skipped: needs /dev/kvm\n"}]
+        closing = "1 passed, 0 failed, 1 skipped"
+        for access, status, told in ((False, 0, True), (True, 1, False)):
+            with self.subTest(access), tempfile.TemporaryDirectory() as scratch:
+                log = pathlib.Path(scratch, "testlog.json")
+                log.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+                said = io.StringIO()
+                with mock.patch.dict(os.environ, {"CI": "true"}), contextlib.redirect_stdout(said), \
+                        mock.patch.object(summary.os, "access", return_value=access):
+                    self.assertEqual(summary.main([log]), status)
+                last = said.getvalue().splitlines()[-1]
+                self.assertTrue(last.startswith(closing), last)
+                self.assertEqual("WANT OF /dev/kvm" in last, told)
+
+
 class TestSetup(unittest.TestCase):
     def test_table_has_no_package_twice(self):
         rows = [line.split(None, 2) for line in

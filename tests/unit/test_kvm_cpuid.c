@@ -152,7 +152,9 @@ static const struct {
     {"host,+", "there is no CPU feature ''", false},
     {"host,-sse5", "there is no CPU feature 'sse5'", false},
     {"host,+amx_tile", "CPU feature 'amx_tile' is not offered to guests", false},
-    {"baseline,+clzero,+constant_tsc,+arat,+clwb,-clwb,+sse4a,+avx_ifma", NULL, true},
+    {"baseline,+clzero,+constant_tsc,+arat,+clwb,-clwb,+sse4a", NULL, true},
+    {"baseline,+avx", "CPU feature 'avx' needs 'xsave', which is not there", true},
+    {"host,-avx2,+avx512f", "CPU feature 'avx512f' needs 'avx2', which is not there", true},
     {"host,+fsrm", "this host's KVM has no CPU feature 'fsrm'", true},
 };
 

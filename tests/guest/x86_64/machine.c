@@ -14,7 +14,7 @@ bool machine_possible(void)
     autofd fd = kvm_open(&err);
 
     if (fd < 0)
-        printf("SKIPPED: no guest ran on KVM here: %s\n", err->message);
+        printf("skipped: needs /dev/kvm: no guest ran on KVM here: %s\n", err->message);
     return fd >= 0;
 }
 
