@@ -11,14 +11,20 @@ struct vm_clock {
     int64_t offset;
     uint64_t frozen;
     bool paused;
+    uint64_t epoch; /* time of day at guest time 0, modulo 2^64; never changes */
 };
 
-static uint64_t host_now(void)
+static uint64_t host_time(clockid_t id)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(id, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t host_now(void)
+{
+    return host_time(CLOCK_MONOTONIC);
 }
 
 struct vm_clock *vm_clock_new(uint64_t start_ns)
@@ -26,6 +32,7 @@ struct vm_clock *vm_clock_new(uint64_t start_ns)
     struct vm_clock *clock = g_new0(struct vm_clock, 1);
 
     clock->offset = (int64_t)(start_ns - host_now());
+    clock->epoch = host_time(CLOCK_REALTIME) - start_ns;
     return clock;
 }
 
@@ -70,6 +77,11 @@ uint64_t vm_clock_now(const struct vm_clock *clock)
     struct sample s = sample(clock);
 
     return s.paused ? s.frozen : host_now() + (uint64_t)s.offset;
+}
+
+uint64_t vm_clock_time_of_day(const struct vm_clock *clock, uint64_t now_ns)
+{
+    return clock->epoch + now_ns;
 }
 
 void vm_clock_pause(struct vm_clock *clock)

@@ -2,7 +2,8 @@
  * mem/clock.h: guest time, one object a VM.
  *
  * Monotonic nanoseconds since the machine was made; stands still while paused; an offset serves
- * restored machines. Devices and vCPUs ask it and never the host. Reading is lock-free and safe
+ * restored machines. The time of day goes with it: the host's when the clock was made, and as long
+ * after that as guest time says. Devices and vCPUs ask it and never the host. Reading is lock-free and safe
  * on any thread; pausing is for the VM's control thread.
  */
 #ifndef MEM_CLOCK_H
@@ -18,6 +19,9 @@ void vm_clock_free(struct vm_clock *clock);
 
 /* Guest nanoseconds now. */
 uint64_t vm_clock_now(const struct vm_clock *clock);
+
+/* The time of day at guest time NOW_NS: nanoseconds since 1970, UTC. */
+uint64_t vm_clock_time_of_day(const struct vm_clock *clock, uint64_t now_ns);
 
 /* Stops and restarts time; pausing twice is the same as once. */
 void vm_clock_pause(struct vm_clock *clock);

@@ -5,7 +5,6 @@
 #include "machine/devices/cmos.h"
 
 #include <pthread.h>
-#include <time.h>
 
 enum {
     SECONDS = 0,
@@ -47,7 +46,7 @@ enum {
 struct cmos {
     struct device dev;
     pthread_mutex_t lock;
-    uint64_t offset; /* guest's time - host's, modulo 2^64 */
+    uint64_t offset; /* guest's time - the VM's, modulo 2^64 */
     uint64_t seen;   /* the second up to which alarm and updates were looked at */
     uint8_t index;
     uint8_t bytes[CMOS_BYTES]; /* time registers are good only while SET is on */
@@ -55,20 +54,12 @@ struct cmos {
     struct guest_timer timer;
     struct irq_line irq;
     bool level; /* of the line */
-    uint64_t (*wall_ns)(void);
+    wall_clock_fn wall;
 };
-
-static uint64_t host_wall_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
-}
 
 static uint64_t now_ns(const struct cmos *cmos)
 {
-    return cmos->wall_ns() + cmos->offset;
+    return wall_clock_ns(cmos->wall, cmos->timer.set) + cmos->offset;
 }
 
 /* --- the formats of numbers ----------------------------------------------------------------- */
@@ -133,7 +124,7 @@ static void take_time(struct cmos *cmos)
     };
     uint64_t seconds = (uint64_t)MAX(timegm(&tm), 0);
 
-    cmos->offset = seconds * SECOND_NS - cmos->wall_ns();
+    cmos->offset = seconds * SECOND_NS - wall_clock_ns(cmos->wall, cmos->timer.set);
     cmos->seen = seconds;
 }
 
@@ -162,7 +153,7 @@ static void update(struct cmos *cmos)
         for (uint64_t s = second - MIN(second - cmos->seen, DAY_S) + 1; s <= second; s++)
             *c |= alarm_at(cmos, s) ? C_ALARM : 0;
     }
-    cmos->seen = second; /* the host's time may have been set back, too */
+    cmos->seen = second;
     *c = (uint8_t)((*c & ~C_IRQ) | (*c & enabled ? C_IRQ : 0));
     if (enabled && !(cmos->bytes[REG_B] & B_SET))
         deadline = guest_timers_now(cmos->timer.set) + SECOND_NS - ns % SECOND_NS;
@@ -317,7 +308,7 @@ static const struct device_class cmos_class = {
     .free = cmos_free,
 };
 
-struct cmos *cmos_new(struct guest_timers *timers, struct irq_line irq, uint64_t (*wall_ns)(void))
+struct cmos *cmos_new(struct guest_timers *timers, struct irq_line irq, wall_clock_fn wall)
 {
     struct cmos *cmos = g_new0(struct cmos, 1);
 
@@ -326,7 +317,7 @@ struct cmos *cmos_new(struct guest_timers *timers, struct irq_line irq, uint64_t
     cmos->timer = (struct guest_timer){.fn = on_timer, .opaque = cmos};
     guest_timer_add(timers, &cmos->timer);
     cmos->irq = irq;
-    cmos->wall_ns = wall_ns ? wall_ns : host_wall_ns;
+    cmos->wall = wall;
     cmos->seen = now_ns(cmos) / SECOND_NS;
     return cmos;
 }

@@ -5,8 +5,6 @@
  */
 #include "machine/devices/goldfish_rtc.h"
 
-#include "machine/devices/wall_clock.h"
-
 #include <pthread.h>
 
 enum {
@@ -23,19 +21,19 @@ enum {
 struct goldfish_rtc {
     struct device dev;
     pthread_mutex_t lock;
-    uint64_t offset; /* guest's time - host's, modulo 2^64 */
+    uint64_t offset; /* guest's time - the VM's, modulo 2^64 */
     uint64_t alarm;
     uint32_t time_high; /* latched */
     uint8_t armed, pending, irq_enabled;
 
     struct guest_timer timer;
     struct irq_line irq;
-    wall_clock_fn wall_ns;
+    wall_clock_fn wall;
 };
 
 static uint64_t now(const struct goldfish_rtc *rtc)
 {
-    return rtc->wall_ns() + rtc->offset;
+    return wall_clock_ns(rtc->wall, rtc->timer.set) + rtc->offset;
 }
 
 static uint64_t with_low(uint64_t whole, uint64_t low)
@@ -57,9 +55,9 @@ static void update(struct goldfish_rtc *rtc)
         rtc->armed = 0;
         rtc->pending = 1;
     }
-    /* The host's time of day may be set meanwhile, so look again at least every minute. */
+    /* The guest may ask for any distance: one that the sum cannot bear is looked at again then. */
     if (rtc->armed)
-        deadline = guest_timers_now(rtc->timer.set) + MIN(rtc->alarm - time, UINT64_C(60000000000));
+        deadline = guest_timers_now(rtc->timer.set) + MIN(rtc->alarm - time, UINT64_MAX / 4);
     guest_timer_set(&rtc->timer, deadline);
     irq_line_set(&rtc->irq, rtc->pending && rtc->irq_enabled);
 }
@@ -209,7 +207,7 @@ static const struct device_class rtc_class = {
 };
 
 struct goldfish_rtc *goldfish_rtc_new(struct guest_timers *timers, struct irq_line irq,
-                                      wall_clock_fn wall_ns)
+                                      wall_clock_fn wall)
 {
     struct goldfish_rtc *rtc = g_new0(struct goldfish_rtc, 1);
 
@@ -218,7 +216,7 @@ struct goldfish_rtc *goldfish_rtc_new(struct guest_timers *timers, struct irq_li
     rtc->timer = (struct guest_timer){.fn = on_timer, .opaque = rtc};
     guest_timer_add(timers, &rtc->timer);
     rtc->irq = irq;
-    rtc->wall_ns = wall_ns ? wall_ns : wall_clock_ns;
+    rtc->wall = wall;
     return rtc;
 }
 

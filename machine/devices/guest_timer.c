@@ -127,6 +127,11 @@ uint64_t guest_timers_now(const struct guest_timers *set)
     return vm_clock_now(set->clock);
 }
 
+uint64_t guest_timers_time_of_day(const struct guest_timers *set)
+{
+    return vm_clock_time_of_day(set->clock, vm_clock_now(set->clock));
+}
+
 void guest_timer_add(struct guest_timers *set, struct guest_timer *timer)
 {
     timer->set = set;

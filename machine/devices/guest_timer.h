@@ -39,6 +39,9 @@ void guest_timers_clock_changed(struct guest_timers *set);
 /* Guest nanoseconds now. */
 uint64_t guest_timers_now(const struct guest_timers *set);
 
+/* The time of day now, by the same clock: nanoseconds since 1970, UTC. */
+uint64_t guest_timers_time_of_day(const struct guest_timers *set);
+
 void guest_timer_add(struct guest_timers *set, struct guest_timer *timer);
 /* On the loop's thread. */
 void guest_timer_remove(struct guest_timer *timer);

@@ -20,25 +20,30 @@ enum {
 struct pl031 {
     struct device dev;
     pthread_mutex_t lock;
-    uint32_t offset; /* guest's seconds - host's, modulo 2^32 */
+    uint32_t offset; /* guest's seconds - the VM's, modulo 2^32 */
     uint32_t match, load;
     uint8_t armed; /* MATCH was written and has not come */
     uint8_t raised, enabled;
 
     struct guest_timer timer;
     struct irq_line irq;
-    wall_clock_fn wall_ns;
+    wall_clock_fn wall;
 };
+
+static uint64_t wall_ns(const struct pl031 *rtc)
+{
+    return wall_clock_ns(rtc->wall, rtc->timer.set);
+}
 
 static uint32_t now(const struct pl031 *rtc)
 {
-    return (uint32_t)(rtc->wall_ns() / NS_PER_S) + rtc->offset;
+    return (uint32_t)(wall_ns(rtc) / NS_PER_S) + rtc->offset;
 }
 
 /* Nanoseconds until the clock shows MATCH. */
 static uint64_t until_match(const struct pl031 *rtc)
 {
-    return (uint64_t)(uint32_t)(rtc->match - now(rtc)) * NS_PER_S - rtc->wall_ns() % NS_PER_S;
+    return (uint64_t)(uint32_t)(rtc->match - now(rtc)) * NS_PER_S - wall_ns(rtc) % NS_PER_S;
 }
 
 /* Fires an alarm that is due, arms the timer for one that isn't, drives the line. Lock held. */
@@ -50,9 +55,8 @@ static void update(struct pl031 *rtc)
         rtc->armed = 0;
         rtc->raised = 1;
     }
-    /* The host's time of day may be set meanwhile, so look again at least every minute. */
     if (rtc->armed)
-        deadline = guest_timers_now(rtc->timer.set) + MIN(until_match(rtc), 60 * NS_PER_S);
+        deadline = guest_timers_now(rtc->timer.set) + until_match(rtc);
     guest_timer_set(&rtc->timer, deadline);
     irq_line_set(&rtc->irq, rtc->raised && rtc->enabled);
 }
@@ -184,7 +188,7 @@ static const struct device_class pl031_class = {
     .free = pl031_free,
 };
 
-struct pl031 *pl031_new(struct guest_timers *timers, struct irq_line irq, wall_clock_fn wall_ns)
+struct pl031 *pl031_new(struct guest_timers *timers, struct irq_line irq, wall_clock_fn wall)
 {
     struct pl031 *rtc = g_new0(struct pl031, 1);
 
@@ -193,7 +197,7 @@ struct pl031 *pl031_new(struct guest_timers *timers, struct irq_line irq, wall_c
     rtc->timer = (struct guest_timer){.fn = on_timer, .opaque = rtc};
     guest_timer_add(timers, &rtc->timer);
     rtc->irq = irq;
-    rtc->wall_ns = wall_ns ? wall_ns : wall_clock_ns;
+    rtc->wall = wall;
     return rtc;
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <time.h>
 
 struct rig {
     uv_loop_t loop;
@@ -186,6 +187,20 @@ static inline void rig_write(struct rig *r, gpa_t gpa, unsigned size, uint64_t v
 {
     if (mem_map_device_write(r->mem, gpa, size, value) < 0)
         ck_abort_msg("the write at 0x%x is refused", (unsigned)gpa);
+}
+
+/* Pauses the VM's clock until the host's time of day has left the second that the VM is in, which is returned. */
+static inline uint64_t rig_pause_a_second(struct rig *r)
+{
+    const uint64_t second = 1000000000;
+    struct timespec next = {0};
+
+    vm_clock_pause(r->clock);
+    uint64_t paused = vm_clock_time_of_day(r->clock, vm_clock_now(r->clock)) / second;
+    next.tv_sec = (time_t)paused + 1;
+    while (clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &next, NULL) != 0)
+        ;
+    return paused;
 }
 
 /* A file in memory with SIZE bytes of DATA. */

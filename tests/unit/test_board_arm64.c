@@ -614,6 +614,17 @@ START_TEST(rtc)
 }
 END_TEST
 
+START_TEST(rtc_pauses)
+{
+    struct rig r;
+
+    arm_rig(&r, 1);
+    uint64_t paused = rig_pause_a_second(&r);
+    ck_assert_uint_eq(rig_read(&r, ARM_RTC, 4), paused);
+    rig_end(&r);
+}
+END_TEST
+
 /* A press is two edges, apart in guest time; level-sensitive pins follow. */
 START_TEST(power_key)
 {
@@ -803,6 +814,7 @@ int main(void)
     tcase_add_test(tc, gic_state);
     tcase_add_test(tc, uart);
     tcase_add_test(tc, rtc);
+    tcase_add_test(tc, rtc_pauses);
     tcase_add_test(tc, power_key);
     tcase_add_loop_test(tc, psci_calls, 0, G_N_ELEMENTS(calls));
     tcase_add_test(tc, psci_power);

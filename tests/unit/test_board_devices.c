@@ -871,6 +871,20 @@ START_TEST(rtc_alarm)
 }
 END_TEST
 
+/* A board's clock is the VM's, and stands with it. */
+START_TEST(rtc_pauses)
+{
+    struct rig r;
+    struct board_config config = rig_begin(&r, 1);
+
+    rig_make(&r, &config);
+    uint64_t paused = rig_pause_a_second(&r);
+    uint64_t low = rig_read(&r, VIRT_RTC, 4);
+    ck_assert_uint_eq((rig_read(&r, VIRT_RTC + 4, 4) << 32 | low) / 1000000000, paused);
+    rig_end(&r);
+}
+END_TEST
+
 /* Armed with the interrupt up, saved, and loaded to another: line and alarm are there again. */
 START_TEST(rtc_state)
 {
@@ -1074,6 +1088,7 @@ int main(void)
     tcase_add_test(tc, aclint_timer_fires);
     tcase_add_test(tc, rtc_time);
     tcase_add_test(tc, rtc_alarm);
+    tcase_add_test(tc, rtc_pauses);
     tcase_add_test(tc, rtc_state);
     tcase_add_loop_test(tc, finisher, 0, G_N_ELEMENTS(finishes));
     tcase_add_test(tc, board_state);

@@ -383,6 +383,26 @@ START_TEST(test_alarm)
 }
 END_TEST
 
+/* The machine's clock is the VM's, and stands with it. */
+START_TEST(test_paused_time)
+{
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, MIB(64));
+    struct tm tm;
+
+    rig_make(&p.r, &config);
+    time_t paused = (time_t)rig_pause_a_second(&p.r);
+    gmtime_r(&paused, &tm);
+    out(&p, PC_RTC, 1, 0);
+    uint64_t seconds = in(&p, PC_RTC + 1, 1);
+    ck_assert_uint_eq((seconds >> 4) * 10 + seconds % 16, (unsigned)tm.tm_sec);
+    out(&p, PC_RTC, 1, 2);
+    uint64_t minutes = in(&p, PC_RTC + 1, 1);
+    ck_assert_uint_eq((minutes >> 4) * 10 + minutes % 16, (unsigned)tm.tm_min);
+    pc_end(&p);
+}
+END_TEST
+
 /* --- the machine ---------------------------------------------------------------------------- */
 
 START_TEST(test_start)
@@ -748,6 +768,7 @@ int main(void)
     tcase_add_loop_test(tc, test_time, 0, G_N_ELEMENTS(formats));
     tcase_add_test(tc, test_set_time);
     tcase_add_test(tc, test_alarm);
+    tcase_add_test(tc, test_paused_time);
     tcase_add_test(tc, test_start);
     tcase_add_test(tc, test_hole);
     tcase_add_test(tc, test_state);

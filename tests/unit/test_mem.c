@@ -350,6 +350,7 @@ START_TEST(clock_pauses)
     vm_clock_pause(clock);
     at = vm_clock_now(clock);
     ck_assert_uint_eq(vm_clock_now(clock), at);
+    ck_assert_uint_eq(vm_clock_time_of_day(clock, at + 5), vm_clock_time_of_day(clock, at) + 5);
     ck_assert_uint_eq(vm_clock_host_deadline(clock, at + 5), UINT64_MAX);
     vm_clock_resume(clock);
     ck_assert_uint_ge(vm_clock_now(clock), at);
