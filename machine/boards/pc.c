@@ -185,7 +185,7 @@ static bool add_firmware(struct board *board, struct pc *pc, GError **err)
     pc->rom = mem_map_add_ram(board->config.mem, PC_HIGH - size, size, "rom", true, err);
     if (!pc->rom)
         return false;
-    pc->fw = fw_cfg_new(board->config.mem);
+    pc->fw = fw_cfg_new(board->config.mem, FW_CFG_AT_PORTS);
     return board__add_ports(board, fw_cfg_device(pc->fw), PC_FW_CFG, FW_CFG_PORTS, err);
 }
 

@@ -1,10 +1,13 @@
-/* The registers: selector (2 bytes, little-endian) and data at ports; the DMA address, big-endian,
- * whose low half starts the transfer that it points at. */
+/* The registers: at ports a selector (2 bytes, little-endian) and data; in memory data (up to 8 bytes at
+ * once) and a selector (big-endian). Then the DMA address, big-endian, whose low half starts the
+ * transfer that it points at. */
 #include "machine/devices/fw_cfg.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
-enum { REG_SELECTOR = 0, REG_DATA = 1, REG_DMA_HIGH = 4, REG_DMA_LOW = 8 };
+enum { PORT_SELECTOR = 0, PORT_DATA = 1, PORT_DMA = 4 };
+enum { MEM_DATA = 0, MEM_SELECTOR = 8, MEM_DMA = 16 };
 
 enum { KEY_SIGNATURE = 0x00, KEY_ID = 0x01, KEY_DIRECTORY = 0x19, KEY_FILES = 0x20 };
 
@@ -42,22 +45,45 @@ struct fw_cfg {
     uint32_t dma_high;
 
     struct mem_map *mem;
-    struct {
+    struct item {
         char name[FW_CFG_NAME];
-        GByteArray *bytes; /* NULL: there is none */
+        bool there;
+        uint32_t size;
+        uint8_t *bytes;  /* NULL: in the file FD, from START on */
+        int fd;
+        uint32_t start;
     } items[ITEMS];
 };
 
-static const GByteArray *selected(const struct fw_cfg *fw)
+/* There is always an item: what has none has no bytes. */
+static const struct item *selected(const struct fw_cfg *fw)
 {
-    return fw->key < ITEMS ? fw->items[fw->key].bytes : NULL;
+    static const struct item none;
+
+    return fw->key < ITEMS ? &fw->items[fw->key] : &none;
 }
 
 static uint32_t bytes_left(const struct fw_cfg *fw)
 {
-    const GByteArray *bytes = selected(fw);
+    const struct item *item = selected(fw);
 
-    return bytes && fw->offset < bytes->len ? bytes->len - fw->offset : 0;
+    return fw->offset < item->size ? item->size - fw->offset : 0;
+}
+
+/* The next N of what is left to TO; what a host's file no longer has is 0. */
+static void take(struct fw_cfg *fw, uint8_t *to, uint32_t n)
+{
+    const struct item *item = selected(fw);
+    uint32_t done = 0;
+    ssize_t got = 1;
+
+    if (item->bytes && n)
+        memcpy(to, item->bytes + fw->offset, n);
+    for (; !item->bytes && done < n && got > 0; done += (uint32_t)MAX(got, 0))
+        got = pread(item->fd, to + done, n - done, (off_t)item->start + fw->offset + done);
+    if (!item->bytes && done < n)
+        memset(to + done, 0, n - done);
+    fw->offset += n;
 }
 
 static void choose(struct fw_cfg *fw, uint16_t key)
@@ -66,9 +92,13 @@ static void choose(struct fw_cfg *fw, uint16_t key)
     fw->offset = 0;
 }
 
-static uint8_t next_byte(struct fw_cfg *fw)
+/* The next SIZE bytes as a number of the guest's bus. */
+static uint64_t next(struct fw_cfg *fw, unsigned size)
 {
-    return bytes_left(fw) ? selected(fw)->data[fw->offset++] : 0;
+    uint64_t le = 0;
+
+    take(fw, (uint8_t *)&le, MIN(size, bytes_left(fw)));
+    return GUINT64_FROM_LE(le);
 }
 
 /* --- DMA ------------------------------------------------------------------------------------ */
@@ -81,13 +111,11 @@ static bool dma_read(struct fw_cfg *fw, gpa_t gpa, uint32_t length)
 
     if (length && !to)
         return false;
-    if (n)
-        memcpy(to, selected(fw)->data + fw->offset, n);
+    take(fw, to, n);
     if (length > n)
         memset(to + n, 0, length - n);
     if (length)
         mem_map_written(fw->mem, gpa, length);
-    fw->offset += n;
     return true;
 }
 
@@ -113,34 +141,76 @@ static void dma(struct fw_cfg *fw, gpa_t gpa)
 
 /* --- registers ------------------------------------------------------------------------------ */
 
-static int fw_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+/* OFFSET is from the DMA address on. */
+static uint64_t dma_register(uint64_t offset, unsigned size)
+{
+    if (size == 8 && offset == 0)
+        return GUINT64_SWAP_LE_BE(DMA_SIGNATURE);
+    if (size == 4 && offset == 0)
+        return GUINT32_SWAP_LE_BE((uint32_t)(DMA_SIGNATURE >> 32));
+    return size == 4 && offset == 4 ? GUINT32_SWAP_LE_BE((uint32_t)DMA_SIGNATURE) : 0;
+}
+
+static void set_dma_register(struct fw_cfg *fw, uint64_t offset, unsigned size, uint64_t value)
+{
+    uint32_t swapped = GUINT32_SWAP_LE_BE((uint32_t)value);
+
+    if (size == 8 && offset == 0)
+        dma(fw, GUINT64_SWAP_LE_BE(value));
+    else if (size == 4 && offset == 0)
+        fw->dma_high = swapped;
+    else if (size == 4 && offset == 4)
+        dma(fw, (uint64_t)fw->dma_high << 32 | swapped);
+}
+
+static int ports_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
 {
     struct fw_cfg *fw = opaque;
 
-    *value = 0;
     pthread_mutex_lock(&fw->lock);
-    if (offset == REG_DATA && size == 1)
-        *value = next_byte(fw);
-    else if (offset == REG_DMA_HIGH && size == 4)
-        *value = GUINT32_SWAP_LE_BE((uint32_t)(DMA_SIGNATURE >> 32));
-    else if (offset == REG_DMA_LOW && size == 4)
-        *value = GUINT32_SWAP_LE_BE((uint32_t)DMA_SIGNATURE);
+    if (offset >= PORT_DMA)
+        *value = dma_register(offset - PORT_DMA, size);
+    else
+        *value = offset == PORT_DATA && size == 1 ? next(fw, 1) : 0;
     pthread_mutex_unlock(&fw->lock);
     return 0;
 }
 
-static int fw_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+static int ports_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
 {
     struct fw_cfg *fw = opaque;
-    uint32_t swapped = GUINT32_SWAP_LE_BE((uint32_t)value);
 
     pthread_mutex_lock(&fw->lock);
-    if (offset == REG_SELECTOR && size == 2)
+    if (offset >= PORT_DMA)
+        set_dma_register(fw, offset - PORT_DMA, size, value);
+    else if (offset == PORT_SELECTOR && size == 2)
         choose(fw, (uint16_t)value);
-    else if (offset == REG_DMA_HIGH && size == 4)
-        fw->dma_high = swapped;
-    else if (offset == REG_DMA_LOW && size == 4)
-        dma(fw, (uint64_t)fw->dma_high << 32 | swapped);
+    pthread_mutex_unlock(&fw->lock);
+    return 0;
+}
+
+static int mem_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+{
+    struct fw_cfg *fw = opaque;
+
+    pthread_mutex_lock(&fw->lock);
+    if (offset >= MEM_DMA)
+        *value = dma_register(offset - MEM_DMA, size);
+    else
+        *value = offset < MEM_SELECTOR ? next(fw, size) : 0;
+    pthread_mutex_unlock(&fw->lock);
+    return 0;
+}
+
+static int mem_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct fw_cfg *fw = opaque;
+
+    pthread_mutex_lock(&fw->lock);
+    if (offset >= MEM_DMA)
+        set_dma_register(fw, offset - MEM_DMA, size, value);
+    else if (offset == MEM_SELECTOR && size == 2)
+        choose(fw, GUINT16_SWAP_LE_BE((uint16_t)value));
     pthread_mutex_unlock(&fw->lock);
     return 0;
 }
@@ -162,10 +232,8 @@ static void fw_free(struct device *dev)
 {
     struct fw_cfg *fw = container_of(dev, struct fw_cfg, dev);
 
-    for (unsigned i = 0; i < ITEMS; i++) {
-        if (fw->items[i].bytes)
-            g_byte_array_free(fw->items[i].bytes, TRUE);
-    }
+    for (unsigned i = 0; i < ITEMS; i++)
+        g_free(fw->items[i].bytes);
     pthread_mutex_destroy(&fw->lock);
     g_free(fw);
 }
@@ -184,14 +252,25 @@ static const struct state_desc fw_state = {
     .fields = fw_fields,
 };
 
-static const struct device_class fw_class = {
-    .name = "fw-cfg",
-    .size = FW_CFG_PORTS,
-    .regs = {.read = fw_read, .write = fw_write, .sizes = 1 | 2 | 4},
-    .state = &fw_state,
-    .reset = fw_reset,
-    .restored = fw_restored,
-    .free = fw_free,
+static const struct device_class classes[] = {
+    [FW_CFG_AT_PORTS] = {
+        .name = "fw-cfg",
+        .size = FW_CFG_PORTS,
+        .regs = {.read = ports_read, .write = ports_write, .sizes = 1 | 2 | 4},
+        .state = &fw_state,
+        .reset = fw_reset,
+        .restored = fw_restored,
+        .free = fw_free,
+    },
+    [FW_CFG_IN_MEMORY] = {
+        .name = "fw-cfg",
+        .size = FW_CFG_BYTES,
+        .regs = {.read = mem_read, .write = mem_write, .sizes = 1 | 2 | 4 | 8},
+        .state = &fw_state,
+        .reset = fw_reset,
+        .restored = fw_restored,
+        .free = fw_free,
+    },
 };
 
 struct device *fw_cfg_device(struct fw_cfg *fw)
@@ -204,10 +283,23 @@ struct device *fw_cfg_device(struct fw_cfg *fw)
 void fw_cfg_set_item(struct fw_cfg *fw, uint16_t key, const void *data, size_t size)
 {
     g_assert(key < ITEMS && size <= UINT32_MAX);
-    if (fw->items[key].bytes)
-        g_byte_array_free(fw->items[key].bytes, TRUE);
-    fw->items[key].bytes = g_byte_array_new();
-    g_byte_array_append(fw->items[key].bytes, data, (guint)size);
+    struct item *item = &fw->items[key];
+
+    g_free(item->bytes);
+    item->bytes = g_malloc(MAX(size, 1));
+    item->size = (uint32_t)size;
+    item->there = true;
+    if (size)
+        memcpy(item->bytes, data, size);
+}
+
+void fw_cfg_set_source(struct fw_cfg *fw, uint16_t key, int fd, uint32_t offset, uint32_t size)
+{
+    g_assert(key < KEY_FILES);
+    struct item *item = &fw->items[key];
+
+    g_free(item->bytes);
+    *item = (struct item){.there = true, .fd = fd, .start = offset, .size = size};
 }
 
 static void make_directory(struct fw_cfg *fw)
@@ -216,8 +308,8 @@ static void make_directory(struct fw_cfg *fw)
     uint32_t count = 0;
 
     g_byte_array_append(out, (const guint8 *)&count, sizeof(count));
-    for (uint16_t key = KEY_FILES; key < ITEMS && fw->items[key].bytes; key++) {
-        struct file_entry entry = {GUINT32_TO_BE(fw->items[key].bytes->len), GUINT16_TO_BE(key)};
+    for (uint16_t key = KEY_FILES; key < ITEMS && fw->items[key].there; key++) {
+        struct file_entry entry = {GUINT32_TO_BE(fw->items[key].size), GUINT16_TO_BE(key)};
         memcpy(entry.name, fw->items[key].name, sizeof(entry.name));
         g_byte_array_append(out, (const guint8 *)&entry, sizeof(entry));
         count++;
@@ -233,7 +325,7 @@ void fw_cfg_set_file(struct fw_cfg *fw, const char *name, const void *data, size
     uint16_t key = KEY_FILES;
 
     g_assert(strlen(name) < FW_CFG_NAME);
-    while (key < ITEMS && fw->items[key].bytes && strcmp(fw->items[key].name, name) != 0)
+    while (key < ITEMS && fw->items[key].there && strcmp(fw->items[key].name, name) != 0)
         key++;
     g_assert(key < ITEMS);
     g_strlcpy(fw->items[key].name, name, FW_CFG_NAME);
@@ -241,12 +333,12 @@ void fw_cfg_set_file(struct fw_cfg *fw, const char *name, const void *data, size
     make_directory(fw);
 }
 
-struct fw_cfg *fw_cfg_new(struct mem_map *mem)
+struct fw_cfg *fw_cfg_new(struct mem_map *mem, enum fw_cfg_place place)
 {
     struct fw_cfg *fw = g_new0(struct fw_cfg, 1);
     uint32_t id = GUINT32_TO_LE(ID_PORTS_AND_DMA);
 
-    fw->dev.class = &fw_class;
+    fw->dev.class = &classes[place];
     fw->mem = mem;
     pthread_mutex_init(&fw->lock, NULL);
     fw_cfg_set_item(fw, KEY_SIGNATURE, "QEMU", 4);

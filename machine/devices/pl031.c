@@ -181,7 +181,7 @@ static const struct state_desc pl031_state = {
 static const struct device_class pl031_class = {
     .name = "pl031",
     .size = 0x1000,
-    .regs = {.read = pl031_read, .write = pl031_write, .sizes = 4},
+    .regs = {.read = pl031_read, .write = pl031_write, .sizes = 1 | 2 | 4},
     .state = &pl031_state,
     .reset = pl031_reset,
     .restored = pl031_restored,
