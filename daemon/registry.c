@@ -175,10 +175,14 @@ static bool check_machine(const struct vm_config *c, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "a kernel or a firmware is needed to boot");
     if (c->initrd && !c->kernel)
         return vmd_fail(err, VMD_ERROR_INVALID, "an initrd needs a kernel");
-    if (c->firmware_vars)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "this machine has no firmware variables");
+    if (c->firmware_vars && !c->firmware)
+        return vmd_fail(err, VMD_ERROR_INVALID, "firmware variables need a firmware");
+    if (c->firmware_vars && c->arch == VM_ARCH_RISCV64)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s machines have no firmware variables",
+                        vm_arch_to_string(c->arch));
     return check_file("kernel", c->kernel, err) && check_file("initrd", c->initrd, err) &&
-           check_file("firmware", c->firmware, err);
+           check_file("firmware", c->firmware, err) &&
+           check_file("variables", c->firmware_vars, err);
 }
 
 /* Reads enough of a disk to know its format for good: a guest can write the header of another. */

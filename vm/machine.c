@@ -33,6 +33,8 @@ struct request {
     char text[LONG_TEXT_MAX];
 };
 
+enum { FILE_VARS = 3 }; /* in files[] */
+
 struct machine {
     uv_loop_t *loop;
     const struct vm_config *config;
@@ -49,7 +51,7 @@ struct machine {
     struct panic_watch panic;
     struct sysrq *sysrq;
     struct debugger *debugger; /* NULL: none may connect */
-    int files[3]; /* kernel, initrd, firmware: kept open for resets */
+    int files[4]; /* kernel, initrd, firmware and its variables: kept open for resets */
     int statm;    /* /proc/self/statm: once the process is confined, /proc is out of reach */
 
     bool started;  /* has run */
@@ -286,7 +288,7 @@ static bool open_boot_file(struct machine *m, unsigned index, const struct machi
     m->files[index] = files ? files->take(files->opaque, name) : -1;
     if (m->files[index] >= 0 || !path)
         return true;
-    m->files[index] = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    m->files[index] = open(path, (index == FILE_VARS ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
     return m->files[index] >= 0 || vmd_set_errno(err, errno, "opening the %s %s", name, path);
 }
 
@@ -321,6 +323,7 @@ static bool build_board(struct machine *m, GError **err)
         .kernel = {m->files[0], c->kernel},
         .initrd = {m->files[1], c->initrd},
         .firmware = {m->files[2], c->firmware},
+        .vars = {m->files[FILE_VARS], c->firmware_vars},
         .append = c->append,
         .cpu_ops = &cpu_ops,
         .cpu_opaque = m,
@@ -467,7 +470,9 @@ static bool build(struct machine *m, enum vm_accel accel, const char *log_dir,
     return m->serial && (m->hvc || !c->devices->console) &&
            open_boot_file(m, 0, files, "kernel", c->kernel, err) &&
            open_boot_file(m, 1, files, "initrd", c->initrd, err) &&
-           open_boot_file(m, 2, files, "firmware", c->firmware, err) && build_board(m, err) &&
+           open_boot_file(m, 2, files, "firmware", c->firmware, err) &&
+           open_boot_file(m, FILE_VARS, files, "variables", c->firmware_vars, err) &&
+           build_board(m, err) &&
            build_accel(m, accel, files ? files->hot : NULL, err) &&
            build_devices(m, files, err) &&
            load(m, err) && build_debugger(m, err);

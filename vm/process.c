@@ -372,6 +372,7 @@ static bool confine(struct process *p, GError **err)
     sandbox_files_add(files, c->kernel, SANDBOX_READ);
     sandbox_files_add(files, c->initrd, SANDBOX_READ);
     sandbox_files_add(files, c->firmware, SANDBOX_READ);
+    sandbox_files_add(files, c->firmware_vars, SANDBOX_CHANGE);
     sandbox_files_add(files, "/proc/self/statm", SANDBOX_READ);
     if (p->start->accel == VM_ACCEL_KVM)
         sandbox_files_add(files, "/dev/kvm", SANDBOX_CHANGE);

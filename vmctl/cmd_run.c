@@ -252,6 +252,7 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     set_path(args, "kernel", &c->kernel);
     set_path(args, "initrd", &c->initrd);
     set_path(args, "firmware", &c->firmware);
+    set_path(args, "firmware-vars", &c->firmware_vars);
     c->ephemeral = arguments_has(args, "ephemeral");
     if (arguments_has(args, "no-reboot"))
         c->on_reset = VM_ON_RESET_END;
@@ -483,6 +484,8 @@ static const struct option_row options[] = {
     {"initrd", "FILE", "initial ramdisk", "@file"},
     {"append", "STRING", "kernel command line", NULL},
     {"firmware", "FILE", "firmware in place of the built-in one", "@file"},
+    {"firmware-vars", "FILE",
+     "the firmware's variables, which it changes; without a file they are lost at the end", "@file"},
     {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=enospc|report|pause]",
      "a disk; may be given several times", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",

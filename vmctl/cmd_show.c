@@ -145,6 +145,8 @@ static void print_vm(const struct vm_info *vm)
     }
     if (c->firmware)
         printf("firmware  %s\n", c->firmware);
+    if (c->firmware_vars)
+        printf("variables %s\n", c->firmware_vars);
     if (c->kernel)
         printf("kernel    %s\n", c->kernel);
     if (c->initrd)

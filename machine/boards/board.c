@@ -38,7 +38,7 @@ static bool check_config(const struct board_config *config, GError **err)
 static char **config_string(struct board_config *config, unsigned i)
 {
     const char **strings[] = {&config->kernel.name, &config->initrd.name, &config->firmware.name,
-                              &config->append};
+                              &config->vars.name, &config->append};
 
     return i < G_N_ELEMENTS(strings) ? (char **)strings[i] : NULL;
 }

@@ -141,6 +141,7 @@ struct board_config {
     uv_loop_t *loop; /* for timers and the console; outlives the board */
 
     struct board_file kernel, initrd, firmware;
+    struct board_file vars; /* the firmware's variables, open for writing; FD -1: they are lost at the end */
     const char *append; /* kernel command line; NULL for none */
 
     const struct board_cpu_ops *cpu_ops;

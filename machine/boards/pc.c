@@ -5,10 +5,10 @@
  */
 #include "machine/boards/pc.h"
 
+#include "machine/boards/acpi_parts.h"
 #include "machine/boards/board_priv.h"
 #include "machine/boot/x86_boot.h"
 #include "machine/devices/cmos.h"
-#include "machine/devices/fw_cfg.h"
 #include "machine/devices/i8042.h"
 #include "machine/devices/ioapic.h"
 #include "machine/devices/pci_ports.h"
@@ -227,15 +227,10 @@ static bool load_acpi(struct board *board, gpa_t *rsdp, GError **err)
 
 static void set_acpi_files(const struct board *board, struct fw_cfg *fw)
 {
-    g_autoptr(GByteArray) commands = g_byte_array_new();
     struct acpi_set set;
 
     acpi_begin(&set);
-    uint32_t rsdp = pc_acpi_make(&set, board->config.cpus, board->config.memory);
-    acpi_commands(&set, rsdp, commands);
-    fw_cfg_set_file(fw, "etc/acpi/tables", set.bytes->data, rsdp);
-    fw_cfg_set_file(fw, "etc/acpi/rsdp", set.bytes->data + rsdp, set.bytes->len - rsdp);
-    fw_cfg_set_file(fw, "etc/table-loader", commands->data, commands->len);
+    acpi_give(fw, &set, pc_acpi_make(&set, board->config.cpus, board->config.memory));
     acpi_clear(&set);
 }
 

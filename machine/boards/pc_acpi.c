@@ -2,9 +2,9 @@
  * The ACPI tables of the pc machine. It is hardware-reduced: no PM timer, no fixed events; the
  * power button comes through the generic event device, sleep and reset through its registers.
  */
+#include "machine/boards/acpi_parts.h"
 #include "machine/boards/pc.h"
 #include "machine/bus/pci.h"
-#include "machine/boot/aml.h"
 
 enum {
     MADT_LAPIC = 0,
@@ -72,36 +72,6 @@ static void add_madt(struct acpi_set *set, unsigned cpus)
 
 /* --- DSDT ----------------------------------------------------------------------------------- */
 
-static void add_processors(struct aml *aml, unsigned cpus)
-{
-    for (unsigned i = 0; i < cpus; i++) {
-        g_autofree char *name = g_strdup_printf("C%03X", i);
-
-        aml_device(aml, name);
-        aml_name_string(aml, "_HID", "ACPI0007");
-        aml_name_int(aml, "_UID", i);
-        aml_end(aml);
-    }
-}
-
-/* Each pin of each slot is wired to a GSI for good. */
-static void add_prt(struct aml *aml)
-{
-    aml_name(aml, "_PRT");
-    aml_package(aml, PCI_SLOTS * 4);
-    for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
-        for (unsigned pin = 1; pin <= 4; pin++) {
-            aml_package(aml, 4);
-            aml_int(aml, (uint64_t)slot << 16 | 0xffff);
-            aml_int(aml, pin - 1);
-            aml_int(aml, 0);
-            aml_int(aml, PC_GSI_INTX + pci_intx_line(slot, pin));
-            aml_end(aml);
-        }
-    }
-    aml_end(aml);
-}
-
 static void add_pci(struct aml *aml, uint64_t memory)
 {
     aml_device(aml, "PCI0");
@@ -120,7 +90,7 @@ static void add_pci(struct aml *aml, uint64_t memory)
     aml_window_memory(aml, PC_LOW_MOST, PC_MEM32_SIZE, false);
     aml_window_memory(aml, pc_mem64(memory), PC_MEM64_SIZE, true);
     aml_end(aml);
-    add_prt(aml);
+    acpi_prt(aml, PC_GSI_INTX);
     aml_end(aml);
 }
 
@@ -152,33 +122,6 @@ static void add_isa(struct aml *aml, const char *name, const char *hid, uint16_t
     aml_end(aml);
 }
 
-/* Reading the events clears them, and so lowers the line. */
-static void add_ged(struct aml *aml)
-{
-    aml_device(aml, "GED0");
-    aml_name_string(aml, "_HID", "ACPI0013");
-    aml_name_int(aml, "_UID", 0);
-    aml_name(aml, "_CRS");
-    aml_resources(aml);
-    aml_interrupt(aml, PC_GSI_GED, false);
-    aml_end(aml);
-    aml_region(aml, "EREG", PC_GED + GED_EVENTS, 4);
-    aml_field(aml, "EREG", 3);
-    aml_field_unit(aml, "ESEL", 32);
-    aml_end(aml);
-    aml_method(aml, "_EVT", 1, true);
-    aml_load_local0(aml, "ESEL");
-    aml_if_local0(aml, GED_POWER_BUTTON);
-    aml_notify(aml, "PWRB", 0x80);
-    aml_end(aml);
-    aml_end(aml);
-    aml_end(aml);
-    aml_device(aml, "PWRB");
-    aml_name_eisa(aml, "_HID", "PNP0C0C");
-    aml_name_int(aml, "_UID", 0);
-    aml_end(aml);
-}
-
 /* The value for S5 that the sleep control register takes. */
 static void add_s5(struct aml *aml)
 {
@@ -197,12 +140,12 @@ static uint32_t add_dsdt(struct acpi_set *set, unsigned cpus, uint64_t memory)
 
     aml_begin(&aml, set->bytes);
     aml_scope(&aml, "\\_SB_");
-    add_processors(&aml, cpus);
+    acpi_processors(&aml, cpus);
     add_pci(&aml, memory);
     add_ecam(&aml);
     add_isa(&aml, "COM1", "PNP0501", PC_COM1, 8, PC_IRQ_COM1);
     add_isa(&aml, "RTC0", "PNP0B00", PC_RTC, 2, PC_IRQ_RTC);
-    add_ged(&aml);
+    acpi_ged(&aml, PC_GED, PC_GSI_GED);
     aml_end(&aml);
     add_s5(&aml);
     acpi_table_end(set, false);
@@ -220,7 +163,8 @@ uint32_t pc_acpi_make(struct acpi_set *set, unsigned cpus, uint64_t memory)
         .boot_flags = BOOT_8042 | BOOT_NO_VGA,
         .dsdt = add_dsdt(set, cpus, memory),
     };
-    struct acpi_uart com1 = {.port = true, .base = PC_COM1, .irq = PC_IRQ_COM1, .gsi = PC_IRQ_COM1};
+    struct acpi_uart com1 = {
+        .port = true, .base = PC_COM1, .width = 1, .irq = PC_IRQ_COM1, .gsi = PC_IRQ_COM1};
 
     acpi_add_fadt(set, &fadt);
     add_madt(set, cpus);

@@ -2,11 +2,18 @@
  * virt-arm64: GICv3 with ITS, PL011, PL031, PL061 with the power key, a PCIe host, and PSCI. The
  * vCPUs' generic timers are the accelerator's; their outputs come as lines. Messages of PCI
  * functions go to the ITS, by requester.
+ *
+ * With a firmware there are flash for its variables, fw_cfg, and the generic event device of its ACPI
+ * tables besides; a kernel is then the firmware's to load.
  */
 #include "machine/boards/virt_arm64.h"
 
+#include "machine/boards/acpi_parts.h"
 #include "machine/boards/board_priv.h"
+#include "machine/boards/firmware.h"
 #include "machine/boot/psci.h"
+#include "machine/devices/ged.h"
+#include "machine/devices/pflash.h"
 #include "machine/devices/pl011.h"
 #include "machine/devices/pl031.h"
 #include "machine/devices/pl061.h"
@@ -19,6 +26,9 @@ struct arm {
     struct pl061 *gpio;
     struct psci_config psci;
     struct boot_entry entry;
+    struct firmware firmware; /* the rest is there where this one is */
+    struct fw_cfg *fw;
+    struct ged *ged;
 };
 
 static void cpu_input(void *opaque, unsigned cpu, unsigned input, bool level)
@@ -93,13 +103,38 @@ static bool add_pci(struct board *board, struct arm *a, GError **err)
 
 static bool check(const struct board *board, GError **err)
 {
-    if (board->config.firmware.fd >= 0)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "virt-arm64 boots kernels, and no firmware yet: use --kernel");
     if (board->config.memory > ARM_RAM_MOST)
         return vmd_fail(err, VMD_ERROR_LIMIT, "virt-arm64 has at most %" PRIu64 " MiB of memory",
                         ARM_RAM_MOST / MIB(1));
     return true;
+}
+
+static void finish_acpi(void *opaque, bool reboot)
+{
+    const struct board *board = opaque;
+    struct board_request request = {.kind = reboot ? BOARD_REQUEST_REBOOT : BOARD_REQUEST_POWEROFF,
+                                    .source = "acpi"};
+
+    board->config.cpu_ops->request(board->config.cpu_opaque, &request);
+}
+
+static bool add_firmware(struct board *board, struct arm *a, GError **err)
+{
+    struct pflash_config flash = {
+        .block = ARM_FLASH_BLOCK, .width = ARM_FLASH_WIDTH, .chips = ARM_FLASH_CHIPS};
+
+    if (board->config.firmware.fd < 0)
+        return true;
+    if (!firmware_open(&a->firmware, &board->config, ARM_FLASH_MOST, ARM_FLASH_BLOCK, err) ||
+        !firmware_add_rom(&a->firmware, ARM_ROM, err))
+        return false;
+    flash.fd = a->firmware.vars;
+    flash.size = a->firmware.vars_size;
+    a->fw = fw_cfg_new(board->config.mem, FW_CFG_IN_MEMORY);
+    a->ged = ged_new(spi(a, ARM_SPI_GED), finish_acpi, board);
+    return board__add_device(board, pflash_device(pflash_new(&flash)), ARM_FLASH, err) &&
+           board__add_device(board, fw_cfg_device(a->fw), ARM_FW_CFG, err) &&
+           board__add_device(board, ged_device(a->ged), ARM_GED, err);
 }
 
 static bool arm_build(struct board *board, GError **err)
@@ -107,6 +142,7 @@ static bool arm_build(struct board *board, GError **err)
     struct arm *a = g_new0(struct arm, 1);
 
     board->machine = a;
+    firmware_init(&a->firmware);
     board->traits.timebase_hz = ARM_TIMEBASE_HZ;
     a->psci = (struct psci_config){.cpus = board->config.cpus,
                                    .mem = board->config.mem,
@@ -116,12 +152,16 @@ static bool arm_build(struct board *board, GError **err)
     return check(board, err) &&
            mem_map_add_ram(board->config.mem, ARM_RAM, board->config.memory, "ram", false, err) &&
            add_gic(board, a, err) && add_uart(board, a, err) && add_rtc(board, a, err) &&
-           add_gpio(board, a, err) && add_pci(board, a, err);
+           add_gpio(board, a, err) && add_pci(board, a, err) && add_firmware(board, a, err);
 }
 
 static void arm_free(struct board *board)
 {
-    g_free(board->machine);
+    struct arm *a = board->machine;
+
+    if (a)
+        firmware_close(&a->firmware);
+    g_free(a);
 }
 
 static uint8_t *make_fdt(void *opaque, const struct boot_chosen *chosen, size_t *size, GError **err)
@@ -132,9 +172,38 @@ static uint8_t *make_fdt(void *opaque, const struct boot_chosen *chosen, size_t 
         .memory = board->config.memory,
         .append = board->config.append,
         .chosen = *chosen,
+        .flash = ((const struct arm *)board->machine)->firmware.vars_size,
     };
 
     return arm_dt_make(&config, size, err);
+}
+
+/* Firmware looks for the tree where RAM begins. */
+static bool load_fdt(struct board *board, GError **err)
+{
+    size_t size;
+    const struct boot_chosen chosen = {0};
+    g_autofree uint8_t *fdt = make_fdt(board, &chosen, &size, err);
+
+    if (!fdt)
+        return false;
+    int rc = mem_map_write(board->config.mem, ARM_RAM, fdt, size);
+    g_assert(rc == 0); /* a tree is smaller than the least RAM */
+    return true;
+}
+
+static bool load_firmware(struct board *board, struct arm *a, GError **err)
+{
+    struct acpi_set set;
+
+    if (!firmware_load(&a->firmware, err) || !firmware_give_kernel(&a->firmware, a->fw, err) ||
+        !load_fdt(board, err))
+        return false;
+    acpi_begin(&set);
+    acpi_give(a->fw, &set, arm_acpi_make(&set, board->config.cpus));
+    acpi_clear(&set);
+    a->entry = (struct boot_entry){.pc = ARM_ROM, .fdt = ARM_RAM};
+    return true;
 }
 
 static bool arm_load(struct board *board, GError **err)
@@ -152,6 +221,8 @@ static bool arm_load(struct board *board, GError **err)
         .opaque = board,
     };
 
+    if (a->fw)
+        return load_firmware(board, a, err);
     return linux_boot_load(&boot, &a->entry, err);
 }
 
@@ -192,7 +263,9 @@ static void arm_power_button(struct board *board)
 {
     const struct arm *a = board->machine;
 
-    pl061_press(a->gpio, ARM_GPIO_POWER);
+    if (a->ged)
+        ged_raise(a->ged, GED_POWER_BUTTON);
+    pl061_press(a->gpio, ARM_GPIO_POWER); /* for a kernel that goes by the device tree */
 }
 
 const struct board_type board__virt_arm64 = {

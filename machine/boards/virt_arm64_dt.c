@@ -1,11 +1,12 @@
 /*
  * The device tree of virt-arm64, from the bindings of Linux 6.12 (arm/cpus, arm,gic-v3, arm,pl011,
- * arm,pl031, arm,pl061, gpio-keys, pci-host-ecam-generic, arm/psci) and the Devicetree
- * Specification 0.4.
+ * arm,pl031, arm,pl061, gpio-keys, pci-host-ecam-generic, arm/psci, qemu,fw-cfg-mmio, cfi-flash) and
+ * the Devicetree Specification 0.4.
  */
 #include "machine/boards/dt_parts.h"
 #include "machine/boards/virt_arm64.h"
 #include "machine/bus/pci.h"
+#include "machine/devices/fw_cfg.h"
 #include "machine/devices/pl011.h"
 
 #define TREE_MOST 32768
@@ -131,6 +132,21 @@ static void write_primecells(struct dt *dt)
     dt_end(dt);
 }
 
+/* What a firmware looks for: where it reads what machine this is, and where it keeps its variables. */
+static void write_firmware(struct dt *dt, const struct arm_dt *c)
+{
+    dt_node_at(dt, "fw-cfg", ARM_FW_CFG);
+    dt_string(dt, "compatible", "qemu,fw-cfg-mmio");
+    dt_reg(dt, ARM_FW_CFG, FW_CFG_BYTES);
+    dt_empty(dt, "dma-coherent");
+    dt_end(dt);
+    dt_node_at(dt, "flash", ARM_FLASH);
+    dt_string(dt, "compatible", "cfi-flash");
+    dt_reg(dt, ARM_FLASH, c->flash);
+    dt_u32(dt, "bank-width", ARM_FLASH_WIDTH);
+    dt_end(dt);
+}
+
 static void write_power_key(struct dt *dt)
 {
     dt_node(dt, "gpio-keys");
@@ -199,5 +215,7 @@ uint8_t *arm_dt_make(const struct arm_dt *c, size_t *size, GError **err)
     write_primecells(&dt);
     write_power_key(&dt);
     write_pci(&dt);
+    if (c->flash)
+        write_firmware(&dt, c);
     return dt_finish(&dt, size, err);
 }

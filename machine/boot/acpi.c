@@ -139,7 +139,7 @@ void acpi_add_fadt(struct acpi_set *set, const struct acpi_fadt *fadt)
     acpi_put(set, flags | (fadt->reset ? FADT_RESET_REG_SUP : 0), 4);
     put_register(set, fadt->reset);
     acpi_put(set, fadt->reset_value, 1);
-    acpi_put(set, 0, 2); /* ARM_BOOT_ARCH */
+    acpi_put(set, fadt->arm_flags, 2);
     acpi_put(set, 5, 1); /* minor version */
     acpi_put(set, 0, 8); /* X_FIRMWARE_CTRL */
     acpi_put_pointer(set, fadt->dsdt);
@@ -164,17 +164,19 @@ void acpi_add_mcfg(struct acpi_set *set, gpa_t ecam, unsigned buses)
 
 void acpi_add_spcr(struct acpi_set *set, const struct acpi_uart *uart)
 {
-    enum { IRQ_PCAT = 1, IRQ_IOAPIC = 2, BAUD_115200 = 7, TERMINAL_ANSI = 3, NO_PCI = 0xffff };
+    enum { IRQ_PCAT = 1, IRQ_IOAPIC = 2, IRQ_GIC = 8 };
+    enum { BAUD_115200 = 7, TERMINAL_ANSI = 3, NO_PCI = 0xffff };
+    unsigned irq = uart->gic ? IRQ_GIC : uart->port ? IRQ_PCAT | IRQ_IOAPIC : IRQ_IOAPIC;
 
     acpi_table_begin(set, "SPCR", 2);
     acpi_put(set, uart->type, 1);
     acpi_put_zeros(set, 3);
     acpi_put(set, uart->port ? GAS_PORT : GAS_MEMORY, 1);
-    acpi_put(set, 8, 1);
+    acpi_put(set, uart->width * 8, 1);
     acpi_put(set, 0, 1);
-    acpi_put(set, 1, 1);
+    acpi_put(set, uart->width == 4 ? 3 : 1, 1); /* accessed by bytes or words */
     acpi_put(set, uart->base, 8);
-    acpi_put(set, uart->port ? IRQ_PCAT | IRQ_IOAPIC : IRQ_IOAPIC, 1);
+    acpi_put(set, irq, 1);
     acpi_put(set, uart->irq, 1);
     acpi_put(set, uart->gsi, 4);
     acpi_put(set, BAUD_115200, 1);

@@ -38,14 +38,17 @@ struct acpi_fadt {
     uint8_t reset_value;
     uint8_t century;     /* index of the CMOS clock's century; 0: it has none */
     uint16_t boot_flags; /* IA-PC boot architecture flags */
+    uint16_t arm_flags;  /* ARM boot architecture flags */
     uint32_t dsdt;       /* the offset of the DSDT in the set */
 };
 
 struct acpi_uart {
-    uint8_t type; /* SPCR interface type: 0 is a full 16550 */
+    uint8_t type; /* SPCR interface type: 0 is a full 16550, 3 a PL011 */
     bool port;    /* BASE is a port, not memory */
+    bool gic;     /* GSI is a GIC's, not an I/O APIC's */
     uint64_t base;
-    uint8_t irq; /* of a PC-AT interrupt controller */
+    unsigned width; /* bytes of a register: 1 or 4 */
+    uint8_t irq;    /* of a PC-AT interrupt controller */
     uint32_t gsi;
 };
 

@@ -267,7 +267,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .isa = ISA_RISCV64, .cpus = a.cpus, .memory = a.memory, .mem = mem_map_new(),
         .clock = vm_clock_new(0), .loop = &loop, .append = a.append,
         .kernel = {kernel, "kernel"}, .initrd = {a.initrd ? initrd : -1, "initrd"},
-        .firmware = {a.firmware ? firmware : -1, "firmware"},
+        .firmware = {a.firmware ? firmware : -1, "firmware"}, .vars = {-1, NULL},
         .cpu_ops = &cpu_ops, .console_ops = &console_ops,
     };
     struct board *board = board_new(&config, &err);

@@ -304,7 +304,8 @@ static void teardown(struct run *r)
 int main(int argc, char **argv)
 {
     struct run r = {0};
-    struct board_config bc = {.isa = ISA_RISCV64, .cpu_ops = &cpu_ops, .console_ops = &console_ops};
+    struct board_config bc = {.isa = ISA_RISCV64, .vars = {-1, NULL}, .cpu_ops = &cpu_ops,
+                              .console_ops = &console_ops};
     g_autofree char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL;
     int tier = 1, cpus = 1, memory = 64, timeout = 60;
     gboolean stats = FALSE, arm = FALSE;

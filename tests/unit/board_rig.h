@@ -137,6 +137,7 @@ static inline struct board_config rig_begin(struct rig *r, unsigned cpus)
         .kernel = {-1, NULL},
         .initrd = {-1, NULL},
         .firmware = {-1, NULL},
+        .vars = {-1, NULL},
         .cpu_ops = &rig_cpu_ops,
         .cpu_opaque = r,
         .console_ops = &rig_console_ops,

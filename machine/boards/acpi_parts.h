@@ -1,0 +1,22 @@
+/* What the ACPI tables of the boards share: pieces of their AML, and the files that a firmware makes
+ * the tables of. */
+#ifndef MACHINE_BOARDS_ACPI_PARTS_H
+#define MACHINE_BOARDS_ACPI_PARTS_H
+
+#include "machine/boot/acpi.h"
+#include "machine/boot/aml.h"
+#include "machine/devices/fw_cfg.h"
+
+/* A device for each of N processors, whose _UID is its number. */
+void acpi_processors(struct aml *aml, unsigned n);
+
+/* _PRT of a host bridge: each pin of each slot is wired to one of four GSIs from GSI on, for good. */
+void acpi_prt(struct aml *aml, uint32_t gsi);
+
+/* The generic event device at BASE, and the power button that it tells of. */
+void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi);
+
+/* Gives FW a set that is finished, not placed: tables, RSDP and what to do with them. */
+void acpi_give(struct fw_cfg *fw, const struct acpi_set *set, uint32_t rsdp);
+
+#endif
