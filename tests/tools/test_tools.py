@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import uuid
+import zlib
 from unittest import mock
 
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
@@ -235,6 +237,24 @@ class TestDebianImage(unittest.TestCase):
                                           check=False)
                     self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def test_partition_table(self):
+        """Both copies of the table agree with each other and with their checksums (UEFI 2.10, 5.3)."""
+        kind, own, disk = (uuid.UUID(int=n) for n in (1, 2, 3))
+        size = 1 << 20
+        head, tail = self.tool.partition_table(size, [(kind, own, "root", 64, 100)], disk)
+        self.assertEqual((len(head), len(tail)), (34 * 512, 33 * 512))
+        self.assertEqual((head[450], head[510:512]), (0xee, b"\x55\xaa"))
+        entries = head[1024:]
+        self.assertEqual(entries, tail[:-512])
+        self.assertEqual(struct.unpack("<16s16sQQ", entries[:48]), (kind.bytes_le, own.bytes_le, 64, 163))
+        for here, other, header in ((1, 2047, head[512:1024]), (2047, 1, tail[-512:])):
+            fields = struct.unpack("<8s4xII4xQQQQ16sQIII", header[:92])
+            zeroed = header[:16] + bytes(4) + header[20:92]
+            self.assertEqual(fields[:2] + fields[3:], (
+                b"EFI PART", 92, here, other, 34, 2014, disk.bytes_le, 2 if here == 1 else 2015, 128, 128,
+                zlib.crc32(entries)))
+            self.assertEqual(fields[2], zlib.crc32(zeroed))
+
     def test_image_that_is_there_needs_no_mirror(self):
         link = self.tool.made_before(self.top, self.tool.parse(["--packages", "less"]),
                                      sorted({*self.tool.PACKAGES, "linux-image-riscv64"}),
@@ -254,6 +274,7 @@ class TestDebianImage(unittest.TestCase):
     # arguments, what is said
     MISTAKES = (
         (["--arch", "m68k"], "guests of 'm68k' are not offered; there is arm64, riscv64"),
+        (["--efi"], "disks for UEFI are made of arm64 alone"),
         (["--size", "100M"], "'100M' is not a size from 1G to 4T"),
         (["--size", "8"], "'8' is not a size"),
         (["--packages", "gcc,--now"], "'--now' is not the name of a package"),
