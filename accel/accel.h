@@ -72,6 +72,8 @@ struct accel_config {
     accel_line_fn line;     /* NULL: nobody listens */
     bool split_irqchip;     /* x86: the I/O APIC is the machine's own, not the accelerator's */
     accel_eoi_fn eoi;       /* with split_irqchip */
+    gpa_t intc[3]; /* places of the accelerator's own GICv3 (distributor, redistributors, ITS) or AIA (APLIC,
+                      IMSICs); zeros: the machine has its interrupt controllers itself */
     bool pit;               /* x86, without split_irqchip: there is an 8254 timer */
     void *machine_opaque;   /* what these get */
     const char *cpu; /* x86: "MODEL,+FEATURE,-FEATURE"; NULL: the accelerator's choice */

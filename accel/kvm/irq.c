@@ -22,7 +22,7 @@ bool kvm__irq_start(struct kvm *k, GError **err)
     k->routes = g_malloc0(sizeof(*k->routes) + k->n_gsis * sizeof(k->routes->entries[0]));
     k->fixed_routes = kvm__arch_routes(k, k->routes->entries);
     k->routes->nr = k->fixed_routes;
-    rc = tell(k);
+    rc = k->fixed_routes ? tell(k) : 0;
     return rc >= 0 || vmd_set_errno(err, -rc, "giving KVM the interrupt routes");
 }
 

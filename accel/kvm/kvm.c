@@ -267,6 +267,9 @@ const struct accel_ops kvm_accel_ops = {
     .msi = kvm__msi,
     .route = kvm__route,
     .irqfd = kvm__irqfd,
+#ifndef __x86_64__
+    .vcpu_set_irq = kvm__arch_set_irq,
+#else
     .debug = kvm__arch_debug,
     .vcpu_step = kvm__arch_step,
     .vcpu_stop = kvm__arch_stop,
@@ -274,4 +277,5 @@ const struct accel_ops kvm_accel_ops = {
     .registers = kvm__arch_registers,
     .register_get = kvm__arch_register_get,
     .register_set = kvm__arch_register_set,
+#endif
 };

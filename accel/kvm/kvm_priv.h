@@ -18,10 +18,8 @@
 
 #if defined(__x86_64__)
 #include "accel/kvm/x86.h"
-#elif defined(__aarch64__)
-#include "accel/kvm/arm64.h"
-#elif defined(__riscv)
-#include "accel/kvm/riscv64.h"
+#else
+#include "accel/kvm/one_reg.h"
 #endif
 
 #define KVM_EXIT_REASONS 64 /* reasons told apart; later ones count as KVM_EXIT_UNKNOWN */
@@ -169,6 +167,9 @@ void kvm__arch_clock_changed(struct accel *accel);
 const struct state_desc *kvm__arch_vcpu_state(struct vcpu *vcpu, void **object);
 const struct state_desc *kvm__arch_state(struct accel *accel, void **object);
 bool kvm__arch_restored(struct accel *accel, GError **err);
+void kvm__arch_set_irq(struct vcpu *vcpu, unsigned irq, bool level); /* not x86 */
+
+/* x86 alone has these. */
 bool kvm__arch_debug(struct accel *accel, const struct accel_debug *debug);
 void kvm__arch_step(struct vcpu *vcpu, enum accel_step step);
 void kvm__arch_stop(struct vcpu *vcpu, struct accel_stop *out);

@@ -186,6 +186,10 @@ def check_compiled(tree, build):
     commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
     compiled = {os.path.relpath(os.path.realpath(build / row["file"]), tree.top)
                 for row in commands}
+    targets = json.loads((build / "meson-info/intro-targets.json").read_text(encoding="utf-8"))
+    compiled |= {os.path.relpath(os.path.realpath(source), tree.top) for target in targets
+                 if target["name"].startswith("cross_")
+                 for sources in target["target_sources"] for source in sources.get("sources", ())}
     used = {os.path.dirname(path) for path in compiled}
     for path, _ in tree.of(".c"):
         elsewhere = path.startswith("xlate/back/") and os.path.dirname(path) not in used
