@@ -1,8 +1,8 @@
 /*
  * arm64's side of KVM, as thin as it can be. Nobody has run it on hardware yet.
  *
- * The kernel answers PSCI, and has a GICv3 with an ITS where accel_config.intc places them; without places the
- * machine has a GIC of its own and drives the vCPUs' IRQ and FIQ inputs.
+ * The kernel answers PSCI, and has a GICv3 with an ITS where accel_config.intc places them; without
+ * places the machine has a GIC of its own and drives the vCPUs' IRQ and FIQ inputs.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -10,9 +10,9 @@
 
 const enum isa kvm__arch_isa = ISA_AARCH64;
 
-#define IPA_BITS   44 /* of guest-physical addresses: what the machine's map needs */
-#define FIRST_SPI  32
-#define SPI_MOST   256
+#define IPA_BITS  44 /* of guest-physical addresses: what the machine's map needs */
+#define FIRST_SPI 32
+#define SPI_MOST  256
 
 #define PSCI_SYSTEM_OFF   0x84000008u
 #define PSCI_SYSTEM_RESET 0x84000009u
@@ -21,7 +21,8 @@ const enum isa kvm__arch_isa = ISA_AARCH64;
     (KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(name))
 #define CORE_X(n) (CORE(regs.regs[0]) + 2 * (uint64_t)(n))
 
-/* --- the VM ------------------------------------------------------------------------------------- */
+/* --- the VM -------------------------------------------------------------------------------------
+ */
 
 bool kvm__arch_check(const struct accel_config *config, int device, GError **err)
 {
@@ -44,15 +45,16 @@ static int make_gic(struct kvm *k)
     int rc;
 
     k->arch.intc = rc = kvm__device(k->vm, KVM_DEV_TYPE_ARM_VGIC_V3);
-    if (rc < 0 || (rc = kvm__device_set(rc, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST,
-                                        &places[0])) < 0 ||
+    if (rc < 0 ||
+        (rc = kvm__device_set(rc, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST,
+                              &places[0])) < 0 ||
         (rc = kvm__device_set(k->arch.intc, KVM_DEV_ARM_VGIC_GRP_ADDR,
                               KVM_VGIC_V3_ADDR_TYPE_REDIST_REGION, &redist)) < 0)
         return rc;
     k->arch.its = rc = kvm__device(k->vm, KVM_DEV_TYPE_ARM_VGIC_ITS);
-    return rc < 0 ? rc
-                  : kvm__device_set(rc, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_ITS_ADDR_TYPE,
-                                    &places[2]);
+    return rc < 0
+               ? rc
+               : kvm__device_set(rc, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_ITS_ADDR_TYPE, &places[2]);
 }
 
 /* Once all vCPUs are there. */
@@ -95,7 +97,8 @@ void kvm__arch_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
     kvm__ioctl(kvm_vcpu_from(vcpu)->kvm->vm, KVM_IRQ_LINE, &line);
 }
 
-/* --- vCPUs -------------------------------------------------------------------------------------- */
+/* --- vCPUs --------------------------------------------------------------------------------------
+ */
 
 static int init_vcpu(struct kvm_vcpu *v, bool off)
 {
@@ -146,8 +149,9 @@ bool kvm__arch_exit(struct kvm_vcpu *v, int *why)
         system_event(v, why);
         return true;
     case KVM_EXIT_ARM_NISV:
-        *why = (int)kvm__vcpu_fail(v, "vCPU %u accessed a device at 0x%" PRIx64
-                                      " by an instruction that KVM cannot decode",
+        *why = (int)kvm__vcpu_fail(v,
+                                   "vCPU %u accessed a device at 0x%" PRIx64
+                                   " by an instruction that KVM cannot decode",
                                    v->vcpu.index, (uint64_t)v->run->arm_nisv.fault_ipa);
         return true;
     default:

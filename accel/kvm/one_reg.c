@@ -46,7 +46,8 @@ bool kvm__call(struct kvm_vcpu *v, uint64_t args[8])
     return config->hypercall && config->hypercall(config->hypercall_opaque, v->vcpu.index, args);
 }
 
-/* --- saved state ---------------------------------------------------------------------------------- */
+/* --- saved state
+ * ---------------------------------------------------------------------------------- */
 
 static const struct state_field reg_fields[] = {
     STATE_FIELD_U64(struct kvm_one_reg_value, id, 1),
@@ -140,7 +141,8 @@ bool kvm__arch_restored(struct accel *accel, GError **err)
     return true;
 }
 
-/* --- what neither has ------------------------------------------------------------------------------ */
+/* --- what neither has
+ * ------------------------------------------------------------------------------ */
 
 void kvm__arch_vcpu_free(struct kvm_vcpu *v)
 {

@@ -1,9 +1,10 @@
 /*
  * riscv64's side of KVM, as thin as it can be. Nobody has run it on hardware yet.
  *
- * The kernel answers SBI, harts' state included, and has APLIC and IMSICs (Linux 6.5) where accel_config.intc
- * places them; without places the machine has interrupt controllers of its own and drives the harts' external
- * interrupt. Guests start in S-mode; there is no M-mode for a firmware.
+ * The kernel answers SBI, harts' state included, and has APLIC and IMSICs (Linux 6.5) where
+ * accel_config.intc places them; without places the machine has interrupt controllers of its own
+ * and drives the harts' external interrupt. Guests start in S-mode; there is no M-mode for a
+ * firmware.
  */
 #include "accel/kvm/kvm_priv.h"
 
@@ -32,7 +33,8 @@ enum { AIA_APLIC = 0, AIA_FIRST_IMSIC = 1 };
 #define CSR(name)                                                                                  \
     (KVM_REG_RISCV | KVM_REG_SIZE_U64 | KVM_REG_RISCV_CSR | KVM_REG_RISCV_CSR_REG(name))
 
-/* --- the VM ------------------------------------------------------------------------------------- */
+/* --- the VM -------------------------------------------------------------------------------------
+ */
 
 bool kvm__arch_check(const struct accel_config *config, int device, GError **err)
 {
@@ -94,7 +96,8 @@ void kvm__arch_set_irq(struct vcpu *vcpu, unsigned irq, bool level)
         kvm__ioctl(kvm_vcpu_from(vcpu)->fd, KVM_INTERRUPT, &interrupt);
 }
 
-/* --- vCPUs -------------------------------------------------------------------------------------- */
+/* --- vCPUs --------------------------------------------------------------------------------------
+ */
 
 bool kvm__arch_vcpu_create(struct kvm_vcpu *v, GError **err)
 {
@@ -106,7 +109,8 @@ bool kvm__arch_vcpu_create(struct kvm_vcpu *v, GError **err)
     return rc >= 0 || vmd_set_errno(err, -rc, "placing KVM's APLIC and IMSICs");
 }
 
-/* Translation and interrupts are off; other registers are the guest's to set (SBI, hart state management). */
+/* Translation and interrupts are off; other registers are the guest's to set (SBI, hart state
+ * management). */
 int kvm__arch_vcpu_reset(struct kvm_vcpu *v, const struct vcpu_start *start)
 {
     const uint64_t zero = 0, mode = MODE_S;
@@ -142,12 +146,13 @@ static void sbi_call(struct kvm_vcpu *v, int *why)
     run->riscv_sbi.ret[1] = args[1];
 }
 
-/* The system's end or reset comes as an event: the machine hears of it as of the call that it is. */
+/* The system's end or reset comes as an event: the machine hears of it as of the call that it is.
+ */
 static void system_event(struct kvm_vcpu *v, int *why)
 {
     bool reset = v->run->system_event.type == KVM_SYSTEM_EVENT_RESET;
-    uint64_t args[8] = {reset ? SRST_REBOOT : SRST_SHUTDOWN, v->run->system_event.data[0],
-                        [7] = SBI_EXT_SRST};
+    uint64_t args[8] = {reset ? SRST_REBOOT : SRST_SHUTDOWN,
+                        v->run->system_event.data[0], [7] = SBI_EXT_SRST};
 
     if (!kvm__call(v, args))
         *why = VCPU_EXIT_KICKED;

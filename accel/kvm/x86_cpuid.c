@@ -246,8 +246,9 @@ static bool drop_dependents(struct kvm_cpuid2 *cpuid, const struct wish *wish, G
         if (has(cpuid, feature_named(needs[i][1])))
             continue;
         if (wish->plus[f->word] & 1u << f->bit)
-            return vmd_fail(err, VMD_ERROR_INVALID, "CPU feature '%s' needs '%s', which is not there",
-                            f->name, needs[i][1]);
+            return vmd_fail(err, VMD_ERROR_INVALID,
+                            "CPU feature '%s' needs '%s', which is not there", f->name,
+                            needs[i][1]);
         drop(cpuid, f);
     }
     return true;

@@ -56,9 +56,13 @@ START_TEST(inputs)
         .program = "irq", .mode = VCPU_MODE_LONG, .arg = 1, .call = answer, .split = _i == 1});
     const struct accel_route route = {.address = MESSAGE, .data = 0x41};
     autofd fd = eventfd(0, EFD_CLOEXEC);
+    struct accel_vcpu_info info;
 
     machine_start(m);
     machine_wait_call(m, 2, 1);
+    do
+        accel_vcpu_info(m->vcpus[0], &info);
+    while (!info.halted);
     for (unsigned i = 0; i < 10; i++)
         send_and_wait(m, send_message, -1);
     machine_wait_call(m, 3, 1);

@@ -76,6 +76,64 @@ START_TEST(reset)
 }
 END_TEST
 
+#define MANY 300 /* APIC ids beyond those of 8 bits */
+
+/* As many vCPUs as asked for, up to KVM's own limit. */
+START_TEST(many)
+{
+    struct machine *m = machine_new(&(struct machine_config){0});
+    struct accel_config config = m->accel->config;
+    g_autofree struct vcpu **vcpus = g_new0(struct vcpu *, MANY);
+    g_autoptr(GError) err = NULL;
+    struct accel *accel;
+    autofd device = kvm_open(NULL);
+
+    if (kvm_vcpus_most(device) >= MANY) {
+        config.vcpus = MANY;
+        ck_assert_msg(accel_create(&kvm_accel_ops, &config, &accel, &err), "%s",
+                      err ? err->message : "");
+        for (unsigned i = 0; i < MANY; i++)
+            ck_assert_msg(accel_vcpu_create(accel, i, &vcpus[i], &err), "vCPU %u: %s", i,
+                          err ? err->message : "");
+        accel_vcpu_reset(vcpus[MANY - 1], &(struct vcpu_start){.mode = VCPU_MODE_WAIT});
+        for (unsigned i = 0; i < MANY; i++)
+            accel_vcpu_free(vcpus[i]);
+        accel_free(accel);
+    }
+    config.vcpus = kvm_vcpus_most(device) + 1;
+    ck_assert(!accel_create(&kvm_accel_ops, &config, &accel, &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_LIMIT));
+    machine_free(m);
+}
+END_TEST
+
+/* What cannot be is refused with the reason. */
+START_TEST(refused)
+{
+    static const struct {
+        const char *cpu;
+        enum isa isa;
+        enum vmd_error code;
+    } rows[] = {
+        {"nehalem", ISA_X86_64, VMD_ERROR_INVALID},
+        {"host,+sse9", ISA_X86_64, VMD_ERROR_INVALID},
+        {NULL, ISA_RISCV64, VMD_ERROR_UNSUPPORTED},
+    };
+    struct machine *m = machine_new(&(struct machine_config){0});
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) err = NULL;
+        struct accel_config config = m->accel->config;
+        struct accel *accel;
+        config.cpu = rows[i].cpu;
+        config.isa = rows[i].isa;
+        ck_assert(!accel_create(&kvm_accel_ops, &config, &accel, &err));
+        ck_assert(g_error_matches(err, VMD_ERROR, (int)rows[i].code));
+    }
+    machine_free(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kvm-modes");
@@ -89,6 +147,8 @@ int main(void)
     tcase_add_test(tc, devices_and_ports);
     tcase_add_test(tc, user_mode);
     tcase_add_test(tc, reset);
+    tcase_add_test(tc, many);
+    tcase_add_test(tc, refused);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }

@@ -1,4 +1,5 @@
 /* State out of one machine and into another, pauses, and reports of what cannot go on. */
+#include "accel/kvm/kvm_priv.h"
 #include "tests/guest/x86_64/machine.h"
 #include "tests/unit/unit.h"
 
@@ -106,8 +107,38 @@ START_TEST(refused)
 }
 END_TEST
 
-/* While the clock is paused no time passes: the local APIC's timer does not tick, however long it
- * takes. */
+static uint64_t msr(const struct kvm_x86_state *s, uint32_t index)
+{
+    for (uint32_t i = 0; i < s->n_msrs; i++) {
+        if (s->msrs[i].index == index)
+            return s->msrs[i].value;
+    }
+    ck_abort_msg("MSR 0x%x is not in the state", index);
+}
+
+static uint64_t kvmclock(struct machine *m)
+{
+    void *object;
+
+    accel_state(m->accel, &object);
+    return ((struct kvm_x86_shared *)object)->clock_ns;
+}
+
+static const struct kvm_x86_state *vcpu_state(struct machine *m)
+{
+    void *object;
+
+    accel_vcpu_state(m->vcpus[0], &object);
+    return object;
+}
+
+static void set_paused(struct machine *m, bool on)
+{
+    on ? vm_clock_pause(m->clock) : vm_clock_resume(m->clock);
+    accel_clock_changed(m->accel);
+}
+
+/* While the clock is paused, what is saved stands still; afterwards time goes on from there. */
 START_TEST(paused)
 {
     struct machine *m = machine_new(&config);
@@ -116,10 +147,19 @@ START_TEST(paused)
     machine_wait_call(m, 1, 1);
     for (unsigned i = 0; i < 3; i++) {
         machine_stop(m);
-        vm_clock_pause(m->clock);
-        accel_clock_changed(m->accel);
-        vm_clock_resume(m->clock);
-        accel_clock_changed(m->accel);
+        set_paused(m, true);
+        struct kvm_x86_state then = *vcpu_state(m);
+        uint64_t clock = kvmclock(m);
+        g_usleep(20000); /* which the guest must not see */
+        ck_assert_mem_eq(vcpu_state(m)->lapic, then.lapic, sizeof(then.lapic));
+        ck_assert_uint_eq(msr(vcpu_state(m), KVM_X86_MSR_TSC_DEADLINE),
+                          msr(&then, KVM_X86_MSR_TSC_DEADLINE));
+        ck_assert_uint_eq(kvmclock(m), clock);
+        gint64 start = g_get_monotonic_time();
+        set_paused(m, false);
+        uint64_t passed = kvmclock(m) - clock;
+        ck_assert_uint_le(passed, (uint64_t)(g_get_monotonic_time() - start + 2) * 1000);
+        ck_assert_uint_gt(vcpu_state(m)->lapic[0x38], 0); /* the timer counts on */
         machine_start(m);
     }
     let_go(m);
