@@ -19,7 +19,8 @@ enum {
 /* What a mode of the guest is to people. */
 static const char *mode_text(const char *mode)
 {
-    static const char *const known[][2] = {{"U", "user"}, {"S", "kernel"}, {"M", "firmware"}};
+    static const char *const known[][2] = {
+        {"U", "user"}, {"S", "kernel"}, {"M", "firmware"}, {"EL0", "user"}, {"EL1", "kernel"}};
 
     for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
         if (strcmp(mode, known[i][0]) == 0)

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """A repository of one Debian package, and a web server for it on this machine's loopback.
 
-    repository.py FOLDER
+    repository.py FOLDER [FILE]...
 
-Makes FOLDER, says "port N" (of 127.0.0.1 and ::1) and serves it until it is ended. The package
+Makes FOLDER, with copies of the FILEs, says "port N" (of 127.0.0.1 and ::1) and serves it until it is ended. The package
 "greeting" has a program of that name; the file "word" is there for whoever only wants to reach a
 server, and of what is sent with PUT the length and the SHA-256 are said.
 """
 import hashlib
 import http.server
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir()
     make(folder)
+    for file in sys.argv[2:]:
+        shutil.copy(file, folder)
     def handler(*arguments):
         return Handler(*arguments, directory=str(folder))
 

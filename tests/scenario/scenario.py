@@ -368,12 +368,12 @@ ${NAME}"""
             raise Failure(f"no kernel: {done.stderr.strip()[-2000:]}")
         self.variables[name] = done.stdout.strip()
 
-    def do_debian_image(self, name):
-        """debian-image NAME: a disk of a Debian system (tools/debian-image), named ${NAME}, of which the
-scenario may change what it likes; ${NAME.vmlinux} and ${NAME.initrd} boot it"""
+    def do_debian_image(self, name, *options):
+        """debian-image NAME [OPTION]...: a disk of a Debian system (tools/debian-image, with its options), named
+${NAME}, of which the scenario may change what it likes; ${NAME.vmlinux} and ${NAME.initrd} boot it"""
         began = time.monotonic()
         done = subprocess.run([TOP / "tools/debian-image", "--arch", self.variables["debian"],
-                               "--build", self.build], text=True, capture_output=True,
+                               "--build", self.build, *options], text=True, capture_output=True,
                               stdin=subprocess.DEVNULL, check=False)
         self.deadline += time.monotonic() - began
         if done.returncode:
