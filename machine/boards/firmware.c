@@ -68,12 +68,25 @@ bool firmware_add_rom(struct firmware *fw, gpa_t gpa, GError **err)
     return fw->rom != NULL;
 }
 
+/* Images are padded with zeros to the size of a flash, which need not be in memory. */
+static void drop_zeros(struct mem_ram *rom)
+{
+    const uint64_t piece = KIB(64);
+
+    for (uint64_t at = 0; at + piece <= rom->size; at += piece) {
+        const uint8_t *bytes = rom->host + at;
+        if (!bytes[0] && memcmp(bytes, bytes + 1, piece - 1) == 0)
+            mem_ram_discard(rom, at, piece);
+    }
+}
+
 bool firmware_load(struct firmware *fw, GError **err)
 {
     const struct board_file *file = &fw->config->firmware;
 
     if (!image_file_read(file->fd, file->name, fw->rom->host, fw->rom_size, err))
         return false;
+    drop_zeros(fw->rom);
     mem_map_written(fw->config->mem, fw->rom->gpa, fw->rom->size);
     return true;
 }

@@ -43,8 +43,9 @@ enum {
     ARM_SPI_GED = 9,
 };
 
-/* Private interrupts of the generic timers: INTIDs. */
+/* Private interrupts, of the performance monitor and of the generic timers: INTIDs. */
 enum {
+    ARM_PPI_PMU = 23,
     ARM_PPI_HYP_TIMER = 26,
     ARM_PPI_VIRTUAL_TIMER = 27,
     ARM_PPI_SECURE_TIMER = 29,

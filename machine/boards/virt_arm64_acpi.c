@@ -39,7 +39,9 @@ static void put_gicc(struct acpi_set *set, unsigned cpu)
     acpi_put(set, cpu, 4); /* of the CPU interface */
     acpi_put(set, cpu, 4); /* the processor's _UID */
     acpi_put(set, MADT_ENABLED, 4);
-    acpi_put_zeros(set, 4 + 4 + 8);     /* parking, performance interrupt */
+    acpi_put(set, 0, 4);                /* no parking protocol */
+    acpi_put(set, ARM_PPI_PMU, 4);      /* nothing drives it; without a number kernels warn */
+    acpi_put(set, 0, 8);
     acpi_put_zeros(set, 8 + 8 + 8 + 4); /* interfaces in memory; maintenance interrupt */
     acpi_put(set, 0, 8);                /* its redistributor is in the range below */
     acpi_put(set, affinity >> 24 << 32 | (affinity & 0xffffff), 8); /* as MPIDR has it */
