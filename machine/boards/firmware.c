@@ -13,18 +13,20 @@ void firmware_init(struct firmware *fw)
     *fw = (struct firmware){.vars = -1};
 }
 
+static bool make_vars(struct firmware *fw, uint64_t size, GError **err)
+{
+    fw->vars_are_lost = true;
+    fw->vars = memfd_create("vars", MFD_CLOEXEC);
+    if (fw->vars < 0 || ftruncate(fw->vars, (off_t)size) < 0)
+        return vmd_set_errno(err, errno, "making room for the firmware's variables");
+    fw->vars_size = size;
+    return true;
+}
+
 static bool open_vars(struct firmware *fw, uint64_t most, uint64_t block, GError **err)
 {
     const struct board_file *file = &fw->config->vars;
 
-    if (file->fd < 0) {
-        fw->vars_are_lost = true;
-        fw->vars = memfd_create("vars", MFD_CLOEXEC);
-        if (fw->vars < 0 || ftruncate(fw->vars, (off_t)most) < 0)
-            return vmd_set_errno(err, errno, "making room for the firmware's variables");
-        fw->vars_size = most;
-        return true;
-    }
     if (!image_file_size(file->fd, file->name, most, &fw->vars_size, err))
         return false;
     if (fw->vars_size % block) {
@@ -42,13 +44,16 @@ static bool open_vars(struct firmware *fw, uint64_t most, uint64_t block, GError
 }
 
 bool firmware_open(struct firmware *fw, const struct board_config *config, uint64_t most,
-                   uint64_t block, GError **err)
+                   uint64_t block, uint64_t lost, GError **err)
 {
     const struct board_file *file = &config->firmware;
 
     fw->config = config;
-    return image_file_size(file->fd, file->name, most, &fw->rom_size, err) &&
-           open_vars(fw, most, block, err);
+    if (!image_file_size(file->fd, file->name, most, &fw->rom_size, err))
+        return false;
+    if (config->vars.fd >= 0)
+        return open_vars(fw, most, block, err);
+    return !lost || make_vars(fw, lost, err);
 }
 
 void firmware_close(struct firmware *fw)

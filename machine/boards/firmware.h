@@ -13,7 +13,7 @@ struct firmware {
     struct mem_ram *rom;
     uint64_t rom_size;
     int vars;           /* a file of what the variables' flash holds */
-    uint64_t vars_size; /* 0: there is none */
+    uint64_t vars_size; /* 0: there are none */
     bool vars_are_lost; /* the file is one of memory, made here */
 };
 
@@ -22,10 +22,10 @@ void firmware_init(struct firmware *fw);
 
 /*
  * Looks at the configuration's firmware and variables, of at most MOST bytes each; variables come in
- * blocks of BLOCK bytes. Where no file is given for them they get MOST bytes that are lost with FW.
+ * blocks of BLOCK bytes. Where no file is given for them they get LOST bytes that are gone with FW.
  */
 bool firmware_open(struct firmware *fw, const struct board_config *config, uint64_t most,
-                   uint64_t block, GError **err);
+                   uint64_t block, uint64_t lost, GError **err);
 void firmware_close(struct firmware *fw);
 
 /* Adds ROM for the firmware at GPA. */

@@ -7,11 +7,13 @@
 
 #include "machine/boards/acpi_parts.h"
 #include "machine/boards/board_priv.h"
+#include "machine/boards/firmware.h"
 #include "machine/boot/x86_boot.h"
 #include "machine/devices/cmos.h"
 #include "machine/devices/i8042.h"
 #include "machine/devices/ioapic.h"
 #include "machine/devices/pci_ports.h"
+#include "machine/devices/pflash.h"
 #include "machine/devices/uart16550.h"
 
 #define PC_ACPI      UINT64_C(0xe0000) /* up to 1 MiB, where kernels look for the RSDP */
@@ -20,14 +22,15 @@
 
 #define PC_RESET    UINT64_C(0xfffffff0)
 #define PC_SHADOW   KIB(128) /* most of a firmware that is below 1 MiB, too */
-#define PC_ROM_MOST MIB(16)
+#define PC_ROM_MOST MIB(8)   /* and of its variables, in blocks: */
+#define PC_FLASH_BLOCK KIB(4)
 
 struct pc {
     struct ioapic *ioapic; /* NULL: the accelerator's */
     struct ged *ged;
     struct x86_entry entry; /* of a kernel */
-    struct fw_cfg *fw;      /* NULL without a firmware, as the next */
-    struct mem_ram *rom;
+    struct firmware firmware;
+    struct fw_cfg *fw; /* NULL without one */
 };
 
 static void gsi_set(void *opaque, unsigned gsi, bool level)
@@ -168,22 +171,33 @@ static bool add_pci(struct board *board, GError **err)
     return board->pci != NULL;
 }
 
-/* A firmware ends at 4 GiB, where processors begin, and asks through fw_cfg what machine it is on.
- */
+/* Flash with the firmware's variables ends at GPA. */
+static bool add_flash(struct board *board, const struct firmware *f, gpa_t gpa, GError **err)
+{
+    struct pflash_config config = {
+        .fd = f->vars, .size = f->vars_size, .block = PC_FLASH_BLOCK, .width = 1, .chips = 1};
+
+    if (!f->vars_size)
+        return true;
+    return board__add_device(board, pflash_device(pflash_new(&config)), gpa - config.size, err);
+}
+
+/* A firmware ends at 4 GiB, where processors begin, and asks through fw_cfg what machine it is on. Its
+ * variables are right below it. */
 static bool add_firmware(struct board *board, struct pc *pc, GError **err)
 {
     const struct board_file *file = &board->config.firmware;
-    uint64_t size;
+    struct firmware *f = &pc->firmware;
 
     if (file->fd < 0)
         return true;
-    if (!image_file_size(file->fd, file->name, PC_ROM_MOST, &size, err))
+    if (!firmware_open(f, &board->config, PC_ROM_MOST, PC_FLASH_BLOCK, 0, err))
         return false;
-    if (size % MEM_PAGE_SIZE)
+    if (f->rom_size % MEM_PAGE_SIZE)
         return vmd_fail(err, VMD_ERROR_INVALID,
                         "'%s' is no firmware: its size is not a multiple of 4 KiB", file->name);
-    pc->rom = mem_map_add_ram(board->config.mem, PC_HIGH - size, size, "rom", true, err);
-    if (!pc->rom)
+    gpa_t at = PC_HIGH - f->rom_size;
+    if (!firmware_add_rom(f, at, err) || !add_flash(board, f, at, err))
         return false;
     pc->fw = fw_cfg_new(board->config.mem, FW_CFG_AT_PORTS);
     return board__add_ports(board, fw_cfg_device(pc->fw), PC_FW_CFG, FW_CFG_PORTS, err);
@@ -194,6 +208,7 @@ static bool pc_build(struct board *board, GError **err)
     struct pc *pc = g_new0(struct pc, 1);
 
     board->machine = pc;
+    firmware_init(&pc->firmware);
     if (!board->config.ports)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "the pc machine needs an accelerator with I/O ports");
@@ -206,7 +221,11 @@ static bool pc_build(struct board *board, GError **err)
 
 static void pc_free(struct board *board)
 {
-    g_free(board->machine);
+    struct pc *pc = board->machine;
+
+    if (pc)
+        firmware_close(&pc->firmware);
+    g_free(pc);
 }
 
 /* --- loading -------------------------------------------------------------------------------- */
@@ -252,15 +271,14 @@ static void set_memory_file(const struct board *board, struct fw_cfg *fw)
 
 static bool load_firmware(struct board *board, struct pc *pc, GError **err)
 {
-    const struct board_file *file = &board->config.firmware;
-    uint64_t size = pc->rom->size, shadow = MIN(size, PC_SHADOW);
+    const struct mem_ram *rom = pc->firmware.rom;
+    uint64_t shadow = MIN(rom->size, PC_SHADOW);
     uint16_t cpus = GUINT16_TO_LE((uint16_t)board->config.cpus);
 
-    if (!image_file_read(file->fd, file->name, pc->rom->host, size, err))
+    if (!firmware_load(&pc->firmware, err))
         return false;
-    mem_map_written(board->config.mem, pc->rom->gpa, size);
-    int rc =
-        mem_map_write(board->config.mem, MIB(1) - shadow, pc->rom->host + size - shadow, shadow);
+    int rc = mem_map_write(board->config.mem, MIB(1) - shadow, rom->host + rom->size - shadow,
+                           shadow);
     g_assert(rc == 0); /* a machine has RAM below 1 MiB */
     fw_cfg_set_item(pc->fw, FW_CFG_CPUS, &cpus, sizeof(cpus));
     fw_cfg_set_item(pc->fw, FW_CFG_MOST_CPUS, &cpus, sizeof(cpus));

@@ -125,7 +125,8 @@ static bool add_firmware(struct board *board, struct arm *a, GError **err)
 
     if (board->config.firmware.fd < 0)
         return true;
-    if (!firmware_open(&a->firmware, &board->config, ARM_FLASH_MOST, ARM_FLASH_BLOCK, err) ||
+    if (!firmware_open(&a->firmware, &board->config, ARM_FLASH_MOST, ARM_FLASH_BLOCK,
+                       ARM_FLASH_MOST, err) ||
         !firmware_add_rom(&a->firmware, ARM_ROM, err))
         return false;
     flash.fd = a->firmware.vars;

@@ -564,6 +564,32 @@ START_TEST(test_firmware)
 }
 END_TEST
 
+/* Variables end where the firmware begins: flash that is a byte wide. */
+START_TEST(test_variables)
+{
+    g_autofree uint8_t *rom = g_malloc0(ROM);
+    const gpa_t at = GIB(4) - ROM - KIB(8);
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, MIB(64));
+    uint8_t byte;
+
+    memset(rom, 0x5a, KIB(8));
+    config.vars = rig_file("vars", rom, KIB(8));
+    config.firmware = rig_file("rom", rom, ROM);
+    rig_make(&p.r, &config);
+    ck_assert(board_load(p.r.board, NULL));
+    ck_assert_uint_eq(rig_read(&p.r, at + KIB(8) - 8, 8), 0x5a5a5a5a5a5a5a5a);
+    rig_write(&p.r, at + 5, 1, 0x10);
+    rig_write(&p.r, at + 5, 1, 0x0f);
+    ck_assert_uint_eq(rig_read(&p.r, at, 1), 0x80);
+    ck_assert_int_eq(pread(config.vars.fd, &byte, 1, 5), 1);
+    ck_assert_uint_eq(byte, 0x0a);
+    pc_end(&p);
+    close(config.vars.fd);
+    close(config.firmware.fd);
+}
+END_TEST
+
 START_TEST(test_fw_cfg)
 {
     g_autofree uint8_t *rom = g_malloc(ROM);
@@ -773,6 +799,7 @@ int main(void)
     tcase_add_test(tc, test_hole);
     tcase_add_test(tc, test_state);
     tcase_add_test(tc, test_firmware);
+    tcase_add_test(tc, test_variables);
     tcase_add_test(tc, test_fw_cfg);
     tcase_add_test(tc, test_commands);
     tcase_add_test(tc, own_ioapic);
