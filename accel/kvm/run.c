@@ -121,8 +121,9 @@ static void mmio(struct kvm_vcpu *v, struct kvm_past *past)
     struct kvm_run *run = v->run;
     unsigned size = MIN(run->mmio.len, 8);
 
-    *past = (struct kvm_past){
-        .size = size, .write = run->mmio.is_write, .address = run->mmio.phys_addr};
+    past->size = size;
+    past->write = run->mmio.is_write;
+    past->address = run->mmio.phys_addr;
     if (run->mmio.is_write) {
         past->value = take(run->mmio.data, size);
         device_write(mem, run->mmio.phys_addr, size, past->value);
@@ -140,8 +141,9 @@ static void pio(struct kvm_vcpu *v, struct kvm_past *past)
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
     unsigned size = run->io.size;
 
-    *past = (struct kvm_past){
-        .size = size, .write = run->io.direction == KVM_EXIT_IO_OUT, .address = run->io.port};
+    past->size = size;
+    past->write = run->io.direction == KVM_EXIT_IO_OUT;
+    past->address = run->io.port;
     for (uint32_t i = 0; i < run->io.count; i++, data += size) {
         uint64_t value = UINT64_MAX;
         if (past->write) {
@@ -286,22 +288,19 @@ static int handle(struct kvm_vcpu *v)
     uint32_t reason = v->run->exit_reason;
     uint32_t row = reason < KVM_EXIT_REASONS ? reason : KVM_EXIT_UNKNOWN;
     struct kvm_past *past = &v->past[v->n_past++ % KVM_LAST_EXITS];
-    int why = GO_ON;
 
     __atomic_store_n(&v->exits[row], v->exits[row] + 1, __ATOMIC_RELAXED);
+    *past = (struct kvm_past){.reason = reason};
     switch (reason) {
     case KVM_EXIT_MMIO:
         mmio(v, past);
-        break;
+        return GO_ON;
     case KVM_EXIT_IO:
         pio(v, past);
-        break;
+        return GO_ON;
     default:
-        *past = (struct kvm_past){.reason = reason};
         return other_exit(v);
     }
-    past->reason = reason;
-    return why;
 }
 
 static int run(struct kvm_vcpu *v)
