@@ -6,8 +6,6 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 
-#define ECAM_SLOT(slot) (GUEST_ECAM + ((uint64_t)(slot) << 15))
-
 /* --- the machine ------------------------------------------------------------------------------ */
 
 static void set_line(void *opaque, unsigned number, bool level)
@@ -33,7 +31,7 @@ void guest_init(struct guest *g, bool messages)
 {
     g_autoptr(GError) err = NULL;
 
-    *g = (struct guest){.heap = GUEST_RAM + KIB(64), .bars = GUEST_WINDOW};
+    *g = (struct guest){.ecam = GUEST_ECAM, .heap = GUEST_RAM + KIB(64), .bars = GUEST_WINDOW};
     g->mem = mem_map_new();
     g->ram = mem_map_add_ram(g->mem, GUEST_RAM, GUEST_RAM_SIZE, "ram", false, &err);
     ck_assert_msg(g->ram && mem_map_add_ram(g->mem, GUEST_ROM, KIB(64), "rom", true, &err), "%s",
@@ -84,15 +82,20 @@ void guest_write(struct guest *g, gpa_t gpa, unsigned size, uint64_t value)
                   "no device takes %u bytes at %" G_GINT64_MODIFIER "x", size, gpa);
 }
 
+static gpa_t slot_config(const struct guest *g, unsigned slot)
+{
+    return g->ecam + ((gpa_t)slot << 15);
+}
+
 uint32_t guest_config_read(struct guest *g, unsigned slot, unsigned offset, unsigned size)
 {
-    return (uint32_t)guest_read(g, ECAM_SLOT(slot) + offset, size);
+    return (uint32_t)guest_read(g, slot_config(g, slot) + offset, size);
 }
 
 void guest_config_write(struct guest *g, unsigned slot, unsigned offset, unsigned size,
                         uint32_t value)
 {
-    guest_write(g, ECAM_SLOT(slot) + offset, size, value);
+    guest_write(g, slot_config(g, slot) + offset, size, value);
 }
 
 unsigned guest_capability(struct guest *g, unsigned slot, uint8_t id, unsigned n)
@@ -110,7 +113,7 @@ gpa_t guest_alloc(struct guest *g, uint64_t length, bool page)
 {
     gpa_t gpa = ALIGN_UP(g->heap, page ? 4096 : 16);
 
-    ck_assert(gpa + length <= GUEST_RAM + GUEST_RAM_SIZE);
+    ck_assert(mem_map_host(g->mem, gpa, length, true) != NULL);
     g->heap = gpa + length;
     memset(guest_ptr(g, gpa), 0, length);
     return gpa;
@@ -118,7 +121,7 @@ gpa_t guest_alloc(struct guest *g, uint64_t length, bool page)
 
 void *guest_ptr(struct guest *g, gpa_t gpa)
 {
-    return g->ram->host + (gpa - GUEST_RAM);
+    return mem_map_host(g->mem, gpa, 1, false);
 }
 
 void guest_turn(struct guest *g)

@@ -27,6 +27,7 @@ struct guest {
     uint16_t message_requester;
     uint64_t message_address;
     uint32_t message_data;
+    gpa_t ecam;
     gpa_t heap; /* the next free byte of RAM */
     gpa_t bars; /* the next free byte of the window */
 };
