@@ -21,7 +21,7 @@
 #define PC_MSI       PC_LAPIC /* 1 MiB of addresses that messages go to */
 
 #define PC_RESET    UINT64_C(0xfffffff0)
-#define PC_SHADOW   KIB(128) /* most of a firmware that is below 1 MiB, too */
+#define PC_SHADOW   KIB(256) /* most of a firmware that is below 1 MiB, too */
 #define PC_ROM_MOST MIB(8)   /* and of its variables, in blocks: */
 #define PC_FLASH_BLOCK KIB(4)
 
@@ -159,7 +159,7 @@ static bool add_pci(struct board *board, GError **err)
         .mem = board->config.mem,
         .ecam = PC_ECAM,
         .buses = PC_PCI_BUSES,
-        .mem32 = {PC_LOW_MOST, PC_MEM32_SIZE},
+        .mem32 = {PC_MEM32, PC_MEM32_SIZE},
         .mem64 = {pc_mem64(board->config.memory), PC_MEM64_SIZE},
         .msi = deliver_msi,
         .msi_opaque = board,
@@ -273,7 +273,7 @@ static bool load_firmware(struct board *board, struct pc *pc, GError **err)
 {
     const struct mem_ram *rom = pc->firmware.rom;
     uint64_t shadow = MIN(rom->size, PC_SHADOW);
-    uint16_t cpus = GUINT16_TO_LE((uint16_t)board->config.cpus);
+    uint16_t cpus = GUINT16_TO_LE((uint16_t)board->config.cpus), port = GUINT16_TO_LE(PC_COM1);
 
     if (!firmware_load(&pc->firmware, err))
         return false;
@@ -282,6 +282,7 @@ static bool load_firmware(struct board *board, struct pc *pc, GError **err)
     g_assert(rc == 0); /* a machine has RAM below 1 MiB */
     fw_cfg_set_item(pc->fw, FW_CFG_CPUS, &cpus, sizeof(cpus));
     fw_cfg_set_item(pc->fw, FW_CFG_MOST_CPUS, &cpus, sizeof(cpus));
+    fw_cfg_set_file(pc->fw, "etc/sercon-port", &port, sizeof(port)); /* SeaBIOS's console */
     set_memory_file(board, pc->fw);
     set_acpi_files(board, pc->fw);
     return true;

@@ -10,16 +10,15 @@
 #include "machine/boot/acpi.h"
 #include "machine/devices/ged.h"
 
-#define PC_LOW_MOST                                                                                \
-    UINT64_C(0xc0000000) /* most RAM below the hole, which is the window's start                   \
-                          */
+#define PC_LOW_MOST   UINT64_C(0xc0000000) /* most RAM below the hole */
 #define PC_HIGH       UINT64_C(0x100000000)
-#define PC_MEM32_SIZE UINT64_C(0x20000000)
-#define PC_ECAM       UINT64_C(0xe0000000)
+#define PC_ECAM       PC_LOW_MOST
 #define PC_PCI_BUSES  256
+#define PC_MEM32      UINT64_C(0xd0000000) /* up to the I/O APIC, below which SeaBIOS puts BARs */
+#define PC_MEM32_SIZE (PC_IOAPIC - PC_MEM32)
 #define PC_MEM64_SIZE GIB(16)
-#define PC_GED        UINT64_C(0xfea00000)
 #define PC_IOAPIC     UINT64_C(0xfec00000)
+#define PC_GED        UINT64_C(0xfec10000)
 #define PC_LAPIC      UINT64_C(0xfee00000)
 
 #define PC_COM1      0x3f8

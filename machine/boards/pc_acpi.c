@@ -87,7 +87,7 @@ static void add_pci(struct aml *aml, uint64_t memory)
     aml_io(aml, 0xcf8, 8);
     aml_window_io(aml, 0, 0xcf7);
     aml_window_io(aml, 0xd00, 0xffff);
-    aml_window_memory(aml, PC_LOW_MOST, PC_MEM32_SIZE, false);
+    aml_window_memory(aml, PC_MEM32, PC_MEM32_SIZE, false);
     aml_window_memory(aml, pc_mem64(memory), PC_MEM64_SIZE, true);
     aml_end(aml);
     acpi_prt(aml, PC_GSI_INTX);

@@ -67,7 +67,7 @@ static void begin(struct pc_guest *p, unsigned slot, bool split)
     g_autoptr(GError) err = NULL;
     const struct board_file none = {.fd = -1};
 
-    *p = (struct pc_guest){.g = {.ecam = PC_ECAM, .heap = FREE_RAM, .bars = PC_LOW_MOST}};
+    *p = (struct pc_guest){.g = {.ecam = PC_ECAM, .heap = FREE_RAM, .bars = PC_MEM32}};
     ck_assert_int_eq(uv_loop_init(&p->g.loop), 0);
     p->g.mem = mem_map_new();
     p->ports = mem_map_new();

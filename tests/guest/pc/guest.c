@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define COM1       0x3f8
-#define GED        0xfea00000u
+#define GED        0xfec10000u
 #define IOAPIC     0xfec00000u
 #define LAPIC      0xfee00000u
 #define TRAMPOLINE 0x8000u
