@@ -16,8 +16,10 @@ static void save(struct machine *m, GByteArray *out)
     const struct state_desc *desc = accel_state(m->accel, &object);
 
     state_save(desc, object, out);
-    desc = accel_vcpu_state(m->vcpus[0], &object);
-    state_save(desc, object, out);
+    for (unsigned i = 0; i < m->config.cpus; i++) {
+        desc = accel_vcpu_state(m->vcpus[i], &object);
+        state_save(desc, object, out);
+    }
 }
 
 static bool restore(struct machine *m, const GByteArray *from, GError **err)
@@ -26,40 +28,68 @@ static bool restore(struct machine *m, const GByteArray *from, GError **err)
     size_t used, at = 0;
     const struct state_desc *desc = accel_state(m->accel, &object);
 
-    if (!state_load(desc, object, from->data, from->len, &used, err))
-        return false;
-    at += used;
-    desc = accel_vcpu_state(m->vcpus[0], &object);
-    return state_load(desc, object, from->data + at, from->len - at, &used, err) &&
-           accel_restored(m->accel, err);
+    for (unsigned i = 0; i <= m->config.cpus; i++) {
+        if (i > 0)
+            desc = accel_vcpu_state(m->vcpus[i - 1], &object);
+        if (!state_load(desc, object, from->data + at, from->len - at, &used, err))
+            return false;
+        at += used;
+    }
+    return accel_restored(m->accel, err);
+}
+
+/* A new machine that has all of M, which is freed. */
+static struct machine *move(struct machine *m)
+{
+    g_autoptr(GByteArray) state = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+    g_autofree uint8_t *ram = g_memdup2(m->ram->host, MACHINE_RAM);
+    struct machine_config config = m->config;
+
+    save(m, state);
+    machine_free(m);
+    m = machine_new(&config);
+    memcpy(m->ram->host, ram, MACHINE_RAM);
+    ck_assert_msg(restore(m, state, &err), "%s", err ? err->message : "");
+    return m;
 }
 
 static const struct machine_config config = {.program = "state", .mode = VCPU_MODE_LONG};
 
-/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by
- * then. */
+/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by then. */
 START_TEST(into_another)
 {
-    g_autoptr(GByteArray) state = g_byte_array_new();
-    g_autoptr(GError) err = NULL;
     struct machine *m = machine_new(&config);
-    struct machine *other;
-    g_autofree uint8_t *ram = NULL;
 
     machine_start(m);
     machine_wait_call(m, 1, 1);
     g_usleep(1000 * (unsigned)_i); /* wherever the guest may be: all of it is state */
     machine_stop(m);
-    save(m, state);
-    ram = g_memdup2(m->ram->host, MACHINE_RAM);
+    m = move(m);
+    let_go(m);
+    machine_pass(m);
     machine_free(m);
+}
+END_TEST
 
-    other = machine_new(&config);
-    memcpy(other->ram->host, ram, MACHINE_RAM);
-    ck_assert_msg(restore(other, state, &err), "%s", err ? err->message : "");
-    let_go(other);
-    machine_pass(other);
-    machine_free(other);
+/* Four processors in the middle of locks and IPIs, or of being started; several times on their way. */
+START_TEST(processors)
+{
+    struct machine *m = machine_new(&(struct machine_config){
+        .program = "smp", .cpus = 4, .mode = VCPU_MODE_LONG, .arg = 4});
+    unsigned moves = 0;
+
+    while (!m->ended) {
+        machine_start(m);
+        g_usleep(500 + 1500 * (unsigned)_i); /* whatever they may be at */
+        machine_stop(m);
+        if (!m->ended && moves++ < 8)
+            m = move(m);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        ck_assert_msg(m->exits[i] == VCPU_EXIT_KICKED, "%s", accel_vcpu_error(m->vcpus[i]));
+    ck_assert_msg(m->status == 0, "line %u of smp does not hold", m->status);
+    machine_free(m);
 }
 END_TEST
 
@@ -212,6 +242,7 @@ int main(void)
         return 77;
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, into_another, 0, 8);
+    tcase_add_loop_test(tc, processors, 0, 6);
     tcase_add_test(tc, same_again);
     tcase_add_test(tc, refused);
     tcase_add_test(tc, paused);
