@@ -163,6 +163,23 @@ static bool check_file(const char *what, const char *path, GError **err)
     return true;
 }
 
+/* The form of CPU; which features there are is the accelerator's to know. */
+static bool check_cpu(const char *cpu, GError **err)
+{
+    g_auto(GStrv) parts = g_strsplit(cpu ? cpu : "host", ",", -1);
+
+    if (strcmp(parts[0], "host") != 0 && strcmp(parts[0], "baseline") != 0)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "config.cpu: there is no CPU model '%s': there are 'host' and 'baseline'",
+                        parts[0]);
+    for (unsigned i = 1; parts[i]; i++) {
+        if ((parts[i][0] != '+' && parts[i][0] != '-') || !parts[i][1])
+            return vmd_fail(err, VMD_ERROR_INVALID,
+                            "config.cpu: '%s' is not of the form +FEATURE or -FEATURE", parts[i]);
+    }
+    return true;
+}
+
 static bool check_machine(const struct vm_config *c, GError **err)
 {
     if ((c->cpu || c->has_irqchip) && c->arch != VM_ARCH_X86_64)
@@ -180,7 +197,7 @@ static bool check_machine(const struct vm_config *c, GError **err)
     if (c->firmware_vars && c->arch == VM_ARCH_RISCV64)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s machines have no firmware variables",
                         vm_arch_to_string(c->arch));
-    return check_file("kernel", c->kernel, err) && check_file("initrd", c->initrd, err) &&
+    return check_cpu(c->cpu, err) && check_file("kernel", c->kernel, err) && check_file("initrd", c->initrd, err) &&
            check_file("firmware", c->firmware, err) &&
            check_file("variables", c->firmware_vars, err);
 }

@@ -1,8 +1,6 @@
 /* See accels.h. */
 #include "vm/accels.h"
 
-#include "accel/kvm/fitness.h"
-
 /* The host's own ISA, which is KVM's. */
 #if defined(__x86_64__)
 #define HOST_ARCH VM_ARCH_X86_64
@@ -97,11 +95,12 @@ static bool choose_xlate(enum vm_arch arch, enum vm_accel *out, GError **err)
                     vm_arch_to_string(arch));
 }
 
-static bool choose_kvm(enum vm_accel wanted, enum vm_accel *out, char **text, GError **err)
+static bool choose_kvm(enum vm_accel wanted, accels_measure_fn measure, enum vm_accel *out,
+                       char **text, GError **err)
 {
     struct kvm_fitness f;
 
-    kvm_measure(&f);
+    measure(&f);
     *out = VM_ACCEL_KVM;
     if (f.fit == KVM_FIT)
         return true;
@@ -119,8 +118,8 @@ static bool choose_kvm(enum vm_accel wanted, enum vm_accel *out, char **text, GE
     return true;
 }
 
-bool accels_choose(enum vm_arch arch, enum vm_accel wanted, enum vm_accel *out, char **text,
-                   GError **err)
+bool accels_choose(enum vm_arch arch, enum vm_accel wanted, accels_measure_fn measure,
+                   enum vm_accel *out, char **text, GError **err)
 {
     bool ok;
 
@@ -131,7 +130,7 @@ bool accels_choose(enum vm_arch arch, enum vm_accel wanted, enum vm_accel *out, 
         ok = vmd_fail(err, VMD_ERROR_UNSUPPORTED, "KVM runs %s guests here, not %s ones",
                       vm_arch_to_string(HOST_ARCH), vm_arch_to_string(arch));
     else
-        ok = choose_kvm(wanted, out, text, err);
+        ok = choose_kvm(wanted, measure, out, text, err);
     if (!ok)
         g_clear_pointer(text, g_free);
     return ok;

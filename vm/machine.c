@@ -10,6 +10,7 @@
 #include "vm/debugger.h"
 #include "vm/devices.h"
 #include "vm/panic.h"
+#include "vm/stats.h"
 #include "vm/sysrq.h"
 #include "vm/vcpus.h"
 #include "vm/warm.h"
@@ -957,6 +958,7 @@ static struct vcpu_stats *vcpu_row(struct machine *m, unsigned index)
     row->index = index;
     row->cpu_ns = times.cpu_ns;
     row->exits = times.exits;
+    stats_exits(vcpus_get(m->vcpus, index), row);
     row->interrupts = info.interrupts;
     if (vcpus_power(m->vcpus, index) == VCPU_OFF)
         row->state = VCPU_STATE_OFF;

@@ -396,7 +396,7 @@ static bool start_machine(struct process *p, GError **err)
     struct vmi_start_params *s = p->start;
     struct hotlist *hot = NULL;
 
-    if (!accels_choose(s->config->arch, s->accel, &s->accel, &p->accel_text, err))
+    if (!accels_choose(s->config->arch, s->accel, kvm_measure, &s->accel, &p->accel_text, err))
         return false;
     if (p->accel_text)
         log_info("%s: %s", vm_accel_to_string(s->accel), p->accel_text);

@@ -1,13 +1,14 @@
 /*
  * Rows of (name, number) into structs of the schema: a row fills the 64-bit field of its name, so
  * that a counter is added by adding it to the schema and to the accelerator. Rows named "pattern.X"
- * become the pattern table; rows that the schema does not know are left out.
+ * become the pattern table, those named "exit.X" the exits by their reasons; rows that the schema
+ * does not know are left out.
  */
 #include "vm/stats.h"
 
 enum { ROWS_MAX = 256 };
 
-static const char PATTERN[] = "pattern.";
+static const char PATTERN[] = "pattern.", EXIT[] = "exit.";
 
 static bool fill_field(const struct codec_type *type, void *obj, const struct accel_stat *row)
 {
@@ -47,6 +48,26 @@ static struct vcpu_xlate_stats *vcpu_row(struct vcpu *vcpu, unsigned index)
     for (size_t i = 0; i < n; i++)
         fill_field(&vcpu_xlate_stats_type, s, &rows[i]);
     return s;
+}
+
+void stats_exits(struct vcpu *vcpu, struct vcpu_stats *row)
+{
+    struct accel_stat rows[ROWS_MAX];
+    size_t n = accel_vcpu_stats(vcpu, rows, ROWS_MAX);
+    uint64_t sum = 0;
+
+    row->reasons = g_new0(struct exit_count *, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!g_str_has_prefix(rows[i].name, EXIT))
+            continue;
+        struct exit_count *e = exit_count_new();
+        e->reason = g_strdup(rows[i].name + strlen(EXIT));
+        e->count = rows[i].value;
+        row->reasons[row->n_reasons++] = e;
+        sum += e->count;
+    }
+    if (row->n_reasons)
+        row->exits = sum;
 }
 
 struct vm_xlate_stats *stats_xlate(struct accel *accel, struct vcpus *vcpus)

@@ -264,6 +264,9 @@ static void print_stats(const struct vm_stats *s)
         g_autofree char *time = format_duration(v->cpu_ns);
         printf("vcpu%u     %s, %s, %" PRIu64 " exits, %" PRIu64 " interrupts\n", v->index,
                vcpu_state_to_string(v->state), time, v->exits, v->interrupts);
+        for (size_t j = 0; j < v->n_reasons; j++)
+            printf("%s %s %" PRIu64 "%s", j ? "," : "         ", v->reasons[j]->reason,
+                   v->reasons[j]->count, j + 1 == v->n_reasons ? "\n" : "");
     }
     for (size_t i = 0; i < s->n_disks; i++) {
         const struct disk_stats *d = s->disks[i];

@@ -106,7 +106,8 @@ void kvm__fail(struct kvm *k, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 bool kvm__catch_kicks(GError **err);
 void kvm__vcpu_kick(struct vcpu *vcpu);
 enum vcpu_exit kvm__vcpu_run(struct vcpu *vcpu);
-const char *kvm__exit_name(unsigned reason);
+/* The counter of exits for REASON: "exit.NAME". */
+const char *kvm__exit_counter(unsigned reason);
 /* VCPU_EXIT_ERROR with a text for people. */
 enum vcpu_exit kvm__vcpu_fail(struct kvm_vcpu *v, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 

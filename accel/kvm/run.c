@@ -162,31 +162,38 @@ static void pio(struct kvm_vcpu *v, struct kvm_past *past)
 
 /* --- failures --------------------------------------------------------------------------------- */
 
-const char *kvm__exit_name(unsigned reason)
+#define EXIT_PREFIX "exit."
+
+const char *kvm__exit_counter(unsigned reason)
 {
     static const char *const names[KVM_EXIT_REASONS] = {
-        [KVM_EXIT_UNKNOWN] = "unknown",
-        [KVM_EXIT_EXCEPTION] = "exception",
-        [KVM_EXIT_IO] = "io",
-        [KVM_EXIT_HYPERCALL] = "hypercall",
-        [KVM_EXIT_DEBUG] = "debug",
-        [KVM_EXIT_HLT] = "hlt",
-        [KVM_EXIT_MMIO] = "mmio",
-        [KVM_EXIT_IRQ_WINDOW_OPEN] = "irq-window",
-        [KVM_EXIT_SHUTDOWN] = "shutdown",
-        [KVM_EXIT_FAIL_ENTRY] = "fail-entry",
-        [KVM_EXIT_INTR] = "signal",
-        [KVM_EXIT_NMI] = "nmi",
-        [KVM_EXIT_INTERNAL_ERROR] = "internal-error",
-        [KVM_EXIT_SYSTEM_EVENT] = "system-event",
-        [KVM_EXIT_IOAPIC_EOI] = "eoi",
-        [KVM_EXIT_ARM_NISV] = "no-syndrome",
-        [KVM_EXIT_DIRTY_RING_FULL] = "dirty-ring-full",
-        [KVM_EXIT_RISCV_SBI] = "sbi",
-        [KVM_EXIT_RISCV_CSR] = "csr",
+        [KVM_EXIT_UNKNOWN] = EXIT_PREFIX "unknown",
+        [KVM_EXIT_EXCEPTION] = EXIT_PREFIX "exception",
+        [KVM_EXIT_IO] = EXIT_PREFIX "io",
+        [KVM_EXIT_HYPERCALL] = EXIT_PREFIX "hypercall",
+        [KVM_EXIT_DEBUG] = EXIT_PREFIX "debug",
+        [KVM_EXIT_HLT] = EXIT_PREFIX "hlt",
+        [KVM_EXIT_MMIO] = EXIT_PREFIX "mmio",
+        [KVM_EXIT_IRQ_WINDOW_OPEN] = EXIT_PREFIX "irq-window",
+        [KVM_EXIT_SHUTDOWN] = EXIT_PREFIX "shutdown",
+        [KVM_EXIT_FAIL_ENTRY] = EXIT_PREFIX "fail-entry",
+        [KVM_EXIT_INTR] = EXIT_PREFIX "signal",
+        [KVM_EXIT_NMI] = EXIT_PREFIX "nmi",
+        [KVM_EXIT_INTERNAL_ERROR] = EXIT_PREFIX "internal-error",
+        [KVM_EXIT_SYSTEM_EVENT] = EXIT_PREFIX "system-event",
+        [KVM_EXIT_IOAPIC_EOI] = EXIT_PREFIX "eoi",
+        [KVM_EXIT_ARM_NISV] = EXIT_PREFIX "no-syndrome",
+        [KVM_EXIT_DIRTY_RING_FULL] = EXIT_PREFIX "dirty-ring-full",
+        [KVM_EXIT_RISCV_SBI] = EXIT_PREFIX "sbi",
+        [KVM_EXIT_RISCV_CSR] = EXIT_PREFIX "csr",
     };
 
-    return reason < KVM_EXIT_REASONS && names[reason] ? names[reason] : "other";
+    return reason < KVM_EXIT_REASONS && names[reason] ? names[reason] : EXIT_PREFIX "other";
+}
+
+static const char *exit_name(unsigned reason)
+{
+    return kvm__exit_counter(reason) + strlen(EXIT_PREFIX);
 }
 
 static void describe_past(const struct kvm_vcpu *v, GString *out)
@@ -196,7 +203,7 @@ static void describe_past(const struct kvm_vcpu *v, GString *out)
     for (unsigned i = v->n_past - n; i != v->n_past; i++) {
         const struct kvm_past *p = &v->past[i % KVM_LAST_EXITS];
         g_string_append_printf(out, "%s%s", i == v->n_past - n ? "\nlast exits:\n  " : "\n  ",
-                               kvm__exit_name(p->reason));
+                               exit_name(p->reason));
         if (p->size)
             g_string_append_printf(out, " %s %u bytes at 0x%" PRIx64 ": 0x%" PRIx64,
                                    p->write ? "write" : "read", p->size, p->address, p->value);

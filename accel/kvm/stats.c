@@ -84,7 +84,7 @@ size_t kvm__vcpu_stats(struct vcpu *vcpu, struct accel_stat *rows, size_t most)
     for (unsigned i = 0; i < KVM_EXIT_REASONS && n < most; i++) {
         uint64_t value = __atomic_load_n(&v->exits[i], __ATOMIC_RELAXED);
         if (value)
-            rows[n++] = (struct accel_stat){kvm__exit_name(i), value};
+            rows[n++] = (struct accel_stat){kvm__exit_counter(i), value};
     }
     for (size_t i = 0; i < v->kvm->n_stat_names && n < most; i++) {
         uint64_t value;

@@ -80,8 +80,8 @@ START_TEST(no_lock_no_allocation)
     ck_assert_int_eq(accel_vcpu_run(m->vcpus[0]), VCPU_EXIT_KICKED);
     size_t n = accel_vcpu_stats(m->vcpus[0], rows, G_N_ELEMENTS(rows));
     for (size_t i = 0; i < n; i++) {
-        mmio = strcmp(rows[i].name, "mmio") ? mmio : rows[i].value;
-        io = strcmp(rows[i].name, "io") ? io : rows[i].value;
+        mmio = strcmp(rows[i].name, "exit.mmio") ? mmio : rows[i].value;
+        io = strcmp(rows[i].name, "exit.io") ? io : rows[i].value;
     }
     ck_assert_uint_ge(mmio, 2 * EXITS);
     ck_assert_uint_ge(io, 2 * EXITS);
