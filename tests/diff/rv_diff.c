@@ -96,9 +96,12 @@ static bool differs_alone(const struct options *o, const struct rv_test *test, i
 }
 
 /* Drops from a sequence what the difference does not need; two instructions stay one. */
+/* Takes instructions away while it differs; of a loop only from its end on, as what is left of it might not end. */
 static void reduce(const struct options *o, struct rv_test *test, int tier)
 {
-    for (unsigned i = test->n; test->n > 2 && i-- > 0;) {
+    unsigned kept = rv_loop_length(test);
+
+    for (unsigned i = test->n; test->n > 2 && i-- > kept;) {
         struct rv_test less = *test;
 
         memmove(&less.bits[i], &less.bits[i + 1], (less.n - i - 1) * sizeof(less.bits[0]));

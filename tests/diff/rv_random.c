@@ -117,6 +117,8 @@ const char *rv_kind_name(unsigned kind)
 {
     if (kind == RV_SEQUENCES)
         return "sequences";
+    if (kind == RV_LOOPS)
+        return "loops";
     return kind == RV_COUNTERS ? "Zicntr" : rv_extension_names[kind];
 }
 
@@ -450,6 +452,99 @@ static void choose_sequence_state(struct generator *g, struct rv_test *test)
     test->before[RV_STATE_X + BASE_REG - 1] = SCRATCH;
 }
 
+/* --- loops ------------------------------------------------------------------------------------ */
+
+static uint32_t branch_bits(unsigned row, unsigned rs1, unsigned rs2, int32_t to)
+{
+    uint32_t imm = (uint32_t)to;
+
+    return rv_rows[row].match | rs1 << 15 | rs2 << 20 | (imm >> 12 & 1) << 31 | (imm >> 5 & 63) << 25 |
+           (imm >> 1 & 15) << 8 | (imm >> 11 & 1) << 7;
+}
+
+/* Any computation of one register or two, of four bytes. */
+static uint32_t computation(struct generator *g, const uint8_t *few)
+{
+    static const uint16_t rows[] = {RV_ADD, RV_SUB, RV_AND,  RV_OR,  RV_XOR,  RV_ADDW, RV_SUBW, RV_ADDI, RV_ADDIW,
+                                    RV_ORI, RV_XORI, RV_ANDI, RV_SLL, RV_SRAI, RV_LUI,  RV_MIN,  RV_ANDN};
+
+    for (;;) {
+        unsigned row = rows[rnd(g) % G_N_ELEMENTS(rows)];
+        uint32_t bits = with_few(g, row, random_bits(g, row), few);
+        struct rv_insn insn;
+
+        rv_decode(bits, &insn);
+        if (insn.row == row && insn.rd != BASE_REG)
+            return bits;
+    }
+}
+
+static uint32_t atomic_bits(struct generator *g, unsigned row, unsigned rd, unsigned rs2)
+{
+    return rv_rows[row].match | rd << 7 | (uint32_t)BASE_REG << 15 | rs2 << 20 | (rnd(g) % 4) << 25;
+}
+
+/* LR, up to four computations and a branch out in any order, SC, and back, then more of what sees what they left. */
+static void random_loop(struct generator *g, struct rv_test *test)
+{
+    static const uint16_t tests[] = {RV_BEQ, RV_BNE, RV_BLT, RV_BGE, RV_BLTU, RV_BGEU};
+    bool doubles = rnd(g) % 2;
+    unsigned body = rnd(g) % 5, at = rnd(g) % 8; /* at: where the branch is; past the body: there is none */
+    unsigned length = 3 + body + (at < body);
+    uint8_t few[FEW];
+
+    for (unsigned i = 0; i < FEW; i++)
+        few[i] = worked[rnd(g) % sizeof(worked)];
+    unsigned value = few[0], failed = few[rnd(g) % FEW];
+    test->n = 0;
+    test->bits[test->n++] = atomic_bits(g, doubles ? RV_LR_D : RV_LR_W, value, 0);
+    for (unsigned i = 0; i < body; i++) {
+        if (i == at) {
+            unsigned other = few[rnd(g) % FEW], first = rnd(g) % 2 ? value : other;
+            test->bits[test->n] = branch_bits(tests[rnd(g) % G_N_ELEMENTS(tests)], first,
+                                              first == value ? other : value, (int32_t)(length - test->n) * 4);
+            test->n++;
+        }
+        test->bits[test->n++] = computation(g, few);
+    }
+    test->bits[test->n++] = atomic_bits(g, doubles ? RV_SC_D : RV_SC_W, failed, few[rnd(g) % FEW]);
+    test->bits[test->n] = branch_bits(RV_BNE, failed, 0, -4 * (int32_t)test->n);
+    test->n++;
+    for (unsigned i = rnd(g) % 3; i-- > 0;) {
+        uint32_t bits = sequence_word(g, few);
+        /* QEMU takes the reservation of a doubleword for that of a word. */
+        if (!doubles || (bits & rv_rows[RV_SC_W].mask) != rv_rows[RV_SC_W].match)
+            test->bits[test->n++] = bits;
+    }
+}
+
+unsigned rv_loop_length(const struct rv_test *test)
+{
+    for (unsigned i = test->n; i-- > 0;) {
+        struct rv_insn insn;
+
+        rv_decode(test->bits[i], &insn);
+        if (insn.op == RV_BNE && insn.imm < 0)
+            return i + 1;
+    }
+    return 0;
+}
+
+/* A branch out compares with what is in memory, which now and then is the same. */
+static void choose_loop_state(struct generator *g, struct rv_test *test)
+{
+    choose_sequence_state(g, test);
+    for (unsigned i = 1; i < test->n; i++) {
+        struct rv_insn insn;
+
+        rv_decode(test->bits[i], &insn);
+        if (insn.op >= RV_BEQ && insn.op <= RV_BGEU && insn.rs2 && rnd(g) % 2) {
+            test->before[RV_STATE_MEMORY] = test->before[RV_STATE_X + (rnd(g) % 2 || !insn.rs1 ? insn.rs2 : insn.rs1) - 1];
+            break;
+        }
+    }
+}
+
 /* --- the program ------------------------------------------------------------------------------ */
 
 static void put_test(struct generator *g, struct rv_test *test)
@@ -479,6 +574,8 @@ static void put_random_test(struct generator *g, unsigned kind, unsigned states)
 
     if (kind == RV_SEQUENCES)
         random_sequence(g, &test);
+    else if (kind == RV_LOOPS)
+        random_loop(g, &test);
     else if (kind == RV_COUNTERS)
         random_counter(g, &test);
     else
@@ -488,6 +585,8 @@ static void put_random_test(struct generator *g, unsigned kind, unsigned states)
         random_state(g, &test);
         if (kind == RV_SEQUENCES)
             choose_sequence_state(g, &test);
+        else if (kind == RV_LOOPS)
+            choose_loop_state(g, &test);
         else if (kind != RV_COUNTERS)
             choose_operands(g, &test);
         add_test(g, &test);

@@ -24,6 +24,7 @@ enum {
 /* Kinds of tests: an extension's instructions (enum rv_extension), or these. */
 enum {
     RV_SEQUENCES = RV_EXTENSIONS, /* 2 to RV_SEQUENCE instructions of any extension */
+    RV_LOOPS,                     /* of LR and SC, which end */
     RV_COUNTERS,                  /* reads of the counters */
     RV_KINDS,
 };
@@ -52,6 +53,9 @@ struct rv_program {
     uint64_t base, entry, size;
     uint64_t states;  /* where the tests' are, RV_STATE_WORDS words each: before, in the end after */
 };
+
+/* How many of TEST's instructions are a loop, at its start. */
+unsigned rv_loop_length(const struct rv_test *test);
 
 /* COUNT tests of KIND, the same ones for the same SEED. */
 struct rv_program *rv_program_new(unsigned kind, unsigned count, uint64_t seed);

@@ -25,8 +25,7 @@ static const uint8_t hot_slots[] = {15, 10, 14, 2, 8, 1, 9, 13, 11, 12, 18, 19, 
 /* The same of libm: fa0 fa5 fa4 fs0 fa1 fa3 fs1 fa2 ft0 ft1 fs2 ft2. */
 static const uint8_t hot_fslots[] = {42, 47, 46, 40, 43, 45, 41, 44, 32, 33, 50, 34, 0xff};
 
-/* The instruction at OFFSET; false where it does not end before LENGTH. */
-static bool fetch(const struct xl_source *source, uint32_t offset, struct rv_insn *insn)
+bool rv_fetch(const struct xl_source *source, uint32_t offset, struct rv_insn *insn)
 {
     uint16_t low, high = 0;
 
@@ -61,7 +60,7 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
     unit->start = source->start;
     unit->mode = source->mode;
     while (!t.done) {
-        bool fits = fetch(source, offset, &insn);
+        bool fits = rv_fetch(source, offset, &insn);
         bool crosses = fits && t.next + insn.length > PAGE;
 
         if (offset && (unit->n_guest == most || t.next >= PAGE || !fits || crosses)) {
@@ -72,8 +71,13 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
             insn = (struct rv_insn){.length = 2};
         t.pc = t.next;
         t.next += insn.length;
-        offset += insn.length;
         ir_at(unit, t.pc, insn.length);
+        uint32_t loop = rv_rows[insn.op].emit == rv_emit_lr && insn.row
+                            ? rv_emit_lrsc(&t, source, offset, &insn, most - unit->n_guest + 1)
+                            : 0;
+        offset += loop ? loop : insn.length;
+        if (loop)
+            continue;
         emit(&t, &insn);
         if (!t.done)
             rv_retire(&t);

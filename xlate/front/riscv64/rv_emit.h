@@ -12,6 +12,7 @@
 #include "xlate/front/riscv64/rv_isa.h"
 #include "xlate/front/riscv64/rv_mode.h"
 #include "xlate/front/riscv64/rv_slots.h"
+#include "xlate/xlate_priv.h"
 
 struct rv_translation {
     struct ir_unit *unit;
@@ -23,6 +24,9 @@ struct rv_translation {
 
 /* Arguments of the conversions' emitters. */
 #define RV_CVT(to, from, is_unsigned) ((to) | (from) << 4 | (is_unsigned) << 8)
+
+/* The instruction at OFFSET; false where it does not end before LENGTH. */
+bool rv_fetch(const struct xl_source *source, uint32_t offset, struct rv_insn *insn);
 
 static inline uint32_t rv_x(struct rv_translation *t, unsigned number)
 {
@@ -50,6 +54,19 @@ static inline void rv_set_w(struct rv_translation *t, unsigned number, uint32_t 
 /* A handle for an access of BYTES at rs1 + the instruction's immediate; IMM gets the access's. */
 uint32_t rv_address(struct rv_translation *t, const struct rv_insn *insn, unsigned bytes, bool write,
                     int64_t *imm);
+
+/* insn.mem of an LR's or SC's access. */
+unsigned rv_atomic_mem(const struct rv_insn *insn);
+/* LR's load; and its reservation, while rs1 still has the address. */
+uint32_t rv_load_reserved(struct rv_translation *t, const struct rv_insn *insn);
+void rv_reserve(struct rv_translation *t, const struct rv_insn *insn, uint32_t value);
+
+/*
+ * LR is at OFFSET of SOURCE and begun in the unit. Where a loop of at most MOST instructions begins there, all of that
+ * is emitted, and the bytes are returned; else 0, and nothing was.
+ */
+unsigned rv_emit_lrsc(struct rv_translation *t, const struct xl_source *source, uint32_t offset,
+                      const struct rv_insn *lr, uint32_t most);
 
 /* Calls a helper with the arguments up to the first IR_NONE; its result where it has one. */
 uint32_t rv_call(struct rv_translation *t, enum rv_helper helper, uint32_t a, uint32_t b,

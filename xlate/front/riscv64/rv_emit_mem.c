@@ -41,6 +41,13 @@ static unsigned order(const struct rv_insn *i)
     return IR_MEM_ALIGNED | (i->aq ? IR_MEM_ACQUIRE : 0) | (i->rl ? IR_MEM_RELEASE : 0);
 }
 
+unsigned rv_atomic_mem(const struct rv_insn *i)
+{
+    uint32_t log2 = rv_rows[i->op].arg;
+
+    return log2 | order(i) | (log2 == 2 ? IR_MEM_SIGNED : 0);
+}
+
 static void amo(struct rv_translation *t, const struct rv_insn *i, uint32_t op, unsigned mem)
 {
     int64_t imm;
@@ -68,27 +75,37 @@ static uint32_t reservation_tag(struct rv_translation *t, const struct rv_insn *
     return log2 == 3 ? ir_bini(t->unit, IR_OR, IR_I64, address, 1) : address;
 }
 
+uint32_t rv_load_reserved(struct rv_translation *t, const struct rv_insn *i)
+{
+    unsigned mem = rv_atomic_mem(i) | IR_MEM_RESERVE;
+    int64_t imm;
+    uint32_t h = rv_address(t, i, 1u << (mem & IR_MEM_SIZE), false, &imm);
+
+    return ir_load(t->unit, IR_I64, mem, h, imm);
+}
+
+void rv_reserve(struct rv_translation *t, const struct rv_insn *i, uint32_t value)
+{
+    ir_set(t->unit, RV_SLOT_RES_TAG, reservation_tag(t, i, rv_rows[i->op].arg));
+    ir_set(t->unit, RV_SLOT_RES_VALUE, value);
+}
+
 void rv_emit_lr(struct rv_translation *t, const struct rv_insn *i, uint32_t log2)
 {
-    unsigned mem = log2 | IR_MEM_RESERVE | order(i) | (log2 == 2 ? IR_MEM_SIGNED : 0);
-    int64_t imm;
-    uint32_t h = rv_address(t, i, 1u << log2, false, &imm);
-    uint32_t value = ir_load(t->unit, IR_I64, mem, h, imm);
+    uint32_t value = rv_load_reserved(t, i);
 
-    ir_set(t->unit, RV_SLOT_RES_TAG, reservation_tag(t, i, log2));
-    ir_set(t->unit, RV_SLOT_RES_VALUE, value);
+    rv_reserve(t, i, value);
     rv_set_x(t, i->rd, value);
 }
 
 void rv_emit_sc(struct rv_translation *t, const struct rv_insn *i, uint32_t log2)
 {
-    unsigned mem = log2 | order(i) | (log2 == 2 ? IR_MEM_SIGNED : 0);
     int64_t imm;
     uint32_t h = rv_address(t, i, 1u << log2, true, &imm);
     uint32_t cond = ir_cmp(t->unit, IR_EQ, IR_I64, ir_get(t->unit, IR_I64, RV_SLOT_RES_TAG),
                            reservation_tag(t, i, log2));
     uint32_t expected = ir_get(t->unit, IR_I64, RV_SLOT_RES_VALUE);
-    uint32_t failed = ir_sc(t->unit, IR_I64, mem, h, imm, cond, expected, rv_x(t, i->rs2));
+    uint32_t failed = ir_sc(t->unit, IR_I64, rv_atomic_mem(i), h, imm, cond, expected, rv_x(t, i->rs2));
 
     ir_set(t->unit, RV_SLOT_RES_TAG, ir_const(t->unit, IR_I64, (int64_t)RV_RES_NONE));
     rv_set_x(t, i->rd, failed);
