@@ -242,12 +242,12 @@ static struct place system_place(struct kvm_sregs2 *s, unsigned n)
 /* The struct of KVM that a register is in. */
 struct block {
     unsigned long get, set;
+    struct place place;
     union {
         struct kvm_regs regs;
         struct kvm_sregs2 sregs;
-        struct kvm_xsave xsave;
+        struct kvm_xsave xsave; /* ends in an array of no length */
     } u;
-    struct place place;
 };
 
 static bool find(struct kvm_vcpu *v, unsigned n, struct block *b)

@@ -202,25 +202,29 @@ const struct state_desc kvm__x86_shared = DESC(kvm_x86_shared, "kvm-x86", shared
  */
 
 /* As many as KVM has at once; it stops before the first that it refuses. */
-struct msr_batch {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entries[KVM_X86_MSRS_MOST];
+union msr_batch {
+    struct kvm_msrs msrs;
+    uint8_t room[sizeof(struct kvm_msrs) + KVM_X86_MSRS_MOST * sizeof(struct kvm_msr_entry)];
 };
 
 int kvm__x86_get_msr(struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 {
-    struct msr_batch batch = {.head.nmsrs = 1, .entries[0].index = index};
-    int rc = kvm__ioctl(v->fd, KVM_GET_MSRS, &batch);
+    union msr_batch batch = {.room = {0}};
 
-    *value = batch.entries[0].data;
+    batch.msrs.nmsrs = 1;
+    batch.msrs.entries[0].index = index;
+    int rc = kvm__ioctl(v->fd, KVM_GET_MSRS, &batch);
+    *value = batch.msrs.entries[0].data;
     return rc == 1 ? 0 : rc < 0 ? rc : -EINVAL;
 }
 
 int kvm__x86_set_msr(struct kvm_vcpu *v, uint32_t index, uint64_t value)
 {
-    struct msr_batch batch = {.head.nmsrs = 1, .entries[0] = {.index = index, .data = value}};
-    int rc = kvm__ioctl(v->fd, KVM_SET_MSRS, &batch);
+    union msr_batch batch = {.room = {0}};
 
+    batch.msrs.nmsrs = 1;
+    batch.msrs.entries[0] = (struct kvm_msr_entry){.index = index, .data = value};
+    int rc = kvm__ioctl(v->fd, KVM_SET_MSRS, &batch);
     return rc == 1 ? 0 : rc < 0 ? rc : -EINVAL;
 }
 
@@ -280,16 +284,18 @@ void kvm__x86_try_msrs(struct kvm_vcpu *v)
 static int get_msrs(struct kvm_vcpu *v, struct kvm_x86_state *state)
 {
     const struct kvm_arch *arch = &v->kvm->arch;
-    struct msr_batch batch = {.head.nmsrs = arch->n_msrs};
+    union msr_batch batch = {.room = {0}};
+    const struct kvm_msr_entry *entries = batch.msrs.entries;
 
+    batch.msrs.nmsrs = arch->n_msrs;
     for (uint32_t i = 0; i < arch->n_msrs; i++)
-        batch.entries[i].index = arch->msrs[i];
+        batch.msrs.entries[i].index = arch->msrs[i];
     int rc = kvm__ioctl(v->fd, KVM_GET_MSRS, &batch);
     if (rc != (int)arch->n_msrs)
         return rc < 0 ? rc : -EIO;
     state->n_msrs = arch->n_msrs;
     for (uint32_t i = 0; i < arch->n_msrs; i++)
-        state->msrs[i] = (struct kvm_x86_msr){batch.entries[i].index, batch.entries[i].data};
+        state->msrs[i] = (struct kvm_x86_msr){entries[i].index, entries[i].data};
     return 0;
 }
 
@@ -297,16 +303,17 @@ static int get_msrs(struct kvm_vcpu *v, struct kvm_x86_state *state)
  * before. */
 static int set_msrs(struct kvm_vcpu *v, const struct kvm_x86_state *state)
 {
-    struct msr_batch batch = {0};
+    union msr_batch batch = {.room = {0}};
+    uint32_t n = 0;
 
     for (uint32_t i = 0; i < state->n_msrs; i++) {
-        if (state->msrs[i].index == KVM_X86_MSR_TSC_DEADLINE)
-            continue;
-        batch.entries[batch.head.nmsrs++] =
-            (struct kvm_msr_entry){.index = state->msrs[i].index, .data = state->msrs[i].value};
+        if (state->msrs[i].index != KVM_X86_MSR_TSC_DEADLINE)
+            batch.msrs.entries[n++] =
+                (struct kvm_msr_entry){.index = state->msrs[i].index, .data = state->msrs[i].value};
     }
+    batch.msrs.nmsrs = n;
     int rc = kvm__ioctl(v->fd, KVM_SET_MSRS, &batch);
-    return rc < 0 ? rc : rc == (int)batch.head.nmsrs ? 0 : -EINVAL;
+    return rc < 0 ? rc : rc == (int)n ? 0 : -EINVAL;
 }
 
 static int set_deadline(struct kvm_vcpu *v, const struct kvm_x86_state *state)

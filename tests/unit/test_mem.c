@@ -298,7 +298,7 @@ END_TEST
 struct looker {
     struct mem_map *map;
     bool stop; /* atomic */
-    unsigned wrong;
+    unsigned wrong; /* atomic */
 };
 
 static void *look(void *arg)
@@ -309,9 +309,10 @@ static void *look(void *arg)
 
     while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
         mem_map_lookup(l->map, 0x123000, &view);
-        l->wrong += view.kind != MEM_RAM || view.length != PAGE;
+        bool wrong = view.kind != MEM_RAM || view.length != PAGE;
         int rc = mem_map_device_read(l->map, 0x2000, 4, &value);
-        l->wrong += rc != -EFAULT && (rc != 0 || value != 4);
+        wrong |= rc != -EFAULT && (rc != 0 || value != 4);
+        __atomic_add_fetch(&l->wrong, wrong, __ATOMIC_RELAXED);
     }
     return NULL;
 }
