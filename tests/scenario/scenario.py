@@ -329,6 +329,17 @@ class Scenario:
         self.mounts.append(where)
         self.variables[name] = str(where)
 
+    def do_withhold(self, path):
+        """withhold PATH: an empty file that nobody may open is in the place of PATH, for this scenario alone; before
+anything is started"""
+        if not os.path.exists(path):
+            raise Skip(f"needs {path}")
+        empty = self.tmp / "withheld"
+        empty.touch(mode=0)
+        own_mounts()
+        check(LIBC.mount(os.fsencode(empty), os.fsencode(path), None, MS_BIND, None), "mount")
+        self.mounts.append(pathlib.Path(path))
+
     def do_group(self, name, gid):
         """group NAME GID: give the system a group, for this scenario alone; before anything is started"""
         if os.getuid() != 0:
