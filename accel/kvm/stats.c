@@ -68,6 +68,7 @@ static uint64_t counter(struct kvm_vcpu *v, const char *name)
     return 0;
 }
 
+/* Interrupts that the processor delivers by itself are counted by nobody. */
 void kvm__vcpu_info(struct vcpu *vcpu, struct accel_vcpu_info *out)
 {
     struct kvm_vcpu *v = kvm_vcpu_from(vcpu);

@@ -3,6 +3,7 @@
 #include "guest.h"
 
 #define IOAPIC 0xfec00000ul
+#define COUNT  0x7000ul
 
 static struct gate idt[256];
 static volatile uint32_t ticks, messages, edges, levels, nmis;
@@ -16,6 +17,7 @@ static IRQ void on_tick(struct frame *f)
 static IRQ void on_message(struct frame *f)
 {
     messages++;
+    *(volatile uint32_t *)COUNT = messages; /* for the test, which sends one after another */
     apic_write(APIC_EOI, 0);
 }
 

@@ -56,7 +56,8 @@ static struct machine *move(struct machine *m)
 
 static const struct machine_config config = {.program = "state", .mode = VCPU_MODE_LONG};
 
-/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by then. */
+/* The guest goes on in a machine of its own, where it finds all as it was; the old one is gone by
+ * then. */
 START_TEST(into_another)
 {
     struct machine *m = machine_new(&config);
@@ -72,11 +73,12 @@ START_TEST(into_another)
 }
 END_TEST
 
-/* Four processors in the middle of locks and IPIs, or of being started; several times on their way. */
+/* Four processors in the middle of locks and IPIs, or of being started; several times on their way.
+ */
 START_TEST(processors)
 {
-    struct machine *m = machine_new(&(struct machine_config){
-        .program = "smp", .cpus = 4, .mode = VCPU_MODE_LONG, .arg = 4});
+    struct machine *m = machine_new(
+        &(struct machine_config){.program = "smp", .cpus = 4, .mode = VCPU_MODE_LONG, .arg = 4});
     unsigned moves = 0;
 
     while (!m->ended) {
@@ -202,18 +204,16 @@ END_TEST
 static const struct {
     const char *name;
     uint64_t arg;
-    const char *says[6];
-} faults[] = {
-    {"int3 in ring 0",
-     0,
-     {"rip   ", "rbx   1122334455667788", "code at rip: ", "cr3 0000000000001000",
-      "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
-    {"triple fault",
-     1,
-     {"vCPU 0 shut down", "triple fault", "rbx   1122334455667788", "code at rip: 0f 0b",
-      "last exits:", "mmio write 4 bytes at 0xd0000008: 0x1234"}},
-};
+    const char *code;
+} faults[] = {{"int3 in ring 0", 0, "code at rip: cc"}, {"triple fault", 1, "code at rip: 0f 0b"}};
 
+static void must_say(const char *text, const char *what)
+{
+    ck_assert_msg(strstr(text, what), "no \"%s\" in:\n%s", what, text);
+}
+
+/* A processor that runs ring 0 gets from int3 to the missing gate, and then AMD's says nothing of
+ * registers. */
 START_TEST(reports)
 {
     struct machine *m = machine_new(&(struct machine_config){
@@ -222,13 +222,20 @@ START_TEST(reports)
     machine_start(m);
     machine_join(m);
     const char *text = accel_vcpu_error(m->vcpus[0]);
-    for (size_t i = 0; i < G_N_ELEMENTS(faults[_i].says); i++)
-        ck_assert_msg(strstr(text, faults[_i].says[i]), "no \"%s\" in:\n%s", faults[_i].says[i],
-                      text);
-    if (faults[_i].arg == 1)
-        ck_assert_int_eq(m->exits[0], VCPU_EXIT_SHUTDOWN);
-    else /* hosts whose processor runs ring 0 get through to the missing gate */
-        ck_assert(m->exits[0] == VCPU_EXIT_SHUTDOWN || strstr(text, "suberror 1"));
+    must_say(text, "last exits:");
+    must_say(text, "mmio write 4 bytes at 0xd0000008: 0x1234");
+    if (!strstr(text, "rip   000000000000fff0")) {
+        must_say(text, "rbx   1122334455667788");
+        must_say(text, "cr3 0000000000001000");
+        must_say(text, faults[_i].code);
+    }
+    if (m->exits[0] == VCPU_EXIT_SHUTDOWN) {
+        must_say(text, "triple fault");
+    } else {
+        ck_assert_int_eq(m->exits[0], VCPU_EXIT_ERROR);
+        ck_assert_uint_eq(faults[_i].arg, 0);
+        must_say(text, "an instruction it cannot emulate (suberror 1");
+    }
     machine_free(m);
 }
 END_TEST
