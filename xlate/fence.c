@@ -255,6 +255,31 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
     await(x, self, targets, counts);
 }
 
+/* Adds to TARGETS, by asking them out, the vCPUs that may still know of dropped units, in their jump caches. */
+static void post_behind(struct xlate *x, struct runner *self, uint64_t *targets, uint64_t *counts)
+{
+    for (unsigned i = 0; i < x->accel.config.vcpus; i++) {
+        struct runner *r = x->runner[i];
+        if (!r || r == self || __atomic_load_n(&r->place, __ATOMIC_SEQ_CST) == RUNNER_OUTSIDE ||
+            !cache_is_behind(r->user))
+            continue;
+        counts[i] = post(r, NULL);
+        *targets |= UINT64_C(1) << i;
+    }
+}
+
+void xlate__fence_code_all(struct xl_cpu *cpu)
+{
+    struct runner *self = runner_of(cpu);
+    uint64_t targets = 0, counts[LIMIT_VCPUS];
+
+    xlate__fence_code(cpu); /* what is to be dropped is dropped then */
+    if (self->x->accel.config.vcpus == 1)
+        return;
+    post_behind(self->x, self, &targets, counts);
+    await(self->x, self, targets, counts);
+}
+
 void xlate__fence_code(struct xl_cpu *cpu)
 {
     struct runner *self = runner_of(cpu);

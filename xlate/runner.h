@@ -153,6 +153,8 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
                   enum accel_fence kind, const struct accel_fence_range *range);
 /* struct xl_host.fence_code. */
 void xlate__fence_code(struct xl_cpu *cpu);
+/* struct xl_host.fence_code_all. */
+void xlate__fence_code_all(struct xl_cpu *cpu);
 
 /* Flags PAGE of RAM as one that is translated, from R's thread, outside. */
 void xlate__mark_code(struct runner *r, struct mem_ram *ram, uint64_t page);

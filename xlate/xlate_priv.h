@@ -70,6 +70,9 @@ struct xl_walk {
 struct xl_host {
     /* Later fetches of this vCPU see its earlier stores, and those it knows of. vCPU thread. */
     void (*fence_code)(struct xl_cpu *cpu);
+    /* Those of every vCPU do, once this returns: nobody runs what was dropped any more. vCPU thread;
+     * the unit must end behind it. */
+    void (*fence_code_all)(struct xl_cpu *cpu);
     /* From now on polls the vCPU once the guest time GUEST_NS has come; UINT64_MAX: never. */
     void (*timer)(struct xl_cpu *cpu, uint64_t guest_ns);
     /* Any thread: polls the vCPU soon, waking it from WFI. */

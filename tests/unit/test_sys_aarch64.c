@@ -34,7 +34,8 @@ static void attend(struct xl_cpu *cpu)
     t.attended++;
 }
 
-static const struct xl_host host = {fence_code, set_timer, attend};
+static const struct xl_host host = {.fence_code = fence_code, .fence_code_all = fence_code,
+                                    .timer = set_timer, .attend = attend};
 
 static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])
 {

@@ -155,6 +155,16 @@ bool cache_safepoint(struct cache_user *user)
     return false;
 }
 
+bool cache_is_behind(struct cache_user *user)
+{
+    struct cache *cache = user->cache;
+
+    pthread_mutex_lock(&cache->lock);
+    bool behind = user->epoch < cache->epoch;
+    pthread_mutex_unlock(&cache->lock);
+    return behind;
+}
+
 void cache_leave(struct cache_user *user)
 {
     struct cache *cache = user->cache;

@@ -153,6 +153,8 @@ void cache_user_free(struct cache_user *user);
  * was, and link numbers from before mean nothing any more.
  */
 bool cache_safepoint(struct cache_user *user);
+/* Any thread: was anything dropped since the safepoint that USER passed last, so that its vCPU may still run it? */
+bool cache_is_behind(struct cache_user *user);
 /* The vCPU stops running guest code for a while (idle, paused, out of the run loop): nobody waits
  * for its safepoints until it comes back with cache_join(), which is a safepoint. */
 void cache_leave(struct cache_user *user);

@@ -115,7 +115,11 @@ static bool invalidate_code(struct a64_cpu *c, uint64_t number, uint64_t va, uin
     }
     if (number == OP_IC_IVAU && !probe(c, va))
         return false;
-    c->cpu.host->fence_code(&c->cpu);
+    /* But for IALLU, which is this vCPU's alone, it is broadcast: others need no more than an ISB. */
+    if (number == OP_IC_IALLU)
+        c->cpu.host->fence_code(&c->cpu);
+    else
+        c->cpu.host->fence_code_all(&c->cpu);
     return true;
 }
 
