@@ -59,7 +59,7 @@ typedef void (*accel_eoi_fn)(void *opaque, uint8_t vector);
 
 struct accel_config {
     enum isa isa;
-    unsigned vcpus; /* 1..LIMIT_VCPUS; KVM: up to its own limit */
+    unsigned vcpus; /* from 1, as many as the accelerator has */
     struct mem_map *mem;
     struct mem_map *ports; /* x86: the 64 KiB of I/O ports; NULL: all of them read ones */
     struct vm_clock *clock;

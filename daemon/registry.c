@@ -186,6 +186,9 @@ static bool check_machine(const struct vm_config *c, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "config.%s: only x86_64 guests have a choice of that",
                         c->cpu ? "cpu" : "irqchip");
+    if (c->arch != VM_ARCH_X86_64 && c->cpus > LIMIT_XLATE_VCPUS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "config.cpus: %s guests have at most %d virtual CPUs, not %u",
+                        vm_arch_to_string(c->arch), LIMIT_XLATE_VCPUS, c->cpus);
     if (c->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
     if (!c->kernel && !c->firmware)

@@ -170,7 +170,7 @@ struct virtio_device *disk_frontend(struct disk *d)
 {
     const struct virtio_blk_options options = {
         .serial = d->config->serial ? d->config->serial : d->config->id,
-        .queues = d->cpus,
+        .queues = MIN(d->cpus, LIMIT_BLK_QUEUES),
         .failed = on_failed,
         .opaque = d,
     };

@@ -474,7 +474,7 @@ static const struct option_row options[] = {
     {"name", "NAME", "name of the VM; made up where none is given", NULL},
     {"arch", "ARCH", "instruction set of the guest (riscv64)", "riscv64 aarch64 x86_64"},
     {"accel", "ACCEL", "what runs it: auto, kvm or xlate (auto)", "auto kvm xlate"},
-    {"cpus", "N", "virtual CPUs (1)", NULL},
+    {"cpus", "N", "virtual CPUs (1); a translated guest has at most 8", NULL},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]...",
      "processor of an x86_64 guest: host or baseline, with features more or less", "host baseline"},
     {"irqchip", "WHERE", "where an x86_64 guest's I/O APIC is: kernel, or split: in the VM's process",

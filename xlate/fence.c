@@ -232,7 +232,7 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
     struct xlate *x = container_of(accel, struct xlate, accel);
     struct runner *self = from ? x->runner[from->index] : NULL;
     struct fence fence = {.kind = kind};
-    uint64_t targets = 0, counts[LIMIT_VCPUS];
+    uint64_t targets = 0, counts[LIMIT_XLATE_VCPUS];
 
     if (range)
         fence.range = *range;
@@ -283,7 +283,7 @@ void xlate__fence_code_all(struct xl_cpu *cpu)
 void xlate__fence_code(struct xl_cpu *cpu)
 {
     struct runner *self = runner_of(cpu);
-    uint64_t targets = 0, counts[LIMIT_VCPUS];
+    uint64_t targets = 0, counts[LIMIT_XLATE_VCPUS];
 
     /* Its stores come before the look at marks. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -109,7 +109,7 @@ struct xlate {
     struct cache *cache;
     struct back *back; /* NULL: tier 0 */
     struct warm *warm; /* NULL: no warm start */
-    struct runner *runner[LIMIT_VCPUS]; /* by index; filled before any runs */
+    struct runner *runner[LIMIT_XLATE_VCPUS]; /* by index; filled before any runs */
 
     uint64_t marks;    /* times a page got MEM_PAGE_CODE; atomic */
     pthread_mutex_t lock;

@@ -13,12 +13,12 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-enum { STOP = LIMIT_VCPUS }; /* in epoll's data: not a vCPU's index */
+enum { STOP = LIMIT_XLATE_VCPUS }; /* in epoll's data: not a vCPU's index */
 
 static void *timer_main(void *opaque)
 {
     struct xlate *x = opaque;
-    struct epoll_event events[LIMIT_VCPUS + 1];
+    struct epoll_event events[LIMIT_XLATE_VCPUS + 1];
     uint64_t expired;
 
     for (;;) {

@@ -38,9 +38,9 @@ static struct runner *runner_from(struct vcpu *vcpu)
 
 static bool check_config(const struct accel_config *config, GError **err)
 {
-    if (config->vcpus < 1 || config->vcpus > LIMIT_VCPUS)
+    if (config->vcpus < 1 || config->vcpus > LIMIT_XLATE_VCPUS)
         return vmd_fail(err, VMD_ERROR_LIMIT, "%u virtual CPUs: a machine has 1 to %d",
-                        config->vcpus, LIMIT_VCPUS);
+                        config->vcpus, LIMIT_XLATE_VCPUS);
     if (!config->timebase_hz)
         return vmd_fail(err, VMD_ERROR_INVALID, "the guest's time register needs a frequency");
     if (!config->firmware_mode && !config->hypercall)

@@ -18,11 +18,13 @@ static const struct board_type *type_of(enum isa isa)
 
 static bool check_config(const struct board_config *config, GError **err)
 {
-    if (!type_of(config->isa))
+    const struct board_type *type = type_of(config->isa);
+
+    if (!type)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "there is no machine for this guest ISA");
-    if (config->cpus < 1 || config->cpus > LIMIT_VCPUS)
-        return vmd_fail(err, VMD_ERROR_LIMIT, "a machine has 1 to %d vCPUs, not %u", LIMIT_VCPUS,
-                        config->cpus);
+    if (config->cpus < 1 || config->cpus > type->most_cpus)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "the machine %s has 1 to %u vCPUs, not %u", type->name,
+                        type->most_cpus, config->cpus);
     if (config->memory < MIB(LIMIT_MEMORY_MIN_MIB) || config->memory > MIB(LIMIT_MEMORY_MAX_MIB))
         return vmd_fail(err, VMD_ERROR_LIMIT, "a machine has %d MiB to %d MiB of memory",
                         LIMIT_MEMORY_MIN_MIB, LIMIT_MEMORY_MAX_MIB);

@@ -132,7 +132,7 @@ struct board_file {
 
 struct board_config {
     enum isa isa;
-    unsigned cpus;         /* 1..LIMIT_VCPUS; hart ids equal indexes */
+    unsigned cpus;         /* from 1, as many as the machine has; hart ids equal indexes */
     uint64_t memory;       /* bytes of RAM, page-aligned; the board adds it to MEM */
     struct mem_map *mem;   /* empty; outlives the board */
     struct mem_map *ports; /* x86: the 64 KiB of I/O ports, as mem; NULL: there are none */

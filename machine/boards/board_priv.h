@@ -14,6 +14,7 @@ enum { BOARD_DEVICES = 16 };
 struct board_type {
     enum isa isa;
     const char *name;
+    unsigned most_cpus;
     /* Makes RAM, devices and PCI host. After a failure free() comes. */
     bool (*build)(struct board *board, GError **err);
     /* Frees what build() made beyond the shared part. */

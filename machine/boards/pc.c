@@ -356,6 +356,7 @@ static void pc_power_button(struct board *board)
 const struct board_type board__pc = {
     .isa = ISA_X86_64,
     .name = "pc",
+    .most_cpus = LIMIT_VCPUS,
     .build = pc_build,
     .free = pc_free,
     .load = pc_load,

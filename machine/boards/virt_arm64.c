@@ -272,6 +272,7 @@ static void arm_power_button(struct board *board)
 const struct board_type board__virt_arm64 = {
     .isa = ISA_AARCH64,
     .name = "virt-arm64",
+    .most_cpus = LIMIT_XLATE_VCPUS,
     .build = arm_build,
     .free = arm_free,
     .load = arm_load,

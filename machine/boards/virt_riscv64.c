@@ -40,7 +40,7 @@ static void finish(void *opaque, unsigned what, unsigned code)
 
 static bool add_plic(struct board *board, struct virt *v, GError **err)
 {
-    struct plic_context contexts[LIMIT_VCPUS * 2];
+    struct plic_context contexts[LIMIT_XLATE_VCPUS * 2];
 
     for (unsigned i = 0; i < board->config.cpus; i++) {
         contexts[2 * i] = (struct plic_context){i, HART_IRQ_M_EXT};
@@ -180,6 +180,7 @@ static bool virt_hypercall(struct board *board, unsigned cpu, uint64_t args[8])
 const struct board_type board__virt_riscv64 = {
     .isa = ISA_RISCV64,
     .name = "virt-riscv64",
+    .most_cpus = LIMIT_XLATE_VCPUS,
     .build = virt_build,
     .free = virt_free,
     .load = virt_load,

@@ -102,7 +102,7 @@ static void write_cpus(struct dt *dt, const struct virt_dt *c)
 /* "interrupts-extended": for each hart its phandle and input A, then B. */
 static void write_hart_irqs(struct dt *dt, unsigned cpus, uint32_t a, uint32_t b)
 {
-    uint32_t cells[LIMIT_VCPUS * 4];
+    uint32_t cells[LIMIT_XLATE_VCPUS * 4];
 
     for (unsigned i = 0; i < cpus; i++) {
         cells[4 * i] = cells[4 * i + 2] = intc_phandle(i);

@@ -20,7 +20,7 @@ enum {
 struct sbi {
     struct device dev;
     struct sbi_config config;
-    uint64_t timer[LIMIT_VCPUS]; /* saved here; the hart timer has the live ones */
+    uint64_t timer[LIMIT_XLATE_VCPUS]; /* saved here; the hart timer has the live ones */
     struct hart_timer *harts;
 };
 

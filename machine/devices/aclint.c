@@ -17,8 +17,8 @@ enum {
 struct aclint {
     struct device dev;
     pthread_mutex_t lock;
-    uint8_t msip[LIMIT_VCPUS];
-    uint64_t mtimecmp[LIMIT_VCPUS]; /* saved here; the timer has the live ones */
+    uint8_t msip[LIMIT_XLATE_VCPUS];
+    uint64_t mtimecmp[LIMIT_XLATE_VCPUS]; /* saved here; the timer has the live ones */
     unsigned cpus;
     struct hart_timer *timer;
     hart_irq_fn set_irq;
@@ -163,7 +163,7 @@ struct aclint *aclint_new(unsigned cpus, uint64_t hz, struct guest_timers *timer
                                        .set_irq = set_irq,
                                        .opaque = opaque};
 
-    g_assert(cpus <= LIMIT_VCPUS);
+    g_assert(cpus <= LIMIT_XLATE_VCPUS);
     a->dev.class = &aclint_class;
     pthread_mutex_init(&a->lock, NULL);
     a->cpus = cpus;

@@ -298,7 +298,7 @@ static void redist_free(struct device *dev)
 
 static const struct device_class redist_class = {
     .name = "gicv3-redist",
-    .size = (uint64_t)LIMIT_VCPUS * GICV3_REDIST_BYTES,
+    .size = (uint64_t)LIMIT_XLATE_VCPUS * GICV3_REDIST_BYTES,
     .regs = {.read = gic__redist_read, .write = gic__redist_write, .sizes = 1 | 4 | 8},
     .state = &redist_state,
     .reset = redist_reset,
@@ -310,7 +310,7 @@ struct gicv3 *gicv3_new(unsigned cpus, struct mem_map *mem, gicv3_irq_fn set_irq
 {
     struct gicv3 *gic = g_new0(struct gicv3, 1);
 
-    g_assert(cpus >= 1 && cpus <= LIMIT_VCPUS);
+    g_assert(cpus >= 1 && cpus <= LIMIT_XLATE_VCPUS);
     gic->dev.class = &dist_class;
     gic->redist.class = &redist_class;
     pthread_mutex_init(&gic->lock, NULL);

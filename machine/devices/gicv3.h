@@ -43,7 +43,7 @@ static inline uint32_t gicv3_affinity(unsigned cpu)
     return cpu / 16 << 8 | cpu % 16;
 }
 
-/* CPUS: 1..LIMIT_VCPUS. MEM outlives it: tables of LPIs lie in guest RAM. */
+/* CPUS: 1..LIMIT_XLATE_VCPUS. MEM outlives it: tables of LPIs lie in guest RAM. */
 struct gicv3 *gicv3_new(unsigned cpus, struct mem_map *mem, gicv3_irq_fn set_irq, void *opaque);
 
 /* The distributor, which has all of the saved state; freeing it frees the controller. */

@@ -65,7 +65,7 @@ struct gicv3 {
     struct gic_bank spi[GIC_SPI_BANKS];
     uint64_t route[GICV3_SPIS];   /* GICD_IROUTER */
     uint8_t lpi_config[GIC_LPIS]; /* the configuration table, as last read */
-    struct gic_cpu cpu[LIMIT_VCPUS];
+    struct gic_cpu cpu[LIMIT_XLATE_VCPUS];
 
     uint8_t target[GICV3_SPIS]; /* the vCPU that ROUTE names, or GIC_IDLE; not saved */
     unsigned cpus;
@@ -75,7 +75,7 @@ struct gicv3 {
 };
 
 G_STATIC_ASSERT(GIC_LPI_WORDS % 64 == 0);
-G_STATIC_ASSERT((int)LIMIT_VCPUS < (int)GIC_IDLE);
+G_STATIC_ASSERT((int)LIMIT_XLATE_VCPUS < (int)GIC_IDLE);
 
 /* Words of interrupts that are pending. */
 static inline uint32_t gic_pending(const struct gic_bank *bank)

@@ -11,9 +11,9 @@ struct entry {
 
 struct hart_timer {
     pthread_mutex_t lock;
-    uint64_t compare[LIMIT_VCPUS];
-    bool level[LIMIT_VCPUS]; /* of the harts' inputs */
-    struct entry entries[LIMIT_VCPUS];
+    uint64_t compare[LIMIT_XLATE_VCPUS];
+    bool level[LIMIT_XLATE_VCPUS]; /* of the harts' inputs */
+    struct entry entries[LIMIT_XLATE_VCPUS];
     struct hart_timer_config config;
     uint64_t ns_per_tick;
 };
@@ -51,7 +51,7 @@ struct hart_timer *hart_timer_new(const struct hart_timer_config *config)
 {
     struct hart_timer *t = g_new0(struct hart_timer, 1);
 
-    g_assert(config->cpus <= LIMIT_VCPUS && 1000000000 % config->hz == 0);
+    g_assert(config->cpus <= LIMIT_XLATE_VCPUS && 1000000000 % config->hz == 0);
     pthread_mutex_init(&t->lock, NULL);
     t->config = *config;
     t->ns_per_tick = 1000000000 / config->hz;

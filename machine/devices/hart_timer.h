@@ -14,7 +14,7 @@
 struct hart_timer;
 
 struct hart_timer_config {
-    unsigned cpus; /* at most LIMIT_VCPUS */
+    unsigned cpus; /* at most LIMIT_XLATE_VCPUS */
     enum hart_irq irq;
     uint64_t hz; /* of the time register; a divisor of 10^9 */
     struct guest_timers *timers;

@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 #define WORDS        (PLIC_SOURCES / 32 + 1)
-#define MAX_CONTEXTS (2 * LIMIT_VCPUS)
+#define MAX_CONTEXTS (2 * LIMIT_XLATE_VCPUS)
 #define PRIORITY_MAX 7
 
 enum {

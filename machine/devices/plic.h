@@ -1,7 +1,7 @@
 /*
  * machine/devices/plic: the RISC-V platform-level interrupt controller, specification 1.0.0.
  *
- * Level-triggered sources 1..n, 7 priorities, up to LIMIT_VCPUS * 2 contexts. Lines may be driven
+ * Level-triggered sources 1..n, 7 priorities, up to LIMIT_XLATE_VCPUS * 2 contexts. Lines may be driven
  * from any thread. One lock, under which harts' inputs are driven, so that their levels follow
  * the controller's order of events.
  */
@@ -22,7 +22,7 @@ struct plic_context {
     enum hart_irq irq;
 };
 
-/* CONTEXTS is copied; N at most 2 * LIMIT_VCPUS. */
+/* CONTEXTS is copied; N at most 2 * LIMIT_XLATE_VCPUS. */
 struct plic *plic_new(const struct plic_context *contexts, unsigned n, hart_irq_fn set_irq,
                       void *opaque);
 

@@ -423,9 +423,9 @@ struct virtio_device *virtio_blk_new(const struct virtio_env *env, struct block 
 {
     struct virtio_blk *blk = g_new0(struct virtio_blk, 1);
     const struct block_geometry *g = block_geometry(block);
-    uint16_t sizes[LIMIT_VCPUS];
+    uint16_t sizes[LIMIT_BLK_QUEUES];
 
-    g_assert(options->queues >= 1 && options->queues <= LIMIT_VCPUS);
+    g_assert(options->queues >= 1 && options->queues <= LIMIT_BLK_QUEUES);
     for (unsigned i = 0; i < options->queues; i++)
         sizes[i] = QUEUE_SIZE;
     blk->block = block;

@@ -7,7 +7,7 @@
 
 struct virtio_blk_options {
     const char *serial; /* what the guest finds in /dev/disk/by-id, up to 20 bytes; or NULL */
-    unsigned queues;    /* request queues, 1 to LIMIT_VCPUS; one a vCPU is best */
+    unsigned queues;    /* request queues, 1 to LIMIT_BLK_QUEUES; one a vCPU is best */
     /*
      * The host failed REQ with ERROR (-errno; never for what the guest asked wrongly). True: the device
      * keeps the request, begins no other, and tries it again when it is resumed after a standstill;

@@ -195,7 +195,7 @@ static struct asked parse(const uint8_t *data, size_t size)
     bool absurd = pages <= GIB(4) / MEM_PAGE_SIZE;
 
     return (struct asked){
-        .cpus = data[0] % (LIMIT_VCPUS + 2),
+        .cpus = data[0] % (LIMIT_XLATE_VCPUS + 2),
         .firmware = data[1] & 1,
         .memory = MIB(LIMIT_MEMORY_MIN_MIB) - MEM_PAGE_SIZE + pages * MEM_PAGE_SIZE,
         .kernel = file_size(data + 6, absurd),

@@ -24,7 +24,7 @@ struct bare {
     struct vm_clock *clock;
     struct accel *accel;
     enum isa isa; /* of the program */
-    struct hart hart[LIMIT_VCPUS];
+    struct hart hart[LIMIT_XLATE_VCPUS];
     gpa_t tohost; /* 0: none */
     pthread_mutex_t lock;
     pthread_cond_t changed;

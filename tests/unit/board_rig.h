@@ -17,8 +17,8 @@ struct rig {
     struct mem_map *mem;
     struct vm_clock *clock;
     struct board *board;
-    bool irq[LIMIT_VCPUS][16];
-    enum board_cpu_status status[LIMIT_VCPUS];
+    bool irq[LIMIT_XLATE_VCPUS][16];
+    enum board_cpu_status status[LIMIT_XLATE_VCPUS];
     struct board_start started; /* the last hart start */
     unsigned n_requests;
     struct board_request request; /* the last */
@@ -37,7 +37,7 @@ static inline void rig_set_irq(void *opaque, unsigned cpu, unsigned irq, bool le
 {
     struct rig *r = opaque;
 
-    if (cpu >= LIMIT_VCPUS || irq >= 16)
+    if (cpu >= LIMIT_XLATE_VCPUS || irq >= 16)
         ck_abort_msg("input %u of hart %u", irq, cpu);
     r->irq[cpu][irq] = level;
 }

@@ -72,7 +72,7 @@ START_TEST(limits_have_names)
         for (size_t j = 0; j < i; j++)
             ck_assert_msg(strcmp(rows[i].name, rows[j].name), "%s twice", rows[i].name);
     }
-    ck_assert_int_eq(LIMIT_VCPUS, 8);
+    ck_assert_int_eq(LIMIT_XLATE_VCPUS, 8);
 }
 END_TEST
 

@@ -16,7 +16,7 @@ struct gic_rig {
     struct mem_map *mem;
     struct gicv3 *gic;
     struct gicv3_its *its;
-    bool in[LIMIT_VCPUS][2];
+    bool in[LIMIT_XLATE_VCPUS][2];
 };
 
 static void gic_input(void *opaque, unsigned cpu, unsigned input, bool level)

@@ -631,7 +631,7 @@ END_TEST
 /* Every phandle is somebody's, once. */
 START_TEST(tree_phandles)
 {
-    g_autofree uint8_t *fdt = make_tree(LIMIT_VCPUS, GIB(1), true);
+    g_autofree uint8_t *fdt = make_tree(LIMIT_XLATE_VCPUS, GIB(1), true);
     g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
 
     for (int n = 0, depth = 0; n >= 0; n = fdt_next_node(fdt, n, &depth)) {
@@ -639,7 +639,7 @@ START_TEST(tree_phandles)
         if (phandle)
             ck_assert(g_hash_table_add(seen, GUINT_TO_POINTER(phandle)));
     }
-    ck_assert_uint_eq(g_hash_table_size(seen), 2 + 2 * LIMIT_VCPUS);
+    ck_assert_uint_eq(g_hash_table_size(seen), 2 + 2 * LIMIT_XLATE_VCPUS);
 }
 END_TEST
 
@@ -661,7 +661,7 @@ START_TEST(tree_longest_command_line)
 {
     g_autofree char *append = g_strnfill(LIMIT_APPEND, 'x');
     struct virt_dt config = {
-        .cpus = LIMIT_VCPUS, .memory = GIB(1), .firmware_mode = true, .append = append};
+        .cpus = LIMIT_XLATE_VCPUS, .memory = GIB(1), .firmware_mode = true, .append = append};
     g_autoptr(GError) err = NULL;
     size_t size;
     g_autofree uint8_t *fdt = virt_dt_make(&config, &size, &err);

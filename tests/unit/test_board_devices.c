@@ -1027,7 +1027,7 @@ static const struct {
     enum vmd_error code;
 } refused[] = {
     {"no harts", ISA_RISCV64, 0, MIB(64), VMD_ERROR_LIMIT},
-    {"too many harts", ISA_RISCV64, LIMIT_VCPUS + 1, MIB(64), VMD_ERROR_LIMIT},
+    {"too many harts", ISA_RISCV64, LIMIT_XLATE_VCPUS + 1, MIB(64), VMD_ERROR_LIMIT},
     {"too little memory", ISA_RISCV64, 1, MIB(LIMIT_MEMORY_MIN_MIB) - 4096, VMD_ERROR_LIMIT},
     {"too much memory", ISA_RISCV64, 1, MIB(LIMIT_MEMORY_MAX_MIB) + 4096, VMD_ERROR_LIMIT},
     {"memory of odd size", ISA_RISCV64, 1, MIB(64) + 1, VMD_ERROR_INVALID},

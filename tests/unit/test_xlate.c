@@ -153,7 +153,7 @@ static const struct {
 } bad_configs[] = {
     {"another ISA", ISA_X86_64, 1, 1, true, 0, VMD_ERROR_UNSUPPORTED},
     {"no vCPU", ISA_RISCV64, 0, 1, true, 0, VMD_ERROR_LIMIT},
-    {"too many", ISA_RISCV64, LIMIT_VCPUS + 1, 1, true, 0, VMD_ERROR_LIMIT},
+    {"too many", ISA_RISCV64, LIMIT_XLATE_VCPUS + 1, 1, true, 0, VMD_ERROR_LIMIT},
     {"no time", ISA_RISCV64, 1, 0, true, 0, VMD_ERROR_INVALID},
     {"nobody to call", ISA_RISCV64, 1, 1, false, 0, VMD_ERROR_INVALID},
     {"a tiny cache", ISA_RISCV64, 1, 1, true, 4096, VMD_ERROR_INVALID},
