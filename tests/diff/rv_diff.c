@@ -95,8 +95,8 @@ static bool differs_alone(const struct options *o, const struct rv_test *test, i
     return differs;
 }
 
-/* Drops from a sequence what the difference does not need; two instructions stay one. */
-/* Takes instructions away while it differs; of a loop only from its end on, as what is left of it might not end. */
+/* Drops from a sequence what the difference does not need; two instructions stay. A loop stays whole, as what is left of
+ * one might not end. */
 static void reduce(const struct options *o, struct rv_test *test, int tier)
 {
     unsigned kept = rv_loop_length(test);

@@ -457,6 +457,41 @@ static const struct {
      RAM + 0x204},
 };
 
+/* Counts the word at a0 + 0x200 up to a1, by LR and SC. */
+static const uint32_t reserving[] = {
+    0x20050613, /* 00: addi a2, a0, 0x200 */
+    0x100622af, /* 04: lr.w t0, (a2) */
+    0x0012829b, /* 08: addiw t0, t0, 1 */
+    0x1856232f, /* 0c: sc.w t1, t0, (a2) */
+    0xfe031ae3, /* 10: bnez t1, 04 */
+    0xfeb298e3, /* 14: bne t0, a1, 04 */
+    LI_A7_1,    /* 18 */
+    ECALL,      /* 1c */
+};
+
+/* A loop that is one piece elsewhere goes on from an SC at which a watchpoint stopped it. */
+START_TEST(debug_watched_reservation)
+{
+    static const struct accel_watchpoint word = {RAM + 0x200, 4, ACCEL_WATCH_WRITE};
+
+    for (unsigned tier = 0; tier < 2; tier++) {
+        debug_setup(tier);
+        mem_map_write(t.map, RAM, reserving, sizeof(reserving));
+        accel_debug(t.accel, &(struct accel_debug){.watchpoints = &word, .n_watchpoints = 1});
+        for (uint32_t i = 1; i <= 3; i++) {
+            uint32_t value = 0;
+            ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_DEBUG);
+            ck_assert_uint_eq(reg("pc"), RAM + 0x10);
+            ck_assert_uint_eq(reg("t1"), 0);
+            mem_map_read(t.map, RAM + 0x200, &value, 4);
+            ck_assert_uint_eq(value, i);
+        }
+        ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+        teardown();
+    }
+}
+END_TEST
+
 START_TEST(debug_watchpoints)
 {
     for (unsigned tier = 0; tier < 2; tier++) {
@@ -595,6 +630,7 @@ int main(void)
     tcase_add_loop_test(debug, debug_breakpoints, 0, 2);
     tcase_add_loop_test(debug, debug_late_breakpoints, 0, 2);
     tcase_add_loop_test(debug, debug_steps, 0, 2);
+    tcase_add_test(debug, debug_watched_reservation);
     tcase_add_loop_test(debug, debug_watchpoints, 0, (int)G_N_ELEMENTS(watches));
     suite_add_tcase(suite, debug);
     suite_add_tcase(suite, accel);

@@ -6,14 +6,14 @@
  *            sc  failed, new, (address)
  *            bnez failed, again
  *
- * As separate units LR and SC hand the reservation on in memory. In one piece it is known: the address is the
+ * As separate units LR and SC look the reservation up in memory. In one piece it is known: the address is the
  * same and the value is what LR saw, so SC is a compare-and-swap. Where the new value is one operation on the old
  * one and nothing else leaves the loop, that is a locked operation, which cannot fail: code goes on behind the
  * loop without a branch.
  *
  * All else stays as it is instruction by instruction. LR loads and may fault as a load at its own address;
- * SC may fault as a store at its own, with LR's value and the computations' in their registers. A trap ends
- * the reservation, so that it need not be kept for that; whoever branches out takes it along.
+ * SC may fault as a store at its own, with LR's value and the computations' in their registers. The reservation is
+ * noted all the same: for who branches out, and for an SC that is left at a watchpoint and run alone then.
  */
 #include "xlate/front/riscv64/rv_emit.h"
 
@@ -141,8 +141,8 @@ static void emit(struct rv_translation *t, const struct rv_insn *i)
     rv_rows[i->op].emit(t, i, rv_rows[i->op].arg);
 }
 
-/* Leaves the loop where the branch is taken, with the reservation. False: it always is. */
-static bool emit_way_out(struct rv_translation *t, const struct lrsc *loop, uint32_t value)
+/* Leaves the loop where the branch is taken. False: it always is. */
+static bool emit_way_out(struct rv_translation *t, const struct lrsc *loop)
 {
     const struct rv_insn *i = &loop->body[loop->branch];
     uint32_t a = rv_x(t, i->rs1), b = rv_x(t, i->rs2), cond = rv_rows[i->op].arg;
@@ -159,7 +159,6 @@ static bool emit_way_out(struct rv_translation *t, const struct lrsc *loop, uint
         ir_brif(t->unit, test, 0, taken, stays);
         ir_block_start(t->unit, taken);
     }
-    rv_reserve(t, &loop->lr, value);
     rv_go(t, (int64_t)t->pc + i->imm, 0, 0);
     if (known)
         return false;
@@ -208,12 +207,13 @@ unsigned rv_emit_lrsc(struct rv_translation *t, const struct xl_source *source, 
     bool locked = find_locked(&loop, &op);
     t->unit->pattern[locked ? IR_PATTERN_LRSC_LOCKED : IR_PATTERN_LRSC_CAS]++;
     uint32_t value = rv_load_reserved(t, lr);
+    rv_reserve(t, lr, value);
     rv_set_x(t, lr->rd, value);
     rv_retire(t);
     for (unsigned k = 0; k < loop.n; k++) {
         begin(t, &loop.body[k]);
         if (k == loop.branch) {
-            if (!emit_way_out(t, &loop, value))
+            if (!emit_way_out(t, &loop))
                 return loop.bytes;
         } else {
             emit(t, &loop.body[k]);
