@@ -92,7 +92,7 @@ struct xl_cpu {
     /*
      * The guest's floating-point environment outside generated code. Inside, host registers have
      * it: entering, and coming back from a helper with IR_CALL_FPENV, sets the host's rounding
-     * mode from fp_rm (RMM: nearest even) and clears its flags; leaving, and going to such a
+     * mode from fp_rm (RMM: nearest even) and its flags from fp_flags; leaving, and going to such a
      * helper, adds the host's flags to fp_flags.
      */
     uint8_t fp_rm;    /* enum ir_rm: what IR_RM_DYN means; never IR_RM_DYN itself */

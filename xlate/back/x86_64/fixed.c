@@ -73,12 +73,18 @@ static void keep(struct writer *w, uint32_t mask, bool load)
 
 /* --- the floating-point environment ----------------------------------------------------------- */
 
-/* MXCSR = the guest's, from cpu->fp_rm; clobbers rax, rcx. */
+enum { TABLE_RMS = 8, TABLE_FLAGS = 32 };
+
+/* MXCSR = the guest's, from cpu->fp_rm and fp_flags; clobbers rax, rcx. The flags that the guest has already are
+ * set, as Intel's processors take 25 ns for one that an operation sets anew. */
 static void load_guest_mxcsr(struct writer *w)
 {
     struct asm_buf *b = buf(w);
 
-    asm_rm(b, A_MOVZX8, false, RAX, CPU_FIELD(fp_rm));
+    asm_rm(b, A_MOVZX8, false, RAX, CPU_FIELD(fp_flags));
+    asm_ri(b, A_AND, false, RAX, TABLE_FLAGS - 1);
+    asm_rm(b, A_MOVZX8, false, RCX, CPU_FIELD(fp_rm));
+    asm_rm(b, A_LEA, true, RAX, asm_index(RCX, RAX, 3, 0));
     asm_rm(b, A_LEA, true, RCX, asm_rip(at(w, w->back->rm_table)));
     asm_mxcsr(b, LDMXCSR, asm_index(RCX, RAX, 2, 0));
 }
@@ -374,13 +380,18 @@ static void write_constants(struct writer *w)
 
 static void write_tables(struct writer *w)
 {
-    static const uint8_t rc[8] = {[IR_RM_RNE] = 0, [IR_RM_RDN] = 1, [IR_RM_RUP] = 2, [IR_RM_RTZ] = 3};
+    static const uint8_t rc[TABLE_RMS] = {[IR_RM_RNE] = 0, [IR_RM_RDN] = 1, [IR_RM_RUP] = 2, [IR_RM_RTZ] = 3};
     const struct back_config *config = &w->back->config;
     struct asm_buf *b = buf(w);
 
     w->back->rm_table = (uint32_t)(b->at - w->back->fixed);
-    for (unsigned i = 0; i < G_N_ELEMENTS(rc); i++)
-        asm_32(b, 0x1f80u | (uint32_t)rc[i] << 13);
+    G_STATIC_ASSERT(IR_NX == 1 && IR_UF == 2 && IR_OF == 4 && IR_DZ == 8 && IR_NV == 16);
+    for (unsigned i = 0; i < TABLE_FLAGS * TABLE_RMS; i++) {
+        unsigned flags = i / TABLE_RMS;
+        asm_32(b, 0x1f80u | (uint32_t)rc[i % TABLE_RMS] << 13 | (flags & IR_NX ? 0x20 : 0) |
+                      (flags & IR_UF ? 0x10 : 0) | (flags & IR_OF ? 0x08 : 0) | (flags & IR_DZ ? 0x04 : 0) |
+                      (flags & IR_NV ? 0x01 : 0));
+    }
     w->back->flag_table = (uint32_t)(b->at - w->back->fixed);
     for (unsigned i = 0; i < 64; i++)
         asm_8(b, (i & 0x20 ? IR_NX : 0) | (i & 0x10 ? IR_UF : 0) | (i & 0x08 ? IR_OF : 0) |
