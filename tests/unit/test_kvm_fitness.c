@@ -64,6 +64,8 @@ START_TEST(of_this_host)
     struct kvm_fitness f;
     sigset_t before, after;
 
+    memset(&before, 0, sizeof(before)); /* the kernel's is shorter */
+    memset(&after, 0, sizeof(after));
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     kvm_measure(&f);
     pthread_sigmask(SIG_SETMASK, NULL, &after);

@@ -133,8 +133,8 @@ static const struct {
     const char *error; /* how the message begins; NULL: accepted */
 } configs[] = {
     {"{" MIN_C "}", NULL},
-    {"{" MIN_C ",\"cpus\":8}", NULL},
-    {"{" MIN_C ",\"cpus\":9}", "vm_config.cpus: 9 is above the most, 8"},
+    {"{" MIN_C ",\"cpus\":1024}", NULL},
+    {"{" MIN_C ",\"cpus\":1025}", "vm_config.cpus: 1025 is above the most, 1024"},
     {"{" MIN_C ",\"cpus\":0}", "vm_config.cpus: 0 is below the least, 1"},
     {"{" MIN_C ",\"cpus\":-1}", "vm_config.cpus: -1 is negative"},
     {"{" MIN_C ",\"cpus\":1.0}", "vm_config.cpus: an integer expected, not 1.0"},
@@ -282,7 +282,7 @@ START_TEST(check_built)
     g_clear_error(&err);
     c->name = g_strdup("x");
     ck_assert(codec_check(&vm_config_type, c, "config", NULL));
-    c->cpus = 9;
+    c->cpus = LIMIT_VCPUS + 1;
     ck_assert(!codec_check(&vm_config_type, c, "config", &err));
     ck_assert_int_eq(err->code, VMD_ERROR_LIMIT);
     g_clear_error(&err);

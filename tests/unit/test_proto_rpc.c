@@ -363,7 +363,7 @@ static const struct {
     {REQ("1", "system.ping", "{\"x\":1}"), -32602, "invalid"},
     {REQ("1", "vm.get", "{}"), -32602, "invalid"},
     {REQ("1", "vm.get", "{\"vm\":\"a b\"}"), -32602, "invalid"},
-    {REQ("1", "vm.create", "{\"config\":{\"name\":\"a\",\"arch\":\"riscv64\",\"cpus\":99}}"),
+    {REQ("1", "vm.create", "{\"config\":{\"name\":\"a\",\"arch\":\"riscv64\",\"cpus\":9999}}"),
      -32006, "limit"},
     {REQ("1", "vm.create", "{\"config\":{\"name\":\"taken\",\"arch\":\"riscv64\"}}"), -32002,
      "exists"},
