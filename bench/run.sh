@@ -11,17 +11,19 @@ out=${1:-$here/../.cache/bench} reps=${2:-3}
 export VMD_BUILD
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-for arch in riscv64 amd64; do
+for arch in riscv64 arm64 amd64; do
     [ -e "$out/assets/$arch/mini.cpio" ] || "$here/assets.sh" "$arch" "$out/assets"
 done
 [ -n "${Q10+set}" ] || { "$here/peers.sh" "$out/q10" "$out/assets"; Q10="chroot $out/q10"; }
 export Q10
-: >"$out/results.jsonl"
-grep -E '^(native|qemu10|vmd)=' "$here/peers/riscv64.txt" >"$out/machines"
-"$here/run.py" -a riscv64 -A "$out/assets" -s int,fp,mem,sys -n "$reps" -o "$out/results.jsonl" \
-    "@$out/machines"
-"$here/run.py" -r "$out/results.jsonl" -b qemu10 --cpu
-"$here/run.py" -r "$out/results.jsonl" -b qemu10 --wall
+for arch in riscv64 arm64; do
+    results=$out/results-$arch.jsonl
+    : >"$results"
+    grep -E '^(native|qemu10|vmd)=' "$here/peers/$arch.txt" >"$out/machines"
+    "$here/run.py" -a "$arch" -A "$out/assets" -s int,fp,mem,sys -n "$reps" -o "$results" "@$out/machines"
+    "$here/run.py" -r "$results" -b qemu10 --cpu
+    "$here/run.py" -r "$results" -b qemu10 --wall
+done
 "$VMD_BUILD/bench/bench_translate" --parts "$out/assets/riscv64/kernel"
 "$VMD_BUILD/bench/bench_warm" "$out/assets/riscv64/kernel"
 "$here/rates.py" -A "$out/assets"
