@@ -102,7 +102,7 @@ static void disk_failed(void *opaque, const struct disk_failure *failure)
 static bool add_disk(struct devices *d, const struct vm_disk_config *c, GError **err)
 {
     struct virtio_env env = virtio_env_of(d);
-    struct disk *disk = disk_new(c, &env, d->config->cpus, disk_failed, d, err);
+    struct disk *disk = disk_new(c, &env, d->config->cpus, NULL, disk_failed, d, err);
 
     if (!disk)
         return false;

@@ -1,7 +1,6 @@
 /* A disk's image and frontend, its policy for errors of the host, and its counters. See disk.h. */
 #include "vm/disk.h"
 
-#include "machine/block/block.h"
 #include "machine/virtio/blk.h"
 
 #include <errno.h>
@@ -137,10 +136,11 @@ bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files
 }
 
 struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
-                      unsigned cpus, disk_failed_fn failed, void *opaque, GError **err)
+                      unsigned cpus, const struct block_given *given, disk_failed_fn failed,
+                      void *opaque, GError **err)
 {
     struct block *block =
-        block_open(config->path, format_of(config), config->readonly, env->loop, err);
+        block_open(config->path, format_of(config), config->readonly, env->loop, given, err);
 
     if (!block) {
         g_prefix_error(err, "disk %s: ", config->id);

@@ -5,6 +5,7 @@
 #ifndef VM_DISK_H
 #define VM_DISK_H
 
+#include "machine/block/block.h"
 #include "machine/virtio/virtio.h"
 #include "proto/schema/types.h"
 #include "proto/schema/vmi.h"
@@ -26,9 +27,11 @@ typedef void (*disk_failed_fn)(void *opaque, const struct disk_failure *failure)
 /* Adds to FILES what disk_new() will open. Opens and closes the image for it. */
 bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files, GError **err);
 
-/* Opens the image of CONFIG, kept by reference, for a machine with CPUS vCPUs. NULL with an error. */
+/* Opens the image of CONFIG, kept by reference, for a machine with CPUS vCPUs; files of it that were
+ * opened by somebody else are GIVEN (may be NULL). NULL with an error. */
 struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
-                      unsigned cpus, disk_failed_fn failed, void *opaque, GError **err);
+                      unsigned cpus, const struct block_given *given, disk_failed_fn failed,
+                      void *opaque, GError **err);
 
 /* The frontend: made once, the caller's, freed before disk_close(). */
 struct virtio_device *disk_frontend(struct disk *disk);

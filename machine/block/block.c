@@ -368,9 +368,9 @@ void block_close(struct block *b, void (*closed)(void *opaque, int status), void
 }
 
 struct block *block_open(const char *path, enum block_format format, bool readonly, uv_loop_t *loop,
-                         GError **err)
+                         const struct block_given *given, GError **err)
 {
-    struct block_image *image = block_image__open(path, format, readonly, NULL, err);
+    struct block_image *image = block_image__open(path, format, readonly, given, NULL, err);
 
     if (!image)
         return NULL;

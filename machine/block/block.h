@@ -45,6 +45,19 @@ bool block_format_parse(const char *name, enum block_format *out, GError **err);
 bool block_probe(const char *path, enum block_format *out, GError **err);
 
 /*
+ * Files that somebody with more rights opened: FDS[i] is PATHS[i], as block_files() names them, opened as
+ * block_file_open_fd() does. Borrowed.
+ */
+struct block_given {
+    const char *const *paths;
+    const int *fds;
+    unsigned n;
+};
+
+/* Opens PATH if it is a regular file or a block device. -1 with an error on failure. */
+int block_file_open_fd(const char *path, bool readonly, GError **err);
+
+/*
  * Adds to OUT the paths of the files that the image at PATH is made of (copies; its own first, then
  * those behind it), by opening them as block_open() would and closing them again; with its errors. For a
  * process that will not be able to open others later. Starts no thread.
@@ -73,11 +86,13 @@ struct block; /* one open image with its workers; made by block_open(), ended by
  * FORMAT should be the stored answer of block_probe(). With BLOCK_FORMAT_AUTO and an image that
  * looks raw, writes that would make it look like another format are refused with -EPERM.
  *
+ * GIVEN are the files to use where PATH or one behind it is among them; may be NULL.
+ *
  * Returns NULL with VMD_ERROR_NOT_FOUND, _DENIED, _BUSY (locked), _INVALID (a malformed or corrupt
  * image), _UNSUPPORTED (a feature we do not have), _LIMIT or _IO. Blocks for a few reads.
  */
 struct block *block_open(const char *path, enum block_format format, bool readonly, uv_loop_t *loop,
-                         GError **err);
+                         const struct block_given *given, GError **err);
 
 const struct block_geometry *block_geometry(const struct block *b);
 /* Never BLOCK_FORMAT_AUTO. */

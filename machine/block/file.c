@@ -19,7 +19,7 @@ static bool file__fit(const char *path, const struct stat *st, GError **err)
                     path);
 }
 
-int block_file__open_fd(const char *path, bool readonly, GError **err)
+int block_file_open_fd(const char *path, bool readonly, GError **err)
 {
     const char *purpose = readonly ? "" : " for writing";
     struct stat st;
@@ -37,6 +37,20 @@ int block_file__open_fd(const char *path, bool readonly, GError **err)
         return -1;
     }
     return file__fit(path, &st, err) ? steal_fd(&fd) : -1;
+}
+
+int block_file__open_fd(const char *path, bool readonly, const struct block_given *given,
+                        GError **err)
+{
+    for (unsigned i = 0; given && i < given->n; i++) {
+        if (strcmp(given->paths[i], path) != 0)
+            continue;
+        int fd = fcntl(given->fds[i], F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+            vmd_set_errno(err, errno, "disk image %s", path);
+        return fd;
+    }
+    return block_file_open_fd(path, readonly, err);
 }
 
 static bool file__identify(struct block_file *f, GError **err)
@@ -60,13 +74,14 @@ static bool file__identify(struct block_file *f, GError **err)
     return true;
 }
 
-struct block_file *block_file__open(const char *path, bool readonly, GError **err)
+struct block_file *block_file__open(const char *path, bool readonly,
+                                    const struct block_given *given, GError **err)
 {
     struct block_file *f = g_new0(struct block_file, 1);
 
     f->path = g_strdup(path);
     f->readonly = readonly;
-    f->fd = block_file__open_fd(path, readonly, err);
+    f->fd = block_file__open_fd(path, readonly, given, err);
     if (f->fd >= 0 && file__identify(f, err) && block_file__lock(f->fd, path, readonly, err))
         return f;
     block_file__close(f);

@@ -10,7 +10,7 @@
 #ifndef MACHINE_BLOCK_FILE_H
 #define MACHINE_BLOCK_FILE_H
 
-#include "base/base.h"
+#include "machine/block/block.h"
 
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -29,10 +29,12 @@ struct block_file {
     int no_punch;        /* atomic; set where the file system cannot */
 };
 
-/* Opens PATH if it is a regular file or a block device. Returns -1 with an error on failure. */
-int block_file__open_fd(const char *path, bool readonly, GError **err);
+/* As block_file_open_fd(), but for one of GIVEN (may be NULL), which gets another descriptor. */
+int block_file__open_fd(const char *path, bool readonly, const struct block_given *given,
+                        GError **err);
 /* Opens and locks the file (block_file__lock()). NULL with an error on failure. */
-struct block_file *block_file__open(const char *path, bool readonly, GError **err);
+struct block_file *block_file__open(const char *path, bool readonly,
+                                    const struct block_given *given, GError **err);
 /* Unlocks, closes and frees; NULL is fine. */
 void block_file__close(struct block_file *f);
 

@@ -20,6 +20,7 @@ static bool image__in_chain(const struct block_chain *chain, const char *path)
 }
 
 struct block_image *block_image__open(const char *path, enum block_format format, bool readonly,
+                                      const struct block_given *given,
                                       const struct block_chain *upper, GError **err)
 {
     bool probed = format == BLOCK_FORMAT_AUTO;
@@ -34,15 +35,15 @@ struct block_image *block_image__open(const char *path, enum block_format format
                  LIMIT_QCOW2_BACKING_DEPTH, path);
         return NULL;
     }
-    if (probed && !block_probe(path, &format, err))
+    if (probed && !block_image__probe(path, given, &format, err))
         return NULL;
 
-    struct block_file *file = block_file__open(path, readonly, err);
+    struct block_file *file = block_file__open(path, readonly, given, err);
     if (!file)
         return NULL;
     if (format == BLOCK_FORMAT_RAW)
         return block_raw__open(file, probed, err);
-    struct block_chain here = {upper, file, upper ? upper->depth + 1 : 1};
+    struct block_chain here = {upper, given, file, upper ? upper->depth + 1 : 1};
     return block_qcow2__open(file, &here, err);
 }
 
@@ -55,7 +56,7 @@ void block_image__close(struct block_image *img)
 bool block_files(const char *path, enum block_format format, bool readonly, GPtrArray *out,
                  GError **err)
 {
-    struct block_image *top = block_image__open(path, format, readonly, NULL, err);
+    struct block_image *top = block_image__open(path, format, readonly, NULL, NULL, err);
 
     if (!top)
         return false;

@@ -42,16 +42,21 @@ struct block_image {
 /* One image of a chain that is being opened, innermost first, to find loops and count links. */
 struct block_chain {
     const struct block_chain *upper;
+    const struct block_given *given;
     const struct block_file *file;
     unsigned depth; /* 1 for the image that the user named */
 };
 
 /*
- * Opens the file and the format; FORMAT AUTO probes. UPPER is NULL, or the images over this one.
+ * Opens the file (one of GIVEN, or by PATH) and the format; FORMAT AUTO probes. UPPER is NULL, or the images over this one.
  * NULL with an error on failure.
  */
 struct block_image *block_image__open(const char *path, enum block_format format, bool readonly,
+                                      const struct block_given *given,
                                       const struct block_chain *upper, GError **err);
+/* As block_probe(). */
+bool block_image__probe(const char *path, const struct block_given *given, enum block_format *out,
+                        GError **err);
 void block_image__close(struct block_image *img);
 
 /* Reads from an image whose size may be less than the range: what is behind it is zeroes. */

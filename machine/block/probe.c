@@ -1,6 +1,6 @@
 /* Which format an image has: by name, and by its first bytes. */
 #include "machine/block/block.h"
-#include "machine/block/file.h"
+#include "machine/block/image.h"
 
 #include <errno.h>
 
@@ -28,12 +28,13 @@ bool block_format_parse(const char *name, enum block_format *out, GError **err)
                     "disk image format '%s' is not supported: use raw or qcow2", name);
 }
 
-bool block_probe(const char *path, enum block_format *out, GError **err)
+bool block_image__probe(const char *path, const struct block_given *given, enum block_format *out,
+                        GError **err)
 {
     static const char magic[4] = {'Q', 'F', 'I', (char)0xfb};
     char head[4] = {0};
     ssize_t n;
-    autofd fd = block_file__open_fd(path, true, err);
+    autofd fd = block_file__open_fd(path, true, given, err);
 
     if (fd < 0)
         return false;
@@ -44,4 +45,9 @@ bool block_probe(const char *path, enum block_format *out, GError **err)
         return vmd_set_errno(err, errno, "reading disk image %s", path);
     *out = memcmp(head, magic, sizeof(magic)) == 0 ? BLOCK_FORMAT_QCOW2 : BLOCK_FORMAT_RAW;
     return true;
+}
+
+bool block_probe(const char *path, enum block_format *out, GError **err)
+{
+    return block_image__probe(path, NULL, out, err);
 }

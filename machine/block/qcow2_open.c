@@ -535,7 +535,7 @@ static bool backing__open(struct opening *o, const struct block_chain *chain)
     g_autofree char *path = backing__path(o);
     if (!path)
         return false;
-    o->q->backing = block_image__open(path, format, true, chain, o->err);
+    o->q->backing = block_image__open(path, format, true, chain->given, chain, o->err);
     if (!o->q->backing) {
         g_prefix_error(o->err, "backing file of %s: ", o->q->img.file->path);
         return false;

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < CHOICES || write(fd, data + CHOICES, size - CHOICES) != (ssize_t)(size - CHOICES))
         return 0;
     struct block_image *img =
-        block_image__open(path, BLOCK_FORMAT_QCOW2, data[0] & 1, NULL, &err);
+        block_image__open(path, BLOCK_FORMAT_QCOW2, data[0] & 1, NULL, NULL, &err);
     g_assert((img == NULL) == (err != NULL));
     if (!img) {
         g_assert(err->message[0] && !strchr(err->message, '\n'));

@@ -86,7 +86,7 @@ static inline struct block *rig_block(struct rig *rig, const char *path, enum bl
                                       bool readonly)
 {
     g_autoptr(GError) err = NULL;
-    struct block *b = block_open(path, format, readonly, &rig->loop, &err);
+    struct block *b = block_open(path, format, readonly, &rig->loop, NULL, &err);
 
     ck_assert_msg(b != NULL, "%s: %s", path, err ? err->message : "no error set");
     return b;
@@ -97,7 +97,7 @@ static inline void rig_refused(struct rig *rig, const char *path, enum block_for
                                bool readonly, enum vmd_error code, const char *text)
 {
     g_autoptr(GError) err = NULL;
-    struct block *b = block_open(path, format, readonly, &rig->loop, &err);
+    struct block *b = block_open(path, format, readonly, &rig->loop, NULL, &err);
 
     ck_assert_msg(b == NULL, "opens, in place of: %s", text);
     ck_assert_msg(err != NULL, "no error set: %s", text);

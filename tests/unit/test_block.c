@@ -403,7 +403,7 @@ START_TEST(another_process)
     if (pid == 0) {
         uv_loop_t loop;
         uv_loop_init(&loop);
-        struct block *b = block_open(path, BLOCK_FORMAT_RAW, false, &loop, NULL);
+        struct block *b = block_open(path, BLOCK_FORMAT_RAW, false, &loop, NULL, NULL);
         close(down[1]);
         c = b ? 'y' : 'n';
         if (write(up[1], &c, 1) != 1 || read(down[0], &c, 1) != 0)

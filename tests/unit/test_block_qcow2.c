@@ -859,7 +859,7 @@ static void kill_child(const char *path, int out)
     unsigned n = 0;
 
     uv_loop_init(&rig.loop);
-    struct block *b = block_open(path, BLOCK_FORMAT_AUTO, false, &rig.loop, NULL);
+    struct block *b = block_open(path, BLOCK_FORMAT_AUTO, false, &rig.loop, NULL, NULL);
     while (b) {
         for (int i = 0; i < 37; i++, n++) {
             for (unsigned j = 0; j < KILL_SLOT / 4; j++)
@@ -1006,7 +1006,7 @@ static void damage(uint8_t *img, size_t len, uint64_t *seed)
 static void use_damaged(const char *path, uint64_t seed)
 {
     g_autoptr(GError) err = NULL;
-    struct block *b = block_open(path, BLOCK_FORMAT_QCOW2, seed % 4 == 0, &rig.loop, &err);
+    struct block *b = block_open(path, BLOCK_FORMAT_QCOW2, seed % 4 == 0, &rig.loop, NULL, &err);
     g_autofree uint8_t *buf = g_malloc0(65536);
 
     ck_assert_msg((b == NULL) == (err != NULL), "error and result disagree");

@@ -79,7 +79,7 @@ static void setup_open(struct setup *s, bool readonly, unsigned queues)
     s->path = rig_file(&s->rig, "disk", DISK);
     guest_init(&s->g, false);
     struct virtio_env env = guest_env(&s->g);
-    s->block = block_open(s->path, BLOCK_FORMAT_RAW, readonly, env.loop, NULL);
+    s->block = block_open(s->path, BLOCK_FORMAT_RAW, readonly, env.loop, NULL, NULL);
     ck_assert_ptr_nonnull(s->block);
     s->dev = virtio_blk_new(&env, s->block, &options);
     driver_attach(&s->d, &s->g, s->dev, 1);
