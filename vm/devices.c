@@ -4,6 +4,7 @@
  */
 #include "vm/devices.h"
 
+#include "guest/agent/line.h"
 #include "machine/net/net.h"
 #include "machine/virtio/balloon.h"
 #include "machine/virtio/console.h"
@@ -15,6 +16,8 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <stdio.h>
+
+enum { PORT_CONSOLE, PORT_AGENT };
 
 struct row {
     char *id;
@@ -32,6 +35,7 @@ struct devices {
     const struct vm_config *config;
     GPtrArray *rows;
     struct virtio_device *console, *balloon; /* borrowed of their rows; NULL */
+    struct agent *agent;                     /* at a port of the console; NULL without one */
     bool quiet;
     unsigned closing; /* disks whose backends are being closed, and one more */
     void (*done)(void *opaque);
@@ -60,7 +64,61 @@ static const struct virtio_console_ops console_ops = {.output = console_out,
 
 size_t devices_console_input(struct devices *d, const uint8_t *data, size_t n)
 {
-    return d->console ? virtio_console_input(d->console, data, n) : n;
+    return d->console ? virtio_console_input(d->console, PORT_CONSOLE, data, n) : n;
+}
+
+/* --- the agent's port ------------------------------------------------------------------------- */
+
+static size_t agent_port_out(void *opaque, const uint8_t *data, size_t n)
+{
+    struct devices *d = opaque;
+
+    agent_input(d->agent, data, n);
+    return n;
+}
+
+static void agent_port_room(void *opaque)
+{
+    struct devices *d = opaque;
+
+    agent_room(d->agent);
+}
+
+static void agent_port_opened(void *opaque, bool open)
+{
+    struct devices *d = opaque;
+
+    agent_opened(d->agent, open);
+}
+
+static const struct virtio_console_ops agent_port_ops = {
+    .output = agent_port_out, .input_room = agent_port_room, .opened = agent_port_opened};
+
+static size_t agent_send(void *opaque, const uint8_t *data, size_t n)
+{
+    struct devices *d = opaque;
+
+    return virtio_console_input(d->console, PORT_AGENT, data, n);
+}
+
+static void agent_connect(void *opaque, bool connected)
+{
+    struct devices *d = opaque;
+
+    virtio_console_connect(d->console, PORT_AGENT, connected);
+}
+
+static const struct agent_ops agent_ops = {.send = agent_send, .connect = agent_connect};
+
+struct agent *devices_agent(const struct devices *d)
+{
+    return d->agent;
+}
+
+void devices_clock_changed(struct devices *d)
+{
+    if (d->agent)
+        agent_clock_changed(d->agent);
 }
 
 /* --- making ----------------------------------------------------------------------------------- */
@@ -185,7 +243,10 @@ static bool add_rest(struct devices *d, GError **err)
     struct virtio_env env = virtio_env_of(d);
 
     if (d->env.console) {
-        d->console = virtio_console_new(&env, &console_ops, d);
+        const struct virtio_console_port ports[] = {
+            [PORT_CONSOLE] = {NULL, &console_ops, d}, [PORT_AGENT] = {LINE_PORT, &agent_port_ops, d}};
+        d->agent = agent_new(d->env.loop, d->env.clock, &agent_ops, d);
+        d->console = virtio_console_new(&env, ports, G_N_ELEMENTS(ports));
         if (!plug(d, "console0", "virtio-console", d->console, err))
             return false;
     }
@@ -283,6 +344,7 @@ void devices_free(struct devices *d, void (*done)(void *opaque), void *opaque)
         g_free(row->text);
         g_free(row);
     }
+    agent_free(d->agent);
     part_closed(d);
 }
 
@@ -359,6 +421,14 @@ void devices_stats(struct devices *d, struct vm_stats *out)
     out->balloon_bytes = d->balloon ? virtio_balloon_actual(d->balloon) : 0;
 }
 
+/* What there is to say of a row at this moment. */
+static char *text_of(const struct devices *d, const struct row *row)
+{
+    if (d->agent && row->virtio == d->console && agent_present(d->agent))
+        return g_strdup_printf("agent %s, %s", agent_version(d->agent), agent_kernel(d->agent));
+    return g_strndup(row->text ? row->text : "", LONG_TEXT_MAX);
+}
+
 GPtrArray *devices_list(struct devices *d)
 {
     GPtrArray *list = g_ptr_array_new();
@@ -373,7 +443,7 @@ GPtrArray *devices_list(struct devices *d)
         info->has_driver_ok = true;
         info->driver_ok = virtio_running(row->virtio);
         g_free(info->text);
-        info->text = g_strndup(row->text ? row->text : "", LONG_TEXT_MAX);
+        info->text = text_of(d, row);
         g_ptr_array_add(list, info);
     }
     return list;

@@ -9,6 +9,7 @@
 #include "mem/clock.h"
 #include "mem/mem.h"
 #include "proto/schema/types.h"
+#include "vm/agent.h"
 #include "vm/console.h"
 #include "vm/disk.h"
 #include "vm/machine.h"
@@ -48,6 +49,11 @@ void devices_resume(struct devices *devices);
 
 /* Input for the virtio console; returns the bytes taken. */
 size_t devices_console_input(struct devices *devices, const uint8_t *data, size_t n);
+
+/* The guest's agent, the devices'; NULL where there is no console, since it talks over a port of that. */
+struct agent *devices_agent(const struct devices *devices);
+/* Guest time goes on after it stood. */
+void devices_clock_changed(struct devices *devices);
 
 /* Asks the guest to keep BYTES in the balloon; what it is asked for then, and what is there. False where
  * there is no balloon. */

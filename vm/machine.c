@@ -532,6 +532,7 @@ static void go(struct machine *m)
     vm_clock_resume(m->clock);
     accel_clock_changed(m->accel);
     board_clock_changed(m->board);
+    devices_clock_changed(m->devices);
     vcpus_resume(m->vcpus);
 }
 

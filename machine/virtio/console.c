@@ -1,33 +1,80 @@
 /*
- * A console of one port. At most one output element is held, while the backend takes no more of
- * it; OUTPUT_DONE bytes of the next element in the ring are out already, which is also what a
- * saved state needs to know.
+ * A console of one port, or of several.
+ *
+ * A port holds at most one output element, while its backend takes no more of it; OUTPUT_DONE bytes
+ * of the next element in the ring are out already, which is also what a saved state needs to know.
+ *
+ * What the guest has yet to be told of a port over the control queue is no list but bits of what is
+ * due, sent in the order of the specification's own start-up (5.3.5) as the guest offers buffers.
+ * So a guest that asks again and again, and takes no answer, costs nothing. Whether the host's end
+ * is connected is due while it differs from what the guest was last told.
  */
 #include "machine/virtio/console.h"
 
 #include <linux/virtio_console.h>
 
-enum { QUEUE_INPUT, QUEUE_OUTPUT };
+enum { QUEUE_CONTROL_IN = 2, QUEUE_CONTROL_OUT };
 
-struct console {
-    struct virtio_device vdev;
+/* Control messages that are due, in their order. */
+enum { DUE_ADD = 1, DUE_CONSOLE = 2, DUE_NAME = 4, DUE_ALL = 7 };
+
+struct port {
     const struct virtio_console_ops *ops;
     void *opaque;
+    char *name;
     struct virtqueue_element *held; /* output that the backend did not take wholly */
     uint32_t output_done;           /* bytes of it that it took */
     bool input_short;               /* input_room() is due when there are buffers */
+    bool connected;                 /* the host's end */
+    uint8_t due;                    /* DUE_ bits */
+    uint8_t ready;                  /* the guest has the port */
+    uint8_t told;                   /* the guest knows that the host's end is connected */
+    uint8_t open;                   /* the guest's end */
 };
 
-static const struct state_field console_fields[] = {
-    STATE_FIELD_U32(struct console, output_done, 1),
+struct console {
+    struct virtio_device vdev;
+    struct port ports[VIRTIO_CONSOLE_PORTS];
+    unsigned n_ports;
+    uint8_t ready; /* the driver asked for the ports */
 };
-static const struct state_desc console_state = {"virtio-console", 1, sizeof(struct console),
+
+static const struct state_field port_fields[] = {
+    STATE_FIELD_U32(struct port, output_done, 1), STATE_FIELD_U8(struct port, due, 1),
+    STATE_FIELD_U8(struct port, ready, 1),        STATE_FIELD_U8(struct port, told, 1),
+    STATE_FIELD_U8(struct port, open, 1),
+};
+static const struct state_desc port_state = {"virtio-console-port", 1, sizeof(struct port),
+                                             G_N_ELEMENTS(port_fields), port_fields};
+static const struct state_field console_fields[] = {
+    STATE_FIELD_STRUCT(struct console, ports, struct port, port_state, 2),
+    STATE_FIELD_U8(struct console, ready, 2),
+};
+static const struct state_desc console_state = {"virtio-console", 2, sizeof(struct console),
                                                 G_N_ELEMENTS(console_fields), console_fields};
 
-/* Gives the backend what is left of E; false when it did not take all. */
-static bool output(struct console *con, const struct virtqueue_element *e)
+/* Queues 2 and 3 are those of control, wherever there are more than two. */
+static unsigned input_queue(unsigned port)
 {
-    size_t skip = con->output_done;
+    return port ? 2 * port + 2 : 0;
+}
+
+static unsigned output_queue(unsigned port)
+{
+    return input_queue(port) + 1;
+}
+
+static bool is_multiport(const struct console *con)
+{
+    return virtio_has_feature(&con->vdev, VIRTIO_CONSOLE_F_MULTIPORT);
+}
+
+/* --- output ----------------------------------------------------------------------------------- */
+
+/* Gives the backend what is left of E; false when it did not take all. */
+static bool output(struct port *p, const struct virtqueue_element *e)
+{
+    size_t skip = p->output_done;
 
     for (unsigned i = 0; i < e->out_n; i++) {
         size_t length = e->out[i].iov_len;
@@ -36,48 +83,44 @@ static bool output(struct console *con, const struct virtqueue_element *e)
             continue;
         }
         const uint8_t *at = (const uint8_t *)e->out[i].iov_base + skip;
-        size_t n = con->ops->output(con->opaque, at, length - skip);
-        con->output_done += (uint32_t)n;
+        size_t n = p->ops->output(p->opaque, at, length - skip);
+        p->output_done += (uint32_t)n;
         if (n < length - skip)
             return false;
         skip = 0;
     }
-    con->output_done = 0;
+    p->output_done = 0;
     return true;
 }
 
-static void output_all(struct console *con)
+static void output_all(struct console *con, unsigned port)
 {
-    struct virtqueue *vq = virtio_queue(&con->vdev, QUEUE_OUTPUT);
+    struct virtqueue *vq = virtio_queue(&con->vdev, output_queue(port));
+    struct port *p = &con->ports[port];
     struct virtqueue_element *e;
 
-    while ((e = con->held ? con->held : virtqueue_pop(vq, sizeof(*e)))) {
-        con->held = e;
-        if (!output(con, e))
+    while ((e = p->held ? p->held : virtqueue_pop(vq, sizeof(*e)))) {
+        p->held = e;
+        if (!output(p, e))
             break;
-        con->held = NULL;
+        p->held = NULL;
         virtqueue_push(e, 0);
     }
     virtqueue_notify(vq);
 }
 
-static void console_notify(struct virtio_device *dev, struct virtqueue *vq)
+void virtio_console_ready(struct virtio_device *dev, unsigned port)
 {
-    struct console *con = (struct console *)dev;
-
-    if (virtqueue_index(vq) == QUEUE_OUTPUT) {
-        if (!con->held)
-            output_all(con);
-    } else if (con->input_short && virtqueue_has_buffers(vq)) {
-        con->input_short = false;
-        con->ops->input_room(con->opaque);
-    }
+    if (virtio_running(dev))
+        output_all((struct console *)dev, port);
 }
 
-size_t virtio_console_input(struct virtio_device *dev, const uint8_t *data, size_t n)
+/* --- input ------------------------------------------------------------------------------------ */
+
+size_t virtio_console_input(struct virtio_device *dev, unsigned port, const uint8_t *data, size_t n)
 {
     struct console *con = (struct console *)dev;
-    struct virtqueue *vq = virtio_queue(dev, QUEUE_INPUT);
+    struct virtqueue *vq = virtio_queue(dev, input_queue(port));
     struct virtqueue_element *e;
     size_t done = 0;
 
@@ -87,14 +130,93 @@ size_t virtio_console_input(struct virtio_device *dev, const uint8_t *data, size
         done += part;
     }
     virtqueue_notify(vq);
-    con->input_short = done < n;
+    con->ports[port].input_short = done < n;
     return done;
 }
 
-void virtio_console_ready(struct virtio_device *dev)
+static void input_notify(struct console *con, unsigned port)
 {
-    if (virtio_running(dev))
-        output_all((struct console *)dev);
+    struct port *p = &con->ports[port];
+
+    if (!p->input_short || !virtqueue_has_buffers(virtio_queue(&con->vdev, input_queue(port))))
+        return;
+    p->input_short = false;
+    p->ops->input_room(p->opaque);
+}
+
+/* --- control ---------------------------------------------------------------------------------- */
+
+/* The message that is due next of port ID, if any. */
+static bool next_message(const struct port *p, unsigned id, struct virtio_console_control *out)
+{
+    uint16_t event;
+    uint16_t value = 1;
+
+    if (p->due & DUE_ADD)
+        event = VIRTIO_CONSOLE_PORT_ADD;
+    else if (p->due & DUE_CONSOLE)
+        event = VIRTIO_CONSOLE_CONSOLE_PORT;
+    else if (p->due & DUE_NAME)
+        event = VIRTIO_CONSOLE_PORT_NAME;
+    else if (p->ready && p->told != p->connected) {
+        event = VIRTIO_CONSOLE_PORT_OPEN;
+        value = p->connected;
+    } else {
+        return false;
+    }
+    *out = (struct virtio_console_control){GUINT32_TO_LE(id), GUINT16_TO_LE(event),
+                                           GUINT16_TO_LE(value)};
+    return true;
+}
+
+static void message_sent(struct port *p)
+{
+    if (p->due)
+        p->due &= (uint8_t)(p->due - 1); /* the lowest bit was it */
+    else
+        p->told = p->connected;
+}
+
+/* Sends what is due of port ID; false where there is no buffer any more. */
+static bool tell_port(struct console *con, unsigned id)
+{
+    struct virtqueue *vq = virtio_queue(&con->vdev, QUEUE_CONTROL_IN);
+    struct port *p = &con->ports[id];
+    struct virtio_console_control message;
+
+    while (next_message(p, id, &message)) {
+        size_t name = p->due == DUE_NAME ? strlen(p->name) : 0;
+        struct virtqueue_element *e = virtqueue_pop(vq, sizeof(*e));
+        if (!e)
+            return false;
+        if (e->in_bytes < sizeof(message) + name) {
+            virtqueue_push(e, 0);
+            virtio_device_error(&con->vdev, "a control message does not fit its buffer");
+            return false;
+        }
+        iov_write(e->in, e->in_n, 0, &message, sizeof(message));
+        iov_write(e->in, e->in_n, sizeof(message), p->name, name);
+        virtqueue_push(e, (uint32_t)(sizeof(message) + name));
+        message_sent(p);
+    }
+    return true;
+}
+
+static void tell_guest(struct console *con)
+{
+    if (!virtio_running(&con->vdev) || !is_multiport(con))
+        return;
+    for (unsigned i = 0; i < con->n_ports && tell_port(con, i); i++)
+        continue;
+    virtqueue_notify(virtio_queue(&con->vdev, QUEUE_CONTROL_IN));
+}
+
+void virtio_console_connect(struct virtio_device *dev, unsigned port, bool connected)
+{
+    struct console *con = (struct console *)dev;
+
+    con->ports[port].connected = connected;
+    tell_guest(con);
 }
 
 void virtio_console_resize(struct virtio_device *dev, uint16_t columns, uint16_t rows)
@@ -104,29 +226,158 @@ void virtio_console_resize(struct virtio_device *dev, uint16_t columns, uint16_t
     virtio_config_set(dev, offsetof(struct virtio_console_config, cols), size, sizeof(size));
 }
 
+static void set_open(struct console *con, unsigned port, bool open)
+{
+    struct port *p = &con->ports[port];
+
+    if (!open && !p->open)
+        return;
+    p->open = open;
+    if (p->ops->opened)
+        p->ops->opened(p->opaque, open);
+}
+
+/* The guest has port ID: what it is, its name, and who is there. */
+static void port_ready(struct port *p)
+{
+    p->ready = 1;
+    p->told = 0;
+    p->due |= p->name ? DUE_NAME : DUE_CONSOLE;
+}
+
+/* A message of the guest. Events and ports that there are not are nothing to us, as events to come
+ * may be. */
+static void control(struct console *con, const struct virtio_console_control *message)
+{
+    uint32_t id = GUINT32_FROM_LE(message->id);
+    bool value = GUINT16_FROM_LE(message->value) != 0;
+
+    if (GUINT16_FROM_LE(message->event) == VIRTIO_CONSOLE_DEVICE_READY) {
+        for (unsigned i = 0; value && !con->ready && i < con->n_ports; i++)
+            con->ports[i].due = DUE_ADD;
+        con->ready |= value;
+        return;
+    }
+    if (id >= con->n_ports || !con->ready)
+        return;
+    switch (GUINT16_FROM_LE(message->event)) {
+    case VIRTIO_CONSOLE_PORT_READY:
+        if (value)
+            port_ready(&con->ports[id]);
+        break;
+    case VIRTIO_CONSOLE_PORT_OPEN:
+        /* What it wrote before comes before. */
+        if (!con->ports[id].held)
+            output_all(con, id);
+        set_open(con, id, value);
+        break;
+    }
+}
+
+static void control_notify(struct console *con, struct virtqueue *vq)
+{
+    struct virtqueue_element *e;
+
+    while ((e = virtqueue_pop(vq, sizeof(*e)))) {
+        struct virtio_console_control message;
+        bool whole = iov_read(e->out, e->out_n, 0, &message, sizeof(message)) == sizeof(message);
+        virtqueue_push(e, 0);
+        if (!whole) {
+            virtio_device_error(&con->vdev, "a control message is cut short");
+            break;
+        }
+        if (is_multiport(con))
+            control(con, &message);
+    }
+    virtqueue_notify(vq);
+    tell_guest(con);
+}
+
+/* --- the device ------------------------------------------------------------------------------- */
+
+static void console_notify(struct virtio_device *dev, struct virtqueue *vq)
+{
+    struct console *con = (struct console *)dev;
+    unsigned index = virtqueue_index(vq);
+    unsigned port = index < QUEUE_CONTROL_IN ? 0 : (index - 2) / 2;
+
+    if (index == QUEUE_CONTROL_IN)
+        tell_guest(con);
+    else if (index == QUEUE_CONTROL_OUT)
+        control_notify(con, vq);
+    else if (index == input_queue(port))
+        input_notify(con, port);
+    else if (!con->ports[port].held)
+        output_all(con, port);
+}
+
+/* State was loaded of a guest that had ports open; in a new driver's there are none. */
+static void console_start(struct virtio_device *dev)
+{
+    struct console *con = (struct console *)dev;
+
+    for (unsigned i = 0; i < con->n_ports; i++) {
+        if (con->ports[i].open)
+            set_open(con, i, true);
+    }
+}
+
+static void drop_output(struct port *p)
+{
+    if (p->held)
+        virtqueue_drop(p->held);
+    p->held = NULL;
+    p->output_done = 0;
+}
+
 static void console_reset(struct virtio_device *dev, struct virtqueue *vq)
 {
     struct console *con = (struct console *)dev;
 
-    if (vq && virtqueue_index(vq) != QUEUE_OUTPUT)
-        return;
-    if (con->held)
-        virtqueue_drop(con->held);
-    con->held = NULL;
-    con->output_done = 0;
+    for (unsigned i = 0; i < con->n_ports; i++) {
+        struct port *p = &con->ports[i];
+        if (!vq || virtqueue_index(vq) == output_queue(i))
+            drop_output(p);
+        if (vq)
+            continue;
+        p->due = p->ready = p->told = 0;
+        set_open(con, i, false);
+    }
+    if (!vq)
+        con->ready = 0;
 }
 
 static void console_quiesce(struct virtio_device *dev)
 {
     struct console *con = (struct console *)dev;
 
-    if (con->held)
-        virtqueue_unpop(con->held);
-    con->held = NULL;
+    for (unsigned i = 0; i < con->n_ports; i++) {
+        if (con->ports[i].held)
+            virtqueue_unpop(con->ports[i].held);
+        con->ports[i].held = NULL;
+    }
+}
+
+static bool console_loaded(struct virtio_device *dev, GError **err)
+{
+    struct console *con = (struct console *)dev;
+
+    for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
+        const struct port *p = &con->ports[i];
+        uint8_t may = i >= con->n_ports ? 0 : p->name ? DUE_ADD | DUE_NAME : DUE_ADD | DUE_CONSOLE;
+        if (p->due & ~may || (p->ready | p->told | p->open | con->ready) > (i < con->n_ports))
+            return vmd_fail(err, VMD_ERROR_INVALID, "saved state of console port %u makes no sense",
+                            i);
+    }
+    return true;
 }
 
 static void console_free(struct virtio_device *dev)
 {
+    struct console *con = (struct console *)dev;
+
+    for (unsigned i = 0; i < con->n_ports; i++)
+        g_free(con->ports[i].name);
     virtio_device_fini(dev);
     g_free(dev);
 }
@@ -136,21 +387,36 @@ static const struct virtio_ops console_ops = {
     .id = VIRTIO_ID_CONSOLE,
     .pci_class = 0x078000,
     .state = &console_state,
+    .start = console_start,
     .queue_notify = console_notify,
     .reset = console_reset,
     .quiesce = console_quiesce,
+    .loaded = console_loaded,
     .free = console_free,
 };
 
 struct virtio_device *virtio_console_new(const struct virtio_env *env,
-                                         const struct virtio_console_ops *ops, void *opaque)
+                                         const struct virtio_console_port *ports, unsigned n)
 {
-    static const uint16_t sizes[] = {64, 64};
+    static const uint16_t sizes[] = {64, 64, 32, 32, 64, 64};
     struct console *con = g_new0(struct console, 1);
+    uint64_t features = VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE);
 
-    con->ops = ops;
-    con->opaque = opaque;
-    virtio_device_init(&con->vdev, &console_ops, env, VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE), 2,
-                       sizes, 4);
+    G_STATIC_ASSERT(G_N_ELEMENTS(sizes) == 2 * VIRTIO_CONSOLE_PORTS + 2);
+    g_assert(n >= 1 && n <= VIRTIO_CONSOLE_PORTS && !ports[0].name);
+    con->n_ports = n;
+    for (unsigned i = 0; i < n; i++) {
+        g_assert(!i || (ports[i].name && strlen(ports[i].name) < VIRTIO_CONSOLE_NAME));
+        con->ports[i] = (struct port){.ops = ports[i].ops,
+                                      .opaque = ports[i].opaque,
+                                      .name = g_strdup(ports[i].name),
+                                      .connected = true};
+    }
+    if (n > 1)
+        features |= VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT);
+    virtio_device_init(&con->vdev, &console_ops, env, features, n > 1 ? 2 * n + 2 : 2, sizes, 8);
+    uint32_t max = GUINT32_TO_LE(n);
+    virtio_config_set(&con->vdev, offsetof(struct virtio_console_config, max_nr_ports), &max,
+                      sizeof(max));
     return &con->vdev;
 }

@@ -26,7 +26,13 @@ static void nothing(void *opaque)
 {
 }
 
-static const struct virtio_console_ops console_ops = {take_output, nothing};
+static void was_opened(void *opaque, bool open)
+{
+}
+
+static const struct virtio_console_ops console_ops = {take_output, nothing, was_opened};
+static const struct virtio_console_port ports[] = {{NULL, &console_ops, NULL},
+                                                   {"second", &console_ops, NULL}};
 
 static bool take_frame(struct net_backend *b, const struct iovec *iov, unsigned n)
 {
@@ -67,7 +73,7 @@ static struct rig *rig_new(void)
     r->host = pci_host_new(&config, NULL);
     const struct virtio_env env = {.loop = &r->loop, .mem = r->mem};
     r->devices[0] = virtio_rng_new(&env);
-    r->devices[1] = virtio_console_new(&env, &console_ops, NULL);
+    r->devices[1] = virtio_console_new(&env, ports, G_N_ELEMENTS(ports));
     r->devices[2] = virtio_balloon_new(&env);
     r->devices[3] = virtio_net_new(&env, &backend, mac);
     for (unsigned i = 0; i < RIG_DEVICES; i++)
@@ -126,8 +132,11 @@ void rig_poke(struct rig *r)
     static const uint8_t frame[3000] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     const struct virtio_net_hdr_v1 hdr = {0};
 
-    virtio_console_input(r->devices[1], frame, sizeof(frame));
-    virtio_console_ready(r->devices[1]);
+    for (unsigned port = 0; port < G_N_ELEMENTS(ports); port++) {
+        virtio_console_input(r->devices[1], port, frame, sizeof(frame));
+        virtio_console_connect(r->devices[1], port, !frame[port]);
+        virtio_console_ready(r->devices[1], port);
+    }
     virtio_balloon_poll(r->devices[2], ignore_stats, NULL);
     for (unsigned i = 14; i < sizeof(frame); i += 700)
         backend.peer->receive(backend.peer_opaque, &hdr, frame, i);

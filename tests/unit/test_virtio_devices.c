@@ -1,9 +1,8 @@
 /*
- * The virtio devices through a driver's eyes: entropy, console, balloon, network; and one of them
+ * The virtio devices through a driver's eyes: entropy, balloon, network; and one of them
  * with a driver on a thread of its own, as vCPUs are.
  */
 #include "machine/virtio/balloon.h"
-#include "machine/virtio/console.h"
 #include "machine/virtio/net.h"
 #include "machine/virtio/rng.h"
 #include "tests/unit/unit.h"
@@ -17,32 +16,6 @@
 #include <sys/stat.h>
 
 #define EVENT VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX)
-
-static void set_true(void *opaque)
-{
-    *(bool *)opaque = true;
-}
-
-/* Saves the bus, resets it, and loads it again: the device goes on as if nothing had been. */
-static void save_and_load(struct guest *g)
-{
-    g_autoptr(GByteArray) saved = g_byte_array_new(), again = g_byte_array_new();
-    g_autoptr(GError) err = NULL;
-    bool quiet = false;
-    size_t used;
-
-    pci_host_quiesce(g->host, set_true, &quiet);
-    guest_wait(g, quiet);
-    pci_host_save(g->host, saved);
-    pci_host_reset(g->host);
-    ck_assert_msg(pci_host_load(g->host, saved->data, saved->len, &used, &err), "%s",
-                  err ? err->message : "");
-    pci_host_save(g->host, again);
-    ck_assert_uint_eq(saved->len, again->len);
-    ck_assert_mem_eq(saved->data, again->data, saved->len);
-    pci_host_resume(g->host);
-    guest_poll(g);
-}
 
 /* --- entropy ---------------------------------------------------------------------------------- */
 
@@ -73,100 +46,10 @@ START_TEST(rng_fills)
     driver_kick(&d, 0);
     for (unsigned i = 0; i < 60; i++)
         guest_wait(&g, driver_used(&d, 0, NULL, NULL));
-    save_and_load(&g);
+    guest_save_and_load(&g);
     ck_assert_uint_eq(driver_do(&d, 0, &p[1], 1), KIB(16));
     driver_detach(&d);
     guest_fini(&g);
-}
-END_TEST
-
-/* --- console ---------------------------------------------------------------------------------- */
-
-struct terminal {
-    GString *text;
-    size_t room; /* bytes it takes yet */
-    unsigned rooms;
-};
-
-static size_t terminal_output(void *opaque, const uint8_t *data, size_t n)
-{
-    struct terminal *t = opaque;
-
-    n = MIN(n, t->room);
-    g_string_append_len(t->text, (const char *)data, (gssize)n);
-    t->room -= n;
-    return n;
-}
-
-static void terminal_room(void *opaque)
-{
-    ((struct terminal *)opaque)->rooms++;
-}
-
-static const struct virtio_console_ops terminal_ops = {terminal_output, terminal_room};
-
-START_TEST(console_both_ways)
-{
-    struct guest g;
-    struct driver d;
-    struct terminal t = {g_string_new(NULL), 4, 0};
-
-    guest_init(&g, false);
-    struct virtio_env env = guest_env(&g);
-    struct virtio_device *dev = virtio_console_new(&env, &terminal_ops, &t);
-    driver_attach(&d, &g, dev, 1);
-    ck_assert_uint_eq(virtio_console_input(dev, (const uint8_t *)"early", 5), 0);
-    driver_start(&d, VIRTIO_FEATURE(0), 2);
-    virtio_console_resize(dev, 80, 25);
-    ck_assert_uint_eq(guest_read(&g, d.config, 4), 25 << 16 | 80);
-
-    /* The terminal takes a part; the buffer comes back when it took all. */
-    gpa_t text = guest_alloc(&g, 64, false);
-    memcpy(guest_ptr(&g, text), "hello, world", 12);
-    struct piece out[] = {{text, 5, false}, {text + 5, 7, false}};
-    driver_add(&d, 1, out, 2);
-    driver_kick(&d, 1);
-    guest_wait(&g, t.text->len == 4);
-    ck_assert(!driver_used(&d, 1, NULL, NULL));
-    t.room = 3;
-    virtio_console_ready(dev);
-    ck_assert_str_eq(t.text->str, "hello, ");
-    save_and_load(&g); /* in the middle of a buffer */
-    ck_assert(!driver_used(&d, 1, NULL, NULL));
-    t.room = 100;
-    virtio_console_ready(dev);
-    ck_assert_str_eq(t.text->str, "hello, world");
-    ck_assert(driver_used(&d, 1, NULL, NULL));
-
-    /* Input finds a buffer, or asks again when there is one. */
-    gpa_t keys = guest_alloc(&g, 16, false);
-    struct piece in = {keys, 4, true};
-    uint32_t length;
-    driver_add(&d, 0, &in, 1);
-    ck_assert_uint_eq(virtio_console_input(dev, (const uint8_t *)"abcdef", 6), 4);
-    ck_assert(driver_used(&d, 0, NULL, &length));
-    ck_assert_uint_eq(length, 4);
-    ck_assert_mem_eq(guest_ptr(&g, keys), "abcd", 4);
-    unsigned rooms = t.rooms;
-    driver_add(&d, 0, &in, 1);
-    driver_kick(&d, 0);
-    guest_wait(&g, t.rooms == rooms + 1);
-    ck_assert_uint_eq(virtio_console_input(dev, (const uint8_t *)"ef", 2), 2);
-
-    /* A reset while the terminal is full. */
-    t.room = 0;
-    driver_add(&d, 1, out, 2);
-    driver_kick(&d, 1);
-    guest_poll(&g);
-    driver_start(&d, 0, 2);
-    t.room = 100;
-    g_string_truncate(t.text, 0);
-    memcpy(guest_ptr(&g, text), "again", 5);
-    driver_do(&d, 1, out, 1);
-    ck_assert_str_eq(t.text->str, "again");
-    driver_detach(&d);
-    guest_fini(&g);
-    g_string_free(t.text, TRUE);
 }
 END_TEST
 
@@ -237,7 +120,7 @@ START_TEST(balloon_inflates)
         ck_assert_uint_eq(*(uint8_t *)guest_ptr(&g, data + 8192), 0x55);
         ck_assert_uint_eq(*(uint8_t *)guest_ptr(&g, data + 20479), 0x55); /* not a whole page */
     }
-    save_and_load(&g);
+    guest_save_and_load(&g);
     ck_assert_uint_eq(virtio_balloon_actual(dev), 100 * 4096);
     driver_detach(&d);
     guest_fini(&g);
@@ -263,7 +146,7 @@ START_TEST(balloon_statistics)
     driver_kick(&d, 2);
     guest_poll(&g);
     ck_assert(!driver_used(&d, 2, NULL, NULL)); /* the device keeps it */
-    save_and_load(&g);
+    guest_save_and_load(&g);
     ck_assert_int_eq(virtio_balloon_poll(dev, keep_stats, &stats), 0);
     ck_assert_int_eq(virtio_balloon_poll(dev, keep_stats, &stats), -EBUSY);
     ck_assert(driver_used(&d, 2, NULL, NULL));
@@ -510,7 +393,7 @@ START_TEST(net_waits_for_backend)
     driver_kick(&r.d, 1);
     guest_poll(&r.g);
     ck_assert(!driver_used(&r.d, 1, NULL, NULL));
-    save_and_load(&r.g);
+    guest_save_and_load(&r.g);
     r.sink.full = false;
     r.sink.base.peer->writable(r.sink.base.peer_opaque);
     for (unsigned i = 0; i < 10; i++)
@@ -564,7 +447,7 @@ START_TEST(net_receives_merged)
     /* Four are left: not enough for the next, which waits; nothing is used meanwhile. */
     ck_assert(!deliver(&r, mac, 5000));
     ck_assert(!driver_used(&r.d, 0, NULL, NULL));
-    save_and_load(&r.g);
+    guest_save_and_load(&r.g);
     ck_assert(!deliver(&r, mac, 5000));
     unsigned readies = r.sink.readies;
     for (unsigned i = 0; i < 4; i++)
@@ -665,7 +548,7 @@ START_TEST(net_filters)
     memcpy(table + 14, group, 6);
     ck_assert(control(&r, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, table, 20));
     ck_assert(passes(&r, group) && passes(&r, other));
-    save_and_load(&r.g);
+    guest_save_and_load(&r.g);
     ck_assert(passes(&r, group) && passes(&r, other));
     ck_assert(flag(&r, VIRTIO_NET_CTRL_RX_NOUNI, 1) && flag(&r, VIRTIO_NET_CTRL_RX_NOBCAST, 1) &&
               flag(&r, VIRTIO_NET_CTRL_RX_NOMULTI, 1));
@@ -764,7 +647,7 @@ START_TEST(net_offloads_told)
     guest_wait(&r.g, r.sink.offloads == (NET_CSUM | NET_TSO4));
     ck_assert(control(&r, 5, 0, &bits, 8));
     ck_assert_uint_eq(r.sink.offloads, NET_CSUM);
-    save_and_load(&r.g);
+    guest_save_and_load(&r.g);
     ck_assert_uint_eq(r.sink.offloads, NET_CSUM);
     bits = NET_FEATURES(GUEST_TSO6);
     ck_assert(!control(&r, 5, 0, &bits, 8));
@@ -880,7 +763,6 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, rng_fills);
-    tcase_add_test(tc, console_both_ways);
     tcase_add_test(tc, balloon_inflates);
     tcase_add_test(tc, balloon_statistics);
     tcase_add_loop_test(tc, net_offers, 0, G_N_ELEMENTS(offers));

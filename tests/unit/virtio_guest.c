@@ -205,6 +205,26 @@ static void set_true(void *opaque)
     *(bool *)opaque = true;
 }
 
+void guest_save_and_load(struct guest *g)
+{
+    g_autoptr(GByteArray) saved = g_byte_array_new(), again = g_byte_array_new();
+    g_autoptr(GError) err = NULL;
+    bool quiet = false;
+    size_t used;
+
+    pci_host_quiesce(g->host, set_true, &quiet);
+    guest_wait(g, quiet);
+    pci_host_save(g->host, saved);
+    pci_host_reset(g->host);
+    ck_assert_msg(pci_host_load(g->host, saved->data, saved->len, &used, &err), "%s",
+                  err ? err->message : "");
+    pci_host_save(g->host, again);
+    ck_assert_uint_eq(saved->len, again->len);
+    ck_assert_mem_eq(saved->data, again->data, saved->len);
+    pci_host_resume(g->host);
+    guest_poll(g);
+}
+
 void driver_detach(struct driver *d)
 {
     bool quiet = false;

@@ -13,7 +13,7 @@
 #define GUEST_RAM      UINT64_C(0x80000000)
 #define GUEST_RAM_SIZE MIB(16)
 #define GUEST_ROM      UINT64_C(0x20000000) /* 64 KiB that cannot be written */
-#define GUEST_QUEUES   5
+#define GUEST_QUEUES   6
 
 struct guest {
     struct mem_map *mem;
@@ -36,6 +36,9 @@ struct guest {
 void guest_init(struct guest *g, bool messages);
 /* Everything on the bus has been removed. Runs the loop until its handles are closed. */
 void guest_fini(struct guest *g);
+
+/* Saves the bus, resets it, and loads it again: devices go on as if nothing had been. */
+void guest_save_and_load(struct guest *g);
 
 struct virtio_env guest_env(struct guest *g);
 
