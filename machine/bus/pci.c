@@ -20,7 +20,11 @@ static const struct pci_id bridge_id = {
 /* The function that an ECAM offset addresses, or NULL. Bus lock held. */
 static struct pci_function *function_at(struct pci_host *host, uint64_t offset)
 {
-    return offset < PCI_ECAM_BUS ? host->functions[offset >> 12] : NULL;
+    unsigned bus = (unsigned)(offset / PCI_ECAM_BUS), devfn = offset % PCI_ECAM_BUS >> 12;
+
+    if (!bus)
+        return host->functions[devfn];
+    return devfn ? NULL : pci__port_route(host, bus); /* a link has one device at its end */
 }
 
 /* All ones where there is no function; 64-bit accesses are two of 32 bits. */
@@ -89,7 +93,7 @@ void pci_host_free(struct pci_host *host)
         mem_map_remove_device(host->config.mem, host->config.ecam);
     pci_host_remove(host->bridge);
     pci_function_free(host->bridge);
-    for (unsigned i = 0; i < PCI_DEVFNS; i++)
+    for (unsigned i = 0; i < PCI_PLACES; i++)
         g_assert(!host->functions[i]);
     pthread_mutex_destroy(&host->intx_lock);
     pthread_mutex_destroy(&host->lock);
@@ -108,8 +112,28 @@ static void mark_multifunction(struct pci_host *host, unsigned slot)
         several |= fns[i] != NULL;
     for (unsigned i = 0; i < PCI_FUNCTIONS; i++) {
         if (fns[i])
-            fns[i]->config[PCI_HEADER_TYPE] = several ? 0x80 : 0;
+            fns[i]->config[PCI_HEADER_TYPE] =
+                (uint8_t)((fns[i]->initial[PCI_HEADER_TYPE] & 0x7f) | (several ? 0x80 : 0));
     }
+}
+
+void pci__attach(struct pci_host *host, struct pci_function *fn, unsigned place)
+{
+    g_assert(!fn->host && !host->functions[place]);
+    if (host->config.msi)
+        pci__msix_realize(fn);
+    fn->config[PCI_INTERRUPT_PIN] = fn->has_intx ? (uint8_t)(place % 4 + 1) : 0;
+    memcpy(fn->initial, fn->config, sizeof(fn->config));
+    fn->place = place;
+    fn->requester = (uint16_t)(place % PCI_DEVFNS);
+    pthread_mutex_lock(&host->lock);
+    pthread_mutex_lock(&fn->irq_lock);
+    fn->host = host;
+    pci__intx_update(fn);
+    pthread_mutex_unlock(&fn->irq_lock);
+    host->functions[place] = fn;
+    mark_multifunction(host, place / PCI_FUNCTIONS);
+    pthread_mutex_unlock(&host->lock);
 }
 
 bool pci_host_add(struct pci_host *host, struct pci_function *fn, unsigned slot, unsigned function,
@@ -117,35 +141,21 @@ bool pci_host_add(struct pci_host *host, struct pci_function *fn, unsigned slot,
 {
     unsigned devfn = slot * PCI_FUNCTIONS + function;
 
-    g_assert(!fn->host);
     if (slot >= PCI_SLOTS || function >= PCI_FUNCTIONS)
         return vmd_fail(err, VMD_ERROR_INVALID, "there is no PCI slot %02x.%x", slot, function);
     if (host->functions[devfn])
         return vmd_fail(err, VMD_ERROR_EXISTS, "PCI slot %02x.%x is taken by '%s'", slot, function,
                         host->functions[devfn]->name);
-    if (host->config.msi)
-        pci__msix_realize(fn);
-    fn->config[PCI_INTERRUPT_PIN] = fn->has_intx ? (uint8_t)(function % 4 + 1) : 0;
-    memcpy(fn->initial, fn->config, sizeof(fn->config));
-    fn->devfn = devfn;
-    pthread_mutex_lock(&host->lock);
-    pthread_mutex_lock(&fn->irq_lock);
-    fn->host = host;
-    pci__intx_update(fn);
-    pthread_mutex_unlock(&fn->irq_lock);
-    host->functions[devfn] = fn;
-    mark_multifunction(host, slot);
-    pthread_mutex_unlock(&host->lock);
+    pci__attach(host, fn, devfn);
     return true;
 }
 
-/* Power-on values of the configuration space, but for what the bus itself decides. Bus lock. */
-static void reset_config(struct pci_host *host, struct pci_function *fn)
+void pci__reset_config(struct pci_host *host, struct pci_function *fn)
 {
     memcpy(fn->config, fn->initial, sizeof(fn->config));
     pci__config_apply(fn);
     pci__msix_reset(fn);
-    mark_multifunction(host, fn->devfn / PCI_FUNCTIONS);
+    mark_multifunction(host, fn->place / PCI_FUNCTIONS);
 }
 
 void pci_host_remove(struct pci_function *fn)
@@ -153,14 +163,14 @@ void pci_host_remove(struct pci_function *fn)
     struct pci_host *host = fn->host;
 
     pthread_mutex_lock(&host->lock);
-    host->functions[fn->devfn] = NULL;
+    host->functions[fn->place] = NULL;
     pci__unmap(host, fn);
     pthread_mutex_lock(&fn->irq_lock);
     fn->intx_level = 0;
     pci__intx_update(fn);
     fn->host = NULL;
     pthread_mutex_unlock(&fn->irq_lock);
-    reset_config(host, fn);
+    pci__reset_config(host, fn);
     pci__remap(host); /* what it overlapped may appear now */
     pthread_mutex_unlock(&host->lock);
 }
@@ -179,10 +189,10 @@ void pci_host_each(struct pci_host *host,
                                 unsigned function),
                    void *opaque)
 {
-    for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
         struct pci_function *fn = host->functions[i];
         if (fn && fn != host->bridge)
-            each(opaque, fn, i / PCI_FUNCTIONS, i % PCI_FUNCTIONS);
+            each(opaque, fn, i / PCI_FUNCTIONS % PCI_SLOTS, i % PCI_FUNCTIONS);
     }
 }
 
@@ -231,7 +241,7 @@ void pci_host_quiesce(struct pci_host *host, void (*done)(void *opaque), void *o
     host->quiet_done = done;
     host->quiet_opaque = opaque;
     host->quiet_missing = 1;
-    for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
         if (!host->functions[i])
             continue;
         host->quiet_missing++;
@@ -242,7 +252,7 @@ void pci_host_quiesce(struct pci_host *host, void (*done)(void *opaque), void *o
 
 void pci_host_resume(struct pci_host *host)
 {
-    for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
         if (host->functions[i])
             pci_function_resume(host->functions[i]);
     }
@@ -250,12 +260,12 @@ void pci_host_resume(struct pci_host *host)
 
 void pci_host_reset(struct pci_host *host)
 {
-    for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
         struct pci_function *fn = host->functions[i];
         if (!fn)
             continue;
         pthread_mutex_lock(&host->lock);
-        reset_config(host, fn);
+        pci__reset_config(host, fn);
         pthread_mutex_unlock(&host->lock);
         pci_function_set_intx(fn, false);
         if (fn->ops && fn->ops->reset)
@@ -270,7 +280,7 @@ void pci_host_reset(struct pci_host *host)
 
 /* Opens each function's state: where it is, so that a stream for other hardware is refused. */
 struct place {
-    uint32_t devfn;
+    uint32_t devfn; /* struct pci_function's place */
     uint32_t vectors;
 };
 static const struct state_field place_fields[] = {
@@ -292,7 +302,7 @@ void pci_host_save(struct pci_host *host, GByteArray *out)
 {
     struct place place;
 
-    for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
         struct pci_function *fn = host->functions[i];
         if (!fn)
             continue;
@@ -327,7 +337,8 @@ static bool take(struct stream *s, const struct state_desc *desc, void *object, 
 static bool merge_config(struct pci_function *fn, const uint8_t *loaded, GError **err)
 {
     for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
-        uint8_t differs = (uint8_t)((fn->config[i] ^ loaded[i]) & ~fn->writable[i]);
+        uint8_t free_bits = fn->writable[i] | fn->clears[i] | fn->shows[i];
+        uint8_t differs = (uint8_t)((fn->config[i] ^ loaded[i]) & ~free_bits);
         if (i == PCI_STATUS)
             differs &= (uint8_t)~PCI_STATUS_INTERRUPT;
         if (differs)
@@ -365,15 +376,16 @@ bool pci_host_load(struct pci_host *host, const uint8_t *data, size_t length, si
     struct stream s = {data, length, 0};
     struct place place;
 
-    for (unsigned i = 0; i < PCI_DEVFNS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
         struct pci_function *fn = host->functions[i];
         if (!fn)
             continue;
         if (!take(&s, &place_state, &place, err))
             return false;
         if (place.devfn != i || place.vectors != fn->n_vectors)
-            return vmd_fail(err, VMD_ERROR_INVALID, "saved PCI functions differ at %02x.%x",
-                            i / PCI_FUNCTIONS, i % PCI_FUNCTIONS);
+            return vmd_fail(err, VMD_ERROR_INVALID, "saved PCI functions differ at %s%02x.%x",
+                            i < PCI_DEVFNS ? "" : "the card behind ", i / PCI_FUNCTIONS % PCI_SLOTS,
+                            i % PCI_FUNCTIONS);
         pthread_mutex_lock(&host->lock);
         bool ok = load_function(fn, &s, err);
         pthread_mutex_unlock(&host->lock);

@@ -1,6 +1,7 @@
 /*
  * machine/bus: PCI Express. A host bridge with ECAM, functions on its root bus, BARs that follow
- * what the guest writes, capabilities, INTx lines and MSI-X.
+ * what the guest writes, capabilities, INTx lines and MSI-X. Ports with a card behind them are in
+ * pci_port.h.
  *
  * A function is built by its device (pci_function_new, then BARs and capabilities), and put on
  * the bus when it is ready (pci_host_add), before the guest starts or while it runs. The guest's
@@ -38,9 +39,9 @@ struct pci_window {
 };
 
 /*
- * Delivers the message DATA of REQUESTER (bus << 8 | slot << 3 | function, by which some controllers
- * tell devices apart) to ADDRESS: an MSI is a memory write. Any thread. False when the address is no
- * interrupt controller's.
+ * Delivers the message DATA of REQUESTER (bus << 8 | slot << 3 | function, by which some
+ * controllers tell devices apart) to ADDRESS: an MSI is a memory write. Any thread. False when the
+ * address is no interrupt controller's.
  */
 typedef bool (*pci_msi_fn)(void *opaque, uint16_t requester, uint64_t address, uint32_t data);
 
@@ -129,8 +130,8 @@ void pci_function_add_bar(struct pci_function *fn, unsigned index, uint64_t size
                           const char *name, const struct mem_device_ops *ops, void *opaque);
 
 /*
- * Makes OFFSET of memory BAR INDEX a doorbell: a write there signals eventfd FD, the caller's, or comes
- * to the BAR's own write, as the accelerator can. Before pci_host_add().
+ * Makes OFFSET of memory BAR INDEX a doorbell: a write there signals eventfd FD, the caller's, or
+ * comes to the BAR's own write, as the accelerator can. Before pci_host_add().
  */
 void pci_function_add_doorbell(struct pci_function *fn, unsigned index, uint64_t offset, int fd);
 
@@ -169,7 +170,8 @@ void pci_host_remove(struct pci_function *fn);
 /* The lowest slot from 1 on whose function 0 is free, or -ENOSPC. */
 int pci_host_free_slot(struct pci_host *host);
 
-/* Calls FN for each function but the bridge's own, by slot. */
+/* Calls EACH for each function but the bridge's own, by slot; then for each card behind a port,
+ * with the port's slot. */
 void pci_host_each(struct pci_host *host,
                    void (*each)(void *opaque, struct pci_function *fn, unsigned slot,
                                 unsigned function),

@@ -123,8 +123,9 @@ void pci__intx_update(struct pci_function *fn)
     if (drive == fn->intx_driven || !host)
         return;
     fn->intx_driven = drive;
-    unsigned pin = fn->devfn % PCI_FUNCTIONS % 4 + 1;
-    unsigned line = pci_intx_line(fn->devfn / PCI_FUNCTIONS, pin);
+    /* A card is device 0 of its bus, so its pin comes out of the port's slot as the same pin. */
+    unsigned pin = fn->place % 4 + 1;
+    unsigned line = pci_intx_line(fn->place / PCI_FUNCTIONS % PCI_SLOTS, pin);
     pthread_mutex_lock(&host->intx_lock);
     host->intx_users[line] += drive ? 1 : -1u;
     irq_line_set(&host->config.intx[line], host->intx_users[line] > 0);
@@ -182,9 +183,10 @@ void pci__config_apply(struct pci_function *fn)
 void pci__config_write(struct pci_function *fn, unsigned offset, unsigned size, uint32_t value)
 {
     for (unsigned i = 0; i < size; i++) {
-        uint8_t mask = fn->writable[offset + i];
+        uint8_t mask = fn->writable[offset + i], byte = (uint8_t)(value >> 8 * i);
         uint8_t *at = &fn->config[offset + i];
-        *at = (uint8_t)((*at & ~mask) | ((value >> 8 * i) & mask));
+        *at = (uint8_t)((*at & ~mask) | (byte & mask));
+        *at &= (uint8_t) ~(byte & fn->clears[offset + i]);
     }
     if (touches(offset, size, PCI_COMMAND, 2) ||
         (fn->msix_cap && touches(offset, size, fn->msix_cap + PCI_MSIX_FLAGS, 2)))
@@ -192,6 +194,8 @@ void pci__config_write(struct pci_function *fn, unsigned offset, unsigned size, 
     if (touches(offset, size, PCI_COMMAND, 2) ||
         touches(offset, size, PCI_BASE_ADDRESS_0, 4 * PCI_BARS))
         pci__remap(fn->host);
+    if (fn->place >= PCI_DEVFNS && touches(offset, size, PCI_COMMAND, 2))
+        pci__port_card_command(fn);
     if (fn->ops && fn->ops->config_written)
         fn->ops->config_written(fn->opaque, offset, size);
 }
@@ -215,8 +219,10 @@ static bool bar_wanted(struct pci_host *host, struct pci_function *fn, unsigned 
     *gpa = pci__get32(at) & PCI_BASE_ADDRESS_MEM_MASK & UINT32_MAX;
     if (wide)
         *gpa |= (uint64_t)pci__get32(at + 4) << 32;
-    return in_window(&host->config.mem32, *gpa, bar->size) ||
-           (wide && in_window(&host->config.mem64, *gpa, bar->size));
+    if (!in_window(&host->config.mem32, *gpa, bar->size) &&
+        !(wide && in_window(&host->config.mem64, *gpa, bar->size)))
+        return false;
+    return pci__port_forwards(host, fn, *gpa, bar->size);
 }
 
 static void map_doorbells(struct pci_host *host, const struct pci_bar *bar, bool on)
@@ -252,13 +258,13 @@ void pci__remap(struct pci_host *host)
 {
     gpa_t gpa;
 
-    for (unsigned i = 0; i < PCI_DEVFNS * PCI_BARS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES * PCI_BARS; i++) {
         struct pci_function *fn = host->functions[i / PCI_BARS];
         struct pci_bar *bar = fn ? &fn->bars[i % PCI_BARS] : NULL;
         if (bar && bar->mapped && !(bar_wanted(host, fn, i % PCI_BARS, &gpa) && gpa == bar->gpa))
             unmap_bar(host, bar);
     }
-    for (unsigned i = 0; i < PCI_DEVFNS * PCI_BARS; i++) {
+    for (unsigned i = 0; i < PCI_PLACES * PCI_BARS; i++) {
         struct pci_function *fn = host->functions[i / PCI_BARS];
         struct pci_bar *bar = fn ? &fn->bars[i % PCI_BARS] : NULL;
         if (!bar || bar->mapped || !bar_wanted(host, fn, i % PCI_BARS, &gpa))

@@ -159,7 +159,8 @@ void pci__msix_flush(struct pci_function *fn)
         if (!v->pending || v->control & PCI_MSIX_ENTRY_CTRL_MASKBIT)
             continue;
         v->pending = 0;
-        fn->host->config.msi(fn->host->config.msi_opaque, (uint16_t)fn->devfn,
+        fn->host->config.msi(fn->host->config.msi_opaque,
+                             __atomic_load_n(&fn->requester, __ATOMIC_RELAXED),
                              v->address_low | (uint64_t)v->address_high << 32, v->data);
     }
 }

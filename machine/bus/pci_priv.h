@@ -1,4 +1,4 @@
-/* machine/bus: what pci.c, pci_function.c and pci_msix.c share. */
+/* machine/bus: what pci.c, pci_function.c, pci_msix.c and pci_port.c share. */
 #ifndef MACHINE_BUS_PCI_PRIV_H
 #define MACHINE_BUS_PCI_PRIV_H
 
@@ -9,6 +9,11 @@
 #include <pthread.h>
 
 #define PCI_DEVFNS (PCI_SLOTS * PCI_FUNCTIONS)
+/* Where a function is: slot * 8 + function on the root bus, and PCI_DEVFNS more than that of the
+ * port for the card behind it. Ports come before their cards in every walk. */
+#define PCI_PLACES (2 * PCI_DEVFNS)
+
+struct pci_port;
 
 struct pci_doorbell {
     uint64_t offset;
@@ -22,7 +27,7 @@ struct pci_bar {
     const struct mem_device_ops *ops;
     void *opaque;
     GArray *doorbells; /* struct pci_doorbell; NULL: none */
-    bool mapped; /* bus lock, as is GPA: where it is in the memory map */
+    bool mapped;       /* bus lock, as is GPA: where it is in the memory map */
     gpa_t gpa;
 };
 
@@ -36,14 +41,18 @@ struct pci_function {
     const struct pci_function_ops *ops;
     void *opaque;
     bool has_intx;
-    unsigned devfn;                    /* while on a bus: slot * 8 + function */
+    unsigned place;                    /* while on a bus: below PCI_PLACES */
     uint8_t config[PCI_CONFIG_SIZE];   /* bus lock */
     uint8_t writable[PCI_CONFIG_SIZE]; /* mask of what the guest may write */
+    uint8_t clears[PCI_CONFIG_SIZE];   /* mask of what the guest clears by writing ones */
+    uint8_t shows[PCI_CONFIG_SIZE];    /* mask of what the function changes while it runs */
     uint8_t initial[PCI_CONFIG_SIZE];  /* CONFIG as it was put on the bus */
     struct pci_bar bars[PCI_BARS];
     unsigned cap_last, cap_end; /* offset of the last capability; first free byte */
 
-    bool master; /* atomic: copy of the command bit */
+    bool master;           /* atomic: copy of the command bit */
+    uint16_t requester;    /* atomic: bus << 8 | slot << 3 | function, as the guest numbers buses */
+    struct pci_port *port; /* whose bridge this is, or NULL */
 
     pthread_mutex_t irq_lock;
     struct pci_host *host; /* irq_lock for other threads than the loop's; NULL: on no bus */
@@ -64,7 +73,7 @@ struct pci_function {
 struct pci_host {
     struct pci_host_config config;
     pthread_mutex_t lock; /* the bus lock */
-    struct pci_function *functions[PCI_DEVFNS];
+    struct pci_function *functions[PCI_PLACES];
     struct pci_function *bridge;
     pthread_mutex_t intx_lock;
     unsigned intx_users[4]; /* intx_lock: functions that hold a line up */
@@ -106,6 +115,22 @@ void pci__intx_update(struct pci_function *fn);
 /* Moves every BAR of the host to where it should be. */
 void pci__remap(struct pci_host *host);
 void pci__unmap(struct pci_host *host, struct pci_function *fn);
+
+/* pci.c */
+/* Puts FN on the bus at PLACE, which is free, and takes it off. Loop thread, without the bus lock.
+ */
+void pci__attach(struct pci_host *host, struct pci_function *fn, unsigned place);
+/* Power-on values of the configuration space, but for what the bus itself decides. Bus lock. */
+void pci__reset_config(struct pci_host *host, struct pci_function *fn);
+
+/* pci_port.c. All under the bus lock. */
+/* The card that answers as device 0 of bus BUS, or NULL. */
+struct pci_function *pci__port_route(struct pci_host *host, unsigned bus);
+/* Whether accesses to [GPA, GPA + SIZE) come through the port to the card FN. */
+bool pci__port_forwards(const struct pci_host *host, const struct pci_function *fn, gpa_t gpa,
+                        uint64_t size);
+/* The guest wrote the command word of the card FN. */
+void pci__port_card_command(struct pci_function *fn);
 
 /* pci_msix.c */
 /* The function is about to be on a host that delivers messages: makes table, BAR, capability. */
