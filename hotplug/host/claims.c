@@ -1,0 +1,208 @@
+/* Who holds what. There are few claims, so that all are gone through. */
+#include "hotplug/host/host_priv.h"
+
+void host_claim_free(gpointer p)
+{
+    struct host_claim *c = p;
+
+    g_free(c->device);
+    g_free(c->identity);
+    g_free(c->vm);
+    g_free(c);
+}
+
+/* Whether C names D: the same id, and not another device that came under it. */
+static bool names(const struct host_claim *c, const struct host_device *d)
+{
+    return strcmp(c->device, d->id) == 0 && g_strcmp0(c->identity, d->identity) == 0;
+}
+
+static const struct host_device *device_of(const struct host_devices *h, const struct host_claim *c)
+{
+    const struct host_device *d = host_devices_find(h, c->device);
+
+    return d && names(c, d) ? d : NULL;
+}
+
+/* Whether C covers D, which may be by its group alone when its own device is gone. */
+static bool covers(const struct host_devices *h, const struct host_claim *c,
+                   const struct host_device *d)
+{
+    const struct host_device *own = device_of(h, c);
+
+    return names(c, d) || (c->iommu_group >= 0 && c->iommu_group == d->iommu_group) ||
+           (own && (host_device_above(own, d) || host_device_above(d, own)));
+}
+
+const struct host_claim *host_devices_holder(const struct host_devices *h,
+                                             const struct host_device *d)
+{
+    const struct host_claim *found = NULL;
+
+    for (guint i = 0; i < h->claims->len; i++) {
+        const struct host_claim *c = g_ptr_array_index(h->claims, i);
+        if (names(c, d))
+            return c;
+        if (!found && covers(h, c, d))
+            found = c;
+    }
+    return found;
+}
+
+/* --- claiming --------------------------------------------------------------------------------- */
+
+static bool refuse(const struct host_devices *h, const struct host_claim *c, const struct host_device *d,
+                   char *(*name)(void *arg, const char *vm), GError **err)
+{
+    g_autofree char *holder = name ? name(h->arg, c->vm) : g_strdup(c->vm);
+
+    if (names(c, d))
+        return vmd_fail(err, VMD_ERROR_BUSY, "%s is held by VM %s", d->id, holder);
+    if (c->iommu_group >= 0 && c->iommu_group == d->iommu_group)
+        return vmd_fail(err, VMD_ERROR_BUSY, "%s is in IOMMU group %d with %s, which is held by VM %s", d->id,
+                        d->iommu_group, c->device, holder);
+    return vmd_fail(err, VMD_ERROR_BUSY, "%s goes with %s, which is held by VM %s", d->id, c->device, holder);
+}
+
+static struct host_claim *add(struct host_devices *h, const char *id, const char *identity,
+                              const char *vm, const struct host_device *d)
+{
+    struct host_claim *c = g_new0(struct host_claim, 1);
+
+    c->device = g_strdup(id);
+    c->identity = g_strdup(identity);
+    c->vm = g_strdup(vm);
+    c->present = d != NULL;
+    c->iommu_group = d ? d->iommu_group : -1;
+    g_ptr_array_add(h->claims, c);
+    return c;
+}
+
+/* Looks at ID again; NULL where it is not there. */
+static const struct host_device *look_again(struct host_devices *h, const char *id)
+{
+    for (unsigned kind = 0; kind < HOST_KINDS; kind++) {
+        g_autofree char *prefix = host_device_id(kind, "");
+        if (g_str_has_prefix(id, prefix)) {
+            host_devices__look(h, kind, id + strlen(prefix));
+            host_devices__settle(h);
+        }
+    }
+    return host_devices_find(h, id);
+}
+
+bool host_devices_claim(struct host_devices *h, const char *id, const char *vm,
+                        char *(*name)(void *arg, const char *vm), GError **err)
+{
+    g_assert(!h->telling);
+    const struct host_device *d = look_again(h, id);
+    bool held = false;
+
+    if (!d)
+        return vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host has no device %s", id);
+    for (guint i = 0; i < h->claims->len; i++) {
+        const struct host_claim *c = g_ptr_array_index(h->claims, i);
+        if (strcmp(c->vm, vm) != 0 && covers(h, c, d))
+            return refuse(h, c, d, name, err);
+        held = held || names(c, d);
+    }
+    if (held)
+        return true;
+    if (h->claims->len >= LIMIT_HOST_CLAIMS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "there are %d claims on the host's devices already",
+                        LIMIT_HOST_CLAIMS);
+    struct host_claim *made = add(h, d->id, d->identity, vm, d);
+    if (h->listener->claims_changed(h->arg, err))
+        return true;
+    g_ptr_array_remove(h->claims, made);
+    return false;
+}
+
+unsigned host_devices_release(struct host_devices *h, const char *id, const char *vm)
+{
+    unsigned n = 0;
+
+    for (guint i = h->claims->len; i-- > 0;) {
+        const struct host_claim *c = g_ptr_array_index(h->claims, i);
+        if (strcmp(c->vm, vm) == 0 && (!id || strcmp(c->device, id) == 0)) {
+            g_ptr_array_remove_index(h->claims, i);
+            n++;
+        }
+    }
+    if (n)
+        h->listener->claims_changed(h->arg, NULL);
+    return n;
+}
+
+bool host_devices_restore(struct host_devices *h, const char *id, const char *identity,
+                          const char *vm)
+{
+    const struct host_device *d = host_devices_find(h, id);
+
+    for (guint i = 0; i < h->claims->len; i++) {
+        const struct host_claim *c = g_ptr_array_index(h->claims, i);
+        if (strcmp(c->device, id) == 0 && g_strcmp0(c->identity, identity) == 0)
+            return false;
+    }
+    if (h->claims->len >= LIMIT_HOST_CLAIMS)
+        return false;
+    add(h, id, identity, vm, d && g_strcmp0(d->identity, identity) == 0 ? d : NULL);
+    return true;
+}
+
+GPtrArray *host_devices_claims(const struct host_devices *h)
+{
+    GPtrArray *all = g_ptr_array_new();
+
+    for (guint i = 0; i < h->claims->len; i++)
+        g_ptr_array_add(all, g_ptr_array_index(h->claims, i));
+    return all;
+}
+
+/* --- what happens to a claimed device --------------------------------------------------------- */
+
+static struct host_claim *claim_on(const struct host_devices *h, const struct host_device *d)
+{
+    for (guint i = 0; i < h->claims->len; i++) {
+        struct host_claim *c = g_ptr_array_index(h->claims, i);
+        if (names(c, d))
+            return c;
+    }
+    return NULL;
+}
+
+void host_claims_appeared(struct host_devices *h, const struct host_device *d)
+{
+    struct host_claim *c = claim_on(h, d);
+
+    if (c) {
+        c->present = true;
+        c->iommu_group = d->iommu_group;
+    }
+}
+
+const char *host_claims_gone(struct host_devices *h, const struct host_device *d)
+{
+    struct host_claim *c = claim_on(h, d);
+
+    if (c)
+        c->present = false;
+    return c ? c->vm : NULL;
+}
+
+void host_claims_follow(struct host_devices *h, const struct host_device *d,
+                        const struct host_device *now)
+{
+    struct host_claim *c = claim_on(h, d);
+
+    if (!c)
+        return;
+    c->iommu_group = now->iommu_group;
+    if (!names(c, now)) {
+        g_free(c->device);
+        g_free(c->identity);
+        c->device = g_strdup(now->id);
+        c->identity = g_strdup(now->identity);
+        h->listener->claims_changed(h->arg, NULL);
+    }
+}
