@@ -4,12 +4,14 @@
 #include "base/confine.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <sys/socket.h>
 
 enum { SERVE = 1 }; /* vmd has one phase */
 
 #define FAMILY(family) {"socket", SERVE, CONFINE_DENY, {CONFINE_INT(0, family)}}
+#define NETLINK(protocol) {"socket", SERVE, CONFINE_DENY, {CONFINE_INT(0, AF_NETLINK), CONFINE_INT(2, protocol)}}
 #define NEW(flag)      {"clone", SERVE, EPERM, {CONFINE_BITS(0, flag, flag)}}
 
 static const struct confine_rule rules[] = {
@@ -40,7 +42,7 @@ static const struct confine_rule rules[] = {
     /* Users: vmd stays who it is. */
     {"setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid setfsgid capset", SERVE,
      CONFINE_DENY},
-    /* Sockets: AF_UNIX, AF_INET, AF_INET6, and AF_NETLINK for the C library's look-ups. */
+    /* Sockets: AF_UNIX, AF_INET, AF_INET6, and AF_NETLINK. */
     FAMILY(3),
     FAMILY(4),
     FAMILY(5),
@@ -49,6 +51,22 @@ static const struct confine_rule rules[] = {
     FAMILY(8),
     FAMILY(9),
     {"socket", SERVE, CONFINE_DENY, {{CONFINE_FROM, 0, .value = AF_NETLINK + 1}}},
+    /* Of netlink: NETLINK_ROUTE, for the C library's look-ups, and NETLINK_KOBJECT_UEVENT. */
+    NETLINK(1),
+    NETLINK(2),
+    NETLINK(3),
+    NETLINK(4),
+    NETLINK(5),
+    NETLINK(6),
+    NETLINK(7),
+    NETLINK(8),
+    NETLINK(9),
+    NETLINK(10),
+    NETLINK(11),
+    NETLINK(12),
+    NETLINK(13),
+    NETLINK(14),
+    {"socket", SERVE, CONFINE_DENY, {CONFINE_INT(0, AF_NETLINK), {CONFINE_FROM, 2, .value = NETLINK_KOBJECT_UEVENT + 1}}},
 };
 
 bool daemon_confine(GError **err)

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 struct accels;
+struct hostdevs;
 struct registry;
 struct warm_lists;
 
@@ -21,6 +22,7 @@ struct daemon {
     struct jobs *jobs;
     struct accels *accels;
     struct registry *registry;
+    struct hostdevs *hostdevs;
     struct warm_lists *warm;
     struct rpc_server *server;
     uint64_t started_ns, started_monotonic_ns;

@@ -7,6 +7,7 @@
 #include "daemon/accels.h"
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
+#include "daemon/hostdevs.h"
 #include "daemon/methods.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
@@ -164,6 +165,7 @@ static bool open_all(struct program *p, GError **err)
     d->registry = d->jobs ? registry_open(d, err) : NULL;
     if (!d->registry)
         return false;
+    d->hostdevs = hostdevs_open(d);
     d->server = methods_server(d);
     keys_load(p);
     return listen_all(p, err);
@@ -180,6 +182,7 @@ static void close_walk(uv_handle_t *handle, void *arg)
 static void close_all(struct program *p)
 {
     registry_free(p->daemon.registry);
+    hostdevs_free(p->daemon.hostdevs);
     accels_free(p->daemon.accels);
     warm_lists_free(p->daemon.warm);
     jobs_free(p->daemon.jobs);

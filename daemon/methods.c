@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "daemon/accels.h"
 #include "daemon/host.h"
+#include "daemon/hostdevs.h"
 #include "daemon/registry.h"
 #include "daemon/warm.h"
 #include "proto/consolelog.h"
@@ -116,6 +117,11 @@ static void host(struct rpc_call *call, struct host_info_params *params)
 static void capabilities(struct rpc_call *call, struct host_capabilities_params *params)
 {
     accels_answer(daemon_of(call)->accels, call);
+}
+
+static void host_devices(struct rpc_call *call, struct host_devices_params *params)
+{
+    hostdevs_answer(daemon_of(call)->hostdevs, call, params);
 }
 
 /* --- vm --------------------------------------------------------------------------------------- */
@@ -439,6 +445,7 @@ static const struct api_handlers handlers = {
     .system_shutdown = shutdown_daemon,
     .host_info = host,
     .host_capabilities = capabilities,
+    .host_devices = host_devices,
     .vm_create = create,
     .vm_list = list,
     .vm_get = get,

@@ -2,6 +2,7 @@
 #include "daemon/vm.h"
 
 #include "base/log.h"
+#include "daemon/hostdevs.h"
 #include "daemon/registry.h"
 #include "daemon/spawn.h"
 #include "daemon/store.h"
@@ -406,6 +407,7 @@ static void forget_process(struct vm *vm)
 
     vmipc_link_free(g_steal_pointer(&vm->link));
     spawned_forget(&vm->process);
+    hostdevs_end_run(vm->daemon->hostdevs, vm);
     warm_lists_take(vm->daemon->warm, vm->config->arch, vm->uid, runtime);
     paths_remove_dir(runtime);
 }
@@ -725,7 +727,8 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     vm->end_known = vm->killed = false;
     forget_process(vm);
     set_state(vm, VM_STATE_STARTING);
-    if (!registry_check_start(vm->daemon->registry, vm, &err) || !launch(vm, &err))
+    if (!registry_check_start(vm->daemon->registry, vm, &err) ||
+        !hostdevs_begin_run(vm->daemon->hostdevs, vm, &err) || !launch(vm, &err))
         fail_start(vm, g_steal_pointer(&err));
 }
 
@@ -904,6 +907,7 @@ void vm_deleted(struct vm *vm)
     emit(vm, API_EVENT_VM_DELETED, NULL);
     waiters_answer(vm->waiters, WAIT_DELETED, reply_deleted, vm);
     forget_process(vm);
+    hostdevs_forget(vm->daemon->hostdevs, vm);
     vm_erase(vm);
 }
 

@@ -65,13 +65,14 @@ static bool refuse(const struct host_devices *h, const struct host_claim *c, con
 }
 
 static struct host_claim *add(struct host_devices *h, const char *id, const char *identity,
-                              const char *vm, const struct host_device *d)
+                              const char *vm, bool run, const struct host_device *d)
 {
     struct host_claim *c = g_new0(struct host_claim, 1);
 
     c->device = g_strdup(id);
     c->identity = g_strdup(identity);
     c->vm = g_strdup(vm);
+    c->run = run;
     c->present = d != NULL;
     c->iommu_group = d ? d->iommu_group : -1;
     g_ptr_array_add(h->claims, c);
@@ -91,40 +92,53 @@ static const struct host_device *look_again(struct host_devices *h, const char *
     return host_devices_find(h, id);
 }
 
-bool host_devices_claim(struct host_devices *h, const char *id, const char *vm,
+/* VM holds what C says already. A claim that lasts is more than one of a run. */
+static bool hold_on(struct host_devices *h, struct host_claim *c, bool run, GError **err)
+{
+    if (run || !c->run)
+        return true;
+    c->run = false;
+    if (h->listener->claims_changed(h->arg, err))
+        return true;
+    c->run = true;
+    return false;
+}
+
+bool host_devices_claim(struct host_devices *h, const char *id, const char *vm, bool run,
                         char *(*name)(void *arg, const char *vm), GError **err)
 {
     g_assert(!h->telling);
     const struct host_device *d = look_again(h, id);
-    bool held = false;
+    struct host_claim *held = NULL;
 
     if (!d)
         return vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host has no device %s", id);
     for (guint i = 0; i < h->claims->len; i++) {
-        const struct host_claim *c = g_ptr_array_index(h->claims, i);
+        struct host_claim *c = g_ptr_array_index(h->claims, i);
         if (strcmp(c->vm, vm) != 0 && covers(h, c, d))
             return refuse(h, c, d, name, err);
-        held = held || names(c, d);
+        if (names(c, d))
+            held = c;
     }
     if (held)
-        return true;
+        return hold_on(h, held, run, err);
     if (h->claims->len >= LIMIT_HOST_CLAIMS)
         return vmd_fail(err, VMD_ERROR_LIMIT, "there are %d claims on the host's devices already",
                         LIMIT_HOST_CLAIMS);
-    struct host_claim *made = add(h, d->id, d->identity, vm, d);
+    struct host_claim *made = add(h, d->id, d->identity, vm, run, d);
     if (h->listener->claims_changed(h->arg, err))
         return true;
     g_ptr_array_remove(h->claims, made);
     return false;
 }
 
-unsigned host_devices_release(struct host_devices *h, const char *id, const char *vm)
+unsigned host_devices_release(struct host_devices *h, const char *id, const char *vm, bool run)
 {
     unsigned n = 0;
 
     for (guint i = h->claims->len; i-- > 0;) {
         const struct host_claim *c = g_ptr_array_index(h->claims, i);
-        if (strcmp(c->vm, vm) == 0 && (!id || strcmp(c->device, id) == 0)) {
+        if (strcmp(c->vm, vm) == 0 && (!id || strcmp(c->device, id) == 0) && (c->run || !run)) {
             g_ptr_array_remove_index(h->claims, i);
             n++;
         }
@@ -135,7 +149,7 @@ unsigned host_devices_release(struct host_devices *h, const char *id, const char
 }
 
 bool host_devices_restore(struct host_devices *h, const char *id, const char *identity,
-                          const char *vm)
+                          const char *vm, bool run)
 {
     const struct host_device *d = host_devices_find(h, id);
 
@@ -146,7 +160,7 @@ bool host_devices_restore(struct host_devices *h, const char *id, const char *id
     }
     if (h->claims->len >= LIMIT_HOST_CLAIMS)
         return false;
-    add(h, id, identity, vm, d && g_strcmp0(d->identity, identity) == 0 ? d : NULL);
+    add(h, id, identity, vm, run, d && g_strcmp0(d->identity, identity) == 0 ? d : NULL);
     return true;
 }
 

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 static struct host_device *find(const struct host_devices *h, enum host_kind kind, const char *name)
 {
@@ -361,6 +362,16 @@ unsigned host_devices_left_out(const struct host_devices *h)
 const struct host_device *host_devices_find(const struct host_devices *h, const char *id)
 {
     return g_hash_table_lookup(h->by_id, id);
+}
+
+char *host_devices_block_id(const struct host_devices *h, dev_t number)
+{
+    g_autofree char *link = g_strdup_printf("%s/dev/block/%u:%u", h->root, major(number), minor(number));
+    char *dir = realpath(link, NULL);
+    char *id = dir ? host_device_id(HOST_BLOCK, strrchr(dir, '/') + 1) : NULL;
+
+    free(dir);
+    return id;
 }
 
 static gint by_kind_and_id(gconstpointer a, gconstpointer b)

@@ -18,6 +18,7 @@
 
 #include "base/base.h"
 
+#include <sys/types.h>
 #include <uv.h>
 
 enum host_kind { HOST_PCI, HOST_BLOCK, HOST_NET, HOST_KINDS };
@@ -71,6 +72,7 @@ struct host_claim {
     char *device;   /* the id */
     char *identity; /* of the device that was claimed; NULL: it had none */
     char *vm;       /* the VM's id */
+    bool run;       /* ends with the VM's present run */
     bool present;   /* the host has the device now */
     int iommu_group; /* when it was last seen; -1: none, or not yet seen by this daemon */
 };
@@ -127,19 +129,24 @@ GPtrArray *host_devices_list(const struct host_devices *host);
 const struct host_device *host_devices_parent(const struct host_devices *host,
                                               const struct host_device *device);
 
+/* The id that the block device NUMBER has, whether it is in the inventory or not; NULL: none. The caller frees. */
+char *host_devices_block_id(const struct host_devices *host, dev_t number);
+
 /*
- * Has VM (an id) hold the device ID, after another look at it. True as well where it does already.
+ * Has VM (an id) hold the device ID, after another look at it; with RUN, until its run ends. True as well
+ * where it does already.
  * VMD_ERROR_NOT_FOUND where the host has no such device, VMD_ERROR_BUSY naming the holder by the text that
  * NAME(arg, vm) gives (the caller frees; NULL: as the id), VMD_ERROR_LIMIT, and what claims_changed() said.
  */
-bool host_devices_claim(struct host_devices *host, const char *id, const char *vm,
+bool host_devices_claim(struct host_devices *host, const char *id, const char *vm, bool run,
                         char *(*name)(void *arg, const char *vm), GError **err);
-/* Releases what VM holds: the device ID, or all where ID is NULL. Returns how many claims that were. */
-unsigned host_devices_release(struct host_devices *host, const char *id, const char *vm);
+/* Releases what VM holds: the device ID, or all where ID is NULL; with RUN only what it holds until its run
+ * ends. Returns how many claims that were. */
+unsigned host_devices_release(struct host_devices *host, const char *id, const char *vm, bool run);
 /* Takes up a claim of an earlier daemon, whether its device is there or not. Tells nobody. False where the
  * device is claimed already, or there are LIMIT_HOST_CLAIMS. */
 bool host_devices_restore(struct host_devices *host, const char *id, const char *identity,
-                          const char *vm);
+                          const char *vm, bool run);
 /* Every claim (struct host_claim, borrowed until claims change), oldest first; the caller frees the array. */
 GPtrArray *host_devices_claims(const struct host_devices *host);
 /* The claim that covers DEVICE, its own before others; NULL. */

@@ -1,5 +1,5 @@
 /*
- * What the daemon finds in its store: the event log, a VM's file, the record of a run's end. Whatever the
+ * What the daemon finds in its store: the event log, a VM's file, the record of a run's end, a claim. Whatever the
  * bytes are, they are passed over or refused with a message, and what was taken can be written and read
  * again. The first byte chooses the file.
  */
@@ -66,9 +66,11 @@ static void use_json(const struct codec_type *type)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const struct codec_type *const types[] = {[1] = &vm_info_type, &vm_end_type, &host_claim_info_type};
+
     if (size == 0)
         return 0;
-    if (data[0] % 3 == 0) {
+    if (data[0] % 4 == 0) {
         /* The older half of the log, and the newer. */
         size_t half = 1 + (size - 1) / 2;
         put("events.old", data + 1, half - 1);
@@ -76,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use_events();
     } else {
         put("file", data + 1, size - 1);
-        use_json(data[0] % 3 == 1 ? &vm_info_type : &vm_end_type);
+        use_json(types[data[0] % 4]);
     }
     return 0;
 }
@@ -84,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
     static const char *const seeds[] = {
-        "\3{\"seq\":1,\"time_ns\":5,\"type\":\"vm.state\",\"vm\":\"v\",\"vm_id\":\"v\",\"data\":{\"from\":\"defined\","
+        "\4{\"seq\":1,\"time_ns\":5,\"type\":\"vm.state\",\"vm\":\"v\",\"vm_id\":\"v\",\"data\":{\"from\":\"defined\","
         "\"to\":\"starting\"}}\n"
         "{\"seq\":2,\"time_ns\":5,\"type\":\"vm.warning\",\"vm\":\"v\",\"vm_id\":\"v\",\"data\":{\"text\":\"x\"},"
         "\"src\":7}\n"
@@ -96,6 +98,8 @@ bool fuzz_seed(unsigned n, GByteArray *out)
         "\"runs\":2,\"pause\":{\"reason\":\"disk-full\",\"text\":\"t\",\"disk\":\"disk0\",\"time_ns\":3},"
         "\"config\":{\"name\":\"v\",\"arch\":\"riscv64\",\"disks\":[{\"path\":\"/d\",\"onerror\":\"pause\"}]}}",
         "\2{\"reason\":\"vm-process-crashed\",\"text\":\"t\",\"time_ns\":3,\"signal\":9}",
+        "\3{\"device\":\"pci:0000:01:00.0\",\"identity\":\"8086:1533:8086:0001\",\"vm\":\"v\",\"vm_id\":\"i\","
+        "\"run\":false,\"present\":true}",
     };
 
     if (n >= G_N_ELEMENTS(seeds))

@@ -8,6 +8,7 @@
 
 #include <linux/netlink.h>
 #include <pthread.h>
+#include <sys/sysmacros.h>
 
 #define BRIDGE "devices/pci0000:00/0000:00:01.0"
 #define NIC    BRIDGE "/0000:01:00.0"
@@ -435,7 +436,7 @@ END_TEST
 START_TEST(interfaces_change_names)
 {
     rig_start(&rig, true);
-    ck_assert(host_devices_claim(rig.host, "net:eth0", "v", NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "net:eth0", "v", false, NULL, &err));
     rig_rename_net(&rig, ETH0, NIC "/net/wan0");
     rig_uevent(&rig, "move", "net", "/" NIC "/net/wan0", "DEVPATH_OLD=/" ETH0);
     rig_run(&rig);
@@ -669,9 +670,9 @@ START_TEST(virtual_functions)
     ck_assert_uint_eq(need("pci:0000:01:00.0")->pci.vfs, 2);
     ck_assert_str_eq(need("pci:0000:01:10.1")->physfn, "pci:0000:01:00.0");
     /* Each is another VM's; the physical one is nobody's then. */
-    ck_assert(host_devices_claim(rig.host, "pci:0000:01:10.0", "v", NULL, &err));
-    ck_assert(host_devices_claim(rig.host, "pci:0000:01:10.1", "w", NULL, &err));
-    ck_assert(!host_devices_claim(rig.host, "pci:0000:01:00.0", "v", NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "pci:0000:01:10.0", "v", false, NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "pci:0000:01:10.1", "w", false, NULL, &err));
+    ck_assert(!host_devices_claim(rig.host, "pci:0000:01:00.0", "v", false, NULL, &err));
     ck_assert_str_eq(err->message, "pci:0000:01:00.0 goes with pci:0000:01:10.1, which is held by VM w");
     rig_put(&rig, NIC "/sriov_numvfs", "0\n");
     rig_remove(&rig, "bus/pci/devices", BRIDGE "/0000:01:10.1");
@@ -706,21 +707,21 @@ static const struct {
 START_TEST(claims_exclude)
 {
     rig_start(&rig, true);
-    ck_assert(host_devices_claim(rig.host, pairs[_i].first, "a", NULL, &err));
+    ck_assert(host_devices_claim(rig.host, pairs[_i].first, "a", false, NULL, &err));
     /* Once more is no fault, and nothing new. */
-    ck_assert(host_devices_claim(rig.host, pairs[_i].first, "a", NULL, &err));
+    ck_assert(host_devices_claim(rig.host, pairs[_i].first, "a", false, NULL, &err));
     ck_assert_uint_eq(rig.stores, 1);
-    bool got = host_devices_claim(rig.host, pairs[_i].second, "b", NULL, &err);
+    bool got = host_devices_claim(rig.host, pairs[_i].second, "b", false, NULL, &err);
     ck_assert_str_eq(got ? "granted" : err->message, pairs[_i].refusal ? pairs[_i].refusal : "granted");
     ck_assert(got || rig.stores == 1);
     /* The holder itself may. */
     if (host_devices_find(rig.host, pairs[_i].second) && !got)
-        ck_assert(host_devices_claim(rig.host, pairs[_i].second, "a", NULL, NULL));
+        ck_assert(host_devices_claim(rig.host, pairs[_i].second, "a", false, NULL, NULL));
     /* When a has let go, b may. */
-    ck_assert(host_devices_release(rig.host, NULL, "a") >= 1);
+    ck_assert(host_devices_release(rig.host, NULL, "a", false) >= 1);
     g_clear_error(&err);
     if (host_devices_find(rig.host, pairs[_i].second))
-        ck_assert(host_devices_claim(rig.host, pairs[_i].second, "b", NULL, &err));
+        ck_assert(host_devices_claim(rig.host, pairs[_i].second, "b", false, NULL, &err));
 }
 END_TEST
 
@@ -734,17 +735,17 @@ START_TEST(claims_and_the_store)
 {
     rig_start(&rig, true);
     rig.store_fails = true;
-    ck_assert(!host_devices_claim(rig.host, "net:eth0", "a", NULL, &err));
+    ck_assert(!host_devices_claim(rig.host, "net:eth0", "a", false, NULL, &err));
     ck_assert_str_eq(err->message, "the store is full");
     g_clear_error(&err);
     rig.store_fails = false;
-    ck_assert(host_devices_claim(rig.host, "net:eth0", "b", NULL, &err));
-    ck_assert(!host_devices_claim(rig.host, "net:eth0", "a", name_vm, &err));
+    ck_assert(host_devices_claim(rig.host, "net:eth0", "b", false, NULL, &err));
+    ck_assert(!host_devices_claim(rig.host, "net:eth0", "a", false, name_vm, &err));
     ck_assert_str_eq(err->message, "net:eth0 is held by VM name-of-b");
     ck_assert_int_eq(err->code, VMD_ERROR_BUSY);
-    ck_assert_uint_eq(host_devices_release(rig.host, "net:eth0", "a"), 0);
-    ck_assert_uint_eq(host_devices_release(rig.host, "block:sda", "b"), 0);
-    ck_assert_uint_eq(host_devices_release(rig.host, "net:eth0", "b"), 1);
+    ck_assert_uint_eq(host_devices_release(rig.host, "net:eth0", "a", false), 0);
+    ck_assert_uint_eq(host_devices_release(rig.host, "block:sda", "b", false), 0);
+    ck_assert_uint_eq(host_devices_release(rig.host, "net:eth0", "b", false), 1);
     ck_assert_uint_eq(rig.stores, 3);
 }
 END_TEST
@@ -752,7 +753,7 @@ END_TEST
 START_TEST(a_claimed_device_goes)
 {
     rig_start(&rig, true);
-    ck_assert(host_devices_claim(rig.host, "pci:0000:01:00.1", "a", NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "pci:0000:01:00.1", "a", false, NULL, &err));
     rig_remove(&rig, "bus/pci/devices", PORT2);
     rig_uevent(&rig, "remove", "pci", "/" PORT2, NULL);
     rig_run(&rig);
@@ -761,7 +762,7 @@ START_TEST(a_claimed_device_goes)
     const struct host_claim *c = g_ptr_array_index(claims, 0);
     ck_assert(claims->len == 1 && !c->present);
     /* Its group stays closed to others while its holder may get it back. */
-    ck_assert(!host_devices_claim(rig.host, "pci:0000:01:00.0", "b", NULL, &err));
+    ck_assert(!host_devices_claim(rig.host, "pci:0000:01:00.0", "b", false, NULL, &err));
     /* Another card in its place is not the holder's. */
     rig_pci(&rig, PORT2, "0x8086\n", "0x9999\n", "0x020000\n");
     host_devices_rescan(rig.host);
@@ -782,19 +783,46 @@ END_TEST
 START_TEST(restores_claims)
 {
     rig_start(&rig, true);
-    ck_assert(host_devices_restore(rig.host, "pci:0000:01:00.1", "8086:1533:0000:0000", "a"));
-    ck_assert(host_devices_restore(rig.host, "block:sdz", NULL, "a"));
-    ck_assert(host_devices_restore(rig.host, "block:sda", "another disk", "b"));
-    ck_assert(!host_devices_restore(rig.host, "block:sdz", NULL, "b"));
+    ck_assert(host_devices_restore(rig.host, "pci:0000:01:00.1", "8086:1533:0000:0000", "a", false));
+    ck_assert(host_devices_restore(rig.host, "block:sdz", NULL, "a", false));
+    ck_assert(host_devices_restore(rig.host, "block:sda", "another disk", "b", false));
+    ck_assert(!host_devices_restore(rig.host, "block:sdz", NULL, "b", false));
     ck_assert_uint_eq(rig.stores, 0);
     g_autoptr(GPtrArray) claims = host_devices_claims(rig.host);
     static const bool present[] = {true, false, false};
     ck_assert_uint_eq(claims->len, G_N_ELEMENTS(present));
     for (unsigned i = 0; i < G_N_ELEMENTS(present); i++)
         ck_assert(((struct host_claim *)g_ptr_array_index(claims, i))->present == present[i]);
-    ck_assert(!host_devices_claim(rig.host, "pci:0000:01:00.0", "b", NULL, &err));
+    ck_assert(!host_devices_claim(rig.host, "pci:0000:01:00.0", "b", false, NULL, &err));
     g_clear_error(&err);
-    ck_assert(host_devices_claim(rig.host, "block:sda", "a", NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "block:sda", "a", false, NULL, &err));
+}
+END_TEST
+
+START_TEST(claims_of_a_run)
+{
+    rig_start(&rig, true);
+    ck_assert(host_devices_claim(rig.host, "net:eth0", "a", true, NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "block:sda", "a", true, NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "block:sda1", "a", false, NULL, &err));
+    /* Claimed for good, too; then for a run, which is less. */
+    ck_assert(host_devices_claim(rig.host, "block:sda", "a", false, NULL, &err));
+    ck_assert(host_devices_claim(rig.host, "block:sda", "a", true, NULL, &err));
+    ck_assert_uint_eq(rig.stores, 4);
+    ck_assert_uint_eq(host_devices_release(rig.host, NULL, "b", true), 0);
+    ck_assert_uint_eq(host_devices_release(rig.host, NULL, "a", true), 1);
+    ck_assert_ptr_null(host_devices_holder(rig.host, need("net:eth0")));
+    ck_assert_uint_eq(host_devices_release(rig.host, NULL, "a", false), 2);
+}
+END_TEST
+
+START_TEST(block_devices_by_number)
+{
+    rig_link(&rig, "dev/block/8:1", DISK "/sda1");
+    rig_start(&rig, true);
+    g_autofree char *id = host_devices_block_id(rig.host, makedev(8, 1));
+    ck_assert_str_eq(id, "block:sda1");
+    ck_assert_ptr_null(host_devices_block_id(rig.host, makedev(8, 2)));
 }
 END_TEST
 
@@ -803,12 +831,12 @@ START_TEST(claims_at_the_limit)
     rig_start(&rig, true);
     for (unsigned i = 0; i < LIMIT_HOST_CLAIMS; i++) {
         g_autofree char *id = g_strdup_printf("net:n%u", i);
-        ck_assert(host_devices_restore(rig.host, id, NULL, "a"));
+        ck_assert(host_devices_restore(rig.host, id, NULL, "a", false));
     }
-    ck_assert(!host_devices_restore(rig.host, "net:more", NULL, "a"));
-    ck_assert(!host_devices_claim(rig.host, "block:sda", "a", NULL, &err));
+    ck_assert(!host_devices_restore(rig.host, "net:more", NULL, "a", false));
+    ck_assert(!host_devices_claim(rig.host, "block:sda", "a", false, NULL, &err));
     ck_assert_int_eq(err->code, VMD_ERROR_LIMIT);
-    ck_assert_uint_eq(host_devices_release(rig.host, NULL, "a"), LIMIT_HOST_CLAIMS);
+    ck_assert_uint_eq(host_devices_release(rig.host, NULL, "a", false), LIMIT_HOST_CLAIMS);
 }
 END_TEST
 
@@ -869,6 +897,8 @@ int main(void)
     tcase_add_test(all, claims_and_the_store);
     tcase_add_test(all, a_claimed_device_goes);
     tcase_add_test(all, restores_claims);
+    tcase_add_test(all, claims_of_a_run);
+    tcase_add_test(all, block_devices_by_number);
     tcase_add_test(all, claims_at_the_limit);
     tcase_add_test(all, the_real_host);
     suite_add_tcase(s, all);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/landlock.h>
+#include <linux/netlink.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -215,6 +216,45 @@ static int try_packet(void)
 static int try_netlink(void)
 {
     return socket_of(AF_NETLINK, SOCK_RAW);
+}
+
+/* The kernel's news of devices. */
+static int try_uevents(void)
+{
+    struct sockaddr_nl at = {.nl_family = AF_NETLINK, .nl_groups = 1};
+    autofd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
+
+    return fd < 0 ? errno : result_of(bind(fd, (struct sockaddr *)&at, sizeof(at)));
+}
+
+static int netlink_of(int protocol)
+{
+    autofd fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+
+    return fd < 0 ? errno : 0;
+}
+
+static int try_netlink_audit(void)
+{
+    return netlink_of(NETLINK_AUDIT);
+}
+
+static int try_netlink_generic(void)
+{
+    return netlink_of(NETLINK_GENERIC);
+}
+
+static int try_netlink_usersock(void)
+{
+    return netlink_of(NETLINK_USERSOCK);
+}
+
+/* What is known of a device of the host. */
+static int try_host_devices(void)
+{
+    autofd fd = open("/sys/class/net/lo/type", O_RDONLY | O_CLOEXEC);
+
+    return fd < 0 ? errno : 0;
 }
 
 static int try_vsock(void)
@@ -472,6 +512,10 @@ static const struct {
     {TRIES(nonblocking), 0, ALL, NULL},
     {TRIES(packet), ALL, 0, "socket"},
     {TRIES(netlink), VM, DAEMON, "socket"},
+    {TRIES(uevents), VM, DAEMON, "socket"},
+    {TRIES(netlink_audit), ALL, 0, "socket"},
+    {TRIES(netlink_generic), ALL, 0, "socket"},
+    {TRIES(netlink_usersock), ALL, 0, "socket"},
     {TRIES(vsock), ALL, 0, "socket"},
     {TRIES(unix), RUNS, START | DAEMON, "socket"},
     {TRIES(inet), RUN | KVM, START | NET | DAEMON, "socket"},
@@ -485,6 +529,7 @@ static const struct {
     {TRIES(passwd_in_thread), RUNS, START | DAEMON, NULL, .by_landlock = true},
     {TRIES(root_folder), RUNS, START | DAEMON, NULL, .by_landlock = true},
     {TRIES(environment), RUNS, 0, NULL, .by_landlock = true, .widened = true},
+    {TRIES(host_devices), RUNS, START | DAEMON, NULL, .by_landlock = true},
     {TRIES(own_disk), 0, ALL, NULL},
     {TRIES(image), 0, ALL, NULL},
     {TRIES(write_image), RUNS, START | DAEMON, NULL, .by_landlock = true},
