@@ -101,6 +101,7 @@ static void load(struct machine *m)
     g_autofree char *bytes = NULL;
     gsize size;
 
+    memset(m->ram->host, 0, MACHINE_RAM); /* the image has no .bss */
     make_tables(m->ram->host);
     if (!m->config.program)
         return;
@@ -112,6 +113,7 @@ static void load(struct machine *m)
 
 void machine_reset(struct machine *m)
 {
+    load(m);
     for (unsigned i = 0; i < m->config.cpus; i++) {
         struct vcpu_start start = {.pc = MACHINE_PROGRAM,
                                    .args = {m->config.arg},
@@ -182,7 +184,6 @@ struct machine *machine_new(const struct machine_config *config)
     m->clock = vm_clock_new(0);
     m->ram = mem_map_add_ram(m->mem, 0, MACHINE_RAM, "ram", false, NULL);
     ck_assert_ptr_nonnull(m->ram);
-    load(m);
     mem_map_add_device(m->mem, MACHINE_DEVICE, sizeof(m->device), "device", &device_ops, m);
     mem_map_add_device(m->ports, 0, 0x100, "ports", &port_ops, m);
     if (m->config.split) {

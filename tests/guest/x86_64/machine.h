@@ -60,7 +60,7 @@ bool machine_possible(void);
 /* A machine with its vCPUs at the start of its program. The test fails where it cannot be. */
 struct machine *machine_new(const struct machine_config *config);
 void machine_free(struct machine *m);
-/* Sets all vCPUs to their start. */
+/* Sets memory and all vCPUs to their start. */
 void machine_reset(struct machine *m);
 
 /* Has the vCPUs run, each on a thread of its own, until the guest ends or machine_stop(). */
