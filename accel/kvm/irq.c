@@ -58,20 +58,22 @@ static struct kvm_irq_routing_entry *find(struct kvm *k, unsigned gsi)
     return NULL;
 }
 
-/* Lock held. */
+/* Lock held. What KVM refuses is taken back: it would have the whole table refused from then on. */
 static int set_route(struct kvm *k, unsigned gsi, const struct accel_route *route)
 {
-    struct kvm_irq_routing_entry *entry = find(k, gsi);
+    struct kvm_irq_routing_entry *entry = find(k, gsi), before;
+    uint32_t n = k->routes->nr;
 
     if (!route) {
         if (entry)
             *entry = k->routes->entries[--k->routes->nr];
         return entry ? tell(k) : 0;
     }
-    if (!entry && k->routes->nr == k->n_gsis)
+    if (!entry && n == k->n_gsis)
         return -ENOSPC;
     if (!entry)
         entry = &k->routes->entries[k->routes->nr++];
+    before = *entry;
     *entry = (struct kvm_irq_routing_entry){
         .gsi = gsi,
         .type = KVM_IRQ_ROUTING_MSI,
@@ -79,7 +81,12 @@ static int set_route(struct kvm *k, unsigned gsi, const struct accel_route *rout
                   .address_hi = (uint32_t)(route->address >> 32),
                   .data = route->data},
     };
-    return tell(k);
+    int rc = tell(k);
+    if (rc < 0) {
+        *entry = before;
+        k->routes->nr = n;
+    }
+    return rc;
 }
 
 int kvm__route(struct accel *accel, unsigned gsi, const struct accel_route *route)

@@ -54,6 +54,7 @@ START_TEST(inputs)
     struct machine *m = machine_new(&(struct machine_config){
         .program = "irq", .mode = VCPU_MODE_LONG, .arg = 1, .call = answer, .split = _i == 1});
     const struct accel_route route = {.address = MESSAGE, .data = 0x41};
+    const struct accel_route bad = {.address = MESSAGE | UINT64_C(1) << 32, .data = 0x41};
     autofd fd = eventfd(0, EFD_CLOEXEC);
     struct accel_vcpu_info info;
 
@@ -69,7 +70,10 @@ START_TEST(inputs)
     machine_gsi(m, 10, false);
     machine_gsi(m, 21, true);
     machine_wait_call(m, 5, 1);
+    /* One that KVM refuses does no harm to others. */
+    ck_assert_int_eq(accel_route(m->accel, 41, &bad), -EINVAL);
     ck_assert_int_eq(accel_route(m->accel, 40, &route), 0);
+    ck_assert_int_eq(accel_route(m->accel, 40, &bad), -EINVAL);
     ck_assert_int_eq(accel_irqfd(m->accel, fd, 40, true), 0);
     for (unsigned i = 0; i < 5; i++)
         send_and_wait(m, send_event, fd);
