@@ -92,11 +92,11 @@ bool kvm__arch_debug(struct accel *accel, const struct accel_debug *debug)
 }
 
 /* Whether it is at the breakpoint that it stopped at, which must not stop it again. KVM heeds RF
- * for that on some processors only, so it goes by a step of our own. */
+ * for that on some processors only, so it goes by a step of our own, which a kick may have held up. */
 static bool at_breakpoint(struct kvm_vcpu *v)
 {
     struct kvm_regs regs = {0};
-    bool was = v->arch.at_break;
+    bool was = v->arch.at_break || v->arch.passing;
 
     v->arch.at_break = false;
     return was && kvm__ioctl(v->fd, KVM_GET_REGS, &regs) >= 0 && regs.rip == v->arch.stop.address;

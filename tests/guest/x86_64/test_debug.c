@@ -74,6 +74,26 @@ START_TEST(breakpoints)
 }
 END_TEST
 
+/* Kicked before it got over the breakpoint that it stopped at, it does not stop there again. */
+START_TEST(kicked_at_a_breakpoint)
+{
+    static const gva_t at[] = {0x10005, 0x1000b};
+    struct machine *m = machine_new(&config);
+    const struct accel_debug debug = {.breakpoints = at, .n_breakpoints = 2};
+
+    ck_assert(accel_debug(m->accel, &debug));
+    ck_assert_uint_eq(go(m, ACCEL_STEP_OFF, ACCEL_STOP_BREAK).address, 0x10005);
+    for (unsigned i = 0; i < 2; i++) {
+        accel_vcpu_step(m->vcpus[0], ACCEL_STEP_OFF);
+        accel_vcpu_kick(m->vcpus[0]);
+        ck_assert_int_eq(accel_vcpu_run(m->vcpus[0]), VCPU_EXIT_KICKED);
+        ck_assert_uint_eq(get(m, "rip"), 0x10005);
+    }
+    ck_assert_uint_eq(go(m, ACCEL_STEP_OFF, ACCEL_STOP_BREAK).address, 0x1000b);
+    machine_free(m);
+}
+END_TEST
+
 /* What does not fit the processor is refused, and changes nothing. */
 static const struct {
     const char *name;
@@ -149,6 +169,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, steps);
     tcase_add_test(tc, breakpoints);
+    tcase_add_test(tc, kicked_at_a_breakpoint);
     tcase_add_loop_test(tc, fitting, 0, G_N_ELEMENTS(points));
     tcase_add_test(tc, other_registers);
     suite_add_tcase(s, tc);
