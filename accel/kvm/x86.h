@@ -9,7 +9,7 @@
 struct kvm;
 struct kvm_vcpu;
 
-#define KVM_X86_MSRS_MOST  256 /* of a vCPU's saved state; KVM has fewer than 200 */
+#define KVM_X86_MSRS_MOST  255 /* of a vCPU's saved state: what KVM takes at once; it lists fewer than 200 */
 #define KVM_X86_LAPIC_REGS (KVM_APIC_REG_SIZE / 16)
 #define KVM_X86_OWN_PAGES                                                                          \
     UINT64_C(0xfeffc000) /* four that Intel's processors need in real mode                         \

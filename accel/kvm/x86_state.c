@@ -257,9 +257,12 @@ int kvm__x86_list_msrs(struct kvm *k, int device)
     g_autofree struct kvm_msr_list *facts = msr_list(device, KVM_GET_MSR_FEATURE_INDEX_LIST);
     struct kvm_arch *arch = &k->arch;
 
-    for (uint32_t i = 0; all && i < all->nmsrs && arch->n_msrs < KVM_X86_MSRS_MOST; i++) {
-        if (all->indices[i] - HYPERV_FIRST >= 0x200 && !is_listed(facts, all->indices[i]))
-            arch->msrs[arch->n_msrs++] = all->indices[i];
+    for (uint32_t i = 0; all && i < all->nmsrs; i++) {
+        if (all->indices[i] - HYPERV_FIRST < 0x200 || is_listed(facts, all->indices[i]))
+            continue;
+        if (arch->n_msrs == KVM_X86_MSRS_MOST)
+            return -E2BIG; /* state that would be lost in silence */
+        arch->msrs[arch->n_msrs++] = all->indices[i];
     }
     return all ? 0 : -ENOTSUP;
 }
