@@ -37,8 +37,11 @@ static bool open_vars(struct firmware *fw, uint64_t most, uint64_t block, GError
     }
     /* Nobody else's firmware changes them meanwhile; the lock goes with the descriptor. */
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(file->fd, F_OFD_SETLK, &lock) < 0)
-        return vmd_fail(err, VMD_ERROR_BUSY, "'%s' is in use by another VM", file->name);
+    if (fcntl(file->fd, F_OFD_SETLK, &lock) < 0) {
+        return errno == EAGAIN || errno == EACCES
+                   ? vmd_fail(err, VMD_ERROR_BUSY, "'%s' is in use by another VM", file->name)
+                   : vmd_set_errno(err, errno, "locking the variables '%s'", file->name);
+    }
     fw->vars = file->fd;
     return true;
 }
