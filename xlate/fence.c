@@ -271,7 +271,7 @@ static void post_behind(struct xlate *x, struct runner *self, uint64_t *targets,
 void xlate__fence_code_all(struct xl_cpu *cpu)
 {
     struct runner *self = runner_of(cpu);
-    uint64_t targets = 0, counts[LIMIT_VCPUS];
+    uint64_t targets = 0, counts[LIMIT_XLATE_VCPUS];
 
     xlate__fence_code(cpu); /* what is to be dropped is dropped then */
     if (self->x->accel.config.vcpus == 1)
