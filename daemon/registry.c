@@ -163,7 +163,31 @@ static bool check_file(const char *what, const char *path, GError **err)
     return true;
 }
 
-/* The form of CPU; which features there are is the accelerator's to know. */
+/* FEATURE, with its sign. Whether the host's processor has it is seen at the start. */
+static bool check_feature(const char *feature, GError **err)
+{
+    enum { BASE, ONLY_HOST, ASK, NEVER };
+    static const struct {
+        const char *name;
+        int rule;
+    } known[] = {
+#define FEATURE(name, word, bit, rule) {name, rule},
+#include "base/x86_features.inc"
+#undef FEATURE
+    };
+
+    if ((feature[0] != '+' && feature[0] != '-') || !feature[1])
+        return vmd_fail(err, VMD_ERROR_INVALID, "config.cpu: '%s' is not of the form +FEATURE or -FEATURE",
+                        feature);
+    for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
+        if (strcmp(known[i].name, feature + 1) == 0)
+            return feature[0] == '-' || known[i].rule != NEVER ||
+                   vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                            "config.cpu: CPU feature '%s' is not offered to guests", known[i].name);
+    }
+    return vmd_fail(err, VMD_ERROR_INVALID, "config.cpu: there is no CPU feature '%s'", feature + 1);
+}
+
 static bool check_cpu(const char *cpu, GError **err)
 {
     g_auto(GStrv) parts = g_strsplit(cpu ? cpu : "host", ",", -1);
@@ -173,9 +197,8 @@ static bool check_cpu(const char *cpu, GError **err)
                         "config.cpu: there is no CPU model '%s': there are 'host' and 'baseline'",
                         parts[0]);
     for (unsigned i = 1; parts[i]; i++) {
-        if ((parts[i][0] != '+' && parts[i][0] != '-') || !parts[i][1])
-            return vmd_fail(err, VMD_ERROR_INVALID,
-                            "config.cpu: '%s' is not of the form +FEATURE or -FEATURE", parts[i]);
+        if (!check_feature(parts[i], err))
+            return false;
     }
     return true;
 }

@@ -67,7 +67,7 @@ static const struct feature {
     enum rule rule;
 } features[] = {
 #define FEATURE(name, word, bit, rule) {name, word, bit, rule},
-#include "accel/kvm/x86_features.inc"
+#include "base/x86_features.inc"
 #undef FEATURE
 };
 
