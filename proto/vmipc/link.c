@@ -2,8 +2,9 @@
  * vmd's end of the link.
  *
  * The link outlives its connections: it remembers the latest event seen, so that what a new
- * connection sends again is not given twice. A callback may free the link that called it; nothing
- * of it is touched after ready(), event() and lost().
+ * connection sends again is not given twice. Calls made while hello is under way wait for its end.
+ * A callback may free the link that called it; nothing of it is touched after ready(), event() and
+ * lost().
  */
 #include "proto/vmipc/vmipc.h"
 
@@ -12,6 +13,16 @@
 #include <sys/un.h>
 
 enum { HELLO_TIMEOUT_MS = 10000 };
+
+/* A call that waits for hello's answer. */
+struct waiting {
+    enum vmi_method method;
+    void *params; /* a copy */
+    int fd;       /* ours; -1: none */
+    unsigned timeout_ms;
+    rpc_client_reply reply;
+    void *arg;
+};
 
 struct vmipc_link {
     uv_loop_t *loop;
@@ -22,8 +33,45 @@ struct vmipc_link {
     struct rpc_client *client;
     bool ready;
     bool freeing;
+    GArray *waiting; /* struct waiting */
     char *closing; /* the reason that rpc.closing gave */
 };
+
+/* --- calls that wait ------------------------------------------------------------------------- */
+
+static void add_waiting(struct vmipc_link *l, enum vmi_method method, const void *params, int fd,
+                        unsigned timeout_ms, rpc_client_reply reply, void *arg)
+{
+    const struct waiting w = {
+        .method = method,
+        .params = params ? codec_copy(vmi_service.methods[method].params, params) : NULL,
+        .fd = fd,
+        .timeout_ms = timeout_ms,
+        .reply = reply,
+        .arg = arg,
+    };
+
+    g_array_append_val(l->waiting, w);
+}
+
+/* Sends those that wait, or, with WHY, fails them: what their callbacks call then does not wait. */
+static void end_waiting(struct vmipc_link *l, const GError *why)
+{
+    g_autoptr(GArray) all = g_steal_pointer(&l->waiting);
+
+    l->waiting = g_array_new(FALSE, FALSE, sizeof(struct waiting));
+    for (guint i = 0; i < all->len; i++) {
+        struct waiting *w = &g_array_index(all, struct waiting, i);
+        if (!why)
+            rpc_client_call(l->client, w->method, w->params, w->fd, w->timeout_ms, w->reply, w->arg);
+        else if (w->fd >= 0)
+            close(w->fd);
+        if (why && w->reply)
+            w->reply(w->arg, NULL, -1, why);
+        if (w->params)
+            codec_free(vmi_service.methods[w->method].params, w->params);
+    }
+}
 
 static void lose(struct vmipc_link *l, const GError *why)
 {
@@ -34,6 +82,8 @@ static void lose(struct vmipc_link *l, const GError *why)
     g_clear_pointer(&l->closing, g_free);
     l->ready = false;
     rpc_client_free(g_steal_pointer(&l->client));
+    g_autoptr(GError) gone = g_error_new_literal(VMD_ERROR, VMD_ERROR_GONE, err->message);
+    end_waiting(l, gone);
     l->ops->lost(l->user, err);
 }
 
@@ -115,6 +165,7 @@ static void on_hello(void *arg, const void *result, int fd, const GError *err)
         l->vm_id = g_strdup(r->vm_id);
     rpc_client_set_version(l->client, r->version);
     l->ready = true;
+    end_waiting(l, NULL);
     l->ops->ready(l->user, r);
 }
 
@@ -171,6 +222,10 @@ static void call(struct vmipc_link *l, enum vmi_method method, const void *param
         rpc_client_call(l->client, method, params, fd, timeout_ms, reply, arg);
         return;
     }
+    if (l->client) {
+        add_waiting(l, method, params, fd, timeout_ms, reply, arg);
+        return;
+    }
     if (fd >= 0)
         close(fd);
     vmd_fail(&err, VMD_ERROR_GONE, "the VM process is not connected");
@@ -212,6 +267,7 @@ struct vmipc_link *vmipc_link_new(uv_loop_t *loop, const char *vm_id, uint64_t a
     l->seen = acked;
     l->ops = ops;
     l->user = user;
+    l->waiting = g_array_new(FALSE, FALSE, sizeof(struct waiting));
     return l;
 }
 
@@ -224,8 +280,11 @@ void vmipc_link_free(struct vmipc_link *l)
 {
     if (!l)
         return;
+    g_autoptr(GError) err = g_error_new_literal(VMD_ERROR, VMD_ERROR_GONE, "disconnected");
     l->freeing = true;
     rpc_client_free(g_steal_pointer(&l->client));
+    end_waiting(l, err);
+    g_array_free(l->waiting, TRUE);
     g_free(l->vm_id);
     g_free(l->closing);
     g_free(l);

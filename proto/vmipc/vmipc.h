@@ -86,8 +86,8 @@ struct vmipc_link *vmipc_link_new(uv_loop_t *loop, const char *vm_id, uint64_t a
 bool vmipc_link_open_fd(struct vmipc_link *l, int fd, GError **err);
 bool vmipc_link_open(struct vmipc_link *l, const char *dir, GError **err);
 
-/* As rpc_client_call(). While the link is not ready, REPLY gets VMD_ERROR_GONE before the function
- * returns. Members of PARAMS that the VM process's release does not know are left out. */
+/* As rpc_client_call(). While hello is under way the call waits for its end, ten seconds at most, which its own
+ * time begins with. While the link is not open, REPLY gets VMD_ERROR_GONE before the function returns. Members of PARAMS that the VM process's release does not know are left out. */
 void vmipc_link_call(struct vmipc_link *l, enum vmi_method method, const void *params,
                      unsigned timeout_ms, rpc_client_reply reply, void *arg);
 

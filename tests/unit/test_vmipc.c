@@ -285,6 +285,47 @@ START_TEST(not_connected)
 }
 END_TEST
 
+/* Calls that are made while hello is under way wait for its answer. */
+START_TEST(waits_for_hello)
+{
+    struct vmi_xlate_limit_params p = {.bytes = MIB(8)};
+    int fd;
+
+    open_pair(rig.link);
+    vmipc_link_call(rig.link, VMI_XLATE_LIMIT, &p, 0, on_reply, &rig);
+    vmipc_link_send_fd(rig.link, "net0", dup(STDOUT_FILENO), on_reply, NULL);
+    vmipc_link_call(rig.link, VMI_STATS, NULL, 0, NULL, NULL);
+    p.bytes = 1;
+    ck_assert_uint_eq(rig.replies, 0);
+    RUN_UNTIL(rig.replies == 2);
+    ck_assert_int_eq(rig.reply_kind, -1);
+    ck_assert_uint_eq(rig.reply_bytes, MIB(8) + 1);
+    fd = vmipc_server_take_fd(rig.server, "net0");
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+}
+END_TEST
+
+/* They fail where there is none, and where the link is freed meanwhile. */
+START_TEST(waits_in_vain)
+{
+    int ends[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    ck_assert(vmipc_link_open_fd(rig.link, ends[1], NULL));
+    vmipc_link_send_fd(rig.link, "net0", dup(STDOUT_FILENO), on_reply, NULL);
+    if (_i == 0) {
+        close(ends[0]);
+        RUN_UNTIL(rig.lost == 1);
+    } else {
+        vmipc_link_free(g_steal_pointer(&rig.link));
+        close(ends[0]);
+    }
+    ck_assert_uint_eq(rig.replies, 1);
+    ck_assert_int_eq(rig.reply_kind, VMD_ERROR_GONE);
+}
+END_TEST
+
 /* The VM process dies with a call under way. */
 START_TEST(process_gone)
 {
@@ -472,6 +513,8 @@ int main(void)
     tcase_add_test(tc, descriptors_refused);
     tcase_add_test(tc, time_out);
     tcase_add_test(tc, not_connected);
+    tcase_add_test(tc, waits_for_hello);
+    tcase_add_loop_test(tc, waits_in_vain, 0, 2);
     tcase_add_test(tc, process_gone);
     tcase_add_test(tc, other_vm);
     tcase_add_test(tc, unknown_event_acked);
