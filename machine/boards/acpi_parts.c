@@ -16,6 +16,32 @@ void acpi_processors(struct aml *aml, unsigned n)
     }
 }
 
+void acpi_pci_begin(struct aml *aml, unsigned buses)
+{
+    aml_device(aml, "PCI0");
+    aml_name_eisa(aml, "_HID", "PNP0A08");
+    aml_name_eisa(aml, "_CID", "PNP0A03");
+    aml_name_int(aml, "_UID", 0);
+    aml_name_int(aml, "_SEG", 0);
+    aml_name_int(aml, "_BBN", 0);
+    aml_name_int(aml, "_CCA", 1);
+    aml_name(aml, "_CRS");
+    aml_resources(aml);
+    aml_window_buses(aml, 0, buses - 1);
+}
+
+void acpi_ecam(struct aml *aml, gpa_t base, unsigned buses)
+{
+    aml_device(aml, "ECAM");
+    aml_name_eisa(aml, "_HID", "PNP0C02");
+    aml_name_int(aml, "_UID", 0);
+    aml_name(aml, "_CRS");
+    aml_resources(aml);
+    aml_window_memory(aml, base, buses * PCI_ECAM_BUS, false);
+    aml_end(aml);
+    aml_end(aml);
+}
+
 void acpi_prt(struct aml *aml, uint32_t gsi)
 {
     aml_name(aml, "_PRT");

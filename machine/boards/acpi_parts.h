@@ -10,6 +10,12 @@
 /* A device for each of N processors, whose _UID is its number. */
 void acpi_processors(struct aml *aml, unsigned n);
 
+/* Begins a PCIe host bridge with BUSES buses and its _CRS, which goes on with its windows and ends before _PRT. */
+void acpi_pci_begin(struct aml *aml, unsigned buses);
+
+/* What covers the configuration space of MCFG, at BASE: Linux believes it only where a device has it. */
+void acpi_ecam(struct aml *aml, gpa_t base, unsigned buses);
+
 /* _PRT of a host bridge: each pin of each slot is wired to one of four GSIs from GSI on, for good. */
 void acpi_prt(struct aml *aml, uint32_t gsi);
 

@@ -4,7 +4,6 @@
  */
 #include "machine/boards/acpi_parts.h"
 #include "machine/boards/pc.h"
-#include "machine/bus/pci.h"
 
 enum {
     MADT_LAPIC = 0,
@@ -74,16 +73,7 @@ static void add_madt(struct acpi_set *set, unsigned cpus)
 
 static void add_pci(struct aml *aml, uint64_t memory)
 {
-    aml_device(aml, "PCI0");
-    aml_name_eisa(aml, "_HID", "PNP0A08");
-    aml_name_eisa(aml, "_CID", "PNP0A03");
-    aml_name_int(aml, "_UID", 0);
-    aml_name_int(aml, "_SEG", 0);
-    aml_name_int(aml, "_BBN", 0);
-    aml_name_int(aml, "_CCA", 1);
-    aml_name(aml, "_CRS");
-    aml_resources(aml);
-    aml_window_buses(aml, 0, PC_PCI_BUSES - 1);
+    acpi_pci_begin(aml, PC_PCI_BUSES);
     aml_io(aml, 0xcf8, 8);
     aml_window_io(aml, 0, 0xcf7);
     aml_window_io(aml, 0xd00, 0xffff);
@@ -91,19 +81,6 @@ static void add_pci(struct aml *aml, uint64_t memory)
     aml_window_memory(aml, pc_mem64(memory), PC_MEM64_SIZE, true);
     aml_end(aml);
     acpi_prt(aml, PC_GSI_INTX);
-    aml_end(aml);
-}
-
-/* Linux believes MCFG only where a motherboard resource covers it. */
-static void add_ecam(struct aml *aml)
-{
-    aml_device(aml, "ECAM");
-    aml_name_eisa(aml, "_HID", "PNP0C02");
-    aml_name_int(aml, "_UID", 0);
-    aml_name(aml, "_CRS");
-    aml_resources(aml);
-    aml_memory32(aml, (uint32_t)PC_ECAM, (uint32_t)(PC_PCI_BUSES * PCI_ECAM_BUS));
-    aml_end(aml);
     aml_end(aml);
 }
 
@@ -142,7 +119,7 @@ static uint32_t add_dsdt(struct acpi_set *set, unsigned cpus, uint64_t memory)
     aml_scope(&aml, "\\_SB_");
     acpi_processors(&aml, cpus);
     add_pci(&aml, memory);
-    add_ecam(&aml);
+    acpi_ecam(&aml, PC_ECAM, PC_PCI_BUSES);
     add_isa(&aml, "COM1", "PNP0501", PC_COM1, 8, PC_IRQ_COM1);
     add_isa(&aml, "RTC0", "PNP0B00", PC_RTC, 2, PC_IRQ_RTC);
     acpi_ged(&aml, PC_GED, PC_GSI_GED);

@@ -7,7 +7,6 @@
  */
 #include "machine/boards/acpi_parts.h"
 #include "machine/boards/virt_arm64.h"
-#include "machine/bus/pci.h"
 
 enum { PSCI_COMPLIANT = 1, PSCI_USE_HVC = 2 }; /* FADT, ARM boot architecture */
 
@@ -161,27 +160,11 @@ static void add_uart(struct aml *aml)
 
 static void add_pci(struct aml *aml)
 {
-    aml_device(aml, "PCI0");
-    aml_name_eisa(aml, "_HID", "PNP0A08");
-    aml_name_eisa(aml, "_CID", "PNP0A03");
-    aml_name_int(aml, "_UID", 0);
-    aml_name_int(aml, "_SEG", 0);
-    aml_name_int(aml, "_BBN", 0);
-    aml_name_int(aml, "_CCA", 1);
-    aml_name(aml, "_CRS");
-    aml_resources(aml);
-    aml_window_buses(aml, 0, ARM_PCI_BUSES - 1);
+    acpi_pci_begin(aml, ARM_PCI_BUSES);
     aml_window_memory(aml, ARM_MEM32, ARM_MEM32_SIZE, false);
     aml_window_memory(aml, ARM_MEM64, ARM_MEM64_SIZE, true);
     aml_end(aml);
     acpi_prt(aml, GICV3_SPI_FIRST + ARM_SPI_INTX);
-    aml_device(aml, "RES0");
-    aml_name_eisa(aml, "_HID", "PNP0C02");
-    aml_name(aml, "_CRS");
-    aml_resources(aml);
-    aml_window_memory(aml, ARM_ECAM, ARM_PCI_BUSES * PCI_ECAM_BUS, false);
-    aml_end(aml);
-    aml_end(aml);
     aml_end(aml);
 }
 
@@ -195,6 +178,7 @@ static uint32_t add_dsdt(struct acpi_set *set, unsigned cpus)
     acpi_processors(&aml, cpus);
     add_uart(&aml);
     add_pci(&aml);
+    acpi_ecam(&aml, ARM_ECAM, ARM_PCI_BUSES);
     acpi_ged(&aml, ARM_GED, GICV3_SPI_FIRST + ARM_SPI_GED);
     aml_end(&aml);
     acpi_table_end(set, false);
