@@ -42,6 +42,11 @@ struct doorbell {
     int fd;
 };
 
+struct window {
+    gpa_t base;
+    uint64_t size;
+};
+
 struct mem_map {
     pthread_mutex_t lock; /* of who changes the map */
     struct table *table;  /* atomic; owned, as are its ranges */
@@ -52,6 +57,8 @@ struct mem_map {
     pthread_mutex_t idle_lock;
     pthread_cond_t idle; /* some range's users fell */
     int removals;        /* under way; atomic */
+    struct window windows[4];
+    unsigned n_windows;
 };
 
 /* The ranges whose callbacks this thread is inside of: the removal's exception. */
@@ -405,6 +412,32 @@ void mem_map_each_ram(struct mem_map *map, void (*fn)(void *opaque, struct mem_r
     look_end(map, count);
 }
 
+void mem_map_add_window(struct mem_map *map, gpa_t base, uint64_t size)
+{
+    g_assert(map->n_windows < G_N_ELEMENTS(map->windows));
+    map->windows[map->n_windows++] = (struct window){base, size};
+}
+
+void mem_map_remove_window(struct mem_map *map, gpa_t base)
+{
+    for (unsigned i = 0; i < map->n_windows; i++) {
+        if (map->windows[i].base == base) {
+            map->windows[i] = map->windows[--map->n_windows];
+            return;
+        }
+    }
+}
+
+/* What a vCPU gets where no device is, RC being why there is none. */
+static int nobody(const struct mem_map *map, gpa_t gpa, int rc)
+{
+    for (unsigned i = 0; rc == -EFAULT && i < map->n_windows; i++) {
+        if (gpa - map->windows[i].base < map->windows[i].size)
+            return 0;
+    }
+    return rc;
+}
+
 /* Finds and holds the device at GPA for an access of SIZE bytes. */
 static int enter(struct mem_map *map, gpa_t gpa, unsigned size, struct range **out)
 {
@@ -449,8 +482,12 @@ int mem_map_device_read(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t 
     struct range *r;
     int rc = enter(map, gpa, size, &r);
 
-    if (rc)
+    if (rc) {
+        rc = nobody(map, gpa, rc);
+        if (rc == 0)
+            *value = UINT64_MAX >> (64 - 8 * size);
         return rc;
+    }
     rc = r->ops->read(r->opaque, gpa - r->gpa, size, value);
     leave(map, r);
     return rc;
@@ -462,7 +499,7 @@ int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t
     int rc = enter(map, gpa, size, &r);
 
     if (rc)
-        return rc;
+        return nobody(map, gpa, rc);
     rc = r->ops->write(r->opaque, gpa - r->gpa, size, value);
     leave(map, r);
     return rc;

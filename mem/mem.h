@@ -105,6 +105,14 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
 int mem_map_remove_device(struct mem_map *map, gpa_t gpa);
 
 /*
+ * Makes SIZE bytes at BASE a window of a bus: where no range is in it, reads of a vCPU give all ones
+ * and writes go nowhere, in place of the fault that there is elsewhere. Four at most, as a rule
+ * before any vCPU runs; removed by BASE when none does any more.
+ */
+void mem_map_add_window(struct mem_map *map, gpa_t base, uint64_t size);
+void mem_map_remove_window(struct mem_map *map, gpa_t base);
+
+/*
  * Removes the RAM that starts at GPA. No device or thread uses it any more; a vCPU that still does
  * finds nothing there. 0 or -ENOENT.
  */
@@ -131,8 +139,8 @@ void mem_map_each_ram(struct mem_map *map, void (*fn)(void *opaque, struct mem_r
                       void *opaque);
 
 /*
- * A device access of a vCPU: SIZE bytes at GPA. 0, or -EFAULT where no device is, -EINVAL for a
- * size or alignment the device does not take, or the device's own -errno.
+ * A device access of a vCPU: SIZE bytes at GPA. 0, or -EFAULT where no device and no window is,
+ * -EINVAL for a size or alignment the device does not take, or the device's own -errno.
  */
 int mem_map_device_read(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t *value);
 int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t value);

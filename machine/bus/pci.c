@@ -82,6 +82,12 @@ struct pci_host *pci_host_new(const struct pci_host_config *config, GError **err
         vmd_fail(err, VMD_ERROR_EXISTS, "the PCI configuration space overlaps another range");
         return NULL;
     }
+    /* A driver whose card was pulled out touches its BARs once more: as on real buses, it reads
+     * ones. */
+    if (config->mem32.size)
+        mem_map_add_window(config->mem, config->mem32.base, config->mem32.size);
+    if (config->mem64.size)
+        mem_map_add_window(config->mem, config->mem64.base, config->mem64.size);
     return host;
 }
 
@@ -89,8 +95,11 @@ void pci_host_free(struct pci_host *host)
 {
     if (!host)
         return;
-    if (host->config.buses)
+    if (host->config.buses) {
+        mem_map_remove_window(host->config.mem, host->config.mem32.base);
+        mem_map_remove_window(host->config.mem, host->config.mem64.base);
         mem_map_remove_device(host->config.mem, host->config.ecam);
+    }
     pci_host_remove(host->bridge);
     pci_function_free(host->bridge);
     for (unsigned i = 0; i < PCI_PLACES; i++)

@@ -13,8 +13,8 @@ struct device {
     struct mem_map *map;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool inside, hold;      /* a reader is inside; it stays there */
-    gpa_t remove_self;      /* a write removes the range that starts here */
+    bool inside, hold; /* a reader is inside; it stays there */
+    gpa_t remove_self; /* a write removes the range that starts here */
     uint64_t last;
 };
 
@@ -124,7 +124,8 @@ START_TEST(listeners)
     struct heard h = {0};
     struct device d = DEVICE(map);
 
-    mem_map_add_listener(map, &(struct mem_listener){.code_written = on_code, .changed = on_changed, .opaque = &h});
+    mem_map_add_listener(
+        map, &(struct mem_listener){.code_written = on_code, .changed = on_changed, .opaque = &h});
     struct mem_ram *ram = mem_map_add_ram(map, 0x10000, 4 * PAGE, "ram", false, NULL);
     mem_map_add_device(map, 0, 0x100, "dev", &ops, &d);
     mem_map_remove_device(map, 0);
@@ -185,11 +186,50 @@ static const struct {
     unsigned size;
     int rc;
 } accesses[] = {
-    {"first word", 0x1000, 4, 0},       {"last doubleword", 0x1ff8, 8, 0},
-    {"a size it lacks", 0x1000, 2, -EINVAL}, {"misaligned", 0x1002, 4, -EINVAL},
-    {"beyond it", 0x2000, 4, -EFAULT},  {"RAM", 0x10000, 4, -EFAULT},
+    {"first word", 0x1000, 4, 0},
+    {"last doubleword", 0x1ff8, 8, 0},
+    {"a size it lacks", 0x1000, 2, -EINVAL},
+    {"misaligned", 0x1002, 4, -EINVAL},
+    {"beyond it", 0x2000, 4, -EFAULT},
+    {"RAM", 0x10000, 4, -EFAULT},
     {"its own error", 0x1ff0, 4, -EIO},
 };
+
+/* A bus's window: nothing answers, and nobody faults. */
+static const struct {
+    const char *name;
+    gpa_t gpa;
+    unsigned size;
+    int rc;
+    uint64_t value;
+} windows[] = {
+    {"before it", 0x1ffc, 4, -EFAULT, 0},          {"first byte", 0x2000, 1, 0, 0xff},
+    {"first halfword", 0x2000, 2, 0, 0xffff},      {"first word", 0x2000, 4, 0, 0xffffffff},
+    {"last doubleword", 0x4ff8, 8, 0, UINT64_MAX}, {"after it", 0x5000, 4, -EFAULT, 0},
+    {"a device in it", 0x3000, 4, 0, 0x4},         {"a size that one lacks", 0x3000, 2, -EINVAL, 0},
+};
+
+START_TEST(window_rows)
+{
+    struct mem_map *map = mem_map_new();
+    struct device d = DEVICE(map);
+    uint64_t v = 0;
+
+    mem_map_add_window(map, 0x2000, 0x3000);
+    mem_map_add_window(map, 0x8000, 0x1000);
+    mem_map_add_device(map, 0x3000, 0x1000, "dev", &ops, &d);
+    int rc = mem_map_device_read(map, windows[_i].gpa, windows[_i].size, &v);
+    ck_assert_msg(rc == windows[_i].rc, "%s: %d", windows[_i].name, rc);
+    ck_assert_uint_eq(v, windows[_i].value);
+    v = 0;
+    rc = mem_map_device_write(map, windows[_i].gpa, windows[_i].size, 0);
+    ck_assert_msg(rc == windows[_i].rc, "%s: %d of a write", windows[_i].name, rc);
+    mem_map_remove_window(map, 0x2000);
+    ck_assert_int_eq(mem_map_device_read(map, 0x2000, 4, &v), -EFAULT);
+    ck_assert_int_eq(mem_map_device_read(map, 0x8000, 4, &v), 0);
+    mem_map_free(map);
+}
+END_TEST
 
 START_TEST(access_rows)
 {
@@ -297,7 +337,7 @@ END_TEST
 
 struct looker {
     struct mem_map *map;
-    bool stop; /* atomic */
+    bool stop;      /* atomic */
     unsigned wrong; /* atomic */
 };
 
@@ -317,7 +357,8 @@ static void *look(void *arg)
     return NULL;
 }
 
-/* Who looks sees a whole table, old or new, and never one that was freed (AddressSanitizer tells). */
+/* Who looks sees a whole table, old or new, and never one that was freed (AddressSanitizer tells).
+ */
 START_TEST(lookups_beside_changes)
 {
     struct looker l = {.map = mem_map_new()};
@@ -374,6 +415,7 @@ int main(void)
     tcase_add_test(tc, listeners);
     tcase_add_test(tc, backing);
     tcase_add_loop_test(tc, access_rows, 0, G_N_ELEMENTS(accesses));
+    tcase_add_loop_test(tc, window_rows, 0, G_N_ELEMENTS(windows));
     tcase_add_test(tc, removal_waits_for_those_inside);
     tcase_add_test(tc, removal_from_inside);
     tcase_add_test(tc, ram_goes);

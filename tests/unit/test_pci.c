@@ -77,9 +77,10 @@ static void toy_free(struct toy *toy)
 
 static bool mapped(struct guest *g, gpa_t gpa)
 {
-    uint64_t value;
+    struct mem_view view;
 
-    return mem_map_device_read(g->mem, gpa, 4, &value) == 0;
+    mem_map_lookup(g->mem, gpa, &view);
+    return view.kind == MEM_DEVICE;
 }
 
 /* --- configuration space ---------------------------------------------------------------------- */
