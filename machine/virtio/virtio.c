@@ -16,12 +16,13 @@
 
 /*
  * The loop's wake-up calls: one that we ring, and an eventfd that an accelerator may have the host
- * ring, for any of the queues. It outlives the device until the loop has closed both.
+ * ring, for any of the queues; where this process has no descriptor left, we ring alone. It outlives the
+ * device until the loop has closed both.
  */
 struct virtio__bell {
     uv_async_t async;
     uv_poll_t poll;
-    int fd; /* eventfd */
+    int fd; /* eventfd, or -1 */
     unsigned open;
     struct virtio_device *dev;
 };
@@ -47,13 +48,12 @@ static struct virtio__bell *bell_new(struct virtio_device *dev)
     struct virtio__bell *bell = g_new0(struct virtio__bell, 1);
 
     bell->dev = dev;
-    bell->open = 2;
     bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    g_assert(bell->fd >= 0);
+    bell->open = bell->fd >= 0 ? 2 : 1;
     int rc = uv_async_init(dev->env.loop, &bell->async, rung);
-    if (rc == 0)
+    if (rc == 0 && bell->fd >= 0)
         rc = uv_poll_init(dev->env.loop, &bell->poll, bell->fd);
-    if (rc == 0)
+    if (rc == 0 && bell->fd >= 0)
         rc = uv_poll_start(&bell->poll, UV_READABLE, rung_by_host);
     g_assert(rc == 0);
     bell->async.data = bell->poll.data = bell;
@@ -66,7 +66,8 @@ static void bell_closed(uv_handle_t *handle)
 
     if (--bell->open)
         return;
-    close(bell->fd);
+    if (bell->fd >= 0)
+        close(bell->fd);
     g_free(bell);
 }
 
@@ -74,7 +75,8 @@ static void bell_free(struct virtio__bell *bell)
 {
     bell->dev = NULL;
     uv_close((uv_handle_t *)&bell->async, bell_closed);
-    uv_close((uv_handle_t *)&bell->poll, bell_closed);
+    if (bell->fd >= 0)
+        uv_close((uv_handle_t *)&bell->poll, bell_closed);
 }
 
 int virtio__doorbell(const struct virtio_device *dev)

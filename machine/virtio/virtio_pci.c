@@ -470,7 +470,7 @@ struct virtio_pci *virtio_pci_new(struct virtio_device *dev)
     pthread_mutex_init(&vp->isr_lock, NULL);
     vp->fn = pci_function_new(dev->ops->name, &id, &function_ops, vp);
     pci_function_add_bar(vp->fn, BAR_REGISTERS, BAR_SIZE, PCI_BAR_64, dev->ops->name, &bar_ops, vp);
-    for (unsigned i = 0; i < dev->n_queues; i++)
+    for (unsigned i = 0; virtio__doorbell(dev) >= 0 && i < dev->n_queues; i++)
         pci_function_add_doorbell(vp->fn, BAR_REGISTERS, NOTIFY_AT + i * NOTIFY_STEP,
                                   virtio__doorbell(dev));
     add_capabilities(vp);

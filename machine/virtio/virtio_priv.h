@@ -60,7 +60,7 @@ void virtio__reset_queue(struct virtio_device *dev, struct virtqueue *vq);
 /* A write to the device's configuration. vCPU thread, dev->lock held. */
 void virtio__write_config(struct virtio_device *dev, unsigned offset, uint8_t value);
 
-/* The eventfd that counts as a doorbell of any queue; the device's. */
+/* The eventfd that counts as a doorbell of any queue, the device's; or -1. */
 int virtio__doorbell(const struct virtio_device *dev);
 /* Sets kick bits and wakes the loop. Any thread, no lock. */
 void virtio__kick(struct virtio_device *dev, uint64_t queues);

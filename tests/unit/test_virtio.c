@@ -7,6 +7,7 @@
 #include "tests/unit/virtio_guest.h"
 
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 
@@ -485,7 +486,6 @@ START_TEST(doorbells_suppressed)
 }
 END_TEST
 
-/* Buffers that the device lets lie cost it one turn, not turns without end. */
 /* An accelerator: it hears of doorbells and has "the host" ring them. */
 struct bells {
     gpa_t gpa[4];
@@ -530,6 +530,29 @@ START_TEST(doorbells_of_the_host)
 }
 END_TEST
 
+/* A process without a descriptor to spare gets a device all the same, whose doorbells are its own. */
+START_TEST(doorbells_without_descriptors)
+{
+    struct bells b = {0};
+    struct rlimit before, none;
+    struct rig r;
+
+    rig_init(&r, false);
+    driver_detach(&r.d);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    rig_attach(&r);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    driver_start(&r.d, 0, 2);
+    mem_map_add_listener(r.g.mem, &(struct mem_listener){.doorbell = hear_bell, .opaque = &b});
+    ck_assert_uint_eq(b.n, 0);
+    round_trip(&r);
+    rig_fini(&r);
+}
+END_TEST
+
+/* Buffers that the device lets lie cost it one turn, not turns without end. */
 START_TEST(buffers_may_lie)
 {
     struct rig r;
@@ -925,6 +948,7 @@ int main(void)
     tcase_add_test(tc, interrupts_msix);
     tcase_add_loop_test(tc, doorbells_suppressed, 0, 2);
     tcase_add_test(tc, doorbells_of_the_host);
+    tcase_add_test(tc, doorbells_without_descriptors);
     tcase_add_loop_test(tc, buffers_may_lie, 0, 2);
     tcase_add_test(tc, no_master_no_dma);
     tcase_add_loop_test(tc, malformed_rows, 0, G_N_ELEMENTS(malformed));
