@@ -7,10 +7,8 @@
  * turned the write cache off, every write is flushed before it completes.
  *
  * A request without room for its header or status breaks the device; any other that makes no sense
- * ends with IOERR or UNSUPP. What the host fails is told to the guest, or held where the VM's owner wants
- * that (virtio_blk_options.failed): a held request is parked with the core, keeps its buffers, and is
- * submitted once more as it was when the device is resumed. While one is held no other is begun.
- * Loop thread throughout.
+ * ends with IOERR or UNSUPP. What the host fails is told to the guest, or held (storage.h). Loop thread
+ * throughout.
  */
 #include "machine/virtio/blk.h"
 
@@ -29,24 +27,17 @@ typedef struct virtio_blk_discard_write_zeroes blk_range;
 
 struct virtio_blk {
     struct virtio_device dev;
-    struct block *block;
+    struct storage storage;
+    struct storage_disk disk;
     char serial[VIRTIO_BLK_ID_BYTES]; /* ends with a zero only where it is shorter */
     bool write_through;               /* for the driver that runs now */
-    bool stalled;                     /* buffers wait for the block layer */
-    bool (*failed)(void *opaque, const struct block_req *req, int error);
-    void *failed_opaque;
-    struct blk_request *held; /* in order of failure */
-    unsigned held_n;
 };
 
 struct blk_request {
-    struct virtqueue_element element;
-    struct virtio_blk *blk;
-    struct block_req io;
-    struct iovec *cut;           /* the buffer that the status byte was cut from, while IO runs */
+    struct storage_request s;
+    struct iov_part data;        /* what of the buffers is data, while IO runs */
     blk_range range[RANGES];     /* DISCARD and WRITE_ZEROES */
     unsigned ranges, next_range;
-    struct blk_request *next; /* held */
 };
 
 static struct virtio_blk *blk_of(struct virtio_device *dev)
@@ -54,15 +45,19 @@ static struct virtio_blk *blk_of(struct virtio_device *dev)
     return container_of(dev, struct virtio_blk, dev);
 }
 
+static struct virtio_blk *blk_of_request(const struct blk_request *r)
+{
+    return blk_of(r->s.storage->dev);
+}
+
 /* --- ending a request ------------------------------------------------------------------------- */
 
 static void request_end(struct blk_request *r, uint8_t status)
 {
-    struct virtqueue_element *e = &r->element;
+    struct virtqueue_element *e = &r->s.element;
     struct virtqueue *vq = e->vq;
 
-    if (r->cut)
-        r->cut->iov_len++;
+    iov_part_end(&r->data);
     iov_write(e->in, e->in_n, e->in_bytes - 1, &status, 1);
     virtqueue_push(e, (uint32_t)MIN(e->in_bytes, UINT32_MAX));
     virtqueue_notify(vq);
@@ -75,149 +70,47 @@ static uint8_t status_of(int error)
     return error == -ENOTSUP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 }
 
-/* --- holding requests that the host failed ---------------------------------------------------- */
-
-/* Whether ERROR is the host's: what the guest asked wrongly is told to it whatever the policy is. */
-static bool is_hosts(int error)
-{
-    return error != -EINVAL && error != -EROFS && error != -ENOTSUP && error != -EPERM &&
-           error != -EAGAIN;
-}
-
-/* Keeps R for another try; false: its request is to be ended. */
-static bool hold(struct blk_request *r, int error)
-{
-    struct virtio_blk *blk = r->blk;
-    struct blk_request **at;
-
-    if (!blk->failed || !is_hosts(error) || !virtio_running(&blk->dev) ||
-        !blk->failed(blk->failed_opaque, &r->io, error) || !virtqueue_park(&r->element))
-        return false;
-    for (at = &blk->held; *at; at = &(*at)->next)
-        ;
-    r->next = NULL;
-    *at = r;
-    blk->held_n++;
-    return true;
-}
-
-/* Takes the held requests, or those of VQ, off the device's hands; returns them as a list. */
-static struct blk_request *take_held(struct virtio_blk *blk, const struct virtqueue *vq)
-{
-    struct blk_request *taken = NULL, **to = &taken;
-
-    for (struct blk_request **at = &blk->held; *at;) {
-        struct blk_request *r = *at;
-        if (vq && r->element.vq != vq) {
-            at = &r->next;
-            continue;
-        }
-        *at = r->next;
-        r->next = NULL;
-        *to = r;
-        to = &r->next;
-        blk->held_n--;
-        virtqueue_unpark(&r->element);
-    }
-    return taken;
-}
-
-static void drop_held(struct virtio_blk *blk, const struct virtqueue *vq)
-{
-    struct blk_request *next;
-
-    for (struct blk_request *r = take_held(blk, vq); r; r = next) {
-        next = r->next;
-        virtqueue_drop(&r->element);
-    }
-}
-
 unsigned virtio_blk_held(const struct virtio_device *dev)
 {
-    return container_of(dev, struct virtio_blk, dev)->held_n;
+    return container_of(dev, struct virtio_blk, dev)->disk.held;
 }
 
 static void next_range(struct blk_request *r);
 
-static void io_done(struct block_req *io, int status)
+static void io_done(struct storage_request *s, int status)
 {
-    struct blk_request *r = io->opaque;
-    struct virtio_blk *blk = r->blk;
+    struct blk_request *r = container_of(s, struct blk_request, s);
 
-    if (blk->stalled) {
-        blk->stalled = false;
-        for (unsigned i = 0; i < blk->dev.n_queues; i++)
-            virtqueue_kick(virtio_queue(&blk->dev, i));
-    }
-    if (status < 0 && hold(r, status))
-        return;
-    if (status == 0 && r->next_range < r->ranges && virtio_running(&blk->dev))
+    if (status == 0 && r->next_range < r->ranges && virtio_running(r->s.storage->dev))
         next_range(r);
     else
         request_end(r, status_of(r->next_range < r->ranges && status == 0 ? -EIO : status));
 }
 
-static void submit(struct blk_request *r)
-{
-    r->io.done = io_done;
-    r->io.opaque = r;
-    int error = block_submit(r->blk->block, &r->io);
-    if (error < 0)
-        request_end(r, status_of(error));
-}
-
 /* --- reads and writes ------------------------------------------------------------------------- */
-
-/* Leaves the first N bytes of a list out; returns the first buffer that is left. */
-static struct iovec *skip_bytes(struct iovec *iov, unsigned *count, size_t n)
-{
-    while (n > 0) {
-        size_t part = MIN(n, iov->iov_len);
-        iov->iov_base = (char *)iov->iov_base + part;
-        iov->iov_len -= part;
-        n -= part;
-        if (iov->iov_len == 0 && n > 0) {
-            iov++;
-            --*count;
-        }
-    }
-    return iov;
-}
-
-/* Cuts the status byte off the list of what the device may write, until the request ends. */
-static void cut_status(struct blk_request *r)
-{
-    unsigned last = r->element.in_n - 1;
-
-    while (r->element.in[last].iov_len == 0)
-        last--;
-    r->cut = &r->element.in[last];
-    r->cut->iov_len--;
-}
 
 static void transfer(struct blk_request *r, uint64_t sector, bool write)
 {
-    struct virtqueue_element *e = &r->element;
-    unsigned count = e->out_n;
+    struct virtqueue_element *e = &r->s.element;
+    struct block_req *io = &r->s.io;
 
     if (sector > UINT64_MAX / BLOCK_SECTOR) {
         request_end(r, VIRTIO_BLK_S_IOERR);
         return;
     }
-    r->io.kind = write ? BLOCK_WRITE : BLOCK_READ;
-    r->io.flags = write && r->blk->write_through ? BLOCK_FUA : 0;
-    r->io.offset = sector * BLOCK_SECTOR;
+    io->kind = write ? BLOCK_WRITE : BLOCK_READ;
+    io->flags = write && blk_of_request(r)->write_through ? BLOCK_FUA : 0;
+    io->offset = sector * BLOCK_SECTOR;
     if (write) {
-        r->io.iov = skip_bytes(e->out, &count, sizeof(struct virtio_blk_outhdr));
-        r->io.iovcnt = count;
-        r->io.length = e->out_bytes - sizeof(struct virtio_blk_outhdr);
+        io->length = e->out_bytes - sizeof(struct virtio_blk_outhdr);
+        iov_part_begin(&r->data, e->out, e->out_n, sizeof(struct virtio_blk_outhdr), io->length);
     } else {
-        cut_status(r);
-        r->io.iov = e->in;
-        r->io.iovcnt = e->in_n;
-        r->io.length = e->in_bytes - 1;
+        io->length = e->in_bytes - 1;
+        iov_part_begin(&r->data, e->in, e->in_n, 0, io->length);
     }
-    submit(r);
+    io->iov = r->data.iov;
+    io->iovcnt = r->data.n;
+    storage_submit(&r->s);
 }
 
 /* --- discard and write-zeroes ----------------------------------------------------------------- */
@@ -226,12 +119,12 @@ static void next_range(struct blk_request *r)
 {
     const blk_range *range = &r->range[r->next_range++];
 
-    r->io.offset = GUINT64_FROM_LE(range->sector) * BLOCK_SECTOR;
-    r->io.length = (uint64_t)GUINT32_FROM_LE(range->num_sectors) * BLOCK_SECTOR;
-    r->io.flags = r->blk->write_through ? BLOCK_FUA : 0;
+    r->s.io.offset = GUINT64_FROM_LE(range->sector) * BLOCK_SECTOR;
+    r->s.io.length = (uint64_t)GUINT32_FROM_LE(range->num_sectors) * BLOCK_SECTOR;
+    r->s.io.flags = blk_of_request(r)->write_through ? BLOCK_FUA : 0;
     if (GUINT32_FROM_LE(range->flags) & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP)
-        r->io.flags |= BLOCK_UNMAP;
-    submit(r);
+        r->s.io.flags |= BLOCK_UNMAP;
+    storage_submit(&r->s);
 }
 
 /* The status of a range that is refused, or OK. */
@@ -249,11 +142,11 @@ static uint8_t check_range(const blk_range *range, bool zero)
 
 static void erase(struct blk_request *r, bool zero)
 {
-    struct virtqueue_element *e = &r->element;
+    struct virtqueue_element *e = &r->s.element;
     uint64_t bytes = e->out_bytes - sizeof(struct virtio_blk_outhdr);
     uint8_t status = VIRTIO_BLK_S_OK;
 
-    if (!virtio_has_feature(&r->blk->dev,
+    if (!virtio_has_feature(r->s.storage->dev,
                             zero ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD))
         status = VIRTIO_BLK_S_UNSUPP;
     else if (bytes == 0 || bytes % sizeof(blk_range) || bytes > sizeof(r->range))
@@ -267,7 +160,7 @@ static void erase(struct blk_request *r, bool zero)
         request_end(r, status);
         return;
     }
-    r->io.kind = zero ? BLOCK_WRITE_ZEROES : BLOCK_DISCARD;
+    r->s.io.kind = zero ? BLOCK_WRITE_ZEROES : BLOCK_DISCARD;
     next_range(r);
 }
 
@@ -275,10 +168,11 @@ static void erase(struct blk_request *r, bool zero)
 
 static void request_begin(struct virtio_blk *blk, struct blk_request *r)
 {
-    struct virtqueue_element *e = &r->element;
+    struct virtqueue_element *e = &r->s.element;
     struct virtio_blk_outhdr header;
 
-    r->blk = blk;
+    r->s.storage = &blk->storage;
+    r->s.disk = &blk->disk;
     if (iov_read(e->out, e->out_n, 0, &header, sizeof(header)) < sizeof(header) ||
         e->in_bytes == 0) {
         virtio_device_error(&blk->dev, "a disk request without header or status");
@@ -292,8 +186,8 @@ static void request_begin(struct virtio_blk *blk, struct blk_request *r)
                  GUINT32_FROM_LE(header.type) == VIRTIO_BLK_T_OUT);
         break;
     case VIRTIO_BLK_T_FLUSH:
-        r->io.kind = BLOCK_FLUSH;
-        submit(r);
+        r->s.io.kind = BLOCK_FLUSH;
+        storage_submit(&r->s);
         break;
     case VIRTIO_BLK_T_GET_ID:
         iov_write(e->in, e->in_n, 0, blk->serial, MIN(sizeof(blk->serial), e->in_bytes - 1));
@@ -316,15 +210,15 @@ static void blk_queue_notify(struct virtio_device *dev, struct virtqueue *vq)
     struct blk_request *r;
 
     /* Whoever resumes the device has the queues notified anew. */
-    if (blk->held)
+    if (blk->storage.held)
         return;
-    while (block_inflight(blk->block) < LIMIT_BLOCK_INFLIGHT) {
+    while (block_inflight(blk->disk.block) < LIMIT_BLOCK_INFLIGHT) {
         r = virtqueue_pop(vq, sizeof(*r));
         if (!r)
             return;
         request_begin(blk, r);
     }
-    blk->stalled = true;
+    blk->storage.stalled = true;
 }
 
 /* --- the device ------------------------------------------------------------------------------- */
@@ -346,25 +240,19 @@ static void blk_reset(struct virtio_device *dev, struct virtqueue *vq)
     const uint8_t wce = 1;
 
     /* Requests under way end by themselves; the core waits for them. */
-    drop_held(blk_of(dev), vq);
+    storage_drop(&blk_of(dev)->storage, vq);
     if (!vq)
         virtio_config_set(dev, offsetof(struct virtio_blk_config, wce), &wce, 1);
 }
 
-/* Tries what was held once more. */
 static void blk_resume(struct virtio_device *dev)
 {
-    struct blk_request *next;
-
-    for (struct blk_request *r = take_held(blk_of(dev), NULL); r; r = next) {
-        next = r->next;
-        submit(r);
-    }
+    storage_resume(&blk_of(dev)->storage);
 }
 
 static void blk_free(struct virtio_device *dev)
 {
-    drop_held(blk_of(dev), NULL);
+    storage_drop(&blk_of(dev)->storage, NULL);
     virtio_device_fini(dev);
     g_free(blk_of(dev));
 }
@@ -428,9 +316,9 @@ struct virtio_device *virtio_blk_new(const struct virtio_env *env, struct block 
     g_assert(options->queues >= 1 && options->queues <= LIMIT_BLK_QUEUES);
     for (unsigned i = 0; i < options->queues; i++)
         sizes[i] = QUEUE_SIZE;
-    blk->block = block;
-    blk->failed = options->failed;
-    blk->failed_opaque = options->opaque;
+    blk->storage = (struct storage){.dev = &blk->dev, .done = io_done};
+    blk->disk = (struct storage_disk){
+        .block = block, .failed = options->failed, .opaque = options->opaque};
     if (options->serial)
         memcpy(blk->serial, options->serial, strnlen(options->serial, sizeof(blk->serial)));
     virtio_device_init(&blk->dev, &blk_ops, env, blk_features(g, options->queues), options->queues,

@@ -2,18 +2,12 @@
 #ifndef MACHINE_VIRTIO_BLK_H
 #define MACHINE_VIRTIO_BLK_H
 
-#include "machine/block/block.h"
-#include "machine/virtio/virtio.h"
+#include "machine/virtio/storage.h"
 
 struct virtio_blk_options {
     const char *serial; /* what the guest finds in /dev/disk/by-id, up to 20 bytes; or NULL */
     unsigned queues;    /* request queues, 1 to LIMIT_BLK_QUEUES; one a vCPU is best */
-    /*
-     * The host failed REQ with ERROR (-errno; never for what the guest asked wrongly). True: the device
-     * keeps the request, begins no other, and tries it again when it is resumed after a standstill;
-     * false: the guest is told. NULL: it always is. Called on the loop, from within the device.
-     */
-    bool (*failed)(void *opaque, const struct block_req *req, int error);
+    storage_failed_fn failed; /* NULL: the guest always is told */
     void *opaque;
 };
 

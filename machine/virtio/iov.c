@@ -40,3 +40,37 @@ size_t iov_write(const struct iovec *iov, unsigned n, size_t offset, const void 
 {
     return copy(iov, n, offset, (char *)from, length, true);
 }
+
+void iov_part_begin(struct iov_part *p, struct iovec *iov, unsigned n, size_t offset, size_t length)
+{
+    *p = (struct iov_part){0};
+    while (n > 0 && offset >= iov->iov_len) {
+        offset -= iov->iov_len;
+        iov++;
+        n--;
+    }
+    if (length == 0)
+        return;
+    g_assert(n > 0);
+    p->iov = iov;
+    p->first = *iov;
+    iov->iov_base = (char *)iov->iov_base + offset;
+    iov->iov_len -= offset;
+    for (p->n = 1; length > iov->iov_len; p->n++) {
+        g_assert(p->n < n);
+        length -= iov->iov_len;
+        iov++;
+    }
+    p->last = *iov;
+    iov->iov_len = length;
+}
+
+void iov_part_end(struct iov_part *p)
+{
+    if (p->n == 0)
+        return;
+    /* Where one buffer is both, what it was first comes last. */
+    p->iov[p->n - 1] = p->last;
+    p->iov[0] = p->first;
+    p->n = 0;
+}

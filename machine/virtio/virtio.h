@@ -250,4 +250,15 @@ size_t iov_write(const struct iovec *iov, unsigned n, size_t offset, const void 
                  size_t length);
 size_t iov_size(const struct iovec *iov, unsigned n);
 
+/* A part of a list: its first and last buffer are cut in place until iov_part_end(). */
+struct iov_part {
+    struct iovec *iov;
+    unsigned n;
+    struct iovec first, last; /* as they were */
+};
+/* LENGTH bytes at OFFSET, which the list has. */
+void iov_part_begin(struct iov_part *p, struct iovec *iov, unsigned n, size_t offset, size_t length);
+/* Makes the list whole again. A part that was never begun is fine. */
+void iov_part_end(struct iov_part *p);
+
 #endif
