@@ -13,6 +13,10 @@ struct disk {
     unsigned cpus;
     struct block *block;
     struct virtio_device *frontend; /* the machine's; NULL before it is made */
+    struct virtio_device *adapter;  /* whose unit it is, in the frontend's place; NULL: none's */
+    unsigned lun;
+    disk_unit_changed_fn changed;
+    void *changed_opaque;
     char *text;
     disk_failed_fn failed;
     void *opaque;
@@ -180,6 +184,40 @@ struct virtio_device *disk_frontend(struct disk *d)
     return d->frontend;
 }
 
+static void on_changed(void *opaque, unsigned lun, const struct virtio_scsi_status *status)
+{
+    struct disk *d = opaque;
+
+    if (status->released)
+        d->adapter = NULL;
+    if (d->changed)
+        d->changed(d->changed_opaque, lun, status);
+}
+
+bool disk_attach(struct disk *d, struct virtio_device *adapter, unsigned lun,
+                 disk_unit_changed_fn changed, void *opaque, GError **err)
+{
+    const struct virtio_scsi_unit unit = {
+        .block = d->block,
+        .serial = d->config->serial ? d->config->serial : d->config->id,
+        .product = "virtual disk",
+        .failed = on_failed,
+        .changed = on_changed,
+        .opaque = d,
+    };
+
+    g_assert(!d->frontend && !d->adapter);
+    d->changed = changed;
+    d->changed_opaque = opaque;
+    if (!virtio_scsi_attach(adapter, lun, &unit, err)) {
+        g_prefix_error(err, "disk %s: ", d->config->id);
+        return false;
+    }
+    d->adapter = adapter;
+    d->lun = lun;
+    return true;
+}
+
 const char *disk_text(const struct disk *d)
 {
     return d->text;
@@ -229,7 +267,9 @@ struct disk_stats *disk_stats_of(const struct disk *d)
     s->write_bytes = b.kind[BLOCK_WRITE].bytes + b.kind[BLOCK_WRITE_ZEROES].bytes;
     s->errors = errors_of(d);
     s->inflight = block_inflight(d->block);
-    s->held = d->frontend ? virtio_blk_held(d->frontend) : 0;
+    s->held = d->frontend  ? virtio_blk_held(d->frontend)
+              : d->adapter ? virtio_scsi_held(d->adapter, d->lun)
+                           : 0;
     s->state = fault      ? DISK_STATE_DAMAGED
                : s->held  ? DISK_STATE_HELD
                : d->error ? DISK_STATE_FAILED

@@ -6,7 +6,7 @@
 #define VM_DISK_H
 
 #include "machine/block/block.h"
-#include "machine/virtio/virtio.h"
+#include "machine/virtio/scsi.h"
 #include "proto/schema/types.h"
 #include "proto/schema/vmi.h"
 #include "vm/sandbox.h"
@@ -24,6 +24,10 @@ struct disk_failure {
  * paused; a resume tries it once more. */
 typedef void (*disk_failed_fn)(void *opaque, const struct disk_failure *failure);
 
+/* A unit of a SCSI adapter has come further on its way; see struct virtio_scsi_unit. */
+typedef void (*disk_unit_changed_fn)(void *opaque, unsigned lun,
+                                     const struct virtio_scsi_status *status);
+
 /* Adds to FILES what disk_new() will open. Opens and closes the image for it. */
 bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files, GError **err);
 
@@ -35,6 +39,14 @@ struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_e
 
 /* The frontend: made once, the caller's, freed before disk_close(). */
 struct virtio_device *disk_frontend(struct disk *disk);
+
+/*
+ * Or as unit LUN of a SCSI adapter, in the frontend's place; CHANGED as the unit's (machine/virtio/scsi.h),
+ * may be NULL. The disk may be closed when the unit has been released, also from within CHANGED, or the
+ * adapter freed.
+ */
+bool disk_attach(struct disk *disk, struct virtio_device *adapter, unsigned lun,
+                 disk_unit_changed_fn changed, void *opaque, GError **err);
 
 /* Which image, in which format, of what size. */
 const char *disk_text(const struct disk *disk);

@@ -54,6 +54,12 @@ static struct storage_request *take(struct storage *s, const struct wanted *w)
     return taken;
 }
 
+static void kick_all(struct storage *s)
+{
+    for (unsigned i = 0; i < s->dev->n_queues; i++)
+        virtqueue_kick(virtio_queue(s->dev, i));
+}
+
 static void io_done(struct block_req *io, int status)
 {
     struct storage_request *r = io->opaque;
@@ -61,8 +67,7 @@ static void io_done(struct block_req *io, int status)
 
     if (s->stalled) {
         s->stalled = false;
-        for (unsigned i = 0; i < s->dev->n_queues; i++)
-            virtqueue_kick(virtio_queue(s->dev, i));
+        kick_all(s);
     }
     if (status == 0 || !hold(r, status))
         s->done(r, status);
@@ -114,4 +119,6 @@ void storage_cancel(struct storage *s,
         next = r->next;
         s->done(r, -ECANCELED);
     }
+    if (!s->held)
+        kick_all(s);
 }

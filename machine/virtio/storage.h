@@ -52,7 +52,8 @@ void storage_submit(struct storage_request *r);
 void storage_resume(struct storage *s);
 /* Lets go of what is held of queue VQ, or of all: for the device's reset. */
 void storage_drop(struct storage *s, const struct virtqueue *vq);
-/* Ends with -ECANCELED what is held and PICK wants: DONE is called for each. */
+/* Ends with -ECANCELED what is held and PICK wants: DONE is called for each. Where nothing is held then the
+ * queues go on. */
 void storage_cancel(struct storage *s, bool (*pick)(const struct storage_request *r, const void *opaque),
                     const void *opaque);
 
