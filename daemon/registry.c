@@ -148,7 +148,8 @@ void registry_connection_gone(struct registry *r, const struct rpc_conn *conn)
 
 /* --- checks of a configuration ---------------------------------------------------------------- */
 
-static bool check_file(const char *what, const char *path, GError **err)
+/* MODE is access()'s. */
+static bool check_file(const char *what, const char *path, int mode, GError **err)
 {
     struct stat st;
 
@@ -158,7 +159,7 @@ static bool check_file(const char *what, const char *path, GError **err)
         return vmd_set_errno(err, errno, "the %s %s", what, path);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return vmd_fail(err, VMD_ERROR_INVALID, "the %s %s is not a file", what, path);
-    if (access(path, R_OK) < 0)
+    if (access(path, mode) < 0)
         return vmd_set_errno(err, errno, "the %s %s", what, path);
     return true;
 }
@@ -223,9 +224,12 @@ static bool check_machine(const struct vm_config *c, GError **err)
     if (c->firmware_vars && c->arch == VM_ARCH_RISCV64)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s machines have no firmware variables",
                         vm_arch_to_string(c->arch));
-    return check_cpu(c->cpu, err) && check_file("kernel", c->kernel, err) && check_file("initrd", c->initrd, err) &&
-           check_file("firmware", c->firmware, err) &&
-           check_file("variables", c->firmware_vars, err);
+    if (c->arch == VM_ARCH_X86_64 && c->kernel && c->firmware)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s machines start a kernel or a firmware, not both",
+                        vm_arch_to_string(c->arch));
+    return check_cpu(c->cpu, err) && check_file("kernel", c->kernel, R_OK, err) &&
+           check_file("initrd", c->initrd, R_OK, err) && check_file("firmware", c->firmware, R_OK, err) &&
+           check_file("variables", c->firmware_vars, R_OK | W_OK, err);
 }
 
 /* Reads enough of a disk to know its format for good: a guest can write the header of another. */
@@ -301,7 +305,7 @@ static bool settle(struct vm_config *c, GError **err)
 
     for (size_t i = 0; i < c->n_disks; i++) {
         if (!settle_id(seen, &c->disks[i]->id, "disk", i, err) ||
-            !check_file("disk", c->disks[i]->path, err) || !settle_format(c->disks[i], err))
+            !check_file("disk", c->disks[i]->path, R_OK, err) || !settle_format(c->disks[i], err))
             return false;
     }
     if (!check_doubles(c, err))
