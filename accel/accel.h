@@ -428,7 +428,7 @@ static inline int accel_irqfd(struct accel *accel, int fd, unsigned gsi, bool on
     return accel->ops->irqfd ? accel->ops->irqfd(accel, fd, gsi, on) : -ENOTSUP;
 }
 
-/* --- what only a translator has ------------------------------------------------------------------ */
+/* --- time and counters --------------------------------------------------------------------------- */
 
 /* The clock was paused, resumed or set: timers are armed anew. While no vCPU runs. */
 static inline void accel_clock_changed(struct accel *accel)
@@ -441,6 +441,8 @@ static inline size_t accel_stats(struct accel *accel, struct accel_stat *rows, s
 {
     return accel->ops->stats(accel, rows, most);
 }
+
+/* --- what only a translator has ------------------------------------------------------------------ */
 
 /* Any thread: drops all translated code. */
 static inline void accel_code_clear(struct accel *accel)

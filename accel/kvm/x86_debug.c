@@ -81,14 +81,15 @@ bool kvm__arch_debug(struct accel *accel, const struct accel_debug *debug)
 {
     struct kvm *k = kvm_from(accel);
     struct kvm_x86_points points;
-    bool ok = make_points(debug, &points);
 
-    if (!ok)
+    if (!make_points(debug, &points))
         return false;
     k->arch.points = points;
-    for (unsigned i = 0; i < accel->config.vcpus; i++)
-        ok &= !k->vcpus[i] || apply(k->vcpus[i]) >= 0;
-    return ok;
+    for (unsigned i = 0; i < accel->config.vcpus; i++) {
+        if (k->vcpus[i] && apply(k->vcpus[i]) < 0)
+            kvm__fail(k, "KVM cannot watch vCPU %u", i);
+    }
+    return true;
 }
 
 /* Whether it is at the breakpoint that it stopped at, which must not stop it again. KVM heeds RF
