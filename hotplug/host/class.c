@@ -6,9 +6,11 @@
 
 enum { SECTOR = 512, SCSI_ROM = 5, TUN = 1, PERMANENT = 0 };
 
-static bool is_virtual(const struct host_place *place)
+static bool is_virtual(const struct host_place *place, const char *class)
 {
-    return g_str_has_prefix(place->dir + strlen(place->root), "/devices/virtual/");
+    g_autofree char *prefix = g_strconcat("/devices/virtual/", class, "/", NULL);
+
+    return g_str_has_prefix(place->dir + strlen(place->root), prefix);
 }
 
 /* --- block ------------------------------------------------------------------------------------ */
@@ -19,8 +21,8 @@ static char *block_class(const struct host_place *place)
 
     if (sysfs_has(place->dir, "partition"))
         return g_strdup("partition");
-    /* loop0, dm-3, md127, zram0 */
-    if (is_virtual(place))
+    /* loop0, dm-3, md127, zram0; and not nvme0n1 of several paths, which is virtual and a disk */
+    if (is_virtual(place, "block"))
         return g_strndup(place->name, strspn(place->name, "abcdefghijklmnopqrstuvwxyz"));
     sysfs_number(place->dir, "device/type", UINT32_MAX, &type);
     return g_strdup(type == SCSI_ROM ? "rom" : "disk");
@@ -107,7 +109,7 @@ bool host_net_read(const struct host_place *place, struct host_device *device)
     device->class = net_class(place, type);
     device->address = sysfs_text(place->dir, "address");
     /* An address that the hardware brought along; others are made up, and change. */
-    if (!is_virtual(place) && sysfs_number(place->dir, "addr_assign_type", UINT8_MAX, &assigned) &&
+    if (!is_virtual(place, "net") && sysfs_number(place->dir, "addr_assign_type", UINT8_MAX, &assigned) &&
         assigned == PERMANENT)
         device->identity = g_strdup(device->address);
     return true;

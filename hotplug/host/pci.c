@@ -37,11 +37,13 @@ static void say_nothing(char *msg, ...)
 static bool guarded(void (*fn)(void *), void *arg)
 {
     jmp_buf here;
+    bool ok = false;
 
     escape = &here;
-    bool ok = setjmp(here) == 0;
-    if (ok)
+    if (setjmp(here) == 0) {
         fn(arg);
+        ok = true;
+    }
     escape = NULL;
     return ok;
 }

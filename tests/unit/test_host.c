@@ -4,6 +4,7 @@
  */
 #include "tests/unit/host_rig.h"
 
+#include "hotplug/host/host_priv.h"
 #include "hotplug/host/uevent.h"
 
 #include <linux/netlink.h>
@@ -96,6 +97,7 @@ static const struct {
     M("number too large", HEAD "SUBSYSTEM=pci\0SEQNUM=18446744073709551616\0", false),
     M("largest number", HEAD "SUBSYSTEM=pci\0SEQNUM=18446744073709551615\0", true),
     M("another action", "add@/devices/x\0ACTION=remove\0DEVPATH=/devices/x\0SUBSYSTEM=pci\0SEQNUM=1\0", false),
+    M("action with more behind", "adds@/devices/x\0ACTION=add\0DEVPATH=/devices/x\0SUBSYSTEM=pci\0SEQNUM=1\0", false),
     M("another path", "add@/devices/x\0ACTION=add\0DEVPATH=/devices/y\0SUBSYSTEM=pci\0SEQNUM=1\0", false),
     M("unknown action", "eat@/devices/x\0ACTION=eat\0DEVPATH=/devices/x\0SUBSYSTEM=pci\0SEQNUM=1\0", false),
     M("relative path", "add@devices\0ACTION=add\0DEVPATH=devices\0SUBSYSTEM=pci\0SEQNUM=1\0", false),
@@ -210,6 +212,7 @@ START_TEST(reads_block)
 {
     rig_block(&rig, "devices/virtual/block/loop0", "0\n");
     rig_block(&rig, "devices/virtual/block/dm-3", "8\n");
+    rig_block(&rig, "devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "8\n");
     rig_put(&rig, DISK "/ro", "1\n");
     rig_start(&rig, true);
     const struct host_device *d = need("block:sda"), *part = need("block:sda1");
@@ -226,6 +229,7 @@ START_TEST(reads_block)
     ck_assert_str_eq(host_devices_parent(rig.host, part)->id, "block:sda");
     ck_assert_str_eq(need("block:dm-3")->class, "dm");
     ck_assert_ptr_null(need("block:dm-3")->driver);
+    ck_assert_str_eq(need("block:nvme0n1")->class, "disk");
     /* Nothing in it. */
     ck_assert_ptr_null(host_devices_find(rig.host, "block:loop0"));
 }
@@ -304,20 +308,34 @@ START_TEST(passes_over_garbage)
 }
 END_TEST
 
+static const struct {
+    enum host_kind kind;
+    const char *name;
+    bool valid;
+} names[] = {
+    {HOST_PCI, "0000:00:1f.7", true},      {HOST_PCI, "10000:e1:00.0", true}, {HOST_PCI, "0000:00:1f", false},
+    {HOST_PCI, "0:0:0.0", false},          {HOST_PCI, "0000:00:00.8", false}, {HOST_PCI, "0000:00:20.0", false},
+    {HOST_PCI, "x", false},                {HOST_PCI, "0000:00:02.00", false}, {HOST_PCI, "0000:00:0A.0", false},
+    {HOST_PCI, "80000000:00:00.0", false}, {HOST_PCI, "", false},             {HOST_NET, "eth0.5", true},
+    {HOST_NET, ".", false},                {HOST_NET, "a b", false},          {HOST_NET, "a:b", false},
+    {HOST_NET, "\xff", false},             {HOST_NET, "", false},             {HOST_BLOCK, "cciss!c0d0p1", true},
+};
+
+START_TEST(knows_names)
+{
+    ck_assert_msg(host_device_name_valid(names[_i].kind, names[_i].name) == names[_i].valid, "%s", names[_i].name);
+}
+END_TEST
+
 START_TEST(passes_over_odd_names)
 {
-    static const char *const names[] = {"0000:00:1f", "0:0:0.0", "0000:00:00.8", "0000:00:20.0", "x",
-                                        "0000:00:02.00", "0000:00:0A.0", "80000000:00:00.0"};
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *dir = g_build_filename("devices/pci0000:00", names[i], NULL);
-        rig_pci(&rig, dir, "0x8086\n", "0x1533\n", "0x020000\n");
-    }
+    rig_pci(&rig, "devices/pci0000:00/0000:00:20.0", "0x8086\n", "0x1533\n", "0x020000\n");
     rig_net(&rig, "devices/virtual/net/a b", "\n");
     rig_net(&rig, "devices/virtual/net/\xff", "\n");
     rig_block(&rig, "devices/virtual/block/a:b", "8\n");
-    /* Links out of the tree, to a file, to nothing, in a circle. */
-    rig_link(&rig, "class/net/out", "../../../etc");
+    /* Links out of the devices, to a file, to nothing, in a circle. */
+    rig_put(&rig, "elsewhere/out/type", "1\n");
+    rig_link(&rig, "class/net/out", "elsewhere/out");
     rig_link(&rig, "class/net/file", "pci.ids");
     rig_link(&rig, "class/net/nothing", "devices/none");
     rig_link(&rig, "class/net/circle", "class/net/circle");
@@ -868,6 +886,7 @@ int main(void)
 
     tcase_add_loop_test(parts, parses_messages, 0, G_N_ELEMENTS(messages));
     tcase_add_test(parts, takes_a_message_apart);
+    tcase_add_loop_test(parts, knows_names, 0, G_N_ELEMENTS(names));
     tcase_add_loop_test(parts, believes_the_kernel_alone, 0, G_N_ELEMENTS(senders));
     suite_add_tcase(s, parts);
     tcase_add_checked_fixture(all, setup, teardown);
