@@ -1,6 +1,8 @@
 /* Who holds what. There are few claims, so that all are gone through. */
 #include "hotplug/host/host_priv.h"
 
+enum { STACK_MOST = 16 }; /* block devices upon block devices */
+
 void host_claim_free(gpointer p)
 {
     struct host_claim *c = p;
@@ -24,6 +26,30 @@ static const struct host_device *device_of(const struct host_devices *h, const s
     return d && names(c, d) ? d : NULL;
 }
 
+/* Whether A is made of B, of something below B, or of what B is a part of. What two volumes are made of in
+ * common is none's alone: they may be two VMs'. */
+static bool made_of(const struct host_devices *h, const struct host_device *a,
+                    const struct host_device *b, unsigned depth)
+{
+    g_auto(GStrv) names = g_strsplit(a->slaves ? a->slaves : "", " ", -1);
+
+    for (char **name = names; *name && depth; name++) {
+        g_autofree char *id = host_device_id(HOST_BLOCK, *name);
+        const struct host_device *slave = host_devices_find(h, id);
+        if (slave && (slave == b || host_device_above(slave, b) || host_device_above(b, slave) ||
+                      made_of(h, slave, b, depth - 1)))
+            return true;
+    }
+    return false;
+}
+
+static bool goes_with(const struct host_devices *h, const struct host_device *a,
+                      const struct host_device *b)
+{
+    return host_device_above(a, b) || host_device_above(b, a) || made_of(h, a, b, STACK_MOST) ||
+           made_of(h, b, a, STACK_MOST);
+}
+
 /* Whether C covers D, which may be by its group alone when its own device is gone. */
 static bool covers(const struct host_devices *h, const struct host_claim *c,
                    const struct host_device *d)
@@ -31,7 +57,7 @@ static bool covers(const struct host_devices *h, const struct host_claim *c,
     const struct host_device *own = device_of(h, c);
 
     return names(c, d) || (c->iommu_group >= 0 && c->iommu_group == d->iommu_group) ||
-           (own && (host_device_above(own, d) || host_device_above(d, own)));
+           (own && goes_with(h, own, d));
 }
 
 const struct host_claim *host_devices_holder(const struct host_devices *h,

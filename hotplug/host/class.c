@@ -51,6 +51,18 @@ static char *block_identity(const struct host_place *place)
     return first_text(place->dir, own);
 }
 
+/* Device mapper and md: the block devices below it. */
+static char *block_slaves(const struct host_place *place)
+{
+    g_autofree char *dir = g_build_filename(place->dir, "slaves", NULL);
+    g_autoptr(GPtrArray) names = NULL;
+
+    if (!sysfs_names(dir, &names) || names->len == 0)
+        return NULL;
+    g_ptr_array_add(names, NULL);
+    return g_strjoinv(" ", (char **)names->pdata);
+}
+
 bool host_block_read(const struct host_place *place, struct host_device *device)
 {
     static const char *const serials[] = {"serial", "device/serial", NULL};
@@ -66,6 +78,7 @@ bool host_block_read(const struct host_place *place, struct host_device *device)
     device->identity = block_identity(place);
     device->serial = first_text(place->dir, serials);
     device->text = sysfs_text(place->dir, "device/model");
+    device->slaves = block_slaves(place);
     return true;
 }
 

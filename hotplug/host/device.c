@@ -20,7 +20,7 @@ static const size_t texts[] = {
 #define TEXT(field) offsetof(struct host_device, field)
     TEXT(id),          TEXT(path),       TEXT(class),  TEXT(identity), TEXT(driver),
     TEXT(text),        TEXT(vendor_name), TEXT(device_name), TEXT(class_name), TEXT(physfn),
-    TEXT(resets),      TEXT(serial),     TEXT(address),
+    TEXT(resets),      TEXT(serial),     TEXT(slaves), TEXT(address),
 #undef TEXT
 };
 

@@ -8,8 +8,8 @@
  * read for them, which would wake devices that sleep.
  *
  * A claim says that a VM holds a device. It covers all of the device's IOMMU group, what is below the
- * device (a controller's disks), and by a physical function its virtual ones: none of these can be
- * another VM's. A claim stays when its device goes, until it is released.
+ * device (a controller's disks), by a physical function its virtual ones, and by a disk what is made of
+ * it (dm, md): none of these can be another VM's. A claim stays when its device goes, until it is released.
  *
  * All of it is for the loop's thread. Calls block for reads of sysfs alone.
  */
@@ -60,6 +60,7 @@ struct host_device {
     char *physfn;   /* pci: id of the physical function that this virtual one is of */
     char *resets;   /* pci: ways to reset it, with blanks between: "flr bus" */
     char *serial;   /* block */
+    char *slaves;   /* block: names of those that it is made of, with blanks between: "sda1 sdb" */
     char *address;  /* net: the hardware address, as of the latest look */
     int numa_node;   /* -1: none */
     int iommu_group; /* -1: none */

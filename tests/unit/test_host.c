@@ -18,10 +18,12 @@
 #define DISK   HBA "/host0/target0:0:0/0:0:0:0/block/sda"
 #define ETH0   NIC "/net/eth0"
 
+enum { DEVICES = 10 };
+
 static struct host_rig rig;
 static GError *err;
 
-/* A bridge, a network card behind it, a controller with a disk of two partitions. */
+/* A bridge, a network card behind it, a controller with a disk, its partition, and volumes in that. */
 static void setup(void)
 {
     static const char *const nic[] = {
@@ -51,6 +53,13 @@ static void setup(void)
     rig_link(&rig, HBA "/host0/target0:0:0/0:0:0:0/driver", "bus/scsi/drivers/sd");
     rig_block(&rig, DISK "/sda1", "1024\n");
     rig_put(&rig, DISK "/sda1/partition", "1\n");
+    /* Three volumes, the second in the first, the third beside it. */
+    rig_block(&rig, "devices/virtual/block/dm-0", "512\n");
+    rig_link(&rig, "devices/virtual/block/dm-0/slaves/sda1", DISK "/sda1");
+    rig_block(&rig, "devices/virtual/block/dm-2", "512\n");
+    rig_link(&rig, "devices/virtual/block/dm-2/slaves/sda1", DISK "/sda1");
+    rig_block(&rig, "devices/virtual/block/dm-1", "256\n");
+    rig_link(&rig, "devices/virtual/block/dm-1/slaves/dm-0", "devices/virtual/block/dm-0");
 }
 
 static void teardown(void)
@@ -340,7 +349,7 @@ START_TEST(passes_over_odd_names)
     rig_link(&rig, "class/net/nothing", "devices/none");
     rig_link(&rig, "class/net/circle", "class/net/circle");
     rig_start(&rig, true);
-    ck_assert_uint_eq(count(), 7);
+    ck_assert_uint_eq(count(), DEVICES);
 }
 END_TEST
 
@@ -613,7 +622,7 @@ START_TEST(devices_change_under_the_reader)
     g_string_truncate(rig.said, 0);
     host_devices_rescan(rig.host);
     rig_heard(&rig, "");
-    ck_assert_uint_eq(count(), 7);
+    ck_assert_uint_eq(count(), DEVICES);
 }
 END_TEST
 
@@ -625,7 +634,7 @@ START_TEST(a_thousand_devices)
         rig_pci(&rig, dir, "0x8086\n", "0x1533\n", "0x020000\n");
     }
     host_devices_rescan(rig.host);
-    ck_assert_uint_eq(count(), 1007);
+    ck_assert_uint_eq(count(), 1000 + DEVICES);
     /* All at once, each with its own message. */
     for (unsigned i = 0; i < 1000; i++) {
         g_autofree char *dir = g_strdup_printf("devices/pci0001:00/0001:%02x:%02x.%u", i >> 8, i >> 3 & 31, i & 7);
@@ -635,7 +644,7 @@ START_TEST(a_thousand_devices)
         if (i % 100 == 99)
             rig_run(&rig);
     }
-    ck_assert_uint_eq(count(), 7);
+    ck_assert_uint_eq(count(), DEVICES);
     unsigned gone = 0;
     for (const char *at = rig.said->str; (at = strchr(at, '-')); at++)
         gone++;
@@ -645,7 +654,7 @@ END_TEST
 
 START_TEST(at_the_limit)
 {
-    unsigned more = LIMIT_HOST_DEVICES - 7;
+    unsigned more = LIMIT_HOST_DEVICES - DEVICES;
 
     for (unsigned i = 0; i < more + 2; i++) {
         g_autofree char *dir = g_strdup_printf("devices/virtual/net/n%04u", i);
@@ -717,6 +726,15 @@ static const struct {
     {"block:sda", "block:sda1", "block:sda1 goes with block:sda, which is held by VM a"},
     {"block:sda1", "block:sda", "block:sda goes with block:sda1, which is held by VM a"},
     {"block:sda1", "net:eth0", NULL},
+    {"block:sda1", "block:dm-0", "block:dm-0 goes with block:sda1, which is held by VM a"},
+    {"block:dm-1", "block:sda", "block:sda goes with block:dm-1, which is held by VM a"},
+    {"block:sda", "block:dm-1", "block:dm-1 goes with block:sda, which is held by VM a"},
+    {"pci:0000:00:05.0", "block:dm-1", "block:dm-1 goes with pci:0000:00:05.0, which is held by VM a"},
+    {"block:dm-2", "block:dm-0", NULL},
+    {"block:dm-2", "block:dm-1", NULL},
+    {"block:dm-2", "block:sda", "block:sda goes with block:dm-2, which is held by VM a"},
+    {"block:dm-1", "net:eth0", NULL},
+    {"block:dm-1", "pci:0000:01:00.0", NULL},
     {"pci:0000:00:01.0", "net:eth0", "net:eth0 goes with pci:0000:00:01.0, which is held by VM a"},
     {"block:sda", "block:sdb", "the host has no device block:sdb"},
     {"block:sda", "usb:1", "the host has no device usb:1"},
