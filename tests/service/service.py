@@ -219,6 +219,14 @@ def check_people(s):
     expect(status != 0, "a member does not end the daemon")
 
 
+def check_host_devices(s):
+    said = json.loads(s.words("vmctl", "rpc", "host.devices", user="member"))
+    expect(said["watch"] == "uevents", "the kernel tells vmd of the host's devices")
+    s.run("ip", "tuntap", "add", "mode", "tap", "name", "comes")
+    s.until("vmd has heard of an interface that came", lambda: "net:comes" in s.words(
+        "vmctl", "events", "--list", "--type", "host.device", user="member"))
+
+
 def start_guest(s, kernel, initrd):
     images = "/var/lib/vmd/images"
     root = pathlib.Path(f"/proc/{s.first}/root")
@@ -330,6 +338,7 @@ def main():
             check_users_and_folders(system)
             check_activation(system)
             check_people(system)
+            check_host_devices(system)
             pid = start_guest(system, kernel, initrd)
             check_restarts(system, pid)
             check_confinement(system)
