@@ -485,7 +485,7 @@ int mem_map_device_read(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t 
     if (rc) {
         rc = nobody(map, gpa, rc);
         if (rc == 0)
-            *value = UINT64_MAX >> (64 - 8 * size);
+            *value = 0;
         return rc;
     }
     rc = r->ops->read(r->opaque, gpa - r->gpa, size, value);

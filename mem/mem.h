@@ -105,7 +105,7 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
 int mem_map_remove_device(struct mem_map *map, gpa_t gpa);
 
 /*
- * Makes SIZE bytes at BASE a window of a bus: where no range is in it, reads of a vCPU give all ones
+ * Makes SIZE bytes at BASE a window of a bus: where no range is in it, reads of a vCPU give zero
  * and writes go nowhere, in place of the fault that there is elsewhere. Four at most, as a rule
  * before any vCPU runs; removed by BASE when none does any more.
  */

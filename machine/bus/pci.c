@@ -82,8 +82,11 @@ struct pci_host *pci_host_new(const struct pci_host_config *config, GError **err
         vmd_fail(err, VMD_ERROR_EXISTS, "the PCI configuration space overlaps another range");
         return NULL;
     }
-    /* A driver whose card was pulled out touches its BARs once more: as on real buses, it reads
-     * ones. */
+    /*
+     * A driver whose card was pulled out touches its BARs once more. It reads zeros, though many
+     * real bridges give ones: Linux's virtio driver resets the device then, and waits without an
+     * end for its status to read zero.
+     */
     if (config->mem32.size)
         mem_map_add_window(config->mem, config->mem32.base, config->mem32.size);
     if (config->mem64.size)
