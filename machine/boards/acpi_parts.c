@@ -4,6 +4,10 @@
 #include "machine/bus/pci.h"
 #include "machine/devices/ged.h"
 
+/* What _OSC hands over: Linux takes native hot-plug only together with the capability's registers.
+ */
+enum { OSC_HOTPLUG = 1 << 0, OSC_PME = 1 << 2, OSC_CAPABILITY = 1 << 4 };
+
 void acpi_processors(struct aml *aml, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -25,6 +29,7 @@ void acpi_pci_begin(struct aml *aml, unsigned buses)
     aml_name_int(aml, "_SEG", 0);
     aml_name_int(aml, "_BBN", 0);
     aml_name_int(aml, "_CCA", 1);
+    aml_pci_osc(aml, OSC_HOTPLUG | OSC_PME | OSC_CAPABILITY);
     aml_name(aml, "_CRS");
     aml_resources(aml);
     aml_window_buses(aml, 0, buses - 1);

@@ -19,10 +19,20 @@ enum {
     OP_EXT_FIELD = 0x81,
     OP_EXT_DEVICE = 0x82,
     OP_LOCAL0 = 0x60,
+    OP_ARG0 = 0x68,
+    OP_ARG1,
+    OP_ARG2,
+    OP_ARG3,
     OP_STORE = 0x70,
     OP_AND = 0x7b,
+    OP_OR = 0x7d,
     OP_NOTIFY = 0x86,
+    OP_DWORD_FIELD = 0x8a,
+    OP_NOT = 0x92,
+    OP_EQUAL = 0x93,
     OP_IF = 0xa0,
+    OP_ELSE = 0xa1,
+    OP_RETURN = 0xa4,
 };
 
 /* Address space descriptors: their kind, and flags. */
@@ -256,6 +266,70 @@ void aml_notify(struct aml *aml, const char *path, uint64_t value)
     put(aml, OP_NOTIFY, 1);
     put_path(aml, path);
     aml_int(aml, value);
+}
+
+/* --- _OSC ----------------------------------------------------------------------------------- */
+
+enum { OSC_BAD_UUID = 4, OSC_BAD_REVISION = 8, OSC_MASKED = 16 };
+
+/* NAME |= BITS */
+static void put_or(struct aml *aml, const char *name, uint64_t bits)
+{
+    put(aml, OP_OR, 1);
+    put_path(aml, name);
+    aml_int(aml, bits);
+    put_path(aml, name);
+}
+
+/* The doubleword at OFFSET of the caller's buffer gets NAME. */
+static void put_dword_of_arg3(struct aml *aml, uint64_t offset, const char *name)
+{
+    put(aml, OP_DWORD_FIELD | OP_ARG3 << 8, 2);
+    aml_int(aml, offset);
+    put_path(aml, name);
+}
+
+void aml_pci_osc(struct aml *aml, uint32_t control)
+{
+    static const uint8_t uuid[] = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
+                                   0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
+
+    aml_method(aml, "_OSC", 4, true);
+    put_dword_of_arg3(aml, 0, "CDW1");
+    put(aml, OP_IF, 1);
+    open_block(aml, AML_PLAIN);
+    put(aml, OP_EQUAL | OP_ARG0 << 8, 2);
+    put(aml, OP_BUFFER, 1);
+    open_block(aml, AML_PLAIN);
+    aml_int(aml, sizeof(uuid));
+    g_byte_array_append(aml->out, uuid, sizeof(uuid));
+    aml_end(aml);
+    put_dword_of_arg3(aml, 8, "CDW3");
+    aml_load_local0(aml, "CDW3");
+    put(aml, OP_AND | OP_LOCAL0 << 8, 2);
+    aml_int(aml, control);
+    put(aml, OP_LOCAL0, 1);
+    put(aml, OP_IF, 1);
+    open_block(aml, AML_PLAIN);
+    put(aml, OP_NOT | OP_EQUAL << 8 | OP_ARG1 << 16, 3);
+    aml_int(aml, 1);
+    put_or(aml, "CDW1", OSC_BAD_REVISION);
+    aml_end(aml);
+    put(aml, OP_IF, 1);
+    open_block(aml, AML_PLAIN);
+    put(aml, OP_NOT | OP_EQUAL << 8 | OP_LOCAL0 << 16, 3);
+    put_path(aml, "CDW3");
+    put_or(aml, "CDW1", OSC_MASKED);
+    aml_end(aml);
+    put(aml, OP_STORE | OP_LOCAL0 << 8, 2);
+    put_path(aml, "CDW3");
+    aml_end(aml);
+    put(aml, OP_ELSE, 1);
+    open_block(aml, AML_PLAIN);
+    put_or(aml, "CDW1", OSC_BAD_UUID);
+    aml_end(aml);
+    put(aml, OP_RETURN | OP_ARG3 << 8, 2);
+    aml_end(aml);
 }
 
 /* --- resources ------------------------------------------------------------------------------ */

@@ -61,6 +61,12 @@ void aml_field_unit(struct aml *aml, const char *name, unsigned bits);
 void aml_load_local0(struct aml *aml, const char *name);
 void aml_notify(struct aml *aml, const char *path, uint64_t value);
 
+/*
+ * The method _OSC of a PCI Express host bridge: the operating system gets what it asks for of CONTROL
+ * (PCI Firmware 3.3, 4.5.1), and is told when it asked for more.
+ */
+void aml_pci_osc(struct aml *aml, uint32_t control);
+
 /* --- resources -------------------------------------------------------------------------------- */
 
 /* Ports [base, base + size), fixed. */
