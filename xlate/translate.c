@@ -13,7 +13,7 @@ enum {
     INSN_MOST = 16,  /* no guest instruction is longer */
     TRIES = 4,       /* translations of a page that is written meanwhile */
     INSNS_MOST = LIMIT_XLATE_BLOCK_INSNS,
-    COPY_BYTES = 512, /* of guest code that are looked at for one unit */
+    COPY_BYTES = 4 * LIMIT_XLATE_BLOCK_INSNS, /* of guest code that are looked at for one unit */
     KEPT = 4096,
     KEPT_BYTES = 128,
     KEPT_INSNS = 32,
@@ -225,10 +225,11 @@ static struct cache_unit *make_once(struct runner *r, struct origin *o, bool *ro
 static enum xlate_found make(struct runner *r, struct origin *o, struct cache_unit **unit,
                              struct back_exit *out)
 {
-    bool room;
+    bool at_end = next_page(r->cpu->pc) - r->cpu->pc < INSN_MOST, room;
 
+    o->crosses = false;
     for (unsigned i = 0; i < TRIES; i++) {
-        if (!read_origin(r, o)) /* for what crosses */
+        if (at_end && !read_origin(r, o)) /* does it cross? */
             return XLATE_FAULTED;
         *unit = make_once(r, o, &room);
         if (*unit)
@@ -241,7 +242,7 @@ static enum xlate_found make(struct runner *r, struct origin *o, struct cache_un
         if (r->cpu->fault)
             return XLATE_FAULTED;
     }
-    return interpret(r, o, out);
+    return read_origin(r, o) ? interpret(r, o, out) : XLATE_FAULTED;
 }
 
 /* --- finding ---------------------------------------------------------------------------------- */

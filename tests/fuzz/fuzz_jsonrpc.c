@@ -80,7 +80,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 65536 || uv_loop_init(&loop) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return 0;
-    struct rpc_server *s = rpc_server_new(&loop, &api_service, &handlers, &ops, NULL);
+    struct rpc_service service = api_service;
+    service.discover = "{\"methods\":[]}"; /* whatever is sent, it is the same, and takes 50 ms to read */
+    struct rpc_server *s = rpc_server_new(&loop, &service, &handlers, &ops, NULL);
     g_assert(rpc_server_adopt(s, ends[0], NULL));
     g_assert(send(ends[1], data, size, 0) == (ssize_t)size);
     shutdown(ends[1], SHUT_WR);

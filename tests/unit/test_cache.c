@@ -374,8 +374,8 @@ START_TEST(memory_waits_for_safepoints)
     setup(&bed, 2, CACHE_LEAST_BYTES);
     struct cache_unit *first = add(&bed, 0, RAM, CACHE_NO_PAGE, MODE);
     unsigned n = fill_up(&bed, 0, RAM + 0x100000);
-    ck_assert_uint_gt(n, 400); /* 2 MiB of hot halves, but for the reserve */
-    ck_assert_uint_lt(n, 513);
+    ck_assert_uint_gt(n, 525); /* 2.6 MiB for hot code, but for the reserve */
+    ck_assert_uint_lt(n, 673);
     ck_assert_int_gt(bed.kicks, 0);
     ck_assert(holds_its_name(first, RAM, MODE)); /* evicted, but user 1 might be inside */
     ck_assert_ptr_null(cache_lookup(bed.cache, RAM, MODE));
@@ -457,7 +457,7 @@ static unsigned round_of(struct bed *bed, unsigned n)
 }
 
 enum {
-    UNITS_PER_MIB = 1024 * 1024 / (4096 * 2) - 16, /* at least: half of a segment is for cold code */
+    UNITS_PER_MIB = 4 * (168 - 16) / 4, /* at least: a segment of 256 KiB has 168 for hot code */
     SMALL = 12 * UNITS_PER_MIB,
     LARGE = 40 * UNITS_PER_MIB,
 };

@@ -198,8 +198,8 @@ struct cache_unit *cache_lookup(struct cache *cache, gpa_t gpa, uint32_t mode)
 
 static bool segment_has_room(const struct segment *s)
 {
-    return s->hot_used + ROOM_LEAST <= SEGMENT_BYTES / 2 &&
-           s->cold_used + ROOM_LEAST <= SEGMENT_BYTES / 2 && s->n_units < SEGMENT_UNITS &&
+    return s->hot_used + ROOM_LEAST <= SEGMENT_HOT &&
+           s->cold_used + ROOM_LEAST <= SEGMENT_BYTES - SEGMENT_HOT && s->n_units < SEGMENT_UNITS &&
            s->n_links + CACHE_UNIT_LINKS <= SEGMENT_LINKS;
 }
 
@@ -361,7 +361,7 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
                 struct cache_place *place)
 {
     struct cache *cache = user->cache;
-    uint64_t started = host_ns();
+    uint64_t started = user->begun_units++ % TIMED ? 0 : host_ns();
     bool ok;
 
     pthread_mutex_lock(&cache->lock);
@@ -373,9 +373,9 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
         *place = (struct cache_place){
             .gpa = gpa, .second = second, .mode = mode,
             .page_id = (uint32_t)(user->begun[0] - cache->page),
-            .hot = code + s->hot_used, .cold = code + SEGMENT_BYTES / 2 + s->cold_used,
-            .hot_room = MIN(SEGMENT_BYTES / 2 - s->hot_used, CACHE_UNIT_BYTES),
-            .cold_room = MIN(SEGMENT_BYTES / 2 - s->cold_used, CACHE_UNIT_BYTES),
+            .hot = code + s->hot_used, .cold = code + SEGMENT_HOT + s->cold_used,
+            .hot_room = MIN(SEGMENT_HOT - s->hot_used, CACHE_UNIT_BYTES),
+            .cold_room = MIN(SEGMENT_BYTES - SEGMENT_HOT - s->cold_used, CACHE_UNIT_BYTES),
             .run_delta = cache->run_delta, .links = s->links + s->n_links,
             .first_link = (uint32_t)(s - cache->segment) << LINK_BITS | s->n_links,
             .started = started};
@@ -413,7 +413,8 @@ static void count_unit(struct cache *cache, const struct cache_unit *unit,
     stats->translated_units++;
     stats->translated_guest += unit->n_guest;
     stats->translated_bytes += unit->hot_bytes + unit->cold_bytes;
-    stats->translation_ns += host_ns() - place->started;
+    if (place->started)
+        stats->translation_ns += (host_ns() - place->started) * TIMED;
     stats->pattern_hits += place->patterns;
     cache->recent++;
     if (cache__was_evicted(cache, unit->gpa, unit->mode)) {
@@ -446,7 +447,7 @@ static struct cache_unit *publish(struct cache_user *user, const struct cache_pl
     s->n_links += place->n_links;
     cache->stats.edges += place->n_links;
     s->hot_used += ALIGN_UP(place->hot_bytes, 16u);
-    s->cold_used += ALIGN_UP(place->cold_bytes, 16u);
+    s->cold_used += place->cold_bytes;
     join_page(unit, 0, user->begun[0]);
     join_page(unit, 1, user->begun[1]);
     user->page_is_new = !user->begun[0]->asked;

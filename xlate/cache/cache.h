@@ -99,12 +99,12 @@ struct cache_link {
 struct cache_place {
     gpa_t gpa, second; /* second: an address in its other page, or CACHE_NO_PAGE */
     uint32_t mode, page_id;
-    uint8_t *hot, *cold; /* 16-aligned */
+    uint8_t *hot, *cold; /* hot: 16-aligned */
     uint32_t hot_room, cold_room;
     ptrdiff_t run_delta;
     struct cache_link *links; /* room for CACHE_UNIT_LINKS */
     uint32_t first_link;      /* number of links[0]; links[i] has first_link + i */
-    uint64_t started;         /* host ns */
+    uint64_t started;         /* host ns; 0: not timed */
 
     uint32_t hot_bytes, cold_bytes;
     uint32_t entry, checked; /* offsets from hot */
@@ -241,7 +241,7 @@ struct cache_stats {
     uint64_t size;               /* the most of it now: adapted to what runs */
     uint64_t grown, shrunk;      /* times that SIZE was adapted */
     uint64_t translated_units, translated_guest, translated_bytes; /* ever */
-    uint64_t translation_ns;     /* from cache_begin() to cache_commit() */
+    uint64_t translation_ns;     /* from cache_begin() to cache_commit(); some are timed, for all */
     uint64_t links_direct, links_cross; /* patched ever: within a page; across pages and returns */
     uint64_t links_indirect;     /* jump-cache entries filled */
     uint64_t edges, linked;      /* of live units: patchable exits, and how many are patched */

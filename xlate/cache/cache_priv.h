@@ -17,7 +17,8 @@
 #include <pthread.h>
 
 enum {
-    SEGMENT_BYTES = 256 * 1024, /* hot half, then cold half */
+    SEGMENT_BYTES = 256 * 1024,
+    SEGMENT_HOT = 168 * 1024, /* of them for hot code; cold code, about half as much, comes behind */
     SEGMENT_UNITS = 2048,
     SEGMENT_LINKS = 8192,
     SEGMENTS = LIMIT_XLATE_CACHE_MIB * 4,
@@ -30,7 +31,9 @@ enum {
     FIRST_SEGMENTS = 64, /* the size a cache begins with, and is trimmed to: 16 MiB */
     GROW_PART = 20,  /* one in so many translations is of evicted code: the cache grows */
     GHOST_BITS = 16,
-    ROOM_LEAST = 12 * 1024, /* a segment with less in either half is full */
+    PLACE_BITS = 9,  /* of a hash: an address's place in its page */
+    TIMED = 16,      /* one in so many translations is timed; power of two */
+    ROOM_LEAST = 12 * 1024, /* a segment with less in either part is full */
 };
 G_STATIC_ASSERT(SEGMENT_LINKS <= 1 << LINK_BITS);
 G_STATIC_ASSERT(2 * SEGMENT_UNITS <= LIMIT_XLATE_CODE_ROWS); /* hot and cold */
@@ -80,6 +83,7 @@ struct cache_user {
     bool stale;                  /* one of them was invalidated */
     bool page_is_new;            /* cache_page_is_new() */
     uint64_t remembered;         /* jump-cache entries; own thread, read by any */
+    uint32_t begun_units;        /* times that it began */
 };
 
 struct cache {
@@ -129,11 +133,18 @@ static inline uint8_t *cache__segment_code(const struct cache *cache, const stru
     return cache->write + CACHE_FIXED_BYTES + (size_t)(segment - cache->segment) * SEGMENT_BYTES;
 }
 
+/* A hash of BITS that keeps units of one page together: who meets one meets others there soon. */
+static inline uint32_t cache__hash(gpa_t gpa, uint32_t mode, unsigned bits)
+{
+    uint64_t page = (gpa >> MEM_PAGE_SHIFT ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t place = (uint32_t)(gpa >> (MEM_PAGE_SHIFT - PLACE_BITS)) & ((1u << PLACE_BITS) - 1);
+
+    return (uint32_t)(page >> (64 - (bits - PLACE_BITS))) << PLACE_BITS | place;
+}
+
 static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t gpa, uint32_t mode)
 {
-    uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
-
-    return &cache->hash[h >> (64 - HASH_BITS)];
+    return &cache->hash[cache__hash(gpa, mode, HASH_BITS)];
 }
 
 /* memory.c: the two mappings and segments' memory. */

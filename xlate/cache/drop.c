@@ -106,17 +106,19 @@ void cache__kill(struct cache *cache, struct segment *segment)
 
 static uint32_t *ghost_of(struct cache *cache, gpa_t gpa, uint32_t mode, uint32_t *tag)
 {
-    uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
-
-    *tag = (uint32_t)(h >> 8) | 1;
-    return &cache->ghost[h >> (64 - GHOST_BITS)];
+    *tag = (uint32_t)((gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15) >> 32) | 1;
+    return &cache->ghost[cache__hash(gpa, mode, GHOST_BITS)];
 }
 
 bool cache__was_evicted(struct cache *cache, gpa_t gpa, uint32_t mode)
 {
-    uint32_t tag, *ghost = ghost_of(cache, gpa, mode, &tag);
-    bool was = *ghost == tag;
+    uint32_t tag, *ghost;
+    bool was;
 
+    if (!cache->stats.evictions)
+        return false;
+    ghost = ghost_of(cache, gpa, mode, &tag);
+    was = *ghost == tag;
     if (was)
         *ghost = 0;
     return was;

@@ -12,7 +12,7 @@
  * in their block, where registers are handed out greedily.
  *
  * Hot code is what runs always; what seldom runs (struct cold) is noted while the hot code is
- * written and comes behind, in the cold half of the segment.
+ * written and comes behind, in the cold part of the segment.
  */
 #ifndef XLATE_BACK_X86_64_BACK_PRIV_H
 #define XLATE_BACK_X86_64_BACK_PRIV_H
