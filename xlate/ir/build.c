@@ -14,9 +14,19 @@ static inline __attribute__((always_inline)) uint32_t add(struct ir_unit *unit, 
 
     if (unlikely(at == unit->cap))
         ir__grow(unit);
-    insn.side = IR_NONE;
-    insn.params = IR_NONE;
-    unit->insn[at] = insn;
+    /* One by one: copied whole, it is put together in memory first, and the copy waits for that. */
+    struct ir_insn *to = &unit->insn[at];
+    to->op = insn.op;
+    to->type = insn.type;
+    to->from = insn.from;
+    to->pad = 0;
+    to->aux = insn.aux;
+    to->mem = insn.mem;
+    for (unsigned i = 0; i < G_N_ELEMENTS(insn.arg); i++)
+        to->arg[i] = insn.arg[i];
+    to->imm = insn.imm;
+    to->side = IR_NONE;
+    to->params = IR_NONE;
     unit->block[unit->cur].end = unit->n = at + 1;
     return at;
 }
@@ -425,20 +435,27 @@ void ir_br(struct ir_unit *unit, uint32_t block, const uint32_t *args, unsigned 
 void ir_brif(struct ir_unit *unit, uint32_t cond, unsigned expect, uint32_t then_block,
              uint32_t else_block)
 {
-    add(unit, (struct ir_insn){.op = IR_BRIF, .aux = expect, .block = {then_block, else_block},
-                               .arg = {cond, IR_NONE, IR_NONE, IR_NONE}});
+    uint32_t at = add(unit, (struct ir_insn){.op = IR_BRIF, .aux = expect,
+                                             .arg = {cond, IR_NONE, IR_NONE, IR_NONE}});
+
+    unit->insn[at].block[0] = then_block;
+    unit->insn[at].block[1] = else_block;
 }
 
 void ir_exit(struct ir_unit *unit, unsigned flags, int32_t disp, int32_t ret)
 {
-    add(unit, (struct ir_insn){.op = IR_EXIT, .aux = flags, .arg = NO_ARGS,
-                               .disp = disp, .ret = ret});
+    uint32_t at = add(unit, (struct ir_insn){.op = IR_EXIT, .aux = flags, .arg = NO_ARGS});
+
+    unit->insn[at].disp = disp;
+    unit->insn[at].ret = ret;
 }
 
 void ir_exit_ind(struct ir_unit *unit, unsigned flags, uint32_t target, int32_t ret)
 {
-    add(unit, (struct ir_insn){.op = IR_EXIT_IND, .aux = flags, .ret = ret,
-                               .arg = {target, IR_NONE, IR_NONE, IR_NONE}});
+    uint32_t at = add(unit, (struct ir_insn){.op = IR_EXIT_IND, .aux = flags,
+                                             .arg = {target, IR_NONE, IR_NONE, IR_NONE}});
+
+    unit->insn[at].ret = ret;
 }
 
 void ir_exit_state(struct ir_unit *unit)

@@ -36,9 +36,12 @@ enum asm_op {
 };
 #undef ASM_OP
 
+/* Bytes may alias anything, AT itself: what writes several has a copy of the buffer, which lives in
+ * a register. */
 struct asm_buf {
     uint8_t *at;
 };
+#define ASM__INLINE inline __attribute__((always_inline))
 
 /* [base + index * scale + disp]; index may be ASM_NONE. Base ASM_RIP: TARGET, near the code. */
 enum { ASM_NONE = 16, ASM_RIP = 17 };
@@ -65,18 +68,18 @@ static inline struct asm_mem asm_rip(const uint8_t *target)
     return (struct asm_mem){.base = ASM_RIP, .index = ASM_NONE, .target = target};
 }
 
-static inline void asm_8(struct asm_buf *b, unsigned v)
+static ASM__INLINE void asm_8(struct asm_buf *b, unsigned v)
 {
     *b->at++ = (uint8_t)v;
 }
 
-static inline void asm_32(struct asm_buf *b, uint32_t v)
+static ASM__INLINE void asm_32(struct asm_buf *b, uint32_t v)
 {
     memcpy(b->at, &v, 4);
     b->at += 4;
 }
 
-static inline void asm_64(struct asm_buf *b, uint64_t v)
+static ASM__INLINE void asm_64(struct asm_buf *b, uint64_t v)
 {
     memcpy(b->at, &v, 8);
     b->at += 8;
@@ -84,8 +87,8 @@ static inline void asm_64(struct asm_buf *b, uint64_t v)
 
 /* --- encoding --------------------------------------------------------------------------------- */
 
-static inline void asm__opcode(struct asm_buf *b, unsigned op, bool w, unsigned reg, unsigned index,
-                               unsigned base, bool force_rex)
+static ASM__INLINE void asm__opcode(struct asm_buf *b, unsigned op, bool w, unsigned reg,
+                                    unsigned index, unsigned base, bool force_rex)
 {
     static const uint8_t prefixes[] = {0, 0x66, 0xf3, 0xf2};
     unsigned rex = (unsigned)w << 3 | (reg >> 3) << 2 | (index >> 3 & 1) << 1 | (base >> 3 & 1);
@@ -102,7 +105,7 @@ static inline void asm__opcode(struct asm_buf *b, unsigned op, bool w, unsigned 
 }
 
 /* IMM: bytes of immediate that follow, which rip-relative addresses count. */
-static inline void asm__modrm(struct asm_buf *b, unsigned reg, struct asm_mem m, unsigned imm)
+static ASM__INLINE void asm__modrm(struct asm_buf *b, unsigned reg, struct asm_mem m, unsigned imm)
 {
     unsigned r = (reg & 7) << 3;
 
@@ -122,19 +125,25 @@ static inline void asm__modrm(struct asm_buf *b, unsigned reg, struct asm_mem m,
         asm_32(b, (uint32_t)m.disp);
 }
 
-static inline void asm_rr(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned rm)
+static inline void asm_rr(struct asm_buf *buf, enum asm_op op, bool w, unsigned reg, unsigned rm)
 {
+    struct asm_buf b = *buf;
     bool byte = ((op >> 12 & 3) && rm >= RSP) || ((op >> 13 & 1) && reg >= RSP);
 
-    asm__opcode(b, op, w, reg, 0, rm, byte);
-    asm_8(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    asm__opcode(&b, op, w, reg, 0, rm, byte);
+    asm_8(&b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    *buf = b;
 }
 
-static inline void asm_rm(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, struct asm_mem m)
+static inline void asm_rm(struct asm_buf *buf, enum asm_op op, bool w, unsigned reg,
+                          struct asm_mem m)
 {
-    asm__opcode(b, op, w, reg, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base,
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, op, w, reg, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base,
                 (op >> 13 & 1) && reg >= RSP);
-    asm__modrm(b, reg, m, 0);
+    asm__modrm(&b, reg, m, 0);
+    *buf = b;
 }
 
 /* With an immediate byte. */
@@ -145,8 +154,8 @@ static inline void asm_rri(struct asm_buf *b, enum asm_op op, bool w, unsigned r
     asm_8(b, imm);
 }
 
-static inline void asm__vex(struct asm_buf *b, unsigned op, bool w, unsigned reg, unsigned v,
-                            unsigned index, unsigned base)
+static ASM__INLINE void asm__vex(struct asm_buf *b, unsigned op, bool w, unsigned reg, unsigned v,
+                                 unsigned index, unsigned base)
 {
     unsigned r = ~reg >> 3 & 1, x = ~index >> 3 & 1, bb = ~base >> 3 & 1;
     unsigned low = (~v & 15) << 3 | (op >> 10 & 3);
@@ -163,11 +172,14 @@ static inline void asm__vex(struct asm_buf *b, unsigned op, bool w, unsigned reg
 }
 
 /* Three operands, VEX-encoded: V is the middle one (0 where the instruction has none). */
-static inline void asm_vrr(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,
+static inline void asm_vrr(struct asm_buf *buf, enum asm_op op, bool w, unsigned reg, unsigned v,
                            unsigned rm)
 {
-    asm__vex(b, op, w, reg, v, 0, rm);
-    asm_8(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    struct asm_buf b = *buf;
+
+    asm__vex(&b, op, w, reg, v, 0, rm);
+    asm_8(&b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    *buf = b;
 }
 
 /* Two operands and an immediate byte. */
@@ -186,20 +198,26 @@ static inline void asm_vrrri(struct asm_buf *b, enum asm_op op, bool w, unsigned
     asm_8(b, imm);
 }
 
-static inline void asm_vrm(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,
+static inline void asm_vrm(struct asm_buf *buf, enum asm_op op, bool w, unsigned reg, unsigned v,
                            struct asm_mem m)
 {
-    asm__vex(b, op, w, reg, v, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base);
-    asm__modrm(b, reg, m, 0);
+    struct asm_buf b = *buf;
+
+    asm__vex(&b, op, w, reg, v, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base);
+    asm__modrm(&b, reg, m, 0);
+    *buf = b;
 }
 
 /* With an immediate byte. */
-static inline void asm_vrmi(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, unsigned v,
+static inline void asm_vrmi(struct asm_buf *buf, enum asm_op op, bool w, unsigned reg, unsigned v,
                             struct asm_mem m, unsigned imm)
 {
-    asm__vex(b, op, w, reg, v, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base);
-    asm__modrm(b, reg, m, 1);
-    asm_8(b, imm);
+    struct asm_buf b = *buf;
+
+    asm__vex(&b, op, w, reg, v, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base);
+    asm__modrm(&b, reg, m, 1);
+    asm_8(&b, imm);
+    *buf = b;
 }
 
 /* --- immediates ------------------------------------------------------------------------------- */
@@ -221,91 +239,114 @@ static inline unsigned asm__digit(enum asm_op op)
 }
 
 /* OP: ADD, OR, AND, SUB, XOR, CMP. */
-static inline void asm_ri(struct asm_buf *b, enum asm_op op, bool w, unsigned reg, int32_t imm)
+static inline void asm_ri(struct asm_buf *buf, enum asm_op op, bool w, unsigned reg, int32_t imm)
 {
-    asm__opcode(b, asm_fits8(imm) ? 0x83 : 0x81, w, 0, 0, reg, false);
-    asm_8(b, 0xc0 | asm__digit(op) << 3 | (reg & 7));
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, asm_fits8(imm) ? 0x83 : 0x81, w, 0, 0, reg, false);
+    asm_8(&b, 0xc0 | asm__digit(op) << 3 | (reg & 7));
     if (asm_fits8(imm))
-        asm_8(b, (uint8_t)imm);
+        asm_8(&b, (uint8_t)imm);
     else
-        asm_32(b, (uint32_t)imm);
+        asm_32(&b, (uint32_t)imm);
+    *buf = b;
 }
 
-static inline void asm_mi(struct asm_buf *b, enum asm_op op, bool w, struct asm_mem m, int32_t imm)
+static inline void asm_mi(struct asm_buf *buf, enum asm_op op, bool w, struct asm_mem m,
+                          int32_t imm)
 {
+    struct asm_buf b = *buf;
     bool small = asm_fits8(imm);
 
-    asm__opcode(b, small ? 0x83 : 0x81, w, 0, m.index == ASM_NONE ? 0 : m.index,
+    asm__opcode(&b, small ? 0x83 : 0x81, w, 0, m.index == ASM_NONE ? 0 : m.index,
                 m.base >= ASM_NONE ? 0 : m.base, false);
-    asm__modrm(b, asm__digit(op), m, small ? 1 : 4);
+    asm__modrm(&b, asm__digit(op), m, small ? 1 : 4);
     if (small)
-        asm_8(b, (uint8_t)imm);
+        asm_8(&b, (uint8_t)imm);
     else
-        asm_32(b, (uint32_t)imm);
+        asm_32(&b, (uint32_t)imm);
+    *buf = b;
 }
 
 /* REG = V in the shortest way that keeps the flags; the upper half of a 32-bit one becomes 0. */
-static inline void asm_movi(struct asm_buf *b, unsigned reg, int64_t v)
+static inline void asm_movi(struct asm_buf *buf, unsigned reg, int64_t v)
 {
+    struct asm_buf b = *buf;
+
     if (v == (int64_t)(uint32_t)v) {
-        asm__opcode(b, 0xb8 | (reg & 7), false, 0, 0, reg, false);
-        asm_32(b, (uint32_t)v);
+        asm__opcode(&b, 0xb8 | (reg & 7), false, 0, 0, reg, false);
+        asm_32(&b, (uint32_t)v);
     } else if (asm_fits32(v)) {
-        asm__opcode(b, 0xc7, true, 0, 0, reg, false);
-        asm_8(b, 0xc0 | (reg & 7));
-        asm_32(b, (uint32_t)v);
+        asm__opcode(&b, 0xc7, true, 0, 0, reg, false);
+        asm_8(&b, 0xc0 | (reg & 7));
+        asm_32(&b, (uint32_t)v);
     } else {
-        asm__opcode(b, 0xb8 | (reg & 7), true, 0, 0, reg, false);
-        asm_64(b, (uint64_t)v);
+        asm__opcode(&b, 0xb8 | (reg & 7), true, 0, 0, reg, false);
+        asm_64(&b, (uint64_t)v);
     }
+    *buf = b;
 }
 
 /* mov [m], imm: 4 or 8 bytes wide. */
-static inline void asm_mem_movi(struct asm_buf *b, bool w, struct asm_mem m, int32_t imm)
+static inline void asm_mem_movi(struct asm_buf *buf, bool w, struct asm_mem m, int32_t imm)
 {
-    asm__opcode(b, 0xc7, w, 0, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base,
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0xc7, w, 0, m.index == ASM_NONE ? 0 : m.index, m.base >= ASM_NONE ? 0 : m.base,
                 false);
-    asm__modrm(b, 0, m, 4);
-    asm_32(b, (uint32_t)imm);
+    asm__modrm(&b, 0, m, 4);
+    asm_32(&b, (uint32_t)imm);
+    *buf = b;
 }
 
-static inline void asm_imul_ri(struct asm_buf *b, bool w, unsigned reg, unsigned rm, int32_t imm)
+static inline void asm_imul_ri(struct asm_buf *buf, bool w, unsigned reg, unsigned rm, int32_t imm)
 {
-    asm__opcode(b, 0x69, w, reg, 0, rm, false);
-    asm_8(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
-    asm_32(b, (uint32_t)imm);
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x69, w, reg, 0, rm, false);
+    asm_8(&b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    asm_32(&b, (uint32_t)imm);
+    *buf = b;
 }
 
 /* test r/m, imm32; byte-wide where that is enough. */
-static inline void asm_test_ri(struct asm_buf *b, bool w, unsigned reg, int32_t imm)
+static inline void asm_test_ri(struct asm_buf *buf, bool w, unsigned reg, int32_t imm)
 {
+    struct asm_buf b = *buf;
     bool byte = imm >= 0 && imm < 128;
 
-    asm__opcode(b, byte ? 0xf6 : 0xf7, !byte && w, 0, 0, reg, byte && reg >= RSP);
-    asm_8(b, 0xc0 | (reg & 7));
+    asm__opcode(&b, byte ? 0xf6 : 0xf7, !byte && w, 0, 0, reg, byte && reg >= RSP);
+    asm_8(&b, 0xc0 | (reg & 7));
     if (byte)
-        asm_8(b, (uint8_t)imm);
+        asm_8(&b, (uint8_t)imm);
     else
-        asm_32(b, (uint32_t)imm);
+        asm_32(&b, (uint32_t)imm);
+    *buf = b;
 }
 
 /* --- shifts and one-operand instructions ------------------------------------------------------ */
 
 enum asm_shift { SH_ROL = 0, SH_ROR = 1, SH_SHL = 4, SH_SHR = 5, SH_SAR = 7 };
 
-static inline void asm_shift_i(struct asm_buf *b, enum asm_shift op, bool w, unsigned reg,
+static inline void asm_shift_i(struct asm_buf *buf, enum asm_shift op, bool w, unsigned reg,
                                unsigned count)
 {
-    asm__opcode(b, 0xc1, w, 0, 0, reg, false);
-    asm_8(b, 0xc0 | (unsigned)op << 3 | (reg & 7));
-    asm_8(b, count);
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0xc1, w, 0, 0, reg, false);
+    asm_8(&b, 0xc0 | (unsigned)op << 3 | (reg & 7));
+    asm_8(&b, count);
+    *buf = b;
 }
 
 /* By cl. */
-static inline void asm_shift_cl(struct asm_buf *b, enum asm_shift op, bool w, unsigned reg)
+static inline void asm_shift_cl(struct asm_buf *buf, enum asm_shift op, bool w, unsigned reg)
 {
-    asm__opcode(b, 0xd3, w, 0, 0, reg, false);
-    asm_8(b, 0xc0 | (unsigned)op << 3 | (reg & 7));
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0xd3, w, 0, 0, reg, false);
+    asm_8(&b, 0xc0 | (unsigned)op << 3 | (reg & 7));
+    *buf = b;
 }
 
 /* Shifts of vector lanes by a constant: opcode and digit. */
@@ -316,50 +357,67 @@ enum asm_vshift {
 };
 
 /* op reg, count; with VEX op reg, src, count. */
-static inline void asm_vshift(struct asm_buf *b, enum asm_vshift op, bool vex, unsigned reg,
+static inline void asm_vshift(struct asm_buf *buf, enum asm_vshift op, bool vex, unsigned reg,
                               unsigned src, unsigned count)
 {
+    struct asm_buf b = *buf;
     unsigned code = (unsigned)op >> 8 | 1u << 8 | 1u << 10;
 
     if (vex)
-        asm__vex(b, code, false, 0, reg, 0, src);
+        asm__vex(&b, code, false, 0, reg, 0, src);
     else
-        asm__opcode(b, code, false, 0, 0, reg, false);
-    asm_8(b, 0xc0 | ((unsigned)op & 7) << 3 | ((vex ? src : reg) & 7));
-    asm_8(b, count);
+        asm__opcode(&b, code, false, 0, 0, reg, false);
+    asm_8(&b, 0xc0 | ((unsigned)op & 7) << 3 | ((vex ? src : reg) & 7));
+    asm_8(&b, count);
+    *buf = b;
 }
 
 enum asm_unary { UN_NOT = 2, UN_NEG = 3, UN_MUL = 4, UN_IMUL = 5, UN_DIV = 6, UN_IDIV = 7 };
 
-static inline void asm_unary(struct asm_buf *b, enum asm_unary op, bool w, unsigned reg)
+static inline void asm_unary(struct asm_buf *buf, enum asm_unary op, bool w, unsigned reg)
 {
-    asm__opcode(b, 0xf7, w, 0, 0, reg, false);
-    asm_8(b, 0xc0 | (unsigned)op << 3 | (reg & 7));
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0xf7, w, 0, 0, reg, false);
+    asm_8(&b, 0xc0 | (unsigned)op << 3 | (reg & 7));
+    *buf = b;
 }
 
 /* cdq, cqo: rdx = sign of rax. */
-static inline void asm_sign_rdx(struct asm_buf *b, bool w)
+static inline void asm_sign_rdx(struct asm_buf *buf, bool w)
 {
+    struct asm_buf b = *buf;
+
     if (w)
-        asm_8(b, 0x48);
-    asm_8(b, 0x99);
+        asm_8(&b, 0x48);
+    asm_8(&b, 0x99);
+    *buf = b;
 }
 
-static inline void asm_bswap(struct asm_buf *b, bool w, unsigned reg)
+static inline void asm_bswap(struct asm_buf *buf, bool w, unsigned reg)
 {
-    asm__opcode(b, 0x1c8 | (reg & 7), w, 0, 0, reg, false);
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x1c8 | (reg & 7), w, 0, 0, reg, false);
+    *buf = b;
 }
 
-static inline void asm_setcc(struct asm_buf *b, enum asm_cc cc, unsigned reg)
+static inline void asm_setcc(struct asm_buf *buf, enum asm_cc cc, unsigned reg)
 {
-    asm__opcode(b, 0x190 | (unsigned)cc, false, 0, 0, reg, reg >= RSP);
-    asm_8(b, 0xc0 | (reg & 7));
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x190 | (unsigned)cc, false, 0, 0, reg, reg >= RSP);
+    asm_8(&b, 0xc0 | (reg & 7));
+    *buf = b;
 }
 
-static inline void asm_cmov(struct asm_buf *b, enum asm_cc cc, bool w, unsigned reg, unsigned rm)
+static inline void asm_cmov(struct asm_buf *buf, enum asm_cc cc, bool w, unsigned reg, unsigned rm)
 {
-    asm__opcode(b, 0x140 | (unsigned)cc, w, reg, 0, rm, false);
-    asm_8(b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x140 | (unsigned)cc, w, reg, 0, rm, false);
+    asm_8(&b, 0xc0 | (reg & 7) << 3 | (rm & 7));
+    *buf = b;
 }
 
 static inline void asm_lock(struct asm_buf *b)
@@ -367,22 +425,31 @@ static inline void asm_lock(struct asm_buf *b)
     asm_8(b, 0xf0);
 }
 
-static inline void asm_push(struct asm_buf *b, unsigned reg)
+static inline void asm_push(struct asm_buf *buf, unsigned reg)
 {
-    asm__opcode(b, 0x50 | (reg & 7), false, 0, 0, reg, false);
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x50 | (reg & 7), false, 0, 0, reg, false);
+    *buf = b;
 }
 
-static inline void asm_pop(struct asm_buf *b, unsigned reg)
+static inline void asm_pop(struct asm_buf *buf, unsigned reg)
 {
-    asm__opcode(b, 0x58 | (reg & 7), false, 0, 0, reg, false);
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x58 | (reg & 7), false, 0, 0, reg, false);
+    *buf = b;
 }
 
 /* ldmxcsr (digit 2), stmxcsr (digit 3). */
-static inline void asm_mxcsr(struct asm_buf *b, unsigned digit, struct asm_mem m)
+static inline void asm_mxcsr(struct asm_buf *buf, unsigned digit, struct asm_mem m)
 {
-    asm__opcode(b, 0x1ae, false, 0, m.index == ASM_NONE ? 0 : m.index,
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0x1ae, false, 0, m.index == ASM_NONE ? 0 : m.index,
                 m.base >= ASM_NONE ? 0 : m.base, false);
-    asm__modrm(b, digit, m, 0);
+    asm__modrm(&b, digit, m, 0);
+    *buf = b;
 }
 
 /* --- jumps ------------------------------------------------------------------------------------ */
@@ -441,25 +508,34 @@ static inline void asm_land(struct asm_buf *b, uint8_t *site)
     *site = (uint8_t)(b->at - (site + 1));
 }
 
-static inline void asm_call_to(struct asm_buf *b, const uint8_t *target)
+static inline void asm_call_to(struct asm_buf *buf, const uint8_t *target)
 {
-    asm_8(b, 0xe8);
-    asm_32(b, 0);
-    asm_patch(b->at - 4, target);
+    struct asm_buf b = *buf;
+
+    asm_8(&b, 0xe8);
+    asm_32(&b, 0);
+    asm_patch(b.at - 4, target);
+    *buf = b;
 }
 
 /* jmp [m] (digit 4), call [m] (digit 2). */
-static inline void asm_jump_mem(struct asm_buf *b, unsigned digit, struct asm_mem m)
+static inline void asm_jump_mem(struct asm_buf *buf, unsigned digit, struct asm_mem m)
 {
-    asm__opcode(b, 0xff, false, 0, m.index == ASM_NONE ? 0 : m.index,
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0xff, false, 0, m.index == ASM_NONE ? 0 : m.index,
                 m.base >= ASM_NONE ? 0 : m.base, false);
-    asm__modrm(b, digit, m, 0);
+    asm__modrm(&b, digit, m, 0);
+    *buf = b;
 }
 
-static inline void asm_jump_reg(struct asm_buf *b, unsigned digit, unsigned reg)
+static inline void asm_jump_reg(struct asm_buf *buf, unsigned digit, unsigned reg)
 {
-    asm__opcode(b, 0xff, false, 0, 0, reg, false);
-    asm_8(b, 0xc0 | digit << 3 | (reg & 7));
+    struct asm_buf b = *buf;
+
+    asm__opcode(&b, 0xff, false, 0, 0, reg, false);
+    asm_8(&b, 0xc0 | digit << 3 | (reg & 7));
+    *buf = b;
 }
 
 static inline void asm_ret(struct asm_buf *b)

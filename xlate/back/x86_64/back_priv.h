@@ -34,6 +34,7 @@ enum {
     HOT_STEP = 1024,  /* most bytes of an insn, but for those that move all there is */
     CALL_STEP = 4096,
     PARAM_STEP = 48,
+    MOST_STEP = HOT_STEP + PARAM_STEP * STACK_SLOTS,
     COLD_STEP = 256,
 };
 
@@ -133,9 +134,9 @@ struct value {
     uint8_t hint;  /* pinned register that a SET of it will want, or NO_REG */
     bool global;   /* used in another block */
     bool fused;    /* emitted by its only user */
-    uint16_t uses;
     uint16_t stack; /* HOME_STACK: number */
     uint16_t slot;  /* HOME_SLOT */
+    uint32_t uses;
     uint32_t last;  /* its last use in its own block */
     uint32_t hint_limit; /* the hint holds for definitions from here on */
     uint32_t pin_next, slot_next; /* chains of values that are in one register or slot */
@@ -190,13 +191,16 @@ struct back_compiler {
     bool full;           /* something ran out: -E2BIG */
     bool skip_next;      /* the next insn was compiled with this one */
 
-    struct value *value; /* unit->n of them */
+    struct value *value; /* unit->n of them, and one of IR_NONE */
     uint32_t cap;
     uint32_t locked;     /* registers in use by the present insn */
     uint32_t in_reg[N_REGS];   /* temporaries: the value in it */
     uint32_t pin_chain[N_REGS];
     uint32_t pin_holds[N_REGS]; /* the value last SET into the slot */
-    uint32_t slot_chain[IR_SLOTS];
+    uint32_t slot_chain[IR_SLOTS]; /* of slots in SLOTS */
+    uint64_t slots[(IR_SLOTS + 63) / 64]; /* bits: slots that values are in */
+    uint64_t touch[IR_SLOTS]; /* scan's: the last GET or SET of a slot, if it is above TOUCH_BASE */
+    uint64_t touch_base;      /* + insns of all units before */
     uint32_t in_stack[STACK_SLOTS];
     uint32_t n_stack;    /* slots ever used in this unit */
 

@@ -6,13 +6,42 @@
 
 #include <errno.h>
 
+/* --- what is known of an operation, in a byte --------------------------------------------------- */
+
+enum {
+    OP_PURE = 1,
+    OP_SEEN = 2,   /* slots must be right there: it may fault, or ends the block */
+    OP_SLOT = 4,   /* GET, SET */
+    OP_TR = 8,
+    OP_MORE = 16,  /* may use more than two values */
+    OP_HOME = 6,   /* from this bit on: enum home of its value */
+};
+
+#define F_PURE  OP_PURE
+#define F_READ  0
+#define F_WRITE 0
+#define F_FAULT OP_SEEN
+#define F_TERM  OP_SEEN
+#define F_FPENV 0
+#define IR_OP(name, text, n, result, flags)                                                        \
+    [IR_##name] = (flags) | ((n) > 2 || IR_##name == IR_BR ? OP_MORE : 0) |                        \
+                  (IR_##name == IR_GET || IR_##name == IR_SET ? OP_SLOT : 0) |                     \
+                  (IR_##name == IR_TR ? OP_TR : 0) |                                               \
+                  (IR_##name == IR_CONST ? HOME_CONST : IR_##name == IR_PCREL ? HOME_PCREL         \
+                                                                              : HOME_NONE)         \
+                      << OP_HOME,
+G_STATIC_ASSERT(HOME_CONST < 4 && HOME_PCREL < 4);
+static const uint8_t op_kind[IR_OP_COUNT] = {
+#include "xlate/ir/ops.inc"
+};
+#undef IR_OP
+
 /* --- the first pass --------------------------------------------------------------------------- */
 
 struct scan {
     struct back_compiler *c;
     uint32_t block, first;
     uint32_t barrier;           /* the last insn at which slots must be right */
-    uint32_t touch[IR_SLOTS];   /* the last GET or SET of a slot */
 };
 
 /* Uses are found from the end on, so that the first one seen is the last. */
@@ -20,10 +49,8 @@ static void use(struct scan *s, uint32_t v, uint32_t at)
 {
     struct value *value = &s->c->value[v];
 
-    if (value->block != s->block)
-        value->global = true;
-    if (value->uses != UINT16_MAX)
-        value->uses++;
+    value->global |= value->block != s->block;
+    value->uses++;
     value->last = MAX(value->last, at);
 }
 
@@ -35,7 +62,7 @@ static unsigned pinned_slot(const struct scan *s, unsigned slot)
 
 /* A SET tells its value's definition which register to aim at, unless something between the two
  * needs the slot as it was. */
-static void hint(struct scan *s, const struct ir_insn *insn, uint32_t at)
+static void hint(struct scan *s, const struct ir_insn *insn)
 {
     struct value *value = &s->c->value[insn->arg[0]];
 
@@ -44,40 +71,45 @@ static void hint(struct scan *s, const struct ir_insn *insn, uint32_t at)
 
     if (value->hint == NO_REG && pin != NO_REG && !half) {
         value->hint = (uint8_t)pin;
-        value->hint_limit = MAX(s->barrier, MAX(s->touch[insn->aux], s->first));
+        uint64_t touched = s->c->touch[insn->aux], base = s->c->touch_base;
+        value->hint_limit = MAX(s->barrier, s->first);
+        if (touched > base)
+            value->hint_limit = MAX(value->hint_limit, (uint32_t)(touched - base));
     }
-    s->touch[pinned_slot(s, insn->aux)] = at;
 }
 
 static void scan_insn(struct scan *s, uint32_t at)
 {
     const struct ir_insn *insn = &s->c->unit->insn[at];
+    unsigned kind = op_kind[insn->op];
 
-    s->c->value[at] = (struct value){
-        .reg = NO_REG, .hint = NO_REG, .block = (uint8_t)s->block, .last = at,
-        .home = insn->op == IR_CONST ? HOME_CONST : insn->op == IR_PCREL ? HOME_PCREL : HOME_NONE};
-    if (insn->op == IR_SET)
-        hint(s, insn, at);
-    else if (insn->op == IR_GET)
-        s->touch[pinned_slot(s, insn->aux)] = at;
-    if (ir_ops[insn->op].flags & (IR_F_FAULT | IR_F_TERM))
-        s->barrier = at;
+    s->c->value[at] = (struct value){.reg = NO_REG, .home = (uint8_t)(kind >> OP_HOME),
+                                     .block = (uint8_t)s->block, .hint = NO_REG, .last = at};
+    if (kind & OP_SLOT) {
+        if (insn->op == IR_SET)
+            hint(s, insn);
+        s->c->touch[pinned_slot(s, insn->aux)] = s->c->touch_base + at;
+    }
+    s->barrier = kind & OP_SEEN ? at : s->barrier;
 }
 
-/* What an insn uses, unless nothing uses what it makes. */
+/* What an insn uses, unless nothing uses what it makes. What it doesn't have is counted at the value of
+ * IR_NONE, rather than asked for: no processor foresees how many there are. An address is used with
+ * its handle. */
 static void scan_uses(struct scan *s, uint32_t at)
 {
     const struct ir_unit *unit = s->c->unit;
     const struct ir_insn *insn = &unit->insn[at];
+    unsigned kind = op_kind[insn->op];
+    uint32_t until = kind & OP_TR ? s->c->value[at].last : at;
+    uint32_t none = unit->n, most = (kind & OP_PURE) && !s->c->value[at].uses ? 0 : none;
 
-    if ((ir_ops[insn->op].flags & IR_F_PURE) && !s->c->value[at].uses)
+    use(s, most ? MIN(insn->arg[0], none) : none, until);
+    use(s, most ? MIN(insn->arg[1], none) : none, until);
+    if (!(kind & OP_MORE) || !most)
         return;
-    for (unsigned i = 0, n = ir_n_args(insn); i < n; i++)
-        use(s, insn->arg[i], at);
-    if (insn->op >= IR_LOAD && insn->op <= IR_SC) { /* the address is used with the handle */
-        struct value *address = &s->c->value[unit->insn[insn->arg[0]].arg[0]];
-        address->last = MAX(address->last, at);
-    }
+    use(s, MIN(insn->arg[2], unit->n), at);
+    use(s, MIN(insn->arg[3], unit->n), at);
     if (insn->op == IR_BR)
         for (uint32_t i = 0; i < unit->block[insn->block[0]].n_params; i++)
             use(s, unit->param[insn->params + i], at);
@@ -88,7 +120,7 @@ static void scan(struct back_compiler *c)
     struct scan s = {.c = c};
     uint32_t n_blocks = c->unit->n_blocks;
 
-    memset(s.touch, 0, sizeof(s.touch));
+    c->value[c->unit->n] = (struct value){0};
     for (s.block = 0; s.block < n_blocks; s.block++) {
         const struct ir_block *block = &c->unit->block[s.block];
         s.first = s.barrier = block->first;
@@ -100,6 +132,7 @@ static void scan(struct back_compiler *c)
         for (uint32_t at = block->end; at-- > block->first;)
             scan_uses(&s, at);
     }
+    c->touch_base += c->unit->n;
 }
 
 /* --- the second pass -------------------------------------------------------------------------- */
@@ -115,31 +148,29 @@ struct cold *back__cold(struct back_compiler *c, enum cold_kind kind)
     return cold;
 }
 
+/* CONST, PCREL, PARAM are where they are used. */
+static void nothing(struct back_compiler *c, const struct ir_insn *insn)
+{
+}
+
+static void (*const emit_op[IR_OP_COUNT])(struct back_compiler *c, const struct ir_insn *insn) = {
+    [IR_CONST ... IR_PCREL] = nothing,
+    [IR_GET] = back__get,
+    [IR_SET] = back__set,
+    [IR_SET + 1 ... IR_SELECT] = back__int_op,
+    [IR_SELECT + 1 ... IR_FENCE] = back__mem_op,
+    [IR_FENCE + 1 ... IR_UNBOX] = back__fp_op,
+    [IR_UNBOX + 1 ... IR_CALL - 1] = back__vec_op,
+    [IR_CALL] = back__call,
+    [IR_CALL + 1 ... IR_OP_COUNT - 1] = back__terminator,
+};
+
 static void compile_insn(struct back_compiler *c, const struct ir_insn *insn)
 {
-    const struct ir_op_info *info = &ir_ops[insn->op];
+    bool unused = (op_kind[insn->op] & OP_PURE) && !c->value[c->idx].uses;
 
     c->locked = 0;
-    if ((info->flags & IR_F_PURE) && !c->value[c->idx].uses)
-        return;
-    if (insn->op == IR_GET)
-        back__get(c, insn);
-    else if (insn->op == IR_SET)
-        back__set(c, insn);
-    else if (insn->op <= IR_SET) /* CONST, PCREL, PARAM are where they are used */
-        ;
-    else if (insn->op <= IR_SELECT)
-        back__int_op(c, insn);
-    else if (insn->op <= IR_FENCE)
-        back__mem_op(c, insn);
-    else if (insn->op <= IR_UNBOX)
-        back__fp_op(c, insn);
-    else if (ir_is_vec(insn->op))
-        back__vec_op(c, insn);
-    else if (insn->op == IR_CALL)
-        back__call(c, insn);
-    else
-        back__terminator(c, insn);
+    emit_op[unused ? IR_CONST : insn->op](c, insn);
 }
 
 /* Parameters have homes before any block is compiled: branches store there. */
@@ -171,7 +202,8 @@ static void compile_block(struct back_compiler *c)
     c->block_at[c->block] = c->a.at;
     for (c->idx = block->first; c->idx < block->end && !c->full; c->idx++) {
         c->skip_next = false;
-        if (c->a.at + most_bytes(c, &c->unit->insn[c->idx]) > c->hot_end)
+        if (unlikely(c->a.at + MOST_STEP > c->hot_end) &&
+            c->a.at + most_bytes(c, &c->unit->insn[c->idx]) > c->hot_end)
             c->full = true;
         else
             compile_insn(c, &c->unit->insn[c->idx]);
@@ -224,7 +256,7 @@ static void begin(struct back_compiler *c, const struct ir_unit *unit, struct ca
     place->n_guest = (uint16_t)unit->n_guest;
     for (unsigned i = 0; i < IR_PATTERN_COUNT; i++)
         place->patterns = (uint16_t)(place->patterns + unit->pattern[i]);
-    if (unit->n > c->cap) {
+    if (unit->n >= c->cap) {
         c->cap = unit->n * 2;
         g_free(c->value);
         c->value = g_new(struct value, c->cap);

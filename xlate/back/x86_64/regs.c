@@ -37,7 +37,7 @@ void back__regs_block(struct back_compiler *c)
     memset(c->in_reg, 0xff, sizeof(c->in_reg));
     memset(c->pin_chain, 0xff, sizeof(c->pin_chain));
     memset(c->pin_holds, 0xff, sizeof(c->pin_holds));
-    memset(c->slot_chain, 0xff, sizeof(c->slot_chain));
+    memset(c->slots, 0, sizeof(c->slots));
     c->locked = 0;
 }
 
@@ -491,12 +491,18 @@ static void join_pin(struct back_compiler *c, uint32_t v, unsigned reg)
     c->pin_chain[reg] = v;
 }
 
+static uint32_t in_slot(const struct back_compiler *c, unsigned slot)
+{
+    return c->slots[slot / 64] >> slot % 64 & 1 ? c->slot_chain[slot] : NO_VALUE;
+}
+
 static void join_slot(struct back_compiler *c, uint32_t v, unsigned slot)
 {
     c->value[v].home = HOME_SLOT;
     c->value[v].slot = (uint16_t)slot;
-    c->value[v].slot_next = c->slot_chain[slot];
+    c->value[v].slot_next = in_slot(c, slot);
     c->slot_chain[slot] = v;
+    c->slots[slot / 64] |= UINT64_C(1) << slot % 64;
 }
 
 void back__define(struct back_compiler *c, unsigned reg)
@@ -657,10 +663,10 @@ static void leave_home(struct back_compiler *c, unsigned slot, uint32_t v)
 /* The values that live in SLOT's memory move out of it. */
 static void leave_slot(struct back_compiler *c, unsigned slot)
 {
-    for (uint32_t v = c->slot_chain[slot]; v != NO_VALUE; v = c->value[v].slot_next)
+    for (uint32_t v = in_slot(c, slot); v != NO_VALUE; v = c->value[v].slot_next)
         leave_home(c, slot, v);
-    c->slot_chain[slot] = NO_VALUE;
-    for (uint32_t v = slot % 2 ? c->slot_chain[slot - 1] : NO_VALUE; v != NO_VALUE;
+    c->slots[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+    for (uint32_t v = slot % 2 ? in_slot(c, slot - 1) : NO_VALUE; v != NO_VALUE;
          v = c->value[v].slot_next)
         if (is_wide(c, v))
             leave_home(c, slot - 1, v);
@@ -714,8 +720,9 @@ static void leave_slots(struct back_compiler *c)
         c->pin_chain[pin] = NO_VALUE;
         c->pin_holds[pin] = NO_VALUE;
     }
-    for (unsigned slot = 0; slot < IR_SLOTS; slot++)
-        leave_slot(c, slot);
+    for (unsigned i = 0; i < G_N_ELEMENTS(c->slots); i++)
+        for (uint64_t left = c->slots[i]; left; left &= left - 1)
+            leave_slot(c, 64 * i + (unsigned)__builtin_ctzll(left));
 }
 
 void back__spill_all(struct back_compiler *c, bool writes)
