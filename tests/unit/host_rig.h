@@ -204,6 +204,15 @@ static inline void rig_init(struct host_rig *rig)
     uv_loop_init(&rig->loop);
 }
 
+/* With UEVENTS (taken; -1: none) as the source, and SYSFS. */
+static inline void rig_start_on(struct host_rig *rig, const char *sysfs, int uevents)
+{
+    g_autofree char *ids = rig_path(rig, "pci.ids");
+    struct host_options options = {.sysfs = sysfs, .pci_ids = ids, .uevents = uevents, .why = "a test"};
+
+    rig->host = host_devices_new(&rig->loop, &options, &rig__listener, rig);
+}
+
 static inline void rig_start(struct host_rig *rig, bool uevents)
 {
     int ends[2] = {-1, -1};
@@ -211,9 +220,7 @@ static inline void rig_start(struct host_rig *rig, bool uevents)
     if (uevents)
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     rig->kernel = ends[0];
-    g_autofree char *ids = rig_path(rig, "pci.ids");
-    struct host_options options = {.sysfs = rig->root, .pci_ids = ids, .uevents = ends[1], .why = "a test"};
-    rig->host = host_devices_new(&rig->loop, &options, &rig__listener, rig);
+    rig_start_on(rig, rig->root, ends[1]);
 }
 
 static inline void rig_stop(struct host_rig *rig)
