@@ -41,7 +41,7 @@ void guest_init(struct guest *g, bool messages)
     struct pci_host_config config = {
         .mem = g->mem,
         .ecam = GUEST_ECAM,
-        .buses = 1,
+        .buses = 64,
         .mem32 = {GUEST_WINDOW, GIB(1)},
         .mem64 = {GIB(16), GIB(16)},
         .msi = messages ? take_message : NULL,
