@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Has systemd itself check the units, the user and the folders of this folder.
 
-    check_units.py FOLDER
+    check_units.py FOLDER [FOLDER]...
+
+The first has all of vmd's; others have units for guests.
 
 The units are checked as they would be installed, with /bin/true for the programs, which need not
 be installed for this. Fails on anything that systemd has to say about them.
@@ -28,8 +30,10 @@ def unit_complaints(folder, scope):
     """What systemd says of the units in FOLDER; it looks at others too, which are not ours."""
     with tempfile.TemporaryDirectory(prefix="units-") as scratch:
         paths = []
-        for source in [*folder.glob("*.service.in"), *folder.glob("*.socket")]:
+        for source in [*folder.glob("*.service.in"), *folder.glob("*.service"), *folder.glob("*.socket")]:
             text = re.sub(r"@\w+@", "/bin/true", source.read_text(encoding="utf-8"))
+            text = re.sub(r"^ExecStart=/usr/sbin/\S+", "ExecStart=/bin/true", text,
+                          flags=re.MULTILINE)
             paths.append(pathlib.Path(scratch, source.name.removesuffix(".in")))
             paths[-1].write_text(text, encoding="utf-8")
         # The manual pages need not be installed either.
@@ -54,16 +58,18 @@ def table_complaints(program, kind, source, *arguments):
     return complaints if good else complaints or [f"{program} failed without a word"]
 
 
-def main(folder):
+def main(folder, *others):
     if not shutil.which("systemd-analyze"):
         print("systemd is not installed")
         return SKIPPED
     said = (unit_complaints(folder, "--system") + unit_complaints(folder / "user", "--user")
             + table_complaints("systemd-sysusers", "sysusers.d", folder / "vmd.sysusers")
             + table_complaints("systemd-tmpfiles", "tmpfiles.d", folder / "vmd.tmpfiles", "--create"))
+    for other in others:
+        said += unit_complaints(other, "--system")
     print("\n".join(said), end="\n" if said else "")
     return 1 if said else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(pathlib.Path(sys.argv[1])))
+    sys.exit(main(*map(pathlib.Path, sys.argv[1:])))
