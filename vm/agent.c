@@ -209,6 +209,8 @@ static void greet(struct agent *a)
     a->strays = LIMIT_AGENT_QUESTIONS;
     /* Numbers of its own for each connection: nothing that was said before is an answer. */
     a->last_id = g_random_int_range(0, INT32_MAX);
+    /* Ends a line that was cut off with an earlier connection. */
+    g_byte_array_append(a->out, (const uint8_t *)"\n", 1);
     put(a, hello, LIMIT_AGENT_HELLO_MS, on_hello, a);
 }
 

@@ -1,15 +1,16 @@
 /*
  * Runs a guest program on a board and the translator, without daemon or VM process.
  *
- *   run_guest [--tier N] [--cpus N] [--memory MIB] [--kernel F] [--initrd F] [--firmware F]
- *             [--append S] [--reboots N] [--timeout S] [--stats]
+ *   run_guest [--arch NAME] [--tier N] [--cpus N] [--memory MIB] [--kernel F] [--initrd F]
+ *             [--firmware F] [--append S] [--reboots N] [--timeout S] [--stats] [--ask "VERB ARG..."]...
  *
  * The serial console is standard output and, where that can be polled, standard input. Exits with 0
  * when the guest powers off, 1 when it powers off because of a failure or cannot go on, 2 for a
- * mistake of ours, 3 after
- * --timeout seconds. A reboot starts the guest again, at most --reboots times.
+ * mistake of ours, 3 after --timeout seconds. A reboot starts the guest again, at most --reboots times. With --ask the guest
+ * has a port for vmd-agent, which is asked these things one after another, each time it comes.
  */
 #include "machine/boards/board.h"
+#include "tests/guest/agent_port.h"
 #include "vm/vcpus.h"
 #include "xlate/xlate.h"
 
@@ -29,6 +30,7 @@ struct run {
     struct board *board;
     struct accel *accel;
     struct vcpus *vcpus;
+    struct agent_port *agent; /* NULL: none */
     unsigned cpus;
     uv_poll_t input; /* of standard input */
     bool has_input;
@@ -200,6 +202,8 @@ static bool run_once(struct run *r, GError **err)
     vm_clock_resume(r->clock);
     accel_clock_changed(r->accel);
     board_clock_changed(r->board);
+    if (r->agent)
+        agent_port_clock_changed(r->agent);
     vcpus_resume(r->vcpus);
     while (!has_ended(r) && !r->timed_out)
         uv_run(&r->loop, UV_RUN_DEFAULT);
@@ -288,6 +292,7 @@ static bool build(struct run *r, struct board_config *bc, int tier, GError **err
 static void teardown(struct run *r)
 {
     vcpus_free(r->vcpus);
+    agent_port_free(r->agent);
     accel_free(r->accel);
     board_free(r->board);
     uv_close((uv_handle_t *)&r->wake, NULL);
@@ -307,8 +312,10 @@ int main(int argc, char **argv)
     struct board_config bc = {.isa = ISA_RISCV64, .vars = {-1, NULL}, .cpu_ops = &cpu_ops,
                               .console_ops = &console_ops};
     g_autofree char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL;
+    g_autofree char *arch = g_strdup("riscv64");
+    g_auto(GStrv) asked = NULL;
     int tier = 1, cpus = 1, memory = 64, timeout = 60;
-    gboolean stats = FALSE, arm = FALSE;
+    gboolean stats = FALSE;
     const GOptionEntry entries[] = {
         {"tier", 0, 0, G_OPTION_ARG_INT, &tier, "of the translator", "N"},
         {"cpus", 0, 0, G_OPTION_ARG_INT, &cpus, "vCPUs", "N"},
@@ -318,8 +325,9 @@ int main(int argc, char **argv)
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &firmware, "firmware for M-mode", "F"},
         {"append", 0, 0, G_OPTION_ARG_STRING, &append, "kernel command line", "S"},
         {"reboots", 0, 0, G_OPTION_ARG_INT, &r.reboots, "reboots to follow", "N"},
+        {"ask", 0, 0, G_OPTION_ARG_STRING_ARRAY, &asked, "what the agent is asked", "VERB ARG..."},
         {"timeout", 0, 0, G_OPTION_ARG_INT, &timeout, "seconds", "S"},
-        {"aarch64", 0, 0, G_OPTION_ARG_NONE, &arm, "an ARM machine, not a RISC-V one", NULL},
+        {"arch", 0, 0, G_OPTION_ARG_STRING, &arch, "riscv64 (the default) or aarch64", "NAME"},
         {"stats", 0, 0, G_OPTION_ARG_NONE, &stats, "the accelerator's counters", NULL},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
@@ -333,7 +341,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "run_guest: %s\n", err->message);
         return EXIT_OURS;
     }
-    if (arm)
+    if (strcmp(arch, "aarch64") == 0)
         bc.isa = ISA_AARCH64;
     bc.append = append;
     bc.cpus = r.cpus = (unsigned)cpus;
@@ -346,6 +354,11 @@ int main(int argc, char **argv)
     uv_timer_start(&r.timeout, on_timeout, (uint64_t)timeout * 1000, 0);
 
     bool ok = build(&r, &bc, tier, &err);
+    if (ok && asked) {
+        struct virtio_env env = {.loop = &r.loop, .mem = r.mem, .clock = r.clock};
+        r.agent = agent_port_new(&env, board_pci(r.board), asked, &err);
+        ok = r.agent != NULL;
+    }
     r.input.data = &r;
     r.has_input = ok && uv_poll_init(&r.loop, &r.input, STDIN_FILENO) == 0;
     if (r.has_input)
