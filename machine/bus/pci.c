@@ -349,7 +349,7 @@ static bool take(struct stream *s, const struct state_desc *desc, void *object, 
 static bool merge_config(struct pci_function *fn, const uint8_t *loaded, GError **err)
 {
     for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
-        uint8_t free_bits = fn->writable[i] | fn->clears[i] | fn->shows[i];
+        uint8_t free_bits = fn->writable[i] | fn->clears[i];
         uint8_t differs = (uint8_t)((fn->config[i] ^ loaded[i]) & ~free_bits);
         if (i == PCI_STATUS)
             differs &= (uint8_t)~PCI_STATUS_INTERRUPT;

@@ -339,8 +339,6 @@ static void init_express(struct pci_port *port, unsigned number)
     w[PCI_EXP_LNKCTL2] = PCI_EXP_LNKCTL2_TLS;
     port->cap = pci_function_add_capability(port->fn, PCI_CAP_ID_EXP, c + 2, w + 2, sizeof(c) - 2);
     pci__set16(port->fn->clears + port->cap + PCI_EXP_SLTSTA, EVENTS);
-    pci__set16(port->fn->shows + port->cap + PCI_EXP_SLTSTA, PCI_EXP_SLTSTA_PDS);
-    pci__set16(port->fn->shows + port->cap + PCI_EXP_LNKSTA, PCI_EXP_LNKSTA_DLLLA);
 }
 
 struct pci_port *pci_port_new(struct pci_host *host, unsigned slot, unsigned number,

@@ -45,7 +45,6 @@ struct pci_function {
     uint8_t config[PCI_CONFIG_SIZE];   /* bus lock */
     uint8_t writable[PCI_CONFIG_SIZE]; /* mask of what the guest may write */
     uint8_t clears[PCI_CONFIG_SIZE];   /* mask of what the guest clears by writing ones */
-    uint8_t shows[PCI_CONFIG_SIZE];    /* mask of what the function changes while it runs */
     uint8_t initial[PCI_CONFIG_SIZE];  /* CONFIG as it was put on the bus */
     struct pci_bar bars[PCI_BARS];
     unsigned cap_last, cap_end; /* offset of the last capability; first free byte */

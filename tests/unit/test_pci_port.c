@@ -69,7 +69,7 @@ static struct pci_function *card_new(void *opaque)
     struct pci_function *fn = pci_function_new("card", &id, &card_ops, opaque);
 
     pci_function_add_bar(fn, 0, 0x1000, 0, "card-0", &card_bar, NULL);
-    pci_function_add_bar(fn, 2, MIB(1), PCI_BAR_64 | PCI_BAR_PREFETCH, "card-2", &card_bar, NULL);
+    pci_function_add_bar(fn, 2, MIB(2), PCI_BAR_64 | PCI_BAR_PREFETCH, "card-2", &card_bar, NULL);
     pci_function_add_msix(fn, 4, 1);
     return fn;
 }
@@ -321,7 +321,7 @@ START_TEST(renumbered)
 }
 END_TEST
 
-/* Where BARs 0 (4 KiB) and 2 (1 MiB, 64 bits) are put, the port's windows, and which then answer.
+/* Where BARs 0 (4 KiB) and 2 (2 MiB, 64 bits) are put, the port's windows, and which then answer.
  */
 static const struct {
     const char *name;
@@ -329,19 +329,23 @@ static const struct {
     uint64_t base, limit, pre_base, pre_limit;
     bool decode, zero, two;
 } routes[] = {
-    {"both inside", BAR, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20), GIB(20) + MIB(1) - 1, true,
+    {"both inside", BAR, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20), GIB(20) + MIB(2) - 1, true,
      true, true},
     {"no decoding by the port", BAR, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20),
-     GIB(20) + MIB(1) - 1, false, false, false},
+     GIB(20) + MIB(2) - 1, false, false, false},
     {"windows closed", BAR, GIB(20), WINDOW + MIB(1), WINDOW - 1, GIB(21), GIB(20) - 1, true, false,
      false},
-    {"below", WINDOW - 0x1000, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20) + MIB(1),
-     GIB(20) + MIB(2) - 1, true, false, false},
-    {"last page", WINDOW + MIB(1) - 0x1000, GIB(20) + MIB(3), WINDOW, WINDOW + MIB(1) - 1, GIB(20),
+    {"below", WINDOW - 0x1000, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20) + MIB(2),
+     GIB(20) + MIB(4) - 1, true, false, false},
+    {"at the end", WINDOW + MIB(1) - 0x1000, GIB(20) + MIB(2), WINDOW, WINDOW + MIB(1) - 1, GIB(20),
      GIB(20) + MIB(4) - 1, true, true, true},
     {"above", WINDOW + MIB(1), GIB(20) + MIB(4), WINDOW, WINDOW + MIB(1) - 1, GIB(20),
      GIB(20) + MIB(4) - 1, true, false, false},
-    {"any BAR in any window", BAR, WINDOW + MIB(4), WINDOW + MIB(4), WINDOW + MIB(5) - 1, WINDOW,
+    {"the first half alone", BAR, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20),
+     GIB(20) + MIB(1) - 1, true, true, false},
+    {"the second half alone", BAR, GIB(20), WINDOW, WINDOW + MIB(16) - 1, GIB(20) + MIB(1),
+     GIB(20) + MIB(4) - 1, true, true, false},
+    {"any BAR in any window", BAR, WINDOW + MIB(4), WINDOW + MIB(4), WINDOW + MIB(6) - 1, WINDOW,
      WINDOW + MIB(2) - 1, true, true, true},
     {"a window outside the host's", GIB(3), GIB(60), 0, GIB(4) - 1, 0, GIB(64) - 1, true, false,
      false},
