@@ -40,12 +40,14 @@ struct pci_port {
     bool raised;      /* an enabled event waits for the guest */
 
     uint8_t configured, held; /* held: the guest is not told of the card yet */
+    uint8_t leaving;          /* the guest has yet to switch off for a card that was pulled out */
     uint32_t power_offs;
 };
 
 static const struct state_field port_fields[] = {
     STATE_FIELD_U8(struct pci_port, configured, 1),
     STATE_FIELD_U8(struct pci_port, held, 1),
+    STATE_FIELD_U8(struct pci_port, leaving, 1),
     STATE_FIELD_U32(struct pci_port, power_offs, 1),
 };
 static const struct state_desc port_state = {"pci-port", 1, sizeof(struct pci_port),
@@ -121,6 +123,7 @@ void pci__port_card_command(struct pci_function *fn)
     if (port->configured || !(fn->config[PCI_COMMAND] & (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER)))
         return;
     port->configured = true;
+    port->leaving = false;
     tell(port);
 }
 
@@ -221,7 +224,8 @@ static void control_written(struct pci_port *port)
     pci__set16(reg(port, PCI_EXP_SLTCTL), now);
     port->control = now;
     if (now & ~before & PCI_EXP_SLTCTL_PCC) {
-        port->power_offs++;
+        port->power_offs += !port->leaving;
+        port->leaving = false;
         reset_card(port);
     }
     bool off = now & PCI_EXP_SLTCTL_PCC;
@@ -265,7 +269,7 @@ static void port_reset(void *opaque)
 
     pthread_mutex_lock(&port->host->lock);
     port->raised = false;
-    port->held = port->configured = 0;
+    port->held = port->configured = port->leaving = 0;
     set_requester(port);
     show_card(port);
     tell(port);
@@ -286,6 +290,7 @@ static bool port_load(void *opaque, const uint8_t *data, size_t length, size_t *
     pthread_mutex_lock(&port->host->lock);
     port->configured = port->configured != 0;
     port->held = port->held && card_of(port);
+    port->leaving = port->leaving != 0;
     set_requester(port);
     show_card(port);
     port->raised = pending(port) != 0;
@@ -427,6 +432,7 @@ void pci_port_withdraw(struct pci_port *port)
     uint16_t events = withdrawal_events(port);
     show_card(port);
     port->held = false;
+    port->leaving |= events && powered(port) && (port->control & PCI_EXP_SLTCTL_HPIE);
     if (events)
         add_events(port, events);
     pthread_mutex_unlock(&port->host->lock);

@@ -43,7 +43,8 @@ struct pci_port_status {
     bool configured; /* since the insertion or the last reset the guest has let the card decode
                       * memory or master the bus: its driver (or firmware) took it */
     enum pci_led power_led, attention_led;
-    unsigned power_offs; /* power-off commands since the insertion; a reset is none */
+    unsigned power_offs; /* power-off commands since the insertion, but for that with which the
+                          * guest answers an earlier card's surprise removal; a reset is none */
 };
 
 /*

@@ -551,6 +551,30 @@ START_TEST(too_early)
 }
 END_TEST
 
+/* Another card comes before the guest has dealt with one that was pulled out. */
+START_TEST(swapped)
+{
+    struct rig r;
+
+    rig_init(&r, true);
+    enumerate(&r);
+    drive(&r);
+    bring_up(&r);
+    pci_port_withdraw(r.port);
+    insert(&r);
+    ck_assert_uint_eq(r.g.messages, 2);
+    ck_assert_uint_eq(take_events(&r), CAME);
+    set(&r, CONTROL, DRIVEN | PCI_EXP_SLTCTL_PWR_IND_ON | PCI_EXP_SLTCTL_PCC);
+    ck_assert(status_of(&r).power_offs == 0 && !status_of(&r).powered); /* that was the other's */
+    set(&r, CONTROL, IDLE);
+    set(&r, CONTROL, DRIVEN | PCI_EXP_SLTCTL_PWR_IND_BLINK);
+    set_up_card(&r, SECOND);
+    set(&r, CONTROL, IN_USE | PCI_EXP_SLTCTL_PCC);
+    ck_assert_uint_eq(status_of(&r).power_offs, 1);
+    rig_fini(&r);
+}
+END_TEST
+
 START_TEST(events_wait)
 {
     struct rig r;
@@ -737,6 +761,7 @@ int main(void)
     tcase_add_test(tc, asked_back);
     tcase_add_test(tc, pulled_out);
     tcase_add_test(tc, too_early);
+    tcase_add_test(tc, swapped);
     tcase_add_test(tc, events_wait);
     tcase_add_test(tc, events_by_line);
     tcase_add_test(tc, reset_with_a_card);
