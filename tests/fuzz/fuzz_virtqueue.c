@@ -63,9 +63,45 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* Device N % 4 with, by N / 4: one chain, an indirect one, a full ring. */
+/* Commands of the SCSI adapter, by their first bytes; data go out with those that SENDS has a bit for. */
+static const uint8_t cdbs[][16] = {
+    {0x2a, 8, 0, 0, 0, 1, 0, 0, 2}, {0x93, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9},
+    {0x42, 0, 0, 0, 0, 0, 0, 0, 40}, {0x8f, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1},
+    {0x0a, 0, 0, 1, 1}, {0x00}, {0x03, 0, 0, 0, 18}, {0x12, 1, 0x83, 0, 96}, {0x1a, 0, 0x3f, 0, 96},
+    {0x1b}, {0x25}, {0x28, 0, 0, 0, 0, 1, 0, 0, 4}, {0x35}, {0x5a, 0x10, 8, 0, 0, 0, 0, 1},
+    {0x88, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2}, {0x9e, 0x10, [13] = 32}, {0xa0, [8] = 1},
+    {0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 2}, {0xaf, 0, 0, 0, 0, 1, 0, 0, 0, 9},
+};
+#define SENDS 5 /* those at the start */
+
+/* One command for unit 2, in a chain that all queues have. */
+static void scsi_seed(unsigned n, GByteArray *out)
+{
+    const uint8_t head[2] = {RIG_SCSI, 7};
+    uint8_t ram[DATA_AT + 1200] = {0};
+    bool sends = n < SENDS;
+    const struct vring_desc chain[] = {
+        {GUINT64_TO_LE(RIG_RAM + DATA_AT), GUINT32_TO_LE(sends ? 51 + 1024 : 51), VRING_DESC_F_NEXT,
+         GUINT16_TO_LE(1)},
+        {GUINT64_TO_LE(RIG_RAM + KIB(64)), GUINT32_TO_LE(sends ? 108 : 4096), VRING_DESC_F_WRITE, 0},
+    };
+
+    memcpy(ram, chain, sizeof(chain));
+    ram[AVAIL_AT + 2] = 1;
+    ram[DATA_AT] = 1;
+    ram[DATA_AT + 3] = 2;
+    memcpy(ram + DATA_AT + 19, cdbs[n], sizeof(cdbs[n]));
+    g_byte_array_append(out, head, sizeof(head));
+    g_byte_array_append(out, ram, sizeof(ram));
+}
+
+/* Device N % RIG_DEVICES with, by N / RIG_DEVICES: one chain, an indirect one, a full ring; then commands. */
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
+    if (n >= 3 * RIG_DEVICES && n < 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs)) {
+        scsi_seed(n - 3 * RIG_DEVICES, out);
+        return true;
+    }
     const uint8_t head[2] = {(uint8_t)(n % RIG_DEVICES), 7};
     struct vring_desc d[(DATA_AT + 256) / sizeof(struct vring_desc)] = {{0}};
     struct vring_desc *indirect = d + DATA_AT / sizeof(*d);

@@ -1,12 +1,14 @@
-/* A bus with one virtio device of each kind. */
+/* A bus with one virtio device of each kind that needs no file, and an adapter with two disks in memory. */
 #include "tests/fuzz/virtio_rig.h"
 
 #include "machine/virtio/balloon.h"
 #include "machine/virtio/console.h"
 #include "machine/virtio/net.h"
 #include "machine/virtio/rng.h"
+#include "machine/virtio/scsi.h"
 
 #include <linux/pci_regs.h>
+#include <sys/mman.h>
 
 static void no_line(void *opaque, unsigned number, bool level)
 {
@@ -58,6 +60,22 @@ static const struct net_backend_ops backend_ops = {
 static struct net_backend backend = {
     .ops = &backend_ops, .tx_offloads = NET_CSUM | NET_TSO4, .rx_offloads = NET_CSUM | NET_TSO4};
 
+/* Unit LUN with an image of its own. */
+static void add_unit(struct rig *r, unsigned lun)
+{
+    g_autofree char *path = NULL;
+    int fd = memfd_create("disk", 0);
+
+    g_assert(fd >= 0 && ftruncate(fd, MIB(1)) == 0);
+    path = g_strdup_printf("/proc/self/fd/%d", fd);
+    if (!r->blocks[lun])
+        r->blocks[lun] =
+            block_open(path, BLOCK_FORMAT_RAW, lun == 1, &r->loop, NULL, NULL);
+    close(fd);
+    const struct virtio_scsi_unit unit = {.block = r->blocks[lun], .serial = "fuzz"};
+    g_assert(unit.block && virtio_scsi_attach(r->devices[RIG_SCSI], lun, &unit, NULL));
+}
+
 static struct rig *rig_new(void)
 {
     static const uint8_t mac[6] = {2};
@@ -76,6 +94,9 @@ static struct rig *rig_new(void)
     r->devices[1] = virtio_console_new(&env, ports, G_N_ELEMENTS(ports));
     r->devices[2] = virtio_balloon_new(&env);
     r->devices[3] = virtio_net_new(&env, &backend, mac);
+    r->devices[RIG_SCSI] = virtio_scsi_new(&env, 2);
+    for (unsigned lun = 0; lun < RIG_UNITS; lun++)
+        add_unit(r, lun);
     for (unsigned i = 0; i < RIG_DEVICES; i++)
         pci_host_add(r->host, virtio_pci_function(virtio_pci_new(r->devices[i])), i + 1, 0, NULL);
     return r;
@@ -154,10 +175,13 @@ void rig_reset(struct rig *r)
     bool quiet = false;
 
     pci_host_quiesce(r->host, set_true, &quiet);
-    g_assert(quiet);
+    while (!quiet)
+        uv_run(&r->loop, UV_RUN_ONCE); /* disks have work under way */
     pci_host_reset(r->host);
     pci_host_resume(r->host);
     rig_turn(r, 2);
+    if (!virtio_scsi_status(r->devices[RIG_SCSI], 0, NULL))
+        add_unit(r, 0);
     for (unsigned i = 0; i < RIG_DEVICES; i++)
         g_assert(virtio_device_idle(r->devices[i]) && !r->devices[i]->error);
 }

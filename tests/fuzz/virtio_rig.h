@@ -2,20 +2,25 @@
 #ifndef TESTS_FUZZ_VIRTIO_RIG_H
 #define TESTS_FUZZ_VIRTIO_RIG_H
 
+#include "machine/block/block.h"
 #include "machine/virtio/virtio.h"
 
 #define RIG_RAM      UINT64_C(0x80000000)
 #define RIG_RAM_SIZE MIB(1)
 #define RIG_ECAM     UINT64_C(0x30000000)
 #define RIG_WINDOW   UINT64_C(0x40000000)
-#define RIG_DEVICES  4
+#define RIG_DEVICES  5
+#define RIG_SCSI     4
+#define RIG_UNITS    3
 
 struct rig {
     struct mem_map *mem;
     struct mem_ram *ram;
     uv_loop_t loop;
     struct pci_host *host;
-    struct virtio_device *devices[RIG_DEVICES]; /* rng, console, balloon, net; slots 1 to 4 */
+    struct virtio_device *devices[RIG_DEVICES]; /* rng, console, balloon, net, scsi; slots 1 to 5 */
+    struct block *blocks[RIG_UNITS];             /* the first comes and goes, the second is read-only */
+    unsigned pokes;
 };
 
 struct rig *rig_get(void);
