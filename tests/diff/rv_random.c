@@ -21,6 +21,7 @@ enum { SAVE_BYTES = 4 * 73, REACH = 256 /* the longest jump's bytes */ };
 #define SCRATCH (BASE + 0x800) /* in the first page, with the ELF header */
 #define CODE    (BASE + 0x1000)
 #define STATES  (CODE + 0x100000) /* as far as a JAL goes */
+#define COPIED  (STATES - 0x8000) /* what loops copy, 8 pages that hold no code */
 
 struct generator {
     struct rv_program *program;
@@ -119,6 +120,8 @@ const char *rv_kind_name(unsigned kind)
         return "sequences";
     if (kind == RV_LOOPS)
         return "loops";
+    if (kind == RV_COPIES)
+        return "copies";
     return kind == RV_COUNTERS ? "Zicntr" : rv_extension_names[kind];
 }
 
@@ -524,7 +527,7 @@ unsigned rv_loop_length(const struct rv_test *test)
         struct rv_insn insn;
 
         rv_decode(test->bits[i], &insn);
-        if (insn.op == RV_BNE && insn.imm < 0)
+        if (jumps(insn.op) && insn.imm < 0)
             return i + 1;
     }
     return 0;
@@ -543,6 +546,114 @@ static void choose_loop_state(struct generator *g, struct rv_test *test)
             break;
         }
     }
+}
+
+/* --- loops that copy -------------------------------------------------------------------------- */
+
+/* A register for each part, and those with which the memory is summed up. */
+enum { FROM_REG = 10, TO_REG = 11, COUNT_REG = 12, END_REG = 28, VALUE_REG = 14,
+       SUM_REG = 15, SUM_FROM = 13, SUM_TO = 5 };
+enum { COPY_STEPS = 3, COPY_TIMES = 400 };
+
+static uint32_t addi_bits(unsigned reg, int imm)
+{
+    return match_of(RV_ADDI) | reg << 7 | reg << 15 | (uint32_t)imm << 20;
+}
+
+static uint32_t load_bits(unsigned row, unsigned rd, unsigned rs1, int imm)
+{
+    return match_of(row) | rd << 7 | rs1 << 15 | (uint32_t)imm << 20;
+}
+
+static uint32_t store_bits(unsigned row, unsigned rs1, unsigned rs2, int imm)
+{
+    return match_of(row) | rs1 << 15 | rs2 << 20 | ((uint32_t)imm & 31) << 7 | (uint32_t)imm >> 5 << 25;
+}
+
+static void shuffle(struct generator *g, uint32_t *bits, unsigned n)
+{
+    for (unsigned i = n; i > 1; i--) {
+        unsigned k = rnd(g) % i;
+        uint32_t bit = bits[i - 1];
+        bits[i - 1] = bits[k];
+        bits[k] = bit;
+    }
+}
+
+/* Adds up all of the memory that is copied, so that one register tells of it. */
+static void put_sum(struct rv_test *test)
+{
+    test->bits[test->n++] = load_bits(RV_LD, VALUE_REG, SUM_FROM, 0);
+    test->bits[test->n++] = addi_bits(SUM_FROM, 8);
+    test->bits[test->n++] = match_of(RV_XOR) | SUM_REG << 7 | SUM_REG << 15 | VALUE_REG << 20;
+    test->bits[test->n++] = match_of(RV_RORI) | SUM_REG << 7 | SUM_REG << 15 | 9u << 20;
+    test->bits[test->n++] = branch_bits(RV_BLTU, SUM_FROM, SUM_TO, -16);
+}
+
+/*
+ * Load, store and steps in any order, most of them in one that copies; one in four has a step or an offset that
+ * does not fit. COUNT_REG is a pointer, too, or a counter. It always comes to END_REG.
+ */
+static void random_copy(struct generator *g, struct rv_test *test)
+{
+    static const uint16_t loads[] = {RV_LB, RV_LH, RV_LW, RV_LD, RV_LBU, RV_LHU, RV_LWU, RV_LD};
+    static const uint16_t stores[] = {RV_SB, RV_SH, RV_SW, RV_SD};
+    static const uint16_t tests[] = {RV_BNE, RV_BNE, RV_BLTU, RV_BLT};
+    unsigned log2 = rnd(g) % 4, odd = rnd(g) % 16, n = 0;
+    int size = 1 << log2, offset = (int)(rnd(g) % 3) - 1;
+    unsigned test_row = tests[rnd(g) % G_N_ELEMENTS(tests)];
+    bool fills = rnd(g) % 3 == 0, pointer = rnd(g) % 2, down = test_row == RV_BNE && rnd(g) % 2;
+    bool shared = !fills && rnd(g) % 8 == 0; /* one pointer to both */
+    unsigned to = shared ? FROM_REG : TO_REG, counter = pointer ? to : COUNT_REG;
+    int step = pointer ? size : down ? -1 - (int)(rnd(g) % 3) : 1 + (int)(rnd(g) % 3);
+    uint32_t *bits = test->bits;
+
+    if (!fills)
+        bits[n++] = load_bits(loads[log2 + (odd == 0 ? 0 : rnd(g) % 2 * 4)], VALUE_REG, FROM_REG, offset * size);
+    bits[n++] = store_bits(stores[odd == 1 ? rnd(g) % 4 : log2], to, odd == 2 ? 0 : VALUE_REG,
+                           (int)(rnd(g) % 17) - 8);
+    if (!fills && !shared)
+        bits[n++] = addi_bits(FROM_REG, odd == 3 ? -size : size);
+    bits[n++] = addi_bits(to, size);
+    if (!pointer)
+        bits[n++] = addi_bits(COUNT_REG, step);
+    if (odd < 8) /* the store may come before the load now */
+        shuffle(g, bits, n);
+    else if (!fills)
+        shuffle(g, bits + 1, n - 1);
+    else
+        shuffle(g, bits, n);
+    bool swap = test_row == RV_BNE && rnd(g) % 2;
+    bits[n] = branch_bits(test_row, swap ? END_REG : counter, swap ? counter : END_REG, -4 * (int)n);
+    n++;
+    test->n = n;
+    test->reach = step;
+    test->jump_register = 0;
+    test->odd = pointer;
+    test->reserves = shared;
+    put_sum(test);
+}
+
+/* Near one another, and near ends of pages, often. */
+static void choose_copy_state(struct generator *g, struct rv_test *test)
+{
+    uint64_t *x = &test->before[RV_STATE_X] - 1, times = 1 + rnd(g) % (rnd(g) % 2 ? 40 : COPY_TIMES);
+    uint64_t from = COPIED + 0x2000 + rnd(g) % 0x2000;
+
+    if (rnd(g) % 2)
+        from = (from | 0xfff) + 1 - rnd(g) % 64;
+    x[FROM_REG] = from;
+    x[TO_REG] = rnd(g) % 2 ? from + rnd(g) % 65 - 32 : COPIED + 0x2000 + rnd(g) % 0x2000;
+    if (rnd(g) % 2) {
+        x[FROM_REG] &= ~UINT64_C(7);
+        x[TO_REG] &= ~UINT64_C(7);
+    }
+    if (test->odd)
+        x[END_REG] = x[test->reserves ? FROM_REG : TO_REG] + times * (uint64_t)test->reach;
+    else
+        x[END_REG] = x[COUNT_REG] + times * (uint64_t)test->reach;
+    x[SUM_FROM] = COPIED;
+    x[SUM_TO] = STATES;
 }
 
 /* --- the program ------------------------------------------------------------------------------ */
@@ -576,6 +687,8 @@ static void put_random_test(struct generator *g, unsigned kind, unsigned states)
         random_sequence(g, &test);
     else if (kind == RV_LOOPS)
         random_loop(g, &test);
+    else if (kind == RV_COPIES)
+        random_copy(g, &test);
     else if (kind == RV_COUNTERS)
         random_counter(g, &test);
     else
@@ -587,6 +700,8 @@ static void put_random_test(struct generator *g, unsigned kind, unsigned states)
             choose_sequence_state(g, &test);
         else if (kind == RV_LOOPS)
             choose_loop_state(g, &test);
+        else if (kind == RV_COPIES)
+            choose_copy_state(g, &test);
         else if (kind != RV_COUNTERS)
             choose_operands(g, &test);
         add_test(g, &test);
@@ -670,6 +785,7 @@ static void make_image(struct generator *g, uint64_t exit_routine)
                           .p_paddr = BASE, .p_filesz = p->size, .p_memsz = p->size,
                           .p_align = 4096};
 
+    g_assert(g->code->len <= COPIED - CODE);
     p->image = g_malloc0(p->size);
     memcpy(p->image, &header, sizeof(header));
     memcpy(p->image + sizeof(header), &segment, sizeof(segment));

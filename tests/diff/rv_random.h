@@ -25,6 +25,7 @@ enum {
 enum {
     RV_SEQUENCES = RV_EXTENSIONS, /* 2 to RV_SEQUENCE instructions of any extension */
     RV_LOOPS,                     /* of LR and SC, which end */
+    RV_COPIES,                    /* loops that copy or fill, or nearly do */
     RV_COUNTERS,                  /* reads of the counters */
     RV_KINDS,
 };

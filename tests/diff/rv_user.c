@@ -194,6 +194,7 @@ static void fill_helpers(struct ir_helper *table)
     table[RV_HELPER_COUNT_READ].fn = FN(count_read);
     table[RV_HELPER_FENCE_I].fn = FN(fence_i);
     table[RV_HELPER_PAUSE].fn = FN(nothing);
+    table[RV_HELPER_COPY_LOOP].fn = FN(nothing);
 }
 
 /* --- running ---------------------------------------------------------------------------------- */

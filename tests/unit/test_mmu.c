@@ -288,6 +288,114 @@ START_TEST(range)
 }
 END_TEST
 
+/* --- loops ------------------------------------------------------------------------------------ */
+
+/* From VA(0) and VA(1), whose pages are RAM's first two, and VA(8), an alias of the first. */
+static const struct {
+    const char *name;
+    gva_t to, from;
+    unsigned log2;
+    uint64_t n, done;
+} copies[] = {
+    {"bytes", VA(0) + 512, VA(0), 0, 100, 100},
+    {"halves and an odd tail", VA(1) + 2, VA(0), 1, 7, 7},
+    {"words", VA(1), VA(0) + 4, 2, 9, 9},
+    {"doublewords", VA(1) + 8, VA(0), 3, 64, 64},
+    {"to the page's end", VA(1) + PAGE - 5, VA(0), 0, 100, 5},
+    {"to the other page's end", VA(1), VA(0) + PAGE - 24, 3, 100, 3},
+    {"an element across the end", VA(1) + PAGE - 4, VA(0), 3, 100, 0},
+    {"the last one would cross", VA(1) + PAGE - 12, VA(0), 3, 100, 1},
+    {"none", VA(1), VA(0), 0, 0, 0},
+    {"a byte ahead", VA(0) + 65, VA(0) + 64, 0, 200, 200},
+    {"three bytes ahead", VA(0) + 67, VA(0) + 64, 0, 200, 200},
+    {"seven bytes ahead", VA(0) + 71, VA(0) + 64, 0, 200, 200},
+    {"a word ahead", VA(0) + 68, VA(0) + 64, 2, 50, 50},
+    {"within a doubleword", VA(0) + 67, VA(0) + 64, 3, 50, 50},
+    {"a doubleword ahead", VA(0) + 72, VA(0) + 64, 3, 50, 50},
+    {"behind", VA(0) + 61, VA(0) + 64, 0, 200, 200},
+    {"onto itself", VA(0) + 64, VA(0) + 64, 2, 50, 50},
+    {"ahead by way of an alias", VA(8) + 66, VA(0) + 64, 1, 50, 50},
+    {"no store entry", VA(9), VA(0), 0, 10, 0},
+    {"no load entry", VA(0), VA(9), 0, 10, 0},
+};
+
+static void open_pages(void)
+{
+    static const gva_t pages[] = {VA(0), VA(1), VA(8)};
+
+    map_row(0, VA(0), RAM, 2 * PAGE, RW, RW, 0);
+    map_row(1, VA(8), RAM, 2 * PAGE, RW, RW, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(pages); i++) {
+        mmu_load(fix.cpu, pages[i], 0);
+        mmu_store(fix.cpu, pages[i], 0, 0);
+    }
+    for (unsigned i = 0; i < 2 * PAGE; i++)
+        fix.ram->host[i] = (uint8_t)(i * 7 + i / 256);
+}
+
+/* The same one by one, by the path for all. */
+START_TEST(copying)
+{
+    unsigned size = 1u << copies[_i].log2;
+    uint64_t last = 0, expected = 0;
+    uint8_t got[2 * PAGE];
+
+    open_pages();
+    ck_assert_uint_eq(mmu_copy(fix.cpu, copies[_i].to, copies[_i].from, copies[_i].log2, copies[_i].n, &last),
+                      copies[_i].done);
+    memcpy(got, fix.ram->host, sizeof(got));
+    open_pages();
+    for (uint64_t i = 0; i < copies[_i].done; i++) {
+        expected = mmu_load(fix.cpu, copies[_i].from + i * size, copies[_i].log2);
+        mmu_store(fix.cpu, copies[_i].to + i * size, expected, copies[_i].log2);
+    }
+    ck_assert_msg(!memcmp(got, fix.ram->host, sizeof(got)), "%s", copies[_i].name);
+    ck_assert_uint_eq(last, expected);
+    ck_assert_uint_eq(fix.cpu->fault, 0);
+}
+END_TEST
+
+START_TEST(filling)
+{
+    for (unsigned log2 = 0; log2 < 4; log2++) {
+        uint8_t got[2 * PAGE];
+        open_pages();
+        ck_assert_uint_eq(mmu_fill(fix.cpu, VA(0) + 3, 0x8182838485868788, log2, 13), 13);
+        ck_assert_uint_eq(mmu_fill(fix.cpu, VA(1) - (16 << log2), 0x1122334455667788, log2, 50), 16);
+        memcpy(got, fix.ram->host, sizeof(got));
+        open_pages();
+        for (unsigned i = 0; i < 13; i++)
+            mmu_store(fix.cpu, VA(0) + 3 + (i << log2), 0x8182838485868788, log2);
+        for (unsigned i = 0; i < 16; i++)
+            mmu_store(fix.cpu, VA(1) - ((16 - i) << log2), 0x1122334455667788, log2);
+        ck_assert_msg(!memcmp(got, fix.ram->host, sizeof(got)), "%u", log2);
+    }
+    ck_assert_uint_eq(mmu_fill(fix.cpu, VA(9), 0, 0, 1), 0);
+}
+END_TEST
+
+/* What must come by the path for all does. */
+START_TEST(loops_keep_out)
+{
+    const struct mmu_watch watch = {VA(1) + 100, VA(1) + 100, ACCEL_WATCH_READ};
+    uint64_t last;
+
+    open_pages();
+    mem_page_set(fix.ram, 0, MEM_PAGE_CODE);
+    mmu_drop_code_stores(fix.cpu, false);
+    ck_assert_uint_eq(mmu_copy(fix.cpu, VA(0), VA(1), 0, 1, &last), 0);
+    ck_assert_uint_eq(mmu_fill(fix.cpu, VA(8), 0, 0, 1), 0);
+    ck_assert_uint_eq(mmu_copy(fix.cpu, VA(1), VA(0), 0, 1, &last), 1);
+    mmu_watch(fix.cpu, &watch, 1);
+    mmu_load(fix.cpu, VA(0), 0);
+    mmu_load(fix.cpu, VA(1), 0);
+    mmu_store(fix.cpu, VA(1), 0, 0);
+    ck_assert_uint_eq(mmu_copy(fix.cpu, VA(1), VA(0), 0, 1, &last), 0);
+    ck_assert_uint_eq(mmu_fill(fix.cpu, VA(1), 0, 0, 1), 0);
+    ck_assert_uint_eq(fix.code_drops, 0);
+}
+END_TEST
+
 /* --- atomics ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -676,6 +784,9 @@ int main(void)
     tcase_add_test(tc, dirty_bit_walks_again);
     tcase_add_test(tc, translate);
     tcase_add_test(tc, range);
+    tcase_add_loop_test(tc, copying, 0, (int)G_N_ELEMENTS(copies));
+    tcase_add_test(tc, filling);
+    tcase_add_test(tc, loops_keep_out);
     tcase_add_loop_test(tc, rmw, 0, G_N_ELEMENTS(rmws));
     tcase_add_test(tc, conditional_stores);
     tcase_add_loop_test(tc, atomics_that_fault, 0, G_N_ELEMENTS(bad_atomics));

@@ -245,6 +245,92 @@ START_TEST(csr_helpers)
 }
 END_TEST
 
+static const struct {
+    const char *name;
+    uint8_t test;   /* enum ir_cond */
+    int16_t step;
+    uint64_t counter, end, done;
+} copy_rows[] = {
+    {"up to not equal", IR_NE, 1, 5, 25, 19},
+    {"down to not equal", IR_NE, -1, 20, 0, 19},
+    {"steps of three", IR_NE, 3, 1, 31, 9},
+    {"past the end", IR_NE, 3, 0, 31, 0},
+    {"equal at the start", IR_NE, 1, 7, 7, 0},
+    {"the last one", IR_NE, 1, 6, 7, 0},
+    {"round all numbers", IR_NE, 1, (uint64_t)-5, 5, 9},
+    {"below", IR_LTU, 4, 0, 40, 9},
+    {"below, not even", IR_LTU, 4, 0, 41, 10},
+    {"not below", IR_LTU, 4, 41, 40, 0},
+    {"far below", IR_LTU, 2047, 0, UINT64_MAX, 512},
+    {"less", IR_LTS, 1, (uint64_t)-5, 5, 9},
+    {"not less", IR_LTS, 1, 5, (uint64_t)-5, 0},
+    {"from the least", IR_LTS, 1, UINT64_C(1) << 63, (UINT64_C(1) << 63) + 10, 9},
+    {"to the greatest", IR_LTS, 1, INT64_MAX - 10, INT64_MAX, 9},
+};
+
+/* Every iteration but the last, which the guest's own code does; counted where the mode counts. */
+START_TEST(copy_loops)
+{
+    union rv_copy_loop copy = {.from = 10, .to = 11, .value = 14, .counter = 12, .end = 13, .mem = 3,
+                               .insns = 6, .from_offset = 8, .to_offset = -8, .test = copy_rows[_i].test,
+                               .reg = {10, 11, 12}, .step = {8, 8, copy_rows[_i].step}};
+    struct xl_cpu *cpu = &t.hart->cpu;
+    uint64_t *x = cpu->slots, n = copy_rows[_i].done;
+
+    mmu_load(cpu, RAM, 3);
+    mmu_store(cpu, RAM + PAGE, 0, 3);
+    for (unsigned i = 0; i < 512; i++)
+        ((uint64_t *)t.ram->host)[i] = i + 1;
+    for (unsigned counts = 0; counts < 2; counts++) {
+        cpu->mode = counts ? cpu->mode | RV_MODE_COUNT : cpu->mode & ~RV_MODE_COUNT;
+        x[10] = RAM - 8;
+        x[11] = RAM + PAGE + 8;
+        x[12] = copy_rows[_i].counter;
+        x[13] = copy_rows[_i].end;
+        x[14] = 99;
+        x[RV_SLOT_INSTRET] = 1000;
+        rv_help_copy_loop(cpu, copy.word[0], copy.word[1], copy.word[2]);
+        ck_assert_msg(x[10] == RAM - 8 + 8 * n, "%s: %lu", copy_rows[_i].name, (x[10] - RAM + 8) / 8);
+        ck_assert_uint_eq(x[11], RAM + PAGE + 8 + 8 * n);
+        ck_assert_uint_eq(x[12], copy_rows[_i].counter + n * (uint64_t)copy_rows[_i].step);
+        ck_assert_uint_eq(x[14], n ? n : 99);
+        ck_assert_uint_eq(x[RV_SLOT_INSTRET], 1000 + counts * 6 * n);
+        ck_assert_int_eq(memcmp(t.ram->host, t.ram->host + PAGE, 8 * n), 0);
+    }
+}
+END_TEST
+
+/* The register that was loaded is as the load has it; a fill stores it, or x0. */
+START_TEST(copy_loop_values)
+{
+    union rv_copy_loop copy = {.from = 10, .to = 11, .value = 14, .counter = 10, .end = 13, .insns = 5,
+                               .mem = IR_MEM_SIGNED, .test = IR_NE, .reg = {10, 11}, .step = {1, 1}};
+    struct xl_cpu *cpu = &t.hart->cpu;
+    uint64_t *x = cpu->slots;
+
+    mmu_store(cpu, RAM, 0, 3);
+    mmu_load(cpu, RAM, 3);
+    memset(t.ram->host, 0x80, 64);
+    for (unsigned i = 0; i < 2; i++) {
+        x[10] = RAM;
+        x[11] = RAM + 100;
+        x[13] = RAM + 20;
+        copy.mem = i ? 0 : IR_MEM_SIGNED;
+        rv_help_copy_loop(cpu, copy.word[0], copy.word[1], copy.word[2]);
+        ck_assert_uint_eq(x[14], i ? 0x80 : 0xffffffffffffff80);
+    }
+    copy.from = copy.value = 0;
+    copy.to = 10;
+    copy.reg[1] = 0;
+    x[0] = ALL; /* nobody's */
+    x[10] = RAM;
+    rv_help_copy_loop(cpu, copy.word[0], copy.word[1], copy.word[2]);
+    ck_assert_uint_eq(x[10], RAM + 19);
+    ck_assert_uint_eq(t.ram->host[18], 0);
+    ck_assert_uint_eq(t.ram->host[19], 0x80);
+}
+END_TEST
+
 /* mip.SEIP is what software wrote or the input; setting another bit must not latch the input. */
 START_TEST(seip_and_its_input)
 {
@@ -1067,6 +1153,8 @@ int main(void)
     LOOP(m, csr_access, csr_rights);
     tcase_add_test(m, csr_both_enables);
     tcase_add_test(m, csr_helpers);
+    LOOP(m, copy_loops, copy_rows);
+    tcase_add_test(m, copy_loop_values);
     tcase_add_test(m, seip_and_its_input);
     tcase_add_test(m, pmp_locks);
     tcase_add_test(m, fcsr);

@@ -492,6 +492,59 @@ START_TEST(debug_watched_reservation)
 }
 END_TEST
 
+/* Copies 64 words from a0 + 0x1000 to a0 + 0x2000. */
+static const uint32_t copying[] = {
+    0x00001637, /* 00: lui a2, 1 */
+    0x00c50633, /* 04: add a2, a0, a2 */
+    0x000016b7, /* 08: lui a3, 1 */
+    0x00d606b3, /* 0c: add a3, a2, a3 */
+    0x10060713, /* 10: addi a4, a2, 0x100 */
+    0x00000013, /* 14: nop */
+    0x00062283, /* 18: lw t0, 0(a2) */
+    0x00460613, /* 1c: addi a2, a2, 4 */
+    0x0056a023, /* 20: sw t0, 0(a3) */
+    0x00468693, /* 24: addi a3, a3, 4 */
+    0xfee618e3, /* 28: bne a2, a4, 18 */
+    LI_A7_1,    /* 2c */
+    ECALL,      /* 30 */
+};
+
+/* Of a loop that is done at once no access to what is watched is missed, and it goes on. */
+START_TEST(debug_watched_copy)
+{
+    static const struct accel_watchpoint words[] = {{RAM + 0x2080, 8, ACCEL_WATCH_WRITE},
+                                                    {RAM + 0x1090, 1, ACCEL_WATCH_READ}};
+    static const struct {
+        uint64_t pc, a2; /* behind the access */
+    } stops[] = {{0x24, 0x1084}, {0x24, 0x1088}, {0x1c, 0x1090}};
+    uint32_t words_at[64];
+
+    for (unsigned tier = 0; tier < 2; tier++) {
+        debug_setup(tier);
+        mem_map_write(t.map, RAM, copying, sizeof(copying));
+        for (uint32_t i = 0; i < 64; i++)
+            mem_map_write(t.map, RAM + 0x1000 + 4 * i, &i, 4);
+        for (unsigned round = 0; round < 2; round++) { /* nothing is watched in the second */
+            accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM, .args = {RAM, 3}});
+            accel_debug(t.accel, &(struct accel_debug){.watchpoints = words, .n_watchpoints = round ? 0 : 2});
+            for (unsigned i = 0; !round && i < G_N_ELEMENTS(stops); i++) {
+                ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_DEBUG);
+                ck_assert_uint_eq(reg("pc"), RAM + stops[i].pc);
+                ck_assert_uint_eq(reg("a2"), RAM + stops[i].a2);
+            }
+            ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+            ck_assert_uint_eq(reg("a2"), RAM + 0x1100);
+            ck_assert_uint_eq(reg("a3"), RAM + 0x2100);
+            mem_map_read(t.map, RAM + 0x2000, words_at, sizeof(words_at));
+            for (uint32_t i = 0; i < 64; i++)
+                ck_assert_uint_eq(words_at[i], i);
+        }
+        ck_assert_uint_ge(stat_row("pattern.copy-loop"), tier);
+        teardown();
+    }
+}
+END_TEST
+
 START_TEST(debug_watchpoints)
 {
     for (unsigned tier = 0; tier < 2; tier++) {
@@ -631,6 +684,7 @@ int main(void)
     tcase_add_loop_test(debug, debug_late_breakpoints, 0, 2);
     tcase_add_loop_test(debug, debug_steps, 0, 2);
     tcase_add_test(debug, debug_watched_reservation);
+    tcase_add_test(debug, debug_watched_copy);
     tcase_add_loop_test(debug, debug_watchpoints, 0, (int)G_N_ELEMENTS(watches));
     suite_add_tcase(suite, debug);
     suite_add_tcase(suite, accel);

@@ -80,6 +80,15 @@ struct mmu_fetched {
     bool global;         /* so it is in every address space */
 };
 
+/*
+ * Loops of accesses (bulk.c): N elements of 1 << LOG2 bytes are copied one after the other in ascending order, each
+ * loaded and stored once, so that ranges may overlap; or VALUE's low bytes are stored to each. As far as TO's and
+ * FROM's pages go, and only where both have entries in the fast TLB; how many there were. *LAST: the last
+ * one copied, zero-extended.
+ */
+uint64_t mmu_copy(struct xl_cpu *cpu, gva_t to, gva_t from, unsigned log2, uint64_t n, uint64_t *last);
+uint64_t mmu_fill(struct xl_cpu *cpu, gva_t to, uint64_t value, unsigned log2, uint64_t n);
+
 /* Translates an instruction fetch at PC. False with cpu->fault set. */
 bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out);
 

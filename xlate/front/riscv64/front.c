@@ -51,7 +51,8 @@ static void emit(struct rv_translation *t, const struct rv_insn *insn)
         row->emit(t, insn, row->arg);
 }
 
-static void translate(const struct xl_source *source, struct ir_unit *unit)
+/* COPY: the loop that the unit was found to be, or NULL. True: it goes back to its start. */
+static bool translate_once(const struct xl_source *source, const union rv_copy_loop *copy, struct ir_unit *unit)
 {
     struct rv_translation t = {.unit = unit, .mode = source->mode, .next = source->start};
     uint32_t most = MIN(source->max_insns, MAX_INSNS), offset = 0;
@@ -72,6 +73,8 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
         t.pc = t.next;
         t.next += insn.length;
         ir_at(unit, t.pc, insn.length);
+        if (copy && !offset)
+            rv_emit_copy(&t, copy);
         uint32_t loop = rv_rows[insn.op].emit == rv_emit_lr && insn.row
                             ? rv_emit_lrsc(&t, source, offset, &insn, most - unit->n_guest + 1)
                             : 0;
@@ -83,6 +86,18 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
             rv_retire(&t);
     }
     unit->bytes = offset;
+    return t.loops;
+}
+
+/* Loops are known by their ends. */
+static void translate(const struct xl_source *source, struct ir_unit *unit)
+{
+    union rv_copy_loop copy;
+
+    if (translate_once(source, NULL, unit) && rv_find_copy(source, &copy)) {
+        ir_unit_clear(unit);
+        translate_once(source, &copy, unit);
+    }
 }
 
 static bool mode_ok(uint32_t mode)

@@ -20,6 +20,7 @@ struct rv_translation {
     int32_t pc;   /* displacement of the instruction */
     int32_t next; /* of the one after it */
     bool done;    /* the unit has its terminator */
+    bool loops;   /* and the terminator a way back to the unit's start */
 };
 
 /* Arguments of the conversions' emitters. */
@@ -67,6 +68,13 @@ void rv_reserve(struct rv_translation *t, const struct rv_insn *insn, uint32_t v
  */
 unsigned rv_emit_lrsc(struct rv_translation *t, const struct xl_source *source, uint32_t offset,
                       const struct rv_insn *lr, uint32_t most);
+
+/*
+ * The unit of SOURCE branches back to its start. Is it a loop that copies or fills? Then COPY describes it; begins the unit
+ * with what does most of that at once.
+ */
+bool rv_find_copy(const struct xl_source *source, union rv_copy_loop *copy);
+void rv_emit_copy(struct rv_translation *t, const union rv_copy_loop *copy);
 
 /* Calls a helper with the arguments up to the first IR_NONE; its result where it has one. */
 uint32_t rv_call(struct rv_translation *t, enum rv_helper helper, uint32_t a, uint32_t b,

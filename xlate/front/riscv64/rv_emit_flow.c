@@ -45,6 +45,7 @@ void rv_emit_branch(struct rv_translation *t, const struct rv_insn *i, uint32_t 
         rv_go(t, t->unit->insn[test].imm ? target : t->next, 0, 0);
         return;
     }
+    t->loops = target == t->unit->start;
     uint32_t taken = ir_block_reserve(t->unit), not_taken = ir_block_reserve(t->unit);
     ir_brif(t->unit, test, target <= t->pc ? 1 : 0, taken, not_taken);
     ir_block_start(t->unit, taken);
