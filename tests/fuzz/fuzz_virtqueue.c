@@ -8,6 +8,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/virtio_rig.h"
 
+#include <linux/virtio_console.h>
 #include <linux/virtio_pci.h>
 
 #define QUEUE_SIZE 16
@@ -95,7 +96,29 @@ static void scsi_seed(unsigned n, GByteArray *out)
     g_byte_array_append(out, ram, sizeof(ram));
 }
 
-/* Device N % RIG_DEVICES with, by N / RIG_DEVICES: one chain, an indirect one, a full ring; then commands. */
+/* What a driver of several ports says to a console, each message with room for one of ours. */
+static void control_seed(struct vring_desc *d, uint16_t *avail)
+{
+    static const struct virtio_console_control messages[] = {
+        {0, VIRTIO_CONSOLE_DEVICE_READY, 1}, {0, VIRTIO_CONSOLE_PORT_READY, 1},
+        {1, VIRTIO_CONSOLE_PORT_READY, 1},   {1, VIRTIO_CONSOLE_PORT_OPEN, 1},
+        {1, VIRTIO_CONSOLE_PORT_OPEN, 0},
+    };
+
+    G_STATIC_ASSERT(2 * G_N_ELEMENTS(messages) <= QUEUE_SIZE);
+    memcpy((uint8_t *)d + DATA_AT, messages, sizeof(messages));
+    for (unsigned i = 0; i < G_N_ELEMENTS(messages); i++) {
+        d[2 * i] = (struct vring_desc){GUINT64_TO_LE(RIG_RAM + DATA_AT + 8 * i), GUINT32_TO_LE(8),
+                                       GUINT16_TO_LE(VRING_DESC_F_NEXT), GUINT16_TO_LE(2 * i + 1)};
+        d[2 * i + 1] = (struct vring_desc){GUINT64_TO_LE(RIG_RAM + KIB(64) + 64 * i),
+                                           GUINT32_TO_LE(64), GUINT16_TO_LE(VRING_DESC_F_WRITE), 0};
+        avail[2 + i] = GUINT16_TO_LE(2 * i);
+    }
+    avail[1] = GUINT16_TO_LE(G_N_ELEMENTS(messages));
+}
+
+/* Device N % RIG_DEVICES with, by N / RIG_DEVICES: one chain, an indirect one, a full ring; then
+ * commands, and a console's ports. */
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
     if (n >= 3 * RIG_DEVICES && n < 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs)) {
@@ -111,8 +134,15 @@ bool fuzz_seed(unsigned n, GByteArray *out)
         {GUINT64_TO_LE(RIG_RAM + KIB(64)), GUINT32_TO_LE(4096), VRING_DESC_F_WRITE, 0},
     };
 
-    if (n >= 3 * RIG_DEVICES)
+    if (n > 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs))
         return false;
+    if (n == 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs)) {
+        const uint8_t console[2] = {1, 7};
+        control_seed(d, avail);
+        g_byte_array_append(out, console, sizeof(console));
+        g_byte_array_append(out, (const guint8 *)d, sizeof(d));
+        return true;
+    }
     avail[1] = GUINT16_TO_LE(n / RIG_DEVICES == 2 ? QUEUE_SIZE : 1);
     memcpy(n / RIG_DEVICES == 1 ? indirect : d, chain, sizeof(chain));
     if (n / RIG_DEVICES == 1)
