@@ -1,11 +1,12 @@
 /*
  * virtio-scsi (virtio 1.2, 5.6): the adapter, its requests, and how they end.
  *
- * A request's header and command are copied before they are looked at; its data goes between guest memory and
- * the block layer without a copy. A disk takes LIMIT_BLOCK_INFLIGHT commands that use its image, which is what
- * drivers are told (cmd_per_lun); one more gets TASK SET FULL. While a request is held (storage.h) no other is
- * begun. A chain without room for a request's header or response breaks the device; all else that makes no
- * sense gets a response. Commands that are not simple are taken as simple: no order among them is promised.
+ * A request's header and command are copied before they are looked at; its data goes between guest
+ * memory and the block layer without a copy. A disk takes LIMIT_BLOCK_INFLIGHT commands that use
+ * its image, which is what drivers are told (cmd_per_lun); one more gets TASK SET FULL. While a
+ * request is held (storage.h) no other is begun. A chain without room for a request's header or
+ * response breaks the device; all else that makes no sense gets a response. Commands that are not
+ * simple are taken as simple: no order among them is promised.
  */
 #include "machine/virtio/scsi_priv.h"
 
@@ -327,8 +328,8 @@ static void scsi_reset(struct virtio_device *dev, struct virtqueue *vq)
 {
     struct virtio_scsi *scsi = scsi_of(dev);
 
-    /* Requests under way end by themselves; the core waits for them. The queue is closed: no driver hears of
-     * those that are cancelled. */
+    /* Requests under way end by themselves; the core waits for them. The queue is closed: no driver
+     * hears of those that are cancelled. */
     storage_cancel(&scsi->storage, is_of_queue, vq);
     if (!vq || virtqueue_index(vq) == SCSI_QUEUE_CONTROL)
         scsi__control_reset(scsi);
@@ -366,9 +367,9 @@ static void scsi_free(struct virtio_device *dev)
 }
 
 static const struct state_field lun_fields[] = {
-    STATE_FIELD_U8(struct scsi_lun, attached, 1),   STATE_FIELD_U8(struct scsi_lun, seen, 1),
-    STATE_FIELD_U8(struct scsi_lun, leaving, 1),    STATE_FIELD_U32(struct scsi_lun, attention, 1),
-    STATE_FIELD_U32(struct scsi_lun, due, 1),       STATE_FIELD_U32(struct scsi_lun, posted, 1),
+    STATE_FIELD_U8(struct scsi_lun, attached, 1), STATE_FIELD_U8(struct scsi_lun, seen, 1),
+    STATE_FIELD_U8(struct scsi_lun, leaving, 1),  STATE_FIELD_U32(struct scsi_lun, attention, 1),
+    STATE_FIELD_U32(struct scsi_lun, due, 1),     STATE_FIELD_U32(struct scsi_lun, posted, 1),
     STATE_FIELD_U64(struct scsi_lun, buffer, 1),
 };
 static const struct state_desc lun_state = {"scsi-lun", 1, sizeof(struct scsi_lun),
@@ -397,7 +398,8 @@ static const struct virtio_ops scsi_ops = {
 struct virtio_device *virtio_scsi_new(const struct virtio_env *env, unsigned queues)
 {
     struct virtio_scsi *scsi = g_new0(struct virtio_scsi, 1);
-    uint64_t features = VIRTIO_FEATURE(VIRTIO_SCSI_F_HOTPLUG) | VIRTIO_FEATURE(VIRTIO_SCSI_F_CHANGE);
+    uint64_t features =
+        VIRTIO_FEATURE(VIRTIO_SCSI_F_HOTPLUG) | VIRTIO_FEATURE(VIRTIO_SCSI_F_CHANGE);
     uint16_t sizes[SCSI_QUEUE_REQUEST + LIMIT_BLK_QUEUES] = {64, SCSI_EVENT_BUFFERS};
     const struct virtio_scsi_config c = {
         .num_queues = GUINT32_TO_LE(queues),

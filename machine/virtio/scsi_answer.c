@@ -80,9 +80,7 @@ static size_t inquiry_standard(const struct scsi_request *r, uint8_t *b)
     /* SAM-5, SPC-4, SBC-3: no version of each is claimed. */
     static const uint16_t standards[] = {0x00a0, 0x0460, 0x04c0};
 
-    b[0] = r->unit                         ? 0
-           : scsi__is_well_known(r->lun) ? WELL_KNOWN
-                                         : HEADER_ONLY;
+    b[0] = r->unit ? 0 : scsi__is_well_known(r->lun) ? WELL_KNOWN : HEADER_ONLY;
     b[2] = 6;    /* SPC-4 */
     b[3] = 0x12; /* LUNs are hierarchical; the format of this */
     b[4] = 96 - 5;
@@ -190,7 +188,8 @@ void scsi__inquiry(struct scsi_request *r)
 
 /* --- MODE SENSE ------------------------------------------------------------------------------- */
 
-/* The page CODE behind its header; 0: there is none. CHANGEABLE shows what MODE SELECT may change: nothing. */
+/* The page CODE behind its header; 0: there is none. CHANGEABLE shows what MODE SELECT may change:
+ * nothing. */
 static size_t mode_page(uint8_t code, bool changeable, uint8_t *b)
 {
     size_t n = code == PAGE_CACHING ? 20 : code == PAGE_CONTROL ? 12 : 0;
@@ -361,8 +360,8 @@ static size_t all_opcodes(uint8_t *b, bool timeouts)
     return n;
 }
 
-/* The row of an opcode and, where it has some, service action; NULL in C: not known. False: the one asks for
- * actions of an opcode that has none, or the other way round. */
+/* The row of an opcode and, where it has some, service action; NULL in C: not known. False: the one
+ * asks for actions of an opcode that has none, or the other way round. */
 static bool find_opcode(const struct scsi_request *r, const struct scsi_command **c)
 {
     unsigned option = r->cdb[2] & 7, action = get16(r->cdb + 4);

@@ -1,6 +1,7 @@
 /*
- * The commands that a disk of the SCSI adapter knows, as a table: which bits of each mean something, which is
- * also what REPORT SUPPORTED OPERATION CODES shows (SPC-4, 6.35). A bit that means nothing must be zero.
+ * The commands that a disk of the SCSI adapter knows, as a table: which bits of each mean
+ * something, which is also what REPORT SUPPORTED OPERATION CODES shows (SPC-4, 6.35). A bit that
+ * means nothing must be zero.
  */
 #include "machine/virtio/scsi_priv.h"
 

@@ -1,9 +1,9 @@
 /*
  * The control queue: task management and asynchronous notification (virtio 1.2, 5.6.6.2).
  *
- * What is under way in the block layer cannot be called back. A function that aborts requests marks them, ends
- * those that are held, and is answered when the last has ended by itself; requests that came later than the
- * function are none of its.
+ * What is under way in the block layer cannot be called back. A function that aborts requests marks
+ * them, ends those that are held, and is answered when the last has ended by itself; requests that
+ * came later than the function are none of its.
  */
 #include "machine/virtio/scsi_priv.h"
 
@@ -12,8 +12,8 @@
 struct scsi_task {
     struct virtqueue_element element;
     struct scsi_task *next;
-    unsigned lun;    /* LIMIT_SCSI_LUNS: all */
-    bool one;        /* only that with TAG */
+    unsigned lun; /* LIMIT_SCSI_LUNS: all */
+    bool one;     /* only that with TAG */
     uint64_t tag;
     uint64_t before; /* requests from this number on came later */
 };

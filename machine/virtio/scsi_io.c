@@ -1,6 +1,6 @@
 /*
- * Commands of the SCSI adapter that go to a disk's image (SBC-3). Those that are too long for one request of
- * the block layer, or have several ranges, go step by step.
+ * Commands of the SCSI adapter that go to a disk's image (SBC-3). Those that are too long for one
+ * request of the block layer, or have several ranges, go step by step.
  */
 #include "machine/virtio/scsi_priv.h"
 
@@ -45,7 +45,8 @@ static bool is_inside(const struct scsi_unit *u, uint64_t lba, uint64_t blocks)
     return lba < u->blocks && blocks <= u->blocks - lba;
 }
 
-/* Checks the range of R's command, of at most MOST bytes, into R->lba and R->left; false: R has ended. */
+/* Checks the range of R's command, of at most MOST bytes, into R->lba and R->left; false: R has
+ * ended. */
 static bool take_range(struct scsi_request *r, uint64_t most)
 {
     unsigned bytes = scsi__command_bytes(r->cdb[0]);
@@ -83,7 +84,8 @@ static void transfer(struct scsi_request *r, bool write)
         scsi__good(r);
         return;
     }
-    /* Reads of what was written are coherent whether it is flushed or not: FUA means something for writes. */
+    /* Reads of what was written are coherent whether it is flushed or not: FUA means something for
+     * writes. */
     if (write && scsi__command_bytes(r->cdb[0]) > 6 && r->cdb[1] & 0x08)
         r->s.io.flags = BLOCK_FUA;
     r->s.io.iov = r->data.iov;
@@ -124,7 +126,8 @@ void scsi__start_stop(struct scsi_request *r)
 
 /* --- step by step ----------------------------------------------------------------------------- */
 
-/* Readies the next step's memory: SCRATCH bytes, or the same ones over and over. Returns its blocks. */
+/* Readies the next step's memory: SCRATCH bytes, or the same ones over and over. Returns its
+ * blocks. */
 static uint64_t use_scratch(struct scsi_request *r, unsigned copies)
 {
     uint32_t block = r->unit->block_size, each = SCRATCH / block * block;

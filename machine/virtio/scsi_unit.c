@@ -1,13 +1,15 @@
 /*
- * Units of a SCSI adapter, and the events that tell a guest of their coming and going (virtio 1.2, 5.6.6.3).
+ * Units of a SCSI adapter, and the events that tell a guest of their coming and going
+ * (virtio 1.2, 5.6.6.3).
  *
- * Events are never lost, so the flag EVENTS_MISSED is never needed: what the guest has no buffer for is due
- * until it has, one event a number. Each number has one event with the guest at most, so that a guest that
- * works on its events in any order cannot take an addition for later than the removal behind it.
+ * Events are never lost, so the flag EVENTS_MISSED is never needed: what the guest has no buffer
+ * for is due until it has, one event a number. Each number has one event with the guest at most, so
+ * that a guest that works on its events in any order cannot take an addition for later than the
+ * removal behind it.
  *
- * An event is dealt with when the buffer it was in comes back: drivers (Linux's virtscsi_handle_event()) add
- * or remove the disk first, which flushes it, and give their buffer back as their last act. A buffer is known
- * by its address.
+ * An event is dealt with when the buffer it was in comes back: drivers (Linux's
+ * virtscsi_handle_event()) add or remove the disk first, which flushes it, and give their buffer
+ * back as their last act. A buffer is known by its address.
  */
 #include "machine/virtio/scsi_priv.h"
 
@@ -179,8 +181,8 @@ static void copy_text(char *to, const char *text, size_t n)
     to[i] = 0;
 }
 
-bool virtio_scsi_attach(struct virtio_device *dev, unsigned lun, const struct virtio_scsi_unit *unit,
-                        GError **err)
+bool virtio_scsi_attach(struct virtio_device *dev, unsigned lun,
+                        const struct virtio_scsi_unit *unit, GError **err)
 {
     struct virtio_scsi *scsi = scsi_of(dev);
     const struct block_geometry *g = block_geometry(unit->block);
@@ -195,8 +197,8 @@ bool virtio_scsi_attach(struct virtio_device *dev, unsigned lun, const struct vi
         return vmd_fail(err, VMD_ERROR_INVALID, "a disk smaller than one of its blocks of %u bytes",
                         g->logical_block);
     struct scsi_unit *u = g_new0(struct scsi_unit, 1);
-    u->disk = (struct storage_disk){
-        .block = unit->block, .failed = unit->failed, .opaque = unit->opaque};
+    u->disk =
+        (struct storage_disk){.block = unit->block, .failed = unit->failed, .opaque = unit->opaque};
     u->lun = lun;
     u->block_size = g->logical_block;
     u->blocks = g->size / g->logical_block;
@@ -271,7 +273,8 @@ void scsi__units_free(struct virtio_scsi *scsi)
 
 /* --- what can be asked ------------------------------------------------------------------------ */
 
-bool virtio_scsi_status(const struct virtio_device *dev, unsigned lun, struct virtio_scsi_status *out)
+bool virtio_scsi_status(const struct virtio_device *dev, unsigned lun,
+                        struct virtio_scsi_status *out)
 {
     const struct virtio_scsi *scsi = scsi_of(dev);
 

@@ -3,7 +3,8 @@
 
 #include <errno.h>
 
-/* Whether ERROR is the host's: what the guest asked wrongly is told to it whatever the policy is. */
+/* Whether ERROR is the host's: what the guest asked wrongly is told to it whatever the policy is.
+ */
 static bool is_hosts(int error)
 {
     return error != -EINVAL && error != -EROFS && error != -ENOTSUP && error != -EPERM &&

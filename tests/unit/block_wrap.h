@@ -1,5 +1,5 @@
-/* The linker's --wrap (sync_counter in meson.build) lets a test count each fdatasync(), and fail writes.
- * For one file of a program. */
+/* The linker's --wrap (sync_counter in meson.build) lets a test count each fdatasync(), and fail
+ * writes. For one file of a program. */
 #ifndef TESTS_UNIT_BLOCK_WRAP_H
 #define TESTS_UNIT_BLOCK_WRAP_H
 
@@ -11,7 +11,7 @@ int __wrap_fdatasync(int fd);
 ssize_t __real_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
 
-static unsigned wrap_syncs;       /* atomic */
+static unsigned wrap_syncs;  /* atomic */
 static int wrap_write_error; /* atomic: what writes fail with; 0: they work */
 
 int __wrap_fdatasync(int fd)

@@ -1,4 +1,5 @@
-/* What the tests of virtio-scsi share: a guest with an adapter, disks, and commands that are waited for. */
+/* What the tests of virtio-scsi share: a guest with an adapter, disks, and commands that are waited
+ * for. */
 #ifndef TESTS_UNIT_SCSI_RIG_H
 #define TESTS_UNIT_SCSI_RIG_H
 
@@ -116,9 +117,8 @@ static inline void setup_close(struct setup *s)
 
 static inline void setup_start(struct setup *s)
 {
-    driver_start(&s->d,
-                 VIRTIO_FEATURE(VIRTIO_SCSI_F_HOTPLUG) | VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX),
-                 3);
+    driver_start(
+        &s->d, VIRTIO_FEATURE(VIRTIO_SCSI_F_HOTPLUG) | VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX), 3);
 }
 
 static inline uint8_t *bytes(struct setup *s, gpa_t gpa)
@@ -209,7 +209,8 @@ static inline void settle_attention(struct setup *s, unsigned lun)
 }
 
 /* The image's file holds WANT at OFFSET. */
-static inline void check_file(struct setup *s, unsigned lun, off_t offset, const void *want, size_t n)
+static inline void check_file(struct setup *s, unsigned lun, off_t offset, const void *want,
+                              size_t n)
 {
     g_autofree uint8_t *got = g_malloc(n);
     int fd = open(s->units[lun].path, O_RDONLY | O_CLOEXEC);

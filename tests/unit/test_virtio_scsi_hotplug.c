@@ -379,8 +379,7 @@ END_TEST
 static void attach_again(struct setup *s, unsigned lun)
 {
     struct unit *u = &s->units[lun];
-    const struct virtio_scsi_unit unit = {
-        .block = u->block, .changed = unit_changed, .opaque = u};
+    const struct virtio_scsi_unit unit = {.block = u->block, .changed = unit_changed, .opaque = u};
 
     ck_assert(virtio_scsi_attach(s->dev, lun, &unit, NULL));
 }

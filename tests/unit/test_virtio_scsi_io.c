@@ -275,15 +275,30 @@ static const struct {
     {"abort all", 0, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, {1}, 0, 0, VIRTIO_SCSI_S_ABORTED},
     {"clear all", 0, VIRTIO_SCSI_T_TMF_CLEAR_TASK_SET, {1}, 0, 0, VIRTIO_SCSI_S_ABORTED},
     {"reset the unit", 0, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, {1}, 0, 0, VIRTIO_SCSI_S_RESET},
-    {"reset the target", 0, VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET, {1, 0, 0, 9}, 0, 0,
+    {"reset the target",
+     0,
+     VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET,
+     {1, 0, 0, 9},
+     0,
+     0,
      VIRTIO_SCSI_S_RESET},
     {"query it", 0, VIRTIO_SCSI_T_TMF_QUERY_TASK, {1}, 3, VIRTIO_SCSI_S_FUNCTION_SUCCEEDED, -1},
     {"query another", 0, VIRTIO_SCSI_T_TMF_QUERY_TASK, {1}, 99, 0, -1},
-    {"query all", 0, VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, {1}, 0, VIRTIO_SCSI_S_FUNCTION_SUCCEEDED,
+    {"query all",
+     0,
+     VIRTIO_SCSI_T_TMF_QUERY_TASK_SET,
+     {1},
+     0,
+     VIRTIO_SCSI_S_FUNCTION_SUCCEEDED,
      -1},
     {"no ACA", 0, VIRTIO_SCSI_T_TMF_CLEAR_ACA, {1}, 0, VIRTIO_SCSI_S_FUNCTION_REJECTED, -1},
     {"unknown", 0, 77, {1}, 0, VIRTIO_SCSI_S_FUNCTION_REJECTED, -1},
-    {"no unit", 0, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, {1, 0, 0, 1}, 0, VIRTIO_SCSI_S_INCORRECT_LUN,
+    {"no unit",
+     0,
+     VIRTIO_SCSI_T_TMF_ABORT_TASK_SET,
+     {1, 0, 0, 1},
+     0,
+     VIRTIO_SCSI_S_INCORRECT_LUN,
      -1},
     {"no target", 0, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, {1, 3}, 0, VIRTIO_SCSI_S_BAD_TARGET, -1},
     {"notification", VIRTIO_SCSI_T_AN_QUERY, 0, {1}, 0, 0, -1},
@@ -328,8 +343,8 @@ START_TEST(abort_under_way)
         command_add(&s, (const uint8_t[8]){1}, read, 0, 65536);
     driver_kick(&s.d, 2);
     guest_turn(&s.g); /* some are under way, most likely */
-    ck_assert_uint_eq(
-        manage(&s, 0, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, (const uint8_t[8]){1}, 0), 0);
+    ck_assert_uint_eq(manage(&s, 0, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, (const uint8_t[8]){1}, 0),
+                      0);
     ck_assert_uint_eq(block_inflight(s.units[0].block), 0);
     for (unsigned i = 0; i < 10; i++)
         ck_assert(driver_used(&s.d, 2, NULL, NULL));
@@ -353,8 +368,8 @@ START_TEST(more_than_fits)
     put_header(&s, (const uint8_t[8]){1}, write, 1);
     gpa_t responses = guest_alloc(&s.g, 2 * EACH * 128, false);
     for (unsigned i = 0; i < 2 * EACH; i++) {
-        struct piece p[] = {{s.header, 51, false}, {s.data, 4096, false},
-                            {responses + i * 128, 108, true}};
+        struct piece p[] = {
+            {s.header, 51, false}, {s.data, 4096, false}, {responses + i * 128, 108, true}};
         driver_add(&s.d, 2 + i % 2, p, 3);
     }
     driver_kick(&s.d, 2);
@@ -378,8 +393,9 @@ static const struct {
     uint32_t sense, cdb;
     bool broken;
 } sizes[] = {
-    {"shorter", 18, 16, false}, {"no sense", 0, 32, false}, {"short commands", 96, 6, false},
-    {"longest", 255, 255, false}, {"too much sense", 256, 32, true}, {"too long", 96, 256, true},
+    {"shorter", 18, 16, false},        {"no sense", 0, 32, false},
+    {"short commands", 96, 6, false},  {"longest", 255, 255, false},
+    {"too much sense", 256, 32, true}, {"too long", 96, 256, true},
 };
 
 START_TEST(size_rows)
@@ -389,7 +405,8 @@ START_TEST(size_rows)
 
     begin(&s, &(struct disk_facts){0});
     ck_assert(driver_negotiate(&s.d, 0));
-    guest_write(&s.g, s.d.config + offsetof(struct virtio_scsi_config, sense_size), 4, sizes[_i].sense);
+    guest_write(&s.g, s.d.config + offsetof(struct virtio_scsi_config, sense_size), 4,
+                sizes[_i].sense);
     guest_write(&s.g, s.d.config + offsetof(struct virtio_scsi_config, cdb_size), 4, sizes[_i].cdb);
     for (unsigned q = 0; q < 3; q++)
         driver_queue(&s.d, q, 64);
@@ -398,7 +415,8 @@ START_TEST(size_rows)
     ck_assert_uint_eq(!!(driver_status(&s.d) & VIRTIO_CONFIG_S_NEEDS_RESET), sizes[_i].broken);
     if (!sizes[_i].broken) {
         put_header(&s, (const uint8_t[8]){1}, behind, 1);
-        struct piece p[] = {{s.header, 19 + sizes[_i].cdb, false}, {s.response, 12 + sizes[_i].sense, true},
+        struct piece p[] = {{s.header, 19 + sizes[_i].cdb, false},
+                            {s.response, 12 + sizes[_i].sense, true},
                             {s.data, 512, true}};
         ck_assert_uint_eq(driver_do(&s.d, 2, p, 3), 12 + sizes[_i].sense);
         const struct virtio_scsi_cmd_resp *resp = guest_ptr(&s.g, s.response);
