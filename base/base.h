@@ -48,6 +48,8 @@ GQuark vmd_error_quark(void);
 
 /* The stable lower-case name of a kind ("not-found"), as the API and logs show it. */
 const char *vmd_error_name(enum vmd_error code);
+/* The kind of that name; VMD_ERROR_INTERNAL for a name that is none, or NULL. */
+enum vmd_error vmd_error_named(const char *name);
 
 /* Sets ERR from an errno value: "MESSAGE: strerror"; picks the kind from ERRNUM. Returns false. */
 bool vmd_set_errno(GError **err, int errnum, const char *fmt, ...) G_GNUC_PRINTF(3, 4);

@@ -31,6 +31,15 @@ const char *vmd_error_name(enum vmd_error code)
     return (unsigned)code < G_N_ELEMENTS(names) ? names[code] : "internal";
 }
 
+enum vmd_error vmd_error_named(const char *name)
+{
+    for (unsigned i = 0; name && i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(names[i], name) == 0)
+            return (enum vmd_error)i;
+    }
+    return VMD_ERROR_INTERNAL;
+}
+
 static enum vmd_error kind_of_errno(int errnum)
 {
     switch (errnum) {

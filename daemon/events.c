@@ -316,17 +316,34 @@ bool events_vm_deleted(const struct events *e, const char *vm_id)
     return false;
 }
 
-uint64_t events_last_job(const struct events *e)
+/* The id of the job that R tells of; 0: none. */
+static uint64_t job_of(const struct event_record *r)
 {
     struct json_object *job = NULL, *id = NULL;
 
+    if (json_object_is_type(r->data, json_type_object) &&
+        json_object_object_get_ex(r->data, "job", &job) &&
+        json_object_is_type(job, json_type_object) && json_object_object_get_ex(job, "id", &id))
+        return json_object_get_uint64(id);
+    return 0;
+}
+
+bool events_job_ended(const struct events *e, uint64_t job)
+{
     for (GList *l = e->kept.tail; l; l = l->prev) {
         const struct event_record *r = ((struct kept *)l->data)->record;
-        if (is(r, API_EVENT_JOB_STARTED) && json_object_is_type(r->data, json_type_object) &&
-            json_object_object_get_ex(r->data, "job", &job) &&
-            json_object_is_type(job, json_type_object) &&
-            json_object_object_get_ex(job, "id", &id))
-            return json_object_get_uint64(id);
+        if (is(r, API_EVENT_JOB_ENDED) && job_of(r) == job)
+            return true;
+    }
+    return false;
+}
+
+uint64_t events_last_job(const struct events *e)
+{
+    for (GList *l = e->kept.tail; l; l = l->prev) {
+        const struct event_record *r = ((struct kept *)l->data)->record;
+        if (is(r, API_EVENT_JOB_STARTED) && job_of(r))
+            return job_of(r);
     }
     return 0;
 }

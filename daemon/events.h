@@ -37,6 +37,8 @@ void events_vm_state(const struct events *events, const char *vm_id, enum vm_sta
 const struct event_record *events_vm_ended(const struct events *events, const char *vm_id);
 bool events_vm_deleted(const struct events *events, const char *vm_id);
 
+/* Whether the end of job JOB is in the log. */
+bool events_job_ended(const struct events *events, uint64_t job);
 /* Id of the latest job whose start is in the log; 0 without one. */
 uint64_t events_last_job(const struct events *events);
 

@@ -14,6 +14,7 @@ struct job {
     struct job_info *info;
     char *vm_id;
     uid_t uid;
+    bool carried, adopted;
     job_cancel_fn cancel;
     void *opaque;
     struct waiters *waiters;
@@ -51,6 +52,8 @@ static void save(struct jobs *jobs)
             struct json_object *row = job_info_encode(job->info);
             json_object_object_add(row, "vm_id",
                                    job->vm_id ? json_object_new_string(job->vm_id) : NULL);
+            json_object_object_add(row, "carried", json_object_new_boolean(job->carried));
+            json_object_object_add(row, "uid", json_object_new_uint64(job->uid));
             json_object_array_add(rows, row);
         }
     }
@@ -67,28 +70,42 @@ static void emit(struct job *job, enum api_event event, const void *data)
     events_emit(job->all->events, event, &source, 0, data);
 }
 
-/* Ends a job that an earlier daemon left. */
-static void report_lost(struct jobs *jobs, struct json_object *row)
+/* Takes MEMBER out of ROW, as a new reference; NULL. */
+static struct json_object *take(struct json_object *row, const char *member)
+{
+    struct json_object *value = NULL;
+
+    if (json_object_object_get_ex(row, member, &value))
+        json_object_get(value);
+    json_object_object_del(row, member);
+    return value;
+}
+
+/* Takes up a job that an earlier daemon left: to go on, or to end. One whose end is in the event log had
+ * only not been taken from the table. */
+static void take_up(struct jobs *jobs, struct json_object *row)
 {
     g_autoptr(GError) why = g_error_new(VMD_ERROR, VMD_ERROR_GONE,
                                         "the daemon was restarted while the job was under way");
-    struct json_object *vm_id = NULL;
-    struct job_info *info;
+    g_autoptr(json_object) vm_id = take(row, "vm_id");
+    g_autoptr(json_object) carried = take(row, "carried");
+    g_autoptr(json_object) uid = take(row, "uid");
+    g_autoptr(job_info) info = NULL;
     struct job *job;
 
-    g_autofree char *id = json_object_object_get_ex(row, "vm_id", &vm_id)
-                              ? g_strdup(json_object_get_string(vm_id))
-                              : NULL;
-    json_object_object_del(row, "vm_id");
-    if (!job_info_decode(row, &info, NULL))
+    if (!job_info_decode(row, &info, NULL) || events_job_ended(jobs->events, info->id))
         return;
     job = g_new0(struct job, 1);
     job->all = jobs;
-    job->info = info;
-    job->vm_id = g_steal_pointer(&id);
+    job->info = g_steal_pointer(&info);
+    job->vm_id = g_strdup(json_object_get_string(vm_id));
+    job->uid = (uid_t)json_object_get_uint64(uid);
+    job->carried = json_object_get_boolean(carried);
+    job->info->cancellable = false;
     job->waiters = waiters_new(jobs->loop);
-    g_queue_push_head(&jobs->list, job);
-    job_end(job, false, why);
+    g_queue_push_tail(&jobs->list, job);
+    if (!job->carried)
+        job_end(job, false, why);
 }
 
 struct jobs *jobs_open(const char *store, uv_loop_t *loop, struct events *events, GError **err)
@@ -120,7 +137,7 @@ struct jobs *jobs_open(const char *store, uv_loop_t *loop, struct events *events
         for (size_t i = 0; i < json_object_array_length(rows); i++) {
             struct json_object *row = json_object_array_get_idx(rows, i);
             if (json_object_is_type(row, json_type_object))
-                report_lost(jobs, row);
+                take_up(jobs, row);
         }
     }
     return jobs;
@@ -177,6 +194,50 @@ struct job *jobs_begin(struct jobs *jobs, const char *kind, const char *vm, cons
     struct job_started_event event = {.job = job->info};
     emit(job, API_EVENT_JOB_STARTED, &event);
     return job;
+}
+
+void job_carry(struct job *job)
+{
+    job->carried = job->adopted = true;
+    save(job->all);
+}
+
+void jobs_each_carried(struct jobs *jobs, const char *vm_id,
+                       void (*each)(void *opaque, struct job *job), void *opaque)
+{
+    for (GList *l = jobs->list.head, *next; l; l = next) {
+        struct job *job = l->data;
+        next = l->next;
+        if (job->carried && !job->adopted && job->info->state == JOB_STATE_RUNNING &&
+            g_strcmp0(job->vm_id, vm_id) == 0)
+            each(opaque, job);
+    }
+}
+
+void jobs_end_orphans(struct jobs *jobs)
+{
+    g_autoptr(GError) why = g_error_new(VMD_ERROR, VMD_ERROR_GONE, "the VM of the job is gone");
+
+    for (GList *l = jobs->list.head, *next; l; l = next) {
+        struct job *job = l->data;
+        next = l->next;
+        if (job->carried && !job->adopted && job->info->state == JOB_STATE_RUNNING)
+            job_end(job, false, why);
+    }
+}
+
+void job_adopt(struct job *job, job_cancel_fn cancel, void *opaque)
+{
+    job->adopted = true;
+    job->cancel = cancel;
+    job->opaque = opaque;
+    job->info->cancellable = cancel != NULL;
+}
+
+void job_result(struct job *job, struct json_object *result)
+{
+    json_object_put(job->info->result);
+    job->info->result = result;
 }
 
 uint64_t job_id(const struct job *job)

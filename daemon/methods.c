@@ -9,6 +9,7 @@
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
+#include "daemon/vm_devices.h"
 #include "daemon/warm.h"
 #include "proto/consolelog.h"
 #include "proto/jsonrpc/json.h"
@@ -287,6 +288,41 @@ static void devices(struct rpc_call *call, struct device_list_params *params)
     forward(call, params->vm, VMI_DEVICES, NULL);
 }
 
+static void slots(struct rpc_call *call, struct slot_list_params *params)
+{
+    forward(call, params->vm, VMI_SLOTS, NULL);
+}
+
+/* Its devices, where it runs; NULL when CALL was answered with an error. */
+static struct vm_devices *need_devices(struct rpc_call *call, const char *ref)
+{
+    struct vm *vm = need_vm(call, ref);
+
+    if (!vm)
+        return NULL;
+    if (vm_active(vm) && vm_state(vm) != VM_STATE_STARTING)
+        return vm_devices_of(vm);
+    rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s", vm_name(vm),
+                   vm_state_to_string(vm_state(vm)));
+    return NULL;
+}
+
+static void device_add(struct rpc_call *call, struct device_add_params *params)
+{
+    struct vm_devices *devices = need_devices(call, params->vm);
+
+    if (devices)
+        vm_devices_add(devices, params, call);
+}
+
+static void device_remove(struct rpc_call *call, struct device_remove_params *params)
+{
+    struct vm_devices *devices = need_devices(call, params->vm);
+
+    if (devices)
+        vm_devices_remove(devices, params, call);
+}
+
 static void xlate_stats(struct rpc_call *call, struct xlate_stats_params *params)
 {
     forward(call, params->vm, VMI_XLATE_STATS, NULL);
@@ -460,6 +496,9 @@ static const struct api_handlers handlers = {
     .vm_stats = stats,
     .vm_balloon = balloon,
     .device_list = devices,
+    .device_add = device_add,
+    .device_remove = device_remove,
+    .slot_list = slots,
     .console_attach = attach,
     .console_log = console_log,
     .console_write = type,

@@ -81,6 +81,7 @@ void registry_recover(struct registry *r)
 
     for (guint i = 0; i < all->len; i++)
         vm_recover(g_ptr_array_index(all, i));
+    jobs_end_orphans(r->daemon->jobs);
 }
 
 void registry_free(struct registry *r)
@@ -258,15 +259,16 @@ static bool settle_id(GHashTable *seen, char **id, const char *stem, size_t inde
     return true;
 }
 
-static bool settle_nic(struct vm_nic_config *nic, GError **err)
+bool registry_settle_nic(struct vm_nic_config *nic, GError **err)
 {
+    const char *id = nic->id ? nic->id : "to be added";
+
     if (nic->kind == VM_NIC_KIND_TAP && !nic->tap)
-        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: no tap was named", nic->id);
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: no tap was named", id);
     if (nic->kind != VM_NIC_KIND_TAP && nic->tap)
-        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a tap goes with kind tap", nic->id);
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a tap goes with kind tap", id);
     if (nic->kind != VM_NIC_KIND_USER && nic->n_hostfwd)
-        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: port forwards go with kind user",
-                        nic->id);
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: port forwards go with kind user", id);
     if (!nic->mac)
         nic->mac = g_strdup_printf("52:54:00:%02x:%02x:%02x", g_random_int_range(0, 256),
                                    g_random_int_range(0, 256), g_random_int_range(0, 256));
@@ -311,10 +313,36 @@ static bool settle(struct vm_config *c, GError **err)
     if (!check_doubles(c, err))
         return false;
     for (size_t i = 0; i < c->n_nics; i++) {
-        if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !settle_nic(c->nics[i], err))
+        if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !registry_settle_nic(c->nics[i], err))
             return false;
     }
     return true;
+}
+
+/* Whether no other VM that is active has DISK, of VM. */
+static bool check_free(struct registry *r, const struct vm *vm, const struct vm_disk_config *disk,
+                       GError **err)
+{
+    GHashTableIter it;
+    gpointer other;
+
+    g_hash_table_iter_init(&it, r->by_id);
+    while (g_hash_table_iter_next(&it, NULL, &other)) {
+        const struct vm_config *o = vm_config_of(other);
+        for (size_t i = 0; other != vm && vm_active(other) && i < o->n_disks; i++) {
+            if (disks_clash(disk, o->disks[i]))
+                return vmd_fail(err, VMD_ERROR_BUSY, "disk %s: disk image %s is in use by VM %s",
+                                disk->id ? disk->id : "to be added", disk->path, o->name);
+        }
+    }
+    return true;
+}
+
+bool registry_settle_disk(struct registry *r, const struct vm *vm, struct vm_disk_config *disk,
+                          GError **err)
+{
+    return check_file("disk", disk->path, disk->readonly ? R_OK : R_OK | W_OK, err) && settle_format(disk, err) &&
+           check_free(r, vm, disk, err);
 }
 
 bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
@@ -322,8 +350,6 @@ bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
     const struct vm_config *c = vm_config_of(vm);
     struct host_info_result *host = host_describe();
     uint64_t most = host->memory->total_bytes;
-    GHashTableIter it;
-    gpointer other;
 
     host_info_result_free(host);
     if (most && c->memory > most) {
@@ -331,15 +357,9 @@ bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
         return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s of memory; the host has %s", c->name,
                         wanted, there);
     }
-    g_hash_table_iter_init(&it, r->by_id);
-    while (g_hash_table_iter_next(&it, NULL, &other)) {
-        const struct vm_config *o = vm_config_of(other);
-        for (size_t i = 0; other != vm && vm_active(other) && i < c->n_disks * o->n_disks; i++) {
-            const struct vm_disk_config *disk = c->disks[i / o->n_disks];
-            if (disks_clash(disk, o->disks[i % o->n_disks]))
-                return vmd_fail(err, VMD_ERROR_BUSY, "disk %s: disk image %s is in use by VM %s",
-                                disk->id, disk->path, o->name);
-        }
+    for (size_t i = 0; i < c->n_disks; i++) {
+        if (!check_free(r, vm, c->disks[i], err))
+            return false;
     }
     return true;
 }

@@ -22,6 +22,11 @@ GPtrArray *registry_list(struct registry *registry);
 /* Before VM starts: whether the host has its memory and other VMs leave it its disks. The locks of images
  * are what counts for disks; this names the VM. */
 bool registry_check_start(struct registry *registry, const struct vm *vm, GError **err);
+/* For devices that are added later: fills in what the client left to us, and refuses what is wrong. DISK must
+ * be free for VM, which runs. */
+bool registry_settle_disk(struct registry *registry, const struct vm *vm, struct vm_disk_config *disk,
+                          GError **err);
+bool registry_settle_nic(struct vm_nic_config *nic, GError **err);
 /* Tells all VMs that CONN is gone: vm_connection_gone(). */
 void registry_connection_gone(struct registry *registry, const struct rpc_conn *conn);
 

@@ -6,6 +6,7 @@
 #include "daemon/registry.h"
 #include "daemon/spawn.h"
 #include "daemon/store.h"
+#include "daemon/vm_devices.h"
 #include "daemon/waiters.h"
 #include "daemon/warm.h"
 #include "proto/jsonrpc/json.h"
@@ -41,6 +42,7 @@ struct vm {
 
     struct spawned process;
     struct vmipc_link *link;
+    struct vm_devices *devices;
     bool end_known; /* of this run: vm->end is set, the process is leaving */
     bool killed;    /* a client wants this run over */
     bool leaving;   /* vm_free(): what is still asked of the process has no answer */
@@ -62,6 +64,16 @@ static const char *const state_file = "vm.json";
 static uint64_t now_ns(void)
 {
     return (uint64_t)g_get_real_time() * 1000;
+}
+
+struct daemon *vm_daemon(const struct vm *vm)
+{
+    return vm->daemon;
+}
+
+struct vm_devices *vm_devices_of(const struct vm *vm)
+{
+    return vm->devices;
 }
 
 const char *vm_id(const struct vm *vm)
@@ -168,6 +180,7 @@ static struct vm *vm_alloc(struct daemon *daemon)
 
     vm->daemon = daemon;
     vm->waiters = waiters_new(daemon->loop);
+    vm->devices = vm_devices_new(vm);
     spawned_init(&vm->process);
     return vm;
 }
@@ -263,6 +276,7 @@ void vm_free(struct vm *vm)
     if (vm->starting)
         rpc_call_error(vm->starting, VMD_ERROR_GONE, "the daemon is ending");
     waiters_free(vm->waiters);
+    vm_devices_free(vm->devices);
     stop_timer(vm);
     vmipc_link_free(g_steal_pointer(&vm->link));
     spawned_forget(&vm->process);
@@ -392,6 +406,7 @@ static void tell_end(struct vm *vm)
         emit_from(vm, API_EVENT_VM_ENDED, &event, 0, vm->end->time_ns);
     set_state(vm, orderly ? VM_STATE_STOPPED : VM_STATE_CRASHED);
     end_stop_job(vm, false, NULL);
+    vm_devices_run_over(vm->devices);
     waiters_answer(vm->waiters, WAIT_END, reply_info, vm);
     waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
     waiters_answer(vm->waiters, WAIT_KILLED, reply_info, vm);
@@ -568,10 +583,18 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
     }
     case VMI_EVENT_DEVICE: {
         const struct vmi_device_event *d = data;
-        emit_from(vm, API_EVENT_DEVICE_CHANGED, &(struct device_changed_event){d->device, d->text},
+        emit_from(vm, API_EVENT_DEVICE_CHANGED,
+                  &(struct device_changed_event){.device = d->device, .state = d->state,
+                                                 .has_road = d->has_road, .road = d->road,
+                                                 .has_job = d->has_job, .job = d->job,
+                                                 .text = d->text},
                   seq, time_ns);
+        vm_devices_news(vm->devices, d);
         break;
     }
+    case VMI_EVENT_JOB_ENDED:
+        vm_devices_job_ended(vm->devices, data);
+        break;
     }
     save_or_log(vm);
     vmipc_link_ack(vm->link, seq);
@@ -606,6 +629,7 @@ static void recovered(struct vm *vm, const struct vmi_hello_result *hello)
     else if (hello->state == VMI_STATE_PAUSED)
         set_paused_state(vm, VM_STATE_PAUSED, hello->pause);
     /* Of an ended one the event comes; of an idle one nothing will. */
+    vm_devices_recovered(vm->devices);
     if (hello->state == VMI_STATE_IDLE)
         vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);
 }
@@ -743,7 +767,9 @@ void vm_recover(struct vm *vm)
     g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
     g_autoptr(GError) err = NULL;
 
+    vm_devices_take(vm->devices);
     if (!vm_active(vm)) {
+        vm_devices_run_over(vm->devices);
         if (vm->config->ephemeral)
             registry_drop(vm->daemon->registry, vm);
         return;
@@ -932,6 +958,17 @@ void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_clie
     }
     g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_STATE, "VM %s is %s",
                                         vm->config->name, vm_state_to_string(vm->state));
+    reply(arg, NULL, -1, err);
+}
+
+void vm_send_fd(struct vm *vm, const char *name, int fd, rpc_client_reply reply, void *arg)
+{
+    if (vm->link) {
+        vmipc_link_send_fd(vm->link, name, fd, reply, arg);
+        return;
+    }
+    g_autoptr(GError) err = g_error_new_literal(VMD_ERROR, VMD_ERROR_GONE, "the VM is over");
+    close(fd);
     reply(arg, NULL, -1, err);
 }
 

@@ -24,6 +24,8 @@ void vm_free(struct vm *vm);
 /* Removes its files. It has no process. */
 void vm_erase(struct vm *vm);
 
+struct daemon *vm_daemon(const struct vm *vm);
+struct vm_devices *vm_devices_of(const struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_name(const struct vm *vm);
 uid_t vm_owner(const struct vm *vm);
@@ -49,6 +51,8 @@ void vm_delete(struct vm *vm, bool force, struct rpc_call *call);
 /* A call to the VM process; REPLY hears VMD_ERROR_STATE where there is none. */
 void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
              void *arg);
+/* vmi.fd: hands FD, which is taken, to the VM process under NAME. */
+void vm_send_fd(struct vm *vm, const char *name, int fd, rpc_client_reply reply, void *arg);
 /* A call to the VM process whose typed answer goes on to CALL. PARAMS is the vmi method's struct.
  * VMD_ERROR_STATE where there is no process. */
 void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call);

@@ -1,17 +1,14 @@
 /*
- * vm/devices: the PCI devices that a VM's configuration asks for: disks, interfaces and the rest,
- * each with its backend, on the machine's PCI bus. Loop thread only.
+ * vm/devices: the PCI devices of a VM: those that its configuration asks for, on the machine's root bus from
+ * the start, and those that come and go (vm/hotplug). Loop thread only.
  */
 #ifndef VM_DEVICES_H
 #define VM_DEVICES_H
 
 #include "machine/bus/pci.h"
-#include "mem/clock.h"
-#include "mem/mem.h"
 #include "proto/schema/types.h"
 #include "vm/agent.h"
-#include "vm/console.h"
-#include "vm/disk.h"
+#include "vm/device.h"
 #include "vm/machine.h"
 #include "vm/sandbox.h"
 
@@ -22,10 +19,10 @@ struct devices_env {
     struct mem_map *mem;
     struct vm_clock *clock;
     struct pci_host *pci;
-    struct console *console;            /* of virtio-console; NULL: none */
-    const struct machine_files *files;  /* taps come from here; may be NULL */
+    const char *log_dir;               /* of consoles */
+    const struct machine_files *files; /* taps come from here; may be NULL */
     void (*warning)(void *opaque, const char *text);
-    disk_failed_fn disk_failed; /* NULL: nobody wants to know */
+    disk_failed_fn disk_failed;
     void *opaque;
 };
 
@@ -39,21 +36,22 @@ bool devices_files(const struct vm_config *config, struct sandbox_files *files, 
 struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,
                             GError **err);
 
-/* Takes them off the bus, closes their backends (disks are flushed), frees, then calls DONE from
- * the loop. No vCPU runs. Takes NULL. */
-void devices_free(struct devices *devices, void (*done)(void *opaque), void *opaque);
+/* Takes them off the bus, closes their backends (disks are flushed; clients of consoles get CONSOLE_MS),
+ * frees, then calls DONE from the loop. No vCPU runs. Takes NULL. */
+void devices_free(struct devices *devices, unsigned console_ms, void (*done)(void *opaque),
+                  void *opaque);
 
 /* Lets them finish what is under way and begin nothing new; then DONE, at once where they stand. */
 void devices_quiesce(struct devices *devices, void (*done)(void *opaque), void *opaque);
 void devices_resume(struct devices *devices);
 
-/* Input for the virtio console; returns the bytes taken. */
-size_t devices_console_input(struct devices *devices, const uint8_t *data, size_t n);
-
 /* The guest's agent, the devices'; NULL where there is no console, since it talks over a port of that. */
 struct agent *devices_agent(const struct devices *devices);
 /* Guest time goes on after it stood. */
 void devices_clock_changed(struct devices *devices);
+
+/* By name; NULL. */
+struct console *devices_console(struct devices *devices, const char *name);
 
 /* Asks the guest to keep BYTES in the balloon; what it is asked for then, and what is there. False where
  * there is no balloon. */
@@ -61,7 +59,24 @@ bool devices_balloon(struct devices *devices, uint64_t bytes, uint64_t *target, 
 
 /* Fills the disks, nics and balloon members of OUT. */
 void devices_stats(struct devices *devices, struct vm_stats *out);
-/* Rows of struct device_info, the caller's. */
-GPtrArray *devices_list(struct devices *devices);
+
+/* --- for those that come and go ------------------------------------------------------------------
+ */
+
+const struct device_env *devices_env(const struct devices *devices);
+/* Calls EACH for every device, in the order in which the guest finds them. */
+void devices_each(struct devices *devices, void (*each)(void *opaque, struct vm_device *device),
+                  void *opaque);
+struct vm_device *devices_find(struct devices *devices, const char *id);
+/* DEVICE is one of them from here on; devices_free() closes it. */
+void devices_join(struct devices *devices, struct vm_device *device);
+/*
+ * DEVICE, which is off its bus, is one of them no longer: closed as vm_device_close() does, after what was
+ * under way. A standstill waits for it.
+ */
+void devices_close(struct devices *devices, struct vm_device *device, void (*closed)(void *opaque),
+                   void *opaque);
+/* Takes a device of the root bus off it. */
+void devices_unplug(struct vm_device *device);
 
 #endif

@@ -124,14 +124,20 @@ static enum block_format format_of(const struct vm_disk_config *config)
     return formats[config->format];
 }
 
+bool disk_paths(const struct vm_disk_config *config, GPtrArray *paths, GError **err)
+{
+    if (block_files(config->path, format_of(config), config->readonly, paths, err))
+        return true;
+    g_prefix_error(err, "disk %s: ", config->id ? config->id : "");
+    return false;
+}
+
 bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files, GError **err)
 {
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
 
-    if (!block_files(config->path, format_of(config), config->readonly, paths, err)) {
-        g_prefix_error(err, "disk %s: ", config->id);
+    if (!disk_paths(config, paths, err))
         return false;
-    }
     /* Only the first is ever written. */
     for (guint n = 0; n < paths->len; n++)
         sandbox_files_add(files, g_ptr_array_index(paths, n),

@@ -28,7 +28,10 @@ typedef void (*disk_failed_fn)(void *opaque, const struct disk_failure *failure)
 typedef void (*disk_unit_changed_fn)(void *opaque, unsigned lun,
                                      const struct virtio_scsi_status *status);
 
-/* Adds to FILES what disk_new() will open. Opens and closes the image for it. */
+/* Adds to PATHS what disk_new() will open, the image first and then those behind it. Opens and closes them
+ * for it. */
+bool disk_paths(const struct vm_disk_config *config, GPtrArray *paths, GError **err);
+/* Adds the same to FILES. */
 bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files, GError **err);
 
 /* Opens the image of CONFIG, kept by reference, for a machine with CPUS vCPUs; files of it that were

@@ -48,7 +48,8 @@ struct machine {
     struct accel *accel;
     struct vcpus *vcpus;
     struct devices *devices;
-    struct console *serial, *hvc; /* hvc: NULL without virtio-console */
+    struct hotplug *hotplug;
+    struct console *serial;
     struct panic_watch panic;
     struct sysrq *sysrq;
     struct debugger *debugger; /* NULL: none may connect */
@@ -67,7 +68,6 @@ struct machine {
     void *done_opaque;
     bool freeing;
     unsigned console_ms; /* of machine_free() */
-    unsigned draining;   /* consoles that have clients to serve */
     machine_done_fn freed;
     void *freed_opaque;
     uint64_t started_ns; /* CLOCK_MONOTONIC */
@@ -271,15 +271,6 @@ static const struct sysrq_ops sysrq_ops = {.send_break = serial_break, .type = s
 
 static const struct console_ops serial_ops = {.input = serial_input, .seen = serial_seen};
 
-static size_t hvc_input(void *opaque, const uint8_t *data, size_t n)
-{
-    struct machine *m = opaque;
-
-    return m->devices && !m->end ? devices_console_input(m->devices, data, n) : n;
-}
-
-static const struct console_ops hvc_ops = {.input = hvc_input};
-
 /* --- building --------------------------------------------------------------------------------- */
 
 /* Opens what the machine boots from: a file handed over under NAME, or PATH. */
@@ -408,14 +399,15 @@ static void disk_failed(void *opaque, const struct disk_failure *f)
     uv_async_send(m->wake);
 }
 
-static bool build_devices(struct machine *m, const struct machine_files *files, GError **err)
+static bool build_devices(struct machine *m, const char *log_dir, const struct machine_files *files,
+                          GError **err)
 {
     const struct devices_env env = {
         .loop = m->loop,
         .mem = m->mem,
         .clock = m->clock,
         .pci = board_pci(m->board),
-        .console = m->hvc,
+        .log_dir = log_dir,
         .files = files,
         .warning = machine_warning,
         .disk_failed = disk_failed,
@@ -423,7 +415,11 @@ static bool build_devices(struct machine *m, const struct machine_files *files, 
     };
 
     m->devices = devices_new(m->config, &env, err);
-    return m->devices != NULL;
+    if (m->devices)
+        m->hotplug = hotplug_new(m->loop, m->config, m->devices, board_pci(m->board),
+                                 devices_agent(m->devices),
+                                 &m->ops->hotplug, m->opaque, err);
+    return m->hotplug != NULL;
 }
 
 /* Loads the machine's memory and switches the vCPUs on that start with it; the others of an x86 machine wait
@@ -466,16 +462,14 @@ static bool build(struct machine *m, enum vm_accel accel, const char *log_dir,
     const struct vm_config *c = m->config;
 
     m->serial = console_new(m->loop, "serial0", log_dir, &serial_ops, m, err);
-    if (m->serial && c->devices->console)
-        m->hvc = console_new(m->loop, "hvc0", log_dir, &hvc_ops, m, err);
-    return m->serial && (m->hvc || !c->devices->console) &&
+    return m->serial &&
            open_boot_file(m, 0, files, "kernel", c->kernel, err) &&
            open_boot_file(m, 1, files, "initrd", c->initrd, err) &&
            open_boot_file(m, 2, files, "firmware", c->firmware, err) &&
            open_boot_file(m, FILE_VARS, files, "variables", c->firmware_vars, err) &&
            build_board(m, err) &&
            build_accel(m, accel, files ? files->hot : NULL, err) &&
-           build_devices(m, files, err) &&
+           build_devices(m, log_dir, files, err) &&
            load(m, err) && build_debugger(m, err);
 }
 
@@ -568,6 +562,7 @@ static void go_on(struct machine *m)
     m->running = true;
     forget_pause(m);
     devices_resume(m->devices);
+    hotplug_hold(m->hotplug, false);
     go(m);
 }
 
@@ -624,6 +619,7 @@ static void do_reset(struct machine *m)
     vcpus_all_off(m->vcpus);
     board_reset(m->board);
     accel_reset(m->accel);
+    hotplug_reset(m->hotplug);
     forget_pause(m); /* the reset dropped what the disk held */
     panic_reset(&m->panic);
     if (!load(m, &err)) {
@@ -648,6 +644,7 @@ static void finish_operation(struct machine *m)
     switch (op) {
     case OP_PAUSE:
         m->running = false;
+        hotplug_hold(m->hotplug, true);
         break;
     case OP_RESET:
         do_reset(m);
@@ -830,7 +827,6 @@ static void free_rest(struct machine *m)
 
     sysrq_free(m->sysrq);
     console_free(m->serial);
-    console_free(m->hvc);
     for (unsigned i = 0; i < G_N_ELEMENTS(m->files); i++) {
         if (m->files[i] >= 0)
             close(m->files[i]);
@@ -848,10 +844,7 @@ static void free_rest(struct machine *m)
 
 static void console_drained(void *opaque)
 {
-    struct machine *m = opaque;
-
-    if (--m->draining == 0)
-        free_rest(m);
+    free_rest(opaque);
 }
 
 /* Devices are closed: what they used goes. */
@@ -860,6 +853,8 @@ static void devices_gone(void *opaque)
     struct machine *m = opaque;
 
     m->devices = NULL;
+    hotplug_free(m->hotplug);
+    m->hotplug = NULL;
     accel_free(m->accel);
     board_free(m->board);
     m->board = NULL;
@@ -867,17 +862,10 @@ static void devices_gone(void *opaque)
     if (m->ports)
         mem_map_free(m->ports);
     vm_clock_free(m->clock);
-    /* One more than there are, so that the last to be drained is this function's own. */
-    m->draining = 1;
-    if (m->serial) {
-        m->draining++;
+    if (m->serial)
         console_drain(m->serial, m->console_ms, console_drained, m);
-    }
-    if (m->hvc) {
-        m->draining++;
-        console_drain(m->hvc, m->console_ms, console_drained, m);
-    }
-    console_drained(m);
+    else
+        free_rest(m);
 }
 
 /* Everything stands: frees from the vCPUs down. */
@@ -887,7 +875,8 @@ static void free_now(struct machine *m)
     m->debugger = NULL;
     vcpus_free(m->vcpus);
     m->vcpus = NULL;
-    devices_free(m->devices, devices_gone, m);
+    hotplug_detach(m->hotplug);
+    devices_free(m->devices, m->console_ms, devices_gone, m);
 }
 
 void machine_free(struct machine *m, unsigned console_ms, machine_done_fn done, void *opaque)
@@ -915,9 +904,7 @@ struct console *machine_console(struct machine *m, const char *name)
 {
     if (strcmp(name, console_name(m->serial)) == 0)
         return m->serial;
-    if (m->hvc && strcmp(name, console_name(m->hvc)) == 0)
-        return m->hvc;
-    return NULL;
+    return m->devices ? devices_console(m->devices, name) : NULL;
 }
 
 struct accel *machine_accel(struct machine *m)
@@ -996,7 +983,7 @@ bool machine_balloon(struct machine *m, uint64_t bytes, uint64_t *target, uint64
            vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no balloon", m->config->name);
 }
 
-GPtrArray *machine_devices(struct machine *m)
+struct hotplug *machine_hotplug(struct machine *m)
 {
-    return devices_list(m->devices);
+    return m->hotplug;
 }

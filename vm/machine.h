@@ -12,6 +12,7 @@
 #include "proto/schema/types.h"
 #include "proto/schema/vmi.h"
 #include "vm/console.h"
+#include "vm/hotplug.h"
 
 #include <uv.h>
 
@@ -30,6 +31,8 @@ struct machine_ops {
     void (*debugged)(void *opaque);
     /* Something the owner should know. */
     void (*warning)(void *opaque, const char *text);
+    /* News of devices that come and go. */
+    struct hotplug_ops hotplug;
 };
 
 typedef void (*machine_done_fn)(void *opaque);
@@ -86,11 +89,12 @@ struct console *machine_console(struct machine *machine, const char *name);
 
 /* New structs, the caller's. */
 struct vm_stats *machine_stats(struct machine *machine);
-/* Rows into an array of struct device_info. */
 /* As devices_balloon(), with an error where BYTES are all of the guest's memory or more. */
 bool machine_balloon(struct machine *machine, uint64_t bytes, uint64_t *target, uint64_t *actual,
                      GError **err);
-GPtrArray *machine_devices(struct machine *machine);
+
+/* Devices that come and go. */
+struct hotplug *machine_hotplug(struct machine *machine);
 
 /* The accelerator, for what only a translator has. */
 struct accel *machine_accel(struct machine *machine);

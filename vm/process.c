@@ -15,6 +15,7 @@
 #include "vm/accels.h"
 #include "vm/devices.h"
 #include "vm/machine.h"
+#include "vm/process_devices.h"
 #include "vm/sandbox.h"
 #include "vm/profile.h"
 #include "vm/rates.h"
@@ -47,6 +48,7 @@ struct process {
     bool attached; /* a vmd is connected */
     bool leaving;  /* the server is closing */
     struct rpc_call *waiting; /* answered when an operation of the machine is done */
+    struct process_opener opener; /* of a process without a VM */
     uv_timer_t orphan;
     struct rate rates[2]; /* by enum xlate_rate */
     uv_timer_t rate_timer; /* runs while one has a threshold */
@@ -332,7 +334,22 @@ static bool guest_runs(void *opaque)
     return machine_running(p->machine);
 }
 
+static void on_device(void *opaque, const struct vmi_device_event *event)
+{
+    struct process *p = opaque;
+
+    vmipc_server_emit(p->server, VMI_EVENT_DEVICE, event);
+}
+
+static void on_job_ended(void *opaque, const struct vmi_job_ended_event *event)
+{
+    struct process *p = opaque;
+
+    vmipc_server_emit(p->server, VMI_EVENT_JOB_ENDED, event);
+}
+
 static const struct machine_ops machine_ops = {
+    .hotplug = {.changed = on_device, .ended = on_job_ended},
     .debugged = on_debugged,
     .ended = on_ended,
     .was_reset = on_reset,
@@ -569,14 +586,75 @@ static void devices(struct rpc_call *call, struct vmi_devices_params *params)
 {
     struct machine *m = need_machine(call);
 
-    if (m) {
-        struct vmi_devices_result *result = vmi_devices_result_new();
-        GPtrArray *rows = machine_devices(m);
-        result->n_devices = rows->len;
-        result->devices = (struct device_info **)g_ptr_array_free(rows, FALSE);
-        vmi_devices_reply(call, result);
-        vmi_devices_result_free(result);
-    }
+    if (m)
+        process_devices(m, call);
+}
+
+static void slots(struct rpc_call *call, struct vmi_slots_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_slots(m, call);
+}
+
+static void device_add(struct rpc_call *call, struct vmi_device_add_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_device_add(m, process_of(call)->server, call, params);
+}
+
+static void device_remove(struct rpc_call *call, struct vmi_device_remove_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_device_remove(m, call, params);
+}
+
+static void device_cancel(struct rpc_call *call, struct vmi_device_cancel_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_device_cancel(m, call, params);
+}
+
+static void device_jobs(struct rpc_call *call, struct vmi_device_jobs_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_device_jobs(m, call);
+}
+
+/* A process that has a VM opens nothing for others: it cannot, and its guest may have taken it over. */
+static bool need_idle(struct rpc_call *call)
+{
+    if (!process_of(call)->start)
+        return true;
+    rpc_call_error(call, VMD_ERROR_STATE, "this process has a VM");
+    return false;
+}
+
+static void open_disk(struct rpc_call *call, struct vmi_open_disk_params *params)
+{
+    if (need_idle(call))
+        process_open_disk(&process_of(call)->opener, call, params);
+}
+
+static void open_tap(struct rpc_call *call, struct vmi_open_tap_params *params)
+{
+    if (need_idle(call))
+        process_open_tap(call, params);
+}
+
+static void open_file(struct rpc_call *call, struct vmi_open_file_params *params)
+{
+    if (need_idle(call))
+        process_open_file(&process_of(call)->opener, call, params);
 }
 
 static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
@@ -794,6 +872,14 @@ static const struct vmi_handlers handlers = {
     .vmi_quit = quit,
     .vmi_stats = stats,
     .vmi_devices = devices,
+    .vmi_slots = slots,
+    .vmi_open_disk = open_disk,
+    .vmi_open_tap = open_tap,
+    .vmi_open_file = open_file,
+    .vmi_device_add = device_add,
+    .vmi_device_remove = device_remove,
+    .vmi_device_cancel = device_cancel,
+    .vmi_device_jobs = device_jobs,
     .vmi_balloon = balloon,
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,
@@ -889,6 +975,7 @@ bool process_run(int fd, GError **err)
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
     vmi_start_params_free(p.start);
+    process_opener_clear(&p.opener);
     vm_end_free(p.end);
     vm_pause_info_free(p.pause);
     g_free(p.log_dir);

@@ -6,6 +6,7 @@
  * daemon.
  */
 #include "vmctl/commands.h"
+#include "vmctl/devices.h"
 
 static void set_text(const struct arguments *args, const char *option, char **to)
 {
@@ -24,114 +25,6 @@ static void set_path(const struct arguments *args, const char *option, char **to
 
     if (value)
         *to = g_canonicalize_filename(value, NULL);
-}
-
-/* "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=WHAT]"; a comma of the file's name is written twice. */
-static bool parse_disk(const char *text, struct vm_disk_config **out, GError **err)
-{
-    struct vm_disk_config *disk = vm_disk_config_new();
-    g_autoptr(GString) file = g_string_new(NULL);
-    const char *at = text;
-
-    for (; *at && (*at != ',' || at[1] == ','); at++) {
-        at += *at == ',';
-        g_string_append_c(file, *at);
-    }
-    disk->path = g_canonicalize_filename(file->str, NULL);
-    g_auto(GStrv) words = g_strsplit(*at ? at + 1 : "", ",", -1);
-    bool ok = file->len > 0 || vmd_fail(err, VMD_ERROR_INVALID, "--disk needs a file");
-    for (char **w = words; ok && *w; w++) {
-        if (strcmp(*w, "readonly") == 0)
-            disk->readonly = true;
-        else if (g_str_has_prefix(*w, "format="))
-            ok = vm_disk_format_from_string(*w + 7, &disk->format, err);
-        else if (g_str_has_prefix(*w, "serial="))
-            disk->serial = g_strdup(*w + 7);
-        else if (g_str_has_prefix(*w, "onerror="))
-            ok = vm_disk_onerror_from_string(*w + 8, &disk->onerror, err);
-        else
-            ok = vmd_fail(err, VMD_ERROR_INVALID,
-                          "--disk: '%s' is not one of format=, readonly, serial=, onerror=", *w);
-    }
-    if (ok)
-        *out = disk;
-    else
-        vm_disk_config_free(disk);
-    return ok;
-}
-
-static bool parse_port(const char *text, uint16_t *out)
-{
-    guint64 v;
-
-    if (!g_ascii_string_to_unsigned(text, 10, 1, 65535, &v, NULL))
-        return false;
-    *out = (uint16_t)v;
-    return true;
-}
-
-/* "tcp:HOSTPORT:PORT", or "tcp:HOSTADDR:HOSTPORT:PORT". */
-static bool parse_hostfwd(const char *text, struct vm_hostfwd_config **out, GError **err)
-{
-    g_auto(GStrv) parts = g_strsplit(text, ":", -1);
-    guint n = g_strv_length(parts);
-    struct vm_hostfwd_config *fwd = vm_hostfwd_config_new();
-
-    if ((n == 3 || n == 4) && net_proto_from_string(parts[0], &fwd->proto, NULL) &&
-        parse_port(parts[n - 2], &fwd->host_port) && parse_port(parts[n - 1], &fwd->guest_port)) {
-        if (n == 4) {
-            g_free(fwd->host_addr);
-            fwd->host_addr = g_strdup(*parts[1] ? parts[1] : "0.0.0.0");
-        }
-        *out = fwd;
-        return true;
-    }
-    vm_hostfwd_config_free(fwd);
-    return vmd_fail(err, VMD_ERROR_INVALID,
-                    "hostfwd=%s is not of the form tcp:HOSTPORT:PORT or tcp:ADDRESS:HOSTPORT:PORT",
-                    text);
-}
-
-static bool nic_word(struct vm_nic_config *nic, GPtrArray *fwds, const char *word, GError **err)
-{
-    struct vm_hostfwd_config *fwd = NULL;
-
-    if (g_str_has_prefix(word, "hostfwd=")) {
-        if (!parse_hostfwd(word + 8, &fwd, err))
-            return false;
-        g_ptr_array_add(fwds, fwd);
-    } else if (g_str_has_prefix(word, "mac=")) {
-        g_free(nic->mac);
-        nic->mac = g_strdup(word + 4);
-    } else {
-        return vmd_fail(err, VMD_ERROR_INVALID, "--net: '%s' is not one of hostfwd=, mac=", word);
-    }
-    return true;
-}
-
-/* "user[,hostfwd=...]...", "tap=NAME", each with ",mac=". */
-static bool parse_net(const char *text, struct vm_nic_config **out, GError **err)
-{
-    g_auto(GStrv) words = g_strsplit(text, ",", -1);
-    struct vm_nic_config *nic = vm_nic_config_new();
-    GPtrArray *fwds = g_ptr_array_new();
-    bool ok = true;
-
-    if (words[0] && g_str_has_prefix(words[0], "tap=")) {
-        nic->kind = VM_NIC_KIND_TAP;
-        nic->tap = g_strdup(words[0] + 4);
-    } else if (g_strcmp0(words[0], "user") != 0) {
-        ok = vmd_fail(err, VMD_ERROR_INVALID, "--net %s is not one of user, tap=NAME, none", text);
-    }
-    for (char **w = words + 1; ok && *w; w++)
-        ok = nic_word(nic, fwds, *w, err);
-    nic->n_hostfwd = fwds->len;
-    nic->hostfwd = (struct vm_hostfwd_config **)g_ptr_array_free(fwds, FALSE);
-    if (ok)
-        *out = nic;
-    else
-        vm_nic_config_free(nic);
-    return ok;
 }
 
 static bool parse_devices(const struct arguments *args, struct vm_config *c, GError **err)
@@ -259,6 +152,13 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     if (!parse_rates(args, c->xlate, err))
         return NULL;
     c->xlate->warm = !arguments_has(args, "no-warm");
+    uint64_t ports = c->hotplug->ports, nics = c->hotplug->nics;
+    if (!arguments_number(args, "hotplug-ports", LIMIT_HOTPLUG_PORTS, &ports, err) ||
+        !arguments_number(args, "hotplug-nics", LIMIT_NICS, &nics, err))
+        return NULL;
+    c->hotplug->ports = (uint32_t)ports;
+    c->hotplug->nics = (uint32_t)nics;
+    c->hotplug->scsi = !arguments_has(args, "no-hotplug-scsi");
     return g_steal_pointer(&c);
 }
 
@@ -498,6 +398,9 @@ static const struct option_row options[] = {
     {"least-hit", "PERCENT", "tell by an event when less of the translator's lookups hit", NULL},
     {"least-link", "PERCENT", "tell by an event when less of its direct edges are linked", NULL},
     {"no-warm", NULL, "neither use nor add to what earlier runs remember of hot code", NULL},
+    {"hotplug-ports", "N", "PCI Express slots kept ready for devices that come later, 0 to 16 (4)", NULL},
+    {"hotplug-nics", "N", "network ports without a link kept ready, for guests that take no cards (0)", NULL},
+    {"no-hotplug-scsi", NULL, "no virtio-scsi adapter for disks that come later", NULL},
     {"no-reboot", NULL, "end the run where the guest asks for a reset", NULL},
     {NULL, NULL, NULL, NULL},
 };

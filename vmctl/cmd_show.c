@@ -220,34 +220,6 @@ static int run_info(const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
-/* --- devices ---------------------------------------------------------------------------------- */
-
-static int run_devices(const struct arguments *args)
-{
-    static const char *const headers[] = {"ID", "KIND", "BUS", "ADDRESS", "DRIVER", "MORE"};
-    struct device_list_params params = {.vm = (char *)arguments_at(args, 0)};
-    g_autoptr(device_list_result) result = NULL;
-    int status;
-
-    if (arguments_has(args, "json"))
-        return call_json("device.list", vm_param(args));
-    status = invoke(API_DEVICE_LIST, &params, &result);
-    if (status >= 0)
-        return status;
-    struct table *t = table_new(headers, G_N_ELEMENTS(headers));
-    for (size_t i = 0; i < result->n_devices; i++) {
-        const struct device_info *d = result->devices[i];
-        table_add(t, "%s", d->id);
-        table_add(t, "%s", d->kind);
-        table_add(t, "%s", d->bus);
-        table_add(t, "%s", d->address);
-        table_add(t, "%s", !d->has_driver_ok ? "-" : d->driver_ok ? "yes" : "no");
-        table_add(t, "%s", d->text);
-    }
-    table_print(t, stdout);
-    return VMCTL_EXIT_OK;
-}
-
 /* --- stats ------------------------------------------------------------------------------------ */
 
 static void print_stats(const struct vm_stats *s)
@@ -461,7 +433,6 @@ const struct command command_version = {.name = "version",
         .positional_kind = "@vm",                                                                  \
         .run = run_,                                                                               \
     }
-SHOW(devices, "list the devices of a running VM", run_devices);
 SHOW(stats, "show the counters of a running VM", run_stats);
 
 const struct command command_info = {

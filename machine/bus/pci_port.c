@@ -461,6 +461,7 @@ void pci_port_status(struct pci_port *port, struct pci_port_status *out)
         .configured = port->configured,
         .power_led = led((port->control & PCI_EXP_SLTCTL_PIC) >> 8),
         .attention_led = led((port->control & PCI_EXP_SLTCTL_AIC) >> 6),
+        .bus = port->fn->config[PCI_SECONDARY_BUS],
         .power_offs = port->power_offs,
     };
     pthread_mutex_unlock(&port->host->lock);

@@ -43,6 +43,7 @@ struct pci_port_status {
     bool configured; /* since the insertion or the last reset the guest has let the card decode
                       * memory or master the bus: its driver (or firmware) took it */
     enum pci_led power_led, attention_led;
+    uint8_t bus;         /* number of the bus behind it; 0: the guest has not given it one */
     unsigned power_offs; /* power-off commands since the insertion, but for that with which the
                           * guest answers an earlier card's surprise removal; a reset is none */
 };

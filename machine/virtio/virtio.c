@@ -126,6 +126,19 @@ bool virtio_running(const struct virtio_device *dev)
     return dev->started && !dev->error;
 }
 
+void virtio_watch_running(struct virtio_device *dev, void (*running)(void *opaque, bool on),
+                          void *opaque)
+{
+    dev->running = running;
+    dev->running_opaque = opaque;
+}
+
+static void tell_running(const struct virtio_device *dev, bool on)
+{
+    if (dev->running)
+        dev->running(dev->running_opaque, on);
+}
+
 /* --- configuration ---------------------------------------------------------------------------- */
 
 void virtio_config_writable(struct virtio_device *dev, unsigned offset, unsigned size)
@@ -315,6 +328,8 @@ static void begin_reset(struct virtio_device *dev)
         dev->queues[i].running = false;
     if (was && dev->ops->reset)
         dev->ops->reset(dev, NULL);
+    if (was)
+        tell_running(dev, false);
     dev->reset_waiting = true;
     virtio__settled(dev);
 }
@@ -387,6 +402,8 @@ static void sync_registers(struct virtio_device *dev)
         sync_queues(dev);
         if (start && dev->ops->start)
             dev->ops->start(dev);
+        if (start)
+            tell_running(dev, true);
     }
     if (written && dev->ops->config_written)
         dev->ops->config_written(dev);

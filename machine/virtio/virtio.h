@@ -141,6 +141,8 @@ struct virtio_device {
     bool quiescing;     /* no pops */
     bool quiet_waiting; /* transport->quiet is due with the last element */
     bool catching_up;     /* queues have their turns now */
+    void (*running)(void *opaque, bool on); /* NULL: nobody wants to know */
+    void *running_opaque;
 };
 
 /* --- making a device -----------------------------------------------------------------------------
@@ -188,6 +190,11 @@ static inline bool virtio_has_feature(const struct virtio_device *dev, unsigned 
 {
     return dev->features >> bit & 1;
 }
+
+/* Tells when the driver of DEV, a VM's own, comes up, and when it is gone: by RUNNING, with OPAQUE, from the
+ * loop. One listener. */
+void virtio_watch_running(struct virtio_device *dev, void (*running)(void *opaque, bool on),
+                          void *opaque);
 
 /* Whether the driver is up and the device may touch its queues. */
 bool virtio_running(const struct virtio_device *dev);

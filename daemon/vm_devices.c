@@ -1,0 +1,374 @@
+/* See vm_devices.h. */
+#include "daemon/vm_devices.h"
+
+#include "base/log.h"
+#include "daemon/opener.h"
+#include "daemon/registry.h"
+
+enum { CALL_MS = 30000 };
+
+struct vm_devices {
+    struct vm *vm;
+    GHashTable *jobs;  /* number -> struct device_job, owned */
+    unsigned *alive;   /* shared with calls under way: 0 once this is freed */
+};
+
+/* A job under way. */
+struct device_job {
+    struct vm_devices *devices;
+    uint64_t number;
+    struct job *job;
+    /* An addition that the VM process has not been told yet: */
+    struct device_spec *spec;
+    enum device_until until;
+    uint32_t timeout_ms;
+    struct opener *opener; /* NULL: not at work */
+    bool cancelled;
+};
+
+/* A call to the VM process on behalf of a job, which may be over by the time of the answer. */
+struct job_call {
+    unsigned *alive;
+    struct vm_devices *devices;
+    uint64_t number;
+};
+
+static void job_clear(gpointer p)
+{
+    struct device_job *j = p;
+
+    opener_free(j->opener);
+    device_spec_free(j->spec);
+    g_free(j);
+}
+
+struct vm_devices *vm_devices_new(struct vm *vm)
+{
+    struct vm_devices *d = g_new0(struct vm_devices, 1);
+
+    d->vm = vm;
+    d->jobs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, job_clear);
+    d->alive = g_atomic_rc_box_new0(unsigned);
+    *d->alive = 1;
+    return d;
+}
+
+void vm_devices_free(struct vm_devices *d)
+{
+    if (!d)
+        return;
+    *d->alive = 0;
+    g_atomic_rc_box_release(d->alive);
+    g_hash_table_destroy(d->jobs);
+    g_free(d);
+}
+
+/* --- a job's end ------------------------------------------------------------------------------ */
+
+static void set_result(struct job *job, const char *device, const char *outcome)
+{
+    struct json_object *result = json_object_new_object();
+
+    if (device)
+        json_object_object_add(result, "device", json_object_new_string(device));
+    if (outcome)
+        json_object_object_add(result, "outcome", json_object_new_string(outcome));
+    job_result(job, result);
+}
+
+/* ERR is borrowed; NULL: success. */
+static void end(struct device_job *j, bool cancelled, const GError *err)
+{
+    struct job *job = j->job;
+
+    g_hash_table_remove(j->devices->jobs, &j->number);
+    job_end(job, cancelled, err);
+}
+
+static void end_refused(struct device_job *j, const GError *err)
+{
+    set_result(j->job, j->spec ? j->spec->id : NULL,
+               device_outcome_to_string(DEVICE_OUTCOME_REFUSED));
+    end(j, false, err);
+}
+
+void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event *event)
+{
+    struct device_job *j = g_hash_table_lookup(d->jobs, &event->job);
+    g_autoptr(GError) err = NULL;
+
+    if (!j)
+        return; /* told by a vmd before this one */
+    if (event->kind)
+        err = g_error_new_literal(VMD_ERROR, (int)vmd_error_named(event->kind), event->text);
+    set_result(j->job, event->device, device_outcome_to_string(event->outcome));
+    end(j, event->outcome == DEVICE_OUTCOME_CANCELLED, err);
+}
+
+void vm_devices_news(struct vm_devices *d, const struct vmi_device_event *event)
+{
+    static const unsigned percent[] = {
+        [DEVICE_STATE_REQUESTED] = 10, [DEVICE_STATE_VISIBLE] = 40,
+        [DEVICE_STATE_ACKNOWLEDGED] = 90, [DEVICE_STATE_LEAVING] = 40,
+        [DEVICE_STATE_RELEASING] = 80, [DEVICE_STATE_RELEASED] = 95,
+    };
+    struct device_job *j = event->has_job ? g_hash_table_lookup(d->jobs, &event->job) : NULL;
+    g_autofree char *text = g_strdup_printf("device %s is %s", event->device,
+                                            device_state_to_string(event->state));
+
+    if (j)
+        job_progress(j->job, percent[event->state], text);
+}
+
+static void each_gone(struct vm_devices *d, const char *text)
+{
+    g_autoptr(GError) err = g_error_new_literal(VMD_ERROR, VMD_ERROR_GONE, text);
+    GHashTableIter it;
+    gpointer value;
+
+    for (;;) {
+        g_hash_table_iter_init(&it, d->jobs);
+        if (!g_hash_table_iter_next(&it, NULL, &value))
+            return;
+        end(value, false, err);
+    }
+}
+
+void vm_devices_run_over(struct vm_devices *d)
+{
+    each_gone(d, "the run ended while the job was under way");
+}
+
+/* --- calls to the VM process ------------------------------------------------------------------ */
+
+static struct job_call *job_call_new(const struct device_job *j)
+{
+    struct job_call *c = g_new0(struct job_call, 1);
+
+    c->alive = g_atomic_rc_box_acquire(j->devices->alive);
+    c->devices = j->devices;
+    c->number = j->number;
+    return c;
+}
+
+/* The job of C, which is freed; NULL: it is over. */
+static struct device_job *job_call_end(struct job_call *c)
+{
+    struct device_job *j = *c->alive ? g_hash_table_lookup(c->devices->jobs, &c->number) : NULL;
+
+    g_atomic_rc_box_release(c->alive);
+    g_free(c);
+    return j;
+}
+
+/* The job has begun, or there is none. A link that broke says nothing: what became of the call is found out
+ * with the process, when that is found again or gone. */
+static void begun(void *arg, const void *result, int fd, const GError *err)
+{
+    struct device_job *j = job_call_end(arg);
+
+    if (j && err && !g_error_matches(err, VMD_ERROR, VMD_ERROR_GONE))
+        end_refused(j, err);
+}
+
+static void add_begun(void *arg, const void *result, int fd, const GError *err)
+{
+    const struct vmi_device_add_result *r = result;
+    struct job_call *c = arg;
+    struct device_job *j = *c->alive ? g_hash_table_lookup(c->devices->jobs, &c->number) : NULL;
+
+    if (j && !err)
+        set_result(j->job, r->device, NULL);
+    begun(arg, result, fd, err);
+}
+
+static void ignore(void *arg, const void *result, int fd, const GError *err)
+{
+}
+
+static void cancel_job(void *opaque)
+{
+    struct device_job *j = opaque;
+    struct vmi_device_cancel_params params = {.job = j->number};
+
+    if (!j->opener) {
+        vm_call(j->devices->vm, VMI_DEVICE_CANCEL, &params, ignore, NULL);
+        return;
+    }
+    set_result(j->job, j->spec->id, device_outcome_to_string(DEVICE_OUTCOME_CANCELLED));
+    end(j, true, NULL);
+}
+
+static struct device_job *job_new(struct vm_devices *d, struct rpc_call *call, const char *kind,
+                                  const char *text)
+{
+    struct device_job *j = g_new0(struct device_job, 1);
+
+    j->devices = d;
+    j->job = jobs_begin(vm_daemon(d->vm)->jobs, kind, vm_name(d->vm), vm_id(d->vm),
+                        rpc_call_peer(call)->uid, text, cancel_job, j);
+    job_carry(j->job);
+    j->number = job_id(j->job);
+    g_hash_table_insert(d->jobs, &j->number, j);
+    return j;
+}
+
+/* --- adding ----------------------------------------------------------------------------------- */
+
+/* All that the device needs is open: FILES are sent ahead of the request, in the order of the link. */
+static void send_add(struct device_job *j, const struct opened *files)
+{
+    struct vmi_device_add_params params = {
+        .job = j->number,
+        .device = j->spec,
+        .until = j->until,
+        .timeout_ms = j->timeout_ms,
+        .files = files ? (char **)files->paths->pdata : NULL,
+        .n_files = files ? files->paths->len : 0,
+    };
+
+    for (guint i = 0; files && i < files->fds->len; i++) {
+        g_autofree char *name = i < files->paths->len
+                                    ? g_strdup_printf("%" G_GUINT64_FORMAT ".%u", j->number, i)
+                                    : g_strdup_printf("%" G_GUINT64_FORMAT ".tap", j->number);
+        vm_send_fd(j->devices->vm, name, g_array_index(files->fds, int, i), ignore, NULL);
+        g_array_index(files->fds, int, i) = -1;
+    }
+    vm_call(j->devices->vm, VMI_DEVICE_ADD, &params, add_begun, job_call_new(j));
+}
+
+static void opened(void *opaque, const struct opened *files, const GError *err)
+{
+    struct device_job *j = opaque;
+    struct opener *opener = g_steal_pointer(&j->opener); /* it has FILES and ERR */
+
+    if (err)
+        end_refused(j, err);
+    else
+        send_add(j, files);
+    opener_free(opener);
+}
+
+/* What a definition leaves open is filled in, and what it has wrong refused. */
+static bool settle(struct vm_devices *d, struct device_spec *spec, GError **err)
+{
+    struct registry *registry = vm_daemon(d->vm)->registry;
+
+    return (!spec->disk || registry_settle_disk(registry, d->vm, spec->disk, err)) &&
+           (!spec->nic || registry_settle_nic(spec->nic, err));
+}
+
+static bool needs_opening(const struct device_spec *spec)
+{
+    return spec->disk || (spec->nic && spec->nic->kind == VM_NIC_KIND_TAP);
+}
+
+void vm_devices_add(struct vm_devices *d, const struct device_add_params *params,
+                    struct rpc_call *call)
+{
+    struct device_spec *spec = device_spec_copy(params->device);
+    GError *err = NULL;
+
+    if (!settle(d, spec, &err)) {
+        device_spec_free(spec);
+        rpc_call_fail(call, err);
+        return;
+    }
+    struct device_job *j = job_new(d, call, "device.add", "making the device");
+    struct job_ref ref = {.job = j->number};
+    j->spec = spec;
+    j->until = params->until;
+    j->timeout_ms = params->timeout_s * 1000;
+    device_add_reply(call, &ref);
+    if (!needs_opening(spec)) {
+        send_add(j, NULL);
+        return;
+    }
+    j->opener = opener_new(vm_daemon(d->vm), spec, opened, j, &err);
+    if (!j->opener) {
+        end_refused(j, err);
+        g_error_free(err);
+    }
+}
+
+/* --- removing --------------------------------------------------------------------------------- */
+
+void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *params,
+                       struct rpc_call *call)
+{
+    struct device_job *j = job_new(d, call, "device.remove", "asking for the device");
+    struct job_ref ref = {.job = j->number};
+    struct vmi_device_remove_params p = {.job = j->number,
+                                         .device = g_strdup(params->device),
+                                         .force = params->force,
+                                         .timeout_ms = params->timeout_s * 1000};
+
+    set_result(j->job, p.device, NULL);
+    device_remove_reply(call, &ref); /* frees PARAMS */
+    vm_call(d->vm, VMI_DEVICE_REMOVE, &p, begun, job_call_new(j));
+    g_free(p.device);
+}
+
+/* --- over a restart of vmd -------------------------------------------------------------------- */
+
+/* Of the jobs that an earlier vmd left, those that the VM process has are under way still. */
+static void jobs_told(void *arg, const void *result, int fd, const GError *err)
+{
+    const struct vmi_device_jobs_result *r = result;
+    struct job_call *c = arg;
+    struct vm_devices *d = *c->alive ? c->devices : NULL;
+
+    g_atomic_rc_box_release(c->alive);
+    g_free(c);
+    if (!d || err)
+        return; /* the process is gone, or will be asked again */
+    g_autoptr(GError) lost = g_error_new_literal(
+        VMD_ERROR, VMD_ERROR_GONE, "the daemon was restarted before the VM had heard of the job");
+    g_autoptr(GPtrArray) gone = g_ptr_array_new();
+    GHashTableIter it;
+    gpointer value;
+
+    g_hash_table_iter_init(&it, d->jobs);
+    while (g_hash_table_iter_next(&it, NULL, &value)) {
+        const struct device_job *j = value;
+        bool known = j->opener != NULL;
+        for (size_t i = 0; i < r->n_jobs; i++)
+            known |= r->jobs[i] == j->number;
+        if (!known)
+            g_ptr_array_add(gone, value);
+    }
+    for (guint i = 0; i < gone->len; i++)
+        end(g_ptr_array_index(gone, i), false, lost);
+}
+
+static void carried(void *opaque, struct job *job)
+{
+    struct vm_devices *d = opaque;
+    struct device_job *j;
+
+    if (g_hash_table_contains(d->jobs, &(uint64_t){job_id(job)}))
+        return;
+    j = g_new0(struct device_job, 1);
+    j->devices = d;
+    j->number = job_id(job);
+    j->job = job;
+    job_adopt(job, cancel_job, j);
+    g_hash_table_insert(d->jobs, &j->number, j);
+}
+
+void vm_devices_take(struct vm_devices *d)
+{
+    jobs_each_carried(vm_daemon(d->vm)->jobs, vm_id(d->vm), carried, d);
+}
+
+void vm_devices_recovered(struct vm_devices *d)
+{
+    struct job_call *c;
+
+    if (!g_hash_table_size(d->jobs))
+        return;
+    c = g_new0(struct job_call, 1);
+    c->alive = g_atomic_rc_box_acquire(d->alive);
+    c->devices = d;
+    vm_call(d->vm, VMI_DEVICE_JOBS, NULL, jobs_told, c);
+}

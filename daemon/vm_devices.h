@@ -1,0 +1,34 @@
+/*
+ * daemon/vm_devices: devices that are added to a running VM and removed from it: vmd's side, which is the
+ * jobs. What is done is done by the VM process, which tells the job's end; so a job goes on over a restart
+ * of vmd. Files that a confined VM process cannot open are opened for it by a process without a VM. Loop
+ * thread.
+ */
+#ifndef DAEMON_VM_DEVICES_H
+#define DAEMON_VM_DEVICES_H
+
+#include "daemon/vm.h"
+
+struct vm_devices;
+
+struct vm_devices *vm_devices_new(struct vm *vm);
+/* Jobs stay under way, for the next vmd. Takes NULL. */
+void vm_devices_free(struct vm_devices *devices);
+
+/* The handlers of device.add and device.remove; CALL is answered with the job. */
+void vm_devices_add(struct vm_devices *devices, const struct device_add_params *params,
+                    struct rpc_call *call);
+void vm_devices_remove(struct vm_devices *devices, const struct device_remove_params *params,
+                       struct rpc_call *call);
+
+/* News of the VM process. */
+void vm_devices_news(struct vm_devices *devices, const struct vmi_device_event *event);
+void vm_devices_job_ended(struct vm_devices *devices, const struct vmi_job_ended_event *event);
+/* Takes up the jobs that an earlier vmd began. */
+void vm_devices_take(struct vm_devices *devices);
+/* It was found again, and its events up to then are told: jobs that it does not know have failed. */
+void vm_devices_recovered(struct vm_devices *devices);
+/* The run is over: so are all jobs. */
+void vm_devices_run_over(struct vm_devices *devices);
+
+#endif

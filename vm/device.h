@@ -1,0 +1,86 @@
+/*
+ * vm/device: one PCI device of a VM, or what stands for one: its frontend, what is behind it, and what can
+ * be asked of it. Where it is and how it comes there is for vm/devices and vm/hotplug. Loop thread only.
+ */
+#ifndef VM_DEVICE_H
+#define VM_DEVICE_H
+
+#include "machine/block/block.h"
+#include "machine/net/net.h"
+#include "machine/virtio/console.h"
+#include "machine/virtio/virtio.h"
+#include "proto/schema/types.h"
+#include "vm/console.h"
+#include "vm/disk.h"
+
+/* What devices are made with, and whom they tell. */
+struct device_env {
+    struct virtio_env virtio;
+    const char *vm_name; /* told by DHCP */
+    unsigned cpus;
+    const char *log_dir; /* of consoles */
+    unsigned console_ms; /* how long clients of a console that goes may take to read the rest */
+    disk_failed_fn disk_failed;
+    void (*warning)(void *opaque, const char *text);
+    void *opaque;
+};
+
+/* Files that somebody with more rights opened for a device. */
+struct device_files {
+    struct block_given disk;
+    int tap; /* -1: none */
+};
+
+struct vm_device {
+    char *id;
+    const char *kind; /* "virtio-blk" */
+    char *text;       /* for people */
+    const struct device_env *env;
+    struct virtio_device *frontend; /* NULL: what is behind it belongs to another's */
+    struct virtio_pci *pci;         /* owns FRONTEND; NULL likewise */
+    struct disk *disk;              /* NULL: it is none */
+    struct net_backend *net;        /* of an interface without a frontend of its own; else NULL */
+    struct console *console;        /* its own; NULL */
+    struct device_spec *spec;       /* of one that came later; NULL */
+    /* Where it is: vm/devices' and vm/hotplug's own. */
+    enum device_road road;
+    unsigned place; /* slot of the root bus, or a place of its road */
+    bool shown;     /* the guest can find it */
+    struct slot *slot;
+    struct question *question; /* what the guest's agent is asked on its behalf; NULL */
+    struct hotplug *hotplug; /* who is told when its driver comes or goes; NULL: nobody */
+    void (*closed)(void *opaque);
+    void *closed_opaque;
+};
+
+/*
+ * Each makes a device of its configuration, which is kept by reference, with a frontend where FRONTEND.
+ * FILES may be NULL. NULL with ERR naming the device.
+ */
+struct vm_device *vm_device_disk(const struct device_env *env, const struct vm_disk_config *config,
+                                 const struct device_files *files, bool frontend, GError **err);
+struct vm_device *vm_device_nic(const struct device_env *env, const struct vm_nic_config *config,
+                                const struct device_files *files, bool frontend, GError **err);
+struct vm_device *vm_device_rng(const struct device_env *env, const char *id);
+struct vm_device *vm_device_balloon(const struct device_env *env, const char *id);
+/* With a console of its own, named ID, and one more port, SECOND, unless that is NULL. */
+struct vm_device *vm_device_console(const struct device_env *env, const char *id,
+                                    const struct virtio_console_port *second, GError **err);
+/* Any other virtio device, whose FRONTEND is taken. */
+struct vm_device *vm_device_of(const struct device_env *env, const char *id, const char *kind,
+                               struct virtio_device *frontend);
+
+/* What a SPEC with an id, which is taken, says. */
+struct vm_device *vm_device_new(const struct device_env *env, struct device_spec *spec,
+                                const struct device_files *files, bool frontend, GError **err);
+
+/* Takes MAC apart, whose form the schema has checked. */
+void vm_device_mac(const char *text, uint8_t mac[6]);
+
+/*
+ * Closes what is behind the device, which is on no bus and with no other frontend, with disks flushed, and
+ * frees it; then calls CLOSED (may be NULL), at once or later from the loop. Takes NULL.
+ */
+void vm_device_close(struct vm_device *device, void (*closed)(void *opaque), void *opaque);
+
+#endif

@@ -1,0 +1,597 @@
+/* See hotplug.h. */
+#include "vm/hotplug.h"
+
+#include "vm/road.h"
+
+enum { ROADS = 5 };
+
+struct hotplug {
+    uv_loop_t *loop;
+    const struct vm_config *config;
+    struct devices *devices;
+    struct agent *agent; /* NULL: none */
+    struct slots *slots;
+    struct road *roads[ROADS]; /* by enum device_road; NULL: the VM has none of it */
+    const struct hotplug_ops *ops;
+    void *opaque;
+};
+
+/* What slots carry for us: an addition before it is made. */
+struct order {
+    struct device_spec *spec;
+    struct hotplug_files *files; /* NULL: none */
+};
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+struct hotplug_files *hotplug_files_new(void)
+{
+    struct hotplug_files *f = g_new0(struct hotplug_files, 1);
+
+    f->paths = g_ptr_array_new_with_free_func(g_free);
+    f->fds = g_array_new(FALSE, FALSE, sizeof(int));
+    f->tap = -1;
+    return f;
+}
+
+void hotplug_files_free(struct hotplug_files *f)
+{
+    if (!f)
+        return;
+    for (guint i = 0; i < f->fds->len; i++)
+        close(g_array_index(f->fds, int, i));
+    if (f->tap >= 0)
+        close(f->tap);
+    g_array_free(f->fds, TRUE);
+    g_ptr_array_free(f->paths, TRUE);
+    g_free(f);
+}
+
+/* --- roads ------------------------------------------------------------------------------------ */
+
+static struct road *road_of(struct hotplug *h, const struct vm_device *device)
+{
+    return h->roads[device->road];
+}
+
+/* The road that suits SPEC best; one whose places are all taken is passed over. */
+static struct road *choose(struct hotplug *h, struct device_spec *spec, struct vm_device *place,
+                           GError **err)
+{
+    struct road *best = NULL;
+    int best_fitness = -1;
+    g_autoptr(GString) missing = g_string_new(NULL);
+
+    for (unsigned i = 0; i < ROADS; i++) {
+        struct road *road = h->roads[i];
+        const char *why = NULL;
+        if (!road || !road->ops->fitness || (spec->has_road && spec->road != i))
+            continue;
+        int fitness = road->ops->fitness(road, spec, &why);
+        if (fitness < 0) {
+            g_string_append_printf(missing, "%s%s: %s", missing->len ? "; " : "",
+                                   device_road_to_string((enum device_road)i), why);
+        } else if (fitness > best_fitness) {
+            best = road;
+            best_fitness = fitness;
+        }
+    }
+    if (best && best->ops->reserve(best, place))
+        return best;
+    if (best)
+        vmd_fail(err, VMD_ERROR_LIMIT, "no place for a device is free on the road %s",
+                 device_road_to_string(best->ops->road));
+    else
+        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "no road for this device into the guest: %s",
+                 missing->len ? missing->str : "the VM was started without any");
+    return NULL;
+}
+
+bool vm_device_taken(const struct vm_device *device)
+{
+    return device->frontend && virtio_running(device->frontend);
+}
+
+void hotplug_signal(struct hotplug *h, struct vm_device *device, enum slot_event event,
+                    const char *why)
+{
+    if (device->slot)
+        slots_signal(h->slots, device->slot, event, why);
+}
+
+static void running(void *opaque, bool on)
+{
+    struct vm_device *device = opaque;
+
+    if (device->hotplug)
+        hotplug_signal(device->hotplug, device, on ? SLOT_EV_TAKEN : SLOT_EV_LEFT, NULL);
+}
+
+/* --- the agent -------------------------------------------------------------------------------- */
+
+/* What the agent was asked on behalf of a device; it ends with the device. */
+struct question {
+    struct hotplug *h;
+    struct vm_device *device;
+    int64_t number;
+    bool counts;
+};
+
+static void answered(void *opaque, const struct agent_reply *reply)
+{
+    struct question *q = opaque;
+    g_autofree char *why = g_strdup_printf("the agent in the guest: %s",
+                                           reply->error ? reply->text : "done");
+    struct hotplug *h = q->h;
+    struct vm_device *device = q->device;
+    bool tell = reply->error || q->counts;
+
+    device->question = NULL;
+    g_free(q);
+    if (tell)
+        hotplug_signal(h, device, reply->error ? SLOT_EV_REFUSED : SLOT_EV_LET_GO, why);
+}
+
+static void forget_question(struct vm_device *device)
+{
+    struct question *q = g_steal_pointer(&device->question);
+
+    if (!q)
+        return;
+    agent_cancel(q->h->agent, q->number);
+    g_free(q);
+}
+
+bool hotplug_agent_can(const struct hotplug *h, const char *verb)
+{
+    return h->agent && agent_can(h->agent, verb);
+}
+
+bool hotplug_ask_agent(struct hotplug *h, struct vm_device *device, const char *const *words,
+                       bool counts)
+{
+    struct question *q = g_new0(struct question, 1);
+
+    forget_question(device);
+    *q = (struct question){.h = h, .device = device, .counts = counts};
+    q->number = h->agent ? agent_ask(h->agent, words, SLOT_GUEST_MS, answered, q) : -1;
+    if (q->number >= 0)
+        device->question = q;
+    else
+        g_free(q);
+    return device->question != NULL;
+}
+
+/* --- what slots ask of us --------------------------------------------------------------------- */
+
+static void order_free(struct order *o)
+{
+    device_spec_free(o->spec);
+    hotplug_files_free(o->files);
+    g_free(o);
+}
+
+static void free_spec(void *opaque, void *spec)
+{
+    order_free(spec);
+}
+
+static unsigned disks_of(struct hotplug *h);
+
+static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
+{
+    struct hotplug *h = opaque;
+    struct order *o = spec;
+    struct vm_device place = {.id = (char *)slot_id(slot)};
+    struct device_files files = {.tap = -1};
+
+    if (o->spec->kind == HOT_KIND_DISK && disks_of(h) >= LIMIT_DISKS) {
+        vmd_fail(err, VMD_ERROR_LIMIT, "the VM has %d disks, and no more", LIMIT_DISKS);
+        order_free(o);
+        return NULL;
+    }
+    struct road *road = choose(h, o->spec, &place, err);
+    if (!road) {
+        order_free(o);
+        return NULL;
+    }
+    if (o->files) {
+        files.disk = (struct block_given){(const char *const *)o->files->paths->pdata,
+                                          (const int *)(void *)o->files->fds->data,
+                                          o->files->fds->len};
+        files.tap = o->files->tap;
+        o->files->tap = -1;
+    }
+    struct vm_device *device = vm_device_new(devices_env(h->devices), g_steal_pointer(&o->spec),
+                                             &files, road->ops->frontend, err);
+    order_free(o);
+    if (!device) {
+        road->ops->drop(road, &place);
+        return NULL;
+    }
+    device->road = road->ops->road;
+    device->place = place.place;
+    device->slot = slot;
+    device->hotplug = h;
+    devices_join(h->devices, device);
+    if (device->frontend)
+        virtio_watch_running(device->frontend, running, device);
+    return device;
+}
+
+static bool publish(void *opaque, void *p, GError **err)
+{
+    struct vm_device *device = p;
+    struct road *road = road_of(opaque, device);
+
+    device->shown = road->ops->publish(road, device, err);
+    return device->shown;
+}
+
+static void ask(void *opaque, void *p)
+{
+    struct road *road = road_of(opaque, p);
+
+    road->ops->ask(road, p);
+}
+
+static bool unask(void *opaque, void *p)
+{
+    struct road *road = road_of(opaque, p);
+
+    return road->ops->unask(road, p);
+}
+
+static void withdraw(void *opaque, void *p)
+{
+    struct vm_device *device = p;
+    struct road *road = road_of(opaque, device);
+
+    if (device->shown)
+        road->ops->withdraw(road, device);
+    device->shown = false;
+}
+
+struct leaver {
+    struct hotplug *h;
+    struct road *road;
+    struct vm_device place; /* as the road knows it */
+    struct slot *slot;
+};
+
+static void closed(void *opaque)
+{
+    struct leaver *l = opaque;
+
+    if (l->h->slots) {
+        l->road->ops->drop(l->road, &l->place);
+        slots_signal(l->h->slots, l->slot, SLOT_EV_CLOSED, NULL);
+    }
+    g_free(l);
+}
+
+static void close_device(void *opaque, struct slot *slot, void *p)
+{
+    struct hotplug *h = opaque;
+    struct vm_device *device = p;
+    struct leaver *l = g_new0(struct leaver, 1);
+
+    *l = (struct leaver){.h = h, .road = road_of(h, device), .place = {.place = device->place},
+                         .slot = slot};
+    device->hotplug = NULL;
+    forget_question(device);
+    devices_close(h->devices, device, closed, l);
+}
+
+static const struct vm_device *device_of(const struct slot *slot)
+{
+    return slot_device(slot);
+}
+
+static void changed(void *opaque, const struct slot *slot, const char *why)
+{
+    static const enum device_state states[] = {
+        [SLOT_FREE] = DEVICE_STATE_RELEASED,
+        [SLOT_REQUESTED] = DEVICE_STATE_REQUESTED,
+        [SLOT_VISIBLE] = DEVICE_STATE_VISIBLE,
+        [SLOT_ACKNOWLEDGED] = DEVICE_STATE_ACKNOWLEDGED,
+        [SLOT_LEAVING] = DEVICE_STATE_LEAVING,
+        [SLOT_RELEASING] = DEVICE_STATE_RELEASING,
+    };
+    struct hotplug *h = opaque;
+    const struct vm_device *device = device_of(slot);
+    struct vmi_device_event event = {
+        .device = (char *)slot_id(slot),
+        .state = states[slot_state(slot)],
+        .has_road = device != NULL,
+        .road = device ? device->road : DEVICE_ROAD_FIXED,
+        .has_job = slot_job(slot) != 0,
+        .job = slot_job(slot),
+        .text = (char *)(why ? why : ""),
+    };
+
+    h->ops->changed(h->opaque, &event);
+}
+
+static void ended(void *opaque, uint64_t job, const char *id, enum slot_outcome outcome,
+                  const GError *err)
+{
+    static const enum device_outcome outcomes[] = {
+        [SLOT_DONE] = DEVICE_OUTCOME_DONE,
+        [SLOT_REFUSED] = DEVICE_OUTCOME_REFUSED,
+        [SLOT_TIMED_OUT] = DEVICE_OUTCOME_TIMED_OUT,
+        [SLOT_SURPRISE_REMOVED] = DEVICE_OUTCOME_SURPRISE_REMOVED,
+        [SLOT_CANCELLED] = DEVICE_OUTCOME_CANCELLED,
+    };
+    struct hotplug *h = opaque;
+    bool known = err && err->domain == VMD_ERROR;
+    struct vmi_job_ended_event event = {
+        .job = job,
+        .device = (char *)id,
+        .outcome = outcomes[outcome],
+        .kind = err ? (char *)vmd_error_name(known ? (enum vmd_error)err->code : VMD_ERROR_INTERNAL)
+                    : NULL,
+        .text = err ? err->message : (char *)"",
+    };
+
+    h->ops->ended(h->opaque, &event);
+}
+
+static const struct slots_ops slots_ops = {
+    .make = make,
+    .free_spec = free_spec,
+    .publish = publish,
+    .ask = ask,
+    .unask = unask,
+    .withdraw = withdraw,
+    .close = close_device,
+    .changed = changed,
+    .ended = ended,
+};
+
+/* --- beginning and end ------------------------------------------------------------------------ */
+
+static void adopt(void *opaque, struct vm_device *device)
+{
+    struct hotplug *h = opaque;
+
+    device->hotplug = h;
+    device->slot = slots_adopt(h->slots, device->id, device);
+    virtio_watch_running(device->frontend, running, device);
+}
+
+struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, struct devices *devices,
+                            struct pci_host *pci, struct agent *agent, const struct hotplug_ops *ops,
+                            void *opaque, GError **err)
+{
+    struct hotplug *h = g_new0(struct hotplug, 1);
+
+    h->loop = loop;
+    h->config = config;
+    h->devices = devices;
+    h->agent = agent;
+    h->ops = ops;
+    h->opaque = opaque;
+    h->slots = slots_new(loop, &slots_ops, h);
+    h->roads[DEVICE_ROAD_FIXED] = road_fixed_new(h);
+    slots_hold(h->slots, true); /* until the machine runs */
+    if (!road_pcie_new(h, loop, pci, config->hotplug->ports, &h->roads[DEVICE_ROAD_PCIE],
+                       &h->roads[DEVICE_ROAD_RESCAN], err)) {
+        hotplug_free(h);
+        return NULL;
+    }
+    devices_each(devices, adopt, h);
+    return h;
+}
+
+static void detach(void *opaque, struct vm_device *device)
+{
+    if (device->road != DEVICE_ROAD_FIXED)
+        withdraw(opaque, device);
+    forget_question(device);
+    device->hotplug = NULL;
+    device->slot = NULL;
+}
+
+void hotplug_detach(struct hotplug *h)
+{
+    if (!h)
+        return;
+    devices_each(h->devices, detach, h);
+    slots_free(g_steal_pointer(&h->slots));
+}
+
+void hotplug_free(struct hotplug *h)
+{
+    if (!h)
+        return;
+    hotplug_detach(h);
+    for (unsigned i = 0; i < ROADS; i++) {
+        if (h->roads[i])
+            h->roads[i]->ops->free(h->roads[i]);
+    }
+    g_free(h);
+}
+
+void hotplug_reset(struct hotplug *h)
+{
+    slots_reset(h->slots);
+    for (unsigned i = 0; i < ROADS; i++) {
+        if (h->roads[i] && h->roads[i]->ops->reset)
+            h->roads[i]->ops->reset(h->roads[i]);
+    }
+}
+
+void hotplug_hold(struct hotplug *h, bool hold)
+{
+    slots_hold(h->slots, hold);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void count_disk(void *opaque, struct vm_device *device)
+{
+    *(unsigned *)opaque += device->disk != NULL;
+}
+
+static unsigned disks_of(struct hotplug *h)
+{
+    unsigned n = 0;
+
+    devices_each(h->devices, count_disk, &n);
+    return n;
+}
+
+/* The first free name of its kind. */
+static char *free_id(struct hotplug *h, enum hot_kind kind)
+{
+    static const char *const stems[] = {
+        [HOT_KIND_DISK] = "disk",
+        [HOT_KIND_NIC] = "net",
+        [HOT_KIND_RNG] = "rng",
+        [HOT_KIND_CONSOLE] = "hvc",
+    };
+
+    for (unsigned i = 0;; i++) {
+        g_autofree char *id = g_strdup_printf("%s%u", stems[kind], i);
+        if (!slots_find(h->slots, id))
+            return g_steal_pointer(&id);
+    }
+}
+
+/* What SPEC leaves open is filled in, and what does not go together refused. */
+static bool settle(struct hotplug *h, struct device_spec *spec, GError **err)
+{
+    char **inner = spec->disk ? &spec->disk->id : spec->nic ? &spec->nic->id : NULL;
+
+    if ((spec->kind == HOT_KIND_DISK) != (spec->disk != NULL))
+        return vmd_fail(err, VMD_ERROR_INVALID, "device.disk: goes with kind disk, and only that");
+    if ((spec->kind == HOT_KIND_NIC) != (spec->nic != NULL))
+        return vmd_fail(err, VMD_ERROR_INVALID, "device.nic: goes with kind nic, and only that");
+    if (!spec->id)
+        spec->id = inner && *inner ? g_strdup(*inner) : free_id(h, spec->kind);
+    if (inner && *inner && strcmp(*inner, spec->id) != 0)
+        return vmd_fail(err, VMD_ERROR_INVALID, "device.id: %s, and %s within", spec->id, *inner);
+    if (inner && !*inner)
+        *inner = g_strdup(spec->id);
+    return true;
+}
+
+bool hotplug_add(struct hotplug *h, uint64_t job, const struct device_spec *spec, bool visible,
+                 unsigned timeout_ms, struct hotplug_files *files, char **id, GError **err)
+{
+    struct order *o = g_new0(struct order, 1);
+    struct slot_request request = {.job = job, .kind = SLOT_ADD, .visible = visible,
+                                   .timeout_ms = timeout_ms, .spec = o};
+
+    o->spec = device_spec_copy(spec);
+    o->files = files;
+    if (settle(h, o->spec, err)) {
+        request.id = o->spec->id;
+        if (slots_request(h->slots, &request, err)) {
+            *id = g_strdup(request.id);
+            return true;
+        }
+    }
+    order_free(o);
+    return false;
+}
+
+bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force, unsigned timeout_ms,
+                    GError **err)
+{
+    const struct slot_request request = {.job = job, .kind = SLOT_REMOVE, .id = id, .force = force,
+                                         .timeout_ms = timeout_ms};
+
+    return slots_request(h->slots, &request, err);
+}
+
+bool hotplug_cancel(struct hotplug *h, uint64_t job, GError **err)
+{
+    return slots_cancel(h->slots, job, err);
+}
+
+static void add_job(void *opaque, uint64_t job)
+{
+    g_array_append_val((GArray *)opaque, job);
+}
+
+GArray *hotplug_jobs(struct hotplug *h)
+{
+    GArray *jobs = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+
+    slots_each_job(h->slots, add_job, jobs);
+    return jobs;
+}
+
+/* --- what can be asked ------------------------------------------------------------------------ */
+
+static const enum device_state shown_states[] = {
+    [SLOT_REQUESTED] = DEVICE_STATE_REQUESTED,
+    [SLOT_VISIBLE] = DEVICE_STATE_VISIBLE,
+    [SLOT_ACKNOWLEDGED] = DEVICE_STATE_ACKNOWLEDGED,
+    [SLOT_LEAVING] = DEVICE_STATE_LEAVING,
+    [SLOT_RELEASING] = DEVICE_STATE_RELEASING,
+};
+
+GPtrArray *hotplug_slots(struct hotplug *h)
+{
+    GPtrArray *rows = g_ptr_array_new();
+
+    for (unsigned i = 0; i < ROADS; i++) {
+        if (h->roads[i] && h->roads[i]->ops->slots)
+            h->roads[i]->ops->slots(h->roads[i], rows);
+    }
+    for (guint i = 0; i < rows->len; i++) {
+        struct slot_info *row = g_ptr_array_index(rows, i);
+        struct slot *slot = row->device ? slots_find(h->slots, row->device) : NULL;
+        row->has_state = slot != NULL;
+        if (slot)
+            row->state = shown_states[slot_state(slot)];
+    }
+    return rows;
+}
+
+struct listing {
+    struct hotplug *h;
+    GPtrArray *rows;
+};
+
+/* What there is to say of DEVICE at this moment. */
+static char *text_of(const struct hotplug *h, const struct vm_device *device)
+{
+    if (h->agent && strcmp(device->id, "hvc0") == 0 && agent_present(h->agent))
+        return g_strdup_printf("agent %s, %s", agent_version(h->agent), agent_kernel(h->agent));
+    return g_strndup(device->text ? device->text : "", LONG_TEXT_MAX);
+}
+
+static void describe(void *opaque, struct vm_device *device)
+{
+    struct listing *l = opaque;
+    struct road *road = road_of(l->h, device);
+    struct device_info *info = device_info_new();
+
+    info->id = g_strdup(device->id);
+    info->kind = g_strdup(device->kind);
+    road->ops->describe(road, device, info);
+    info->has_driver_ok = device->frontend != NULL;
+    info->driver_ok = vm_device_taken(device);
+    info->has_state = true;
+    info->state = shown_states[slot_state(device->slot)];
+    info->has_road = true;
+    info->road = device->road;
+    info->why = g_strdup(road->ops->leaving(road, device));
+    info->has_job = slot_job(device->slot) != 0;
+    info->job = slot_job(device->slot);
+    g_free(info->text);
+    info->text = text_of(l->h, device);
+    g_ptr_array_add(l->rows, info);
+}
+
+GPtrArray *hotplug_devices(struct hotplug *h)
+{
+    struct listing l = {h, g_ptr_array_new()};
+
+    devices_each(h->devices, describe, &l);
+    return l.rows;
+}

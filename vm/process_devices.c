@@ -1,0 +1,163 @@
+/* See process_devices.h. */
+#include "vm/process_devices.h"
+
+#include "vm/disk.h"
+#include "vm/helper/client.h"
+#include "vm/helper/protocol.h"
+#include "vm/sandbox.h"
+
+/* --- opening for others ----------------------------------------------------------------------- */
+
+void process_opener_clear(struct process_opener *opener)
+{
+    if (opener->paths)
+        g_ptr_array_free(opener->paths, TRUE);
+    opener->paths = NULL;
+}
+
+void process_open_disk(struct process_opener *opener, struct rpc_call *call,
+                       const struct vmi_open_disk_params *params)
+{
+    struct vmi_open_disk_result result = {0};
+    GError *err = NULL;
+
+    process_opener_clear(opener);
+    opener->paths = g_ptr_array_new_with_free_func(g_free);
+    opener->readonly = params->disk->readonly;
+    if (!disk_paths(params->disk, opener->paths, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    result.files = (char **)opener->paths->pdata;
+    result.n_files = opener->paths->len;
+    vmi_open_disk_reply(call, &result);
+}
+
+void process_open_file(const struct process_opener *opener, struct rpc_call *call,
+                       const struct vmi_open_file_params *params)
+{
+    GError *err = NULL;
+
+    if (!opener->paths || params->index >= opener->paths->len) {
+        rpc_call_error(call, VMD_ERROR_STATE, "no such file was opened");
+        return;
+    }
+    /* Only the first is ever written. */
+    int fd = block_file_open_fd(g_ptr_array_index(opener->paths, params->index),
+                                params->index || opener->readonly, &err);
+    if (fd < 0)
+        rpc_call_fail(call, err);
+    else
+        vmi_open_file_reply(call, fd);
+}
+
+void process_open_tap(struct rpc_call *call, const struct vmi_open_tap_params *params)
+{
+    GError *err = NULL;
+    int fd = helper_open_tap(HELPER_SOCKET, params->tap, &err);
+
+    if (fd < 0)
+        rpc_call_fail(call, err);
+    else
+        vmi_open_tap_reply(call, fd);
+}
+
+/* --- devices ---------------------------------------------------------------------------------- */
+
+static int take(struct vmipc_server *server, uint64_t job, const char *what)
+{
+    g_autofree char *name = g_strdup_printf("%" G_GUINT64_FORMAT ".%s", job, what);
+
+    return vmipc_server_take_fd(server, name);
+}
+
+/* What vmi.fd brought for the job; NULL with an error where a file is missing. */
+static struct hotplug_files *take_files(struct vmipc_server *server,
+                                        const struct vmi_device_add_params *params, GError **err)
+{
+    struct hotplug_files *files = hotplug_files_new();
+
+    for (size_t i = 0; i < params->n_files; i++) {
+        g_autofree char *what = g_strdup_printf("%zu", i);
+        int fd = take(server, params->job, what);
+        if (fd < 0) {
+            vmd_fail(err, VMD_ERROR_STATE, "%s did not come with the device", params->files[i]);
+            hotplug_files_free(files);
+            return NULL;
+        }
+        g_ptr_array_add(files->paths, g_strdup(params->files[i]));
+        g_array_append_val(files->fds, fd);
+    }
+    files->tap = take(server, params->job, "tap");
+    return files;
+}
+
+void process_device_add(struct machine *m, struct vmipc_server *server, struct rpc_call *call,
+                        const struct vmi_device_add_params *p)
+{
+    g_autofree char *id = NULL;
+    GError *err = NULL;
+    struct hotplug_files *files = take_files(server, p, &err);
+
+    if (!files || !hotplug_add(machine_hotplug(m), p->job, p->device,
+                               p->until == DEVICE_UNTIL_VISIBLE, p->timeout_ms, files, &id, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    const struct vmi_device_add_result result = {.device = id};
+    vmi_device_add_reply(call, &result);
+}
+
+void process_device_remove(struct machine *m, struct rpc_call *call,
+                           const struct vmi_device_remove_params *p)
+{
+    GError *err = NULL;
+
+    if (hotplug_remove(machine_hotplug(m), p->job, p->device, p->force, p->timeout_ms, &err))
+        vmi_device_remove_reply(call);
+    else
+        rpc_call_fail(call, err);
+}
+
+void process_device_cancel(struct machine *m, struct rpc_call *call,
+                           const struct vmi_device_cancel_params *p)
+{
+    GError *err = NULL;
+
+    if (hotplug_cancel(machine_hotplug(m), p->job, &err))
+        vmi_device_cancel_reply(call);
+    else
+        rpc_call_fail(call, err);
+}
+
+void process_device_jobs(struct machine *m, struct rpc_call *call)
+{
+    GArray *jobs = hotplug_jobs(machine_hotplug(m));
+    const struct vmi_device_jobs_result result = {.jobs = (uint64_t *)(void *)jobs->data,
+                                                  .n_jobs = jobs->len};
+
+    vmi_device_jobs_reply(call, &result);
+    g_array_free(jobs, TRUE);
+}
+
+void process_devices(struct machine *m, struct rpc_call *call)
+{
+    struct vmi_devices_result *result = vmi_devices_result_new();
+    GPtrArray *rows = hotplug_devices(machine_hotplug(m));
+
+    result->n_devices = rows->len;
+    result->devices = (struct device_info **)g_ptr_array_free(rows, FALSE);
+    vmi_devices_reply(call, result);
+    vmi_devices_result_free(result);
+}
+
+void process_slots(struct machine *m, struct rpc_call *call)
+{
+    struct vmi_slots_result *result = vmi_slots_result_new();
+    GPtrArray *rows = hotplug_slots(machine_hotplug(m));
+
+    result->n_slots = rows->len;
+    result->slots = (struct slot_info **)g_ptr_array_free(rows, FALSE);
+    vmi_slots_reply(call, result);
+    vmi_slots_result_free(result);
+}

@@ -1,0 +1,73 @@
+/*
+ * vm/road: a way by which devices come to a running guest and leave it. A road has places; a device keeps
+ * one from before it is made until it is closed. What the guest does there a road reports by
+ * hotplug_signal(). Loop thread only.
+ */
+#ifndef VM_ROAD_H
+#define VM_ROAD_H
+
+#include "hotplug/slot/slot.h"
+#include "machine/bus/pci.h"
+#include "vm/agent.h"
+#include "vm/devices.h"
+
+struct hotplug;
+struct road;
+
+struct road_ops {
+    enum device_road road;
+    bool frontend; /* devices have a frontend of their own; else what is behind them is given to another's */
+    void (*free)(struct road *road);
+    /*
+     * How well a device of SPEC would come by this road, as the guest is now; -1: not at all. *WHY is for
+     * people: what the choice rests on, or what is missing. Static.
+     */
+    int (*fitness)(struct road *road, const struct device_spec *spec, const char **why);
+    /* Keeps a place for DEVICE, in its member PLACE. False: all are taken. */
+    bool (*reserve)(struct road *road, struct vm_device *device);
+    void (*drop)(struct road *road, struct vm_device *device);
+    /* As of struct slots_ops. */
+    bool (*publish)(struct road *road, struct vm_device *device, GError **err);
+    void (*ask)(struct road *road, struct vm_device *device);
+    bool (*unask)(struct road *road, struct vm_device *device);
+    void (*withdraw)(struct road *road, struct vm_device *device);
+    /* What a removal would be, for people. Static. */
+    const char *(*leaving)(struct road *road, const struct vm_device *device);
+    /* Fills address and bus of INFO. */
+    void (*describe)(struct road *road, const struct vm_device *device, struct device_info *info);
+    /* Adds rows of struct slot_info; their states are the caller's to fill in. */
+    void (*slots)(struct road *road, GPtrArray *rows);
+    /* The guest was reset. */
+    void (*reset)(struct road *road);
+};
+
+struct road {
+    const struct road_ops *ops;
+    struct hotplug *hotplug;
+};
+
+/* What the guest did with DEVICE. WHY may be NULL. */
+void hotplug_signal(struct hotplug *h, struct vm_device *device, enum slot_event event,
+                    const char *why);
+/* Asks the agent in the guest for WORDS (a verb, its arguments, NULL) on behalf of DEVICE, which lets go, or
+ * refuses, by the answer; with ANSWER_COUNTS false only a refusal counts. False: it cannot be asked. */
+bool hotplug_ask_agent(struct hotplug *h, struct vm_device *device, const char *const *words,
+                       bool answer_counts);
+/* Whether the agent is there and knows VERB. */
+bool hotplug_agent_can(const struct hotplug *h, const char *verb);
+
+/* Whether the guest's driver has the device. */
+bool vm_device_taken(const struct vm_device *device);
+
+/* --- the roads ------------------------------------------------------------------------------------
+ */
+
+/* Devices of the configuration, on the root bus. */
+struct road *road_fixed_new(struct hotplug *h);
+
+/* PORTS slots of PCI Express on the root bus, for a guest whose driver watches them, and for one where the
+ * agent has the bus searched. */
+bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, unsigned ports,
+                   struct road **pcie, struct road **rescan, GError **err);
+
+#endif

@@ -1,0 +1,400 @@
+/*
+ * Slots of PCI Express. Two roads share them: of a guest whose driver watches the slots (pciehp), and of one
+ * that has no such driver, where the agent has the bus searched.
+ *
+ * A removal goes, where the driver watches: by the agent, which has the driver let go at once; else, of a
+ * disk, by the attention button, after which the driver waits five seconds for a second thought; else by
+ * taking the card out at once, as the slot says may happen at any time: what has no data to write loses
+ * nothing by it. In each case the guest has let go when its driver says so at the slot: it switches the slot,
+ * or its power indicator, off.
+ */
+#include "vm/road.h"
+
+#include "machine/bus/pci_port.h"
+
+enum asked { ASKED_NOTHING, ASKED_AGENT, ASKED_BUTTON, ASKED_TORN };
+
+struct port {
+    struct ports *ports;
+    struct pci_port *port;
+    unsigned number;          /* from 1 */
+    bool reserved;
+    struct vm_device *device; /* that was put into it; NULL */
+    struct pci_port_status seen;
+    enum asked asked;
+};
+
+struct ports {
+    struct road pcie, rescan;
+    uv_async_t *wake; /* freed by its close */
+    unsigned users;   /* roads that are not freed */
+    unsigned last;    /* port that was given a card last */
+    unsigned n;
+    struct port port[LIMIT_HOTPLUG_PORTS];
+};
+
+static struct ports *ports_of(struct road *road)
+{
+    return road->ops->road == DEVICE_ROAD_PCIE ? container_of(road, struct ports, pcie)
+                                               : container_of(road, struct ports, rescan);
+}
+
+static struct port *port_of(struct road *road, const struct vm_device *device)
+{
+    return &ports_of(road)->port[device->place];
+}
+
+/* --- what the guest does ---------------------------------------------------------------------- */
+
+/* Any thread. */
+static void port_changed(void *opaque)
+{
+    struct port *p = opaque;
+
+    uv_async_send(p->ports->wake);
+}
+
+static const struct pci_port_ops port_ops = {.changed = port_changed};
+
+static bool switched_off(const struct pci_port_status *before, const struct pci_port_status *now)
+{
+    return now->power_offs != before->power_offs ||
+           (before->power_led != PCI_LED_OFF && now->power_led == PCI_LED_OFF);
+}
+
+static void look(struct port *p)
+{
+    const struct pci_port_status before = p->seen;
+    struct road *road;
+
+    pci_port_status(p->port, &p->seen);
+    if (!p->device || !p->device->shown)
+        return;
+    road = p->device->road == DEVICE_ROAD_PCIE ? &p->ports->pcie : &p->ports->rescan;
+    if (p->seen.attention_led == PCI_LED_ON && before.attention_led != PCI_LED_ON &&
+        p->asked == ASKED_NOTHING)
+        hotplug_signal(road->hotplug, p->device, SLOT_EV_REFUSED,
+                       "the guest's driver of the slot could not use the card");
+    else if (switched_off(&before, &p->seen))
+        hotplug_signal(road->hotplug, p->device, SLOT_EV_LET_GO, NULL);
+    else if (p->asked == ASKED_BUTTON && before.power_led == PCI_LED_BLINK &&
+             p->seen.power_led == PCI_LED_ON)
+        hotplug_signal(road->hotplug, p->device, SLOT_EV_REFUSED,
+                       "the guest's driver of the slot goes on with the card");
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct ports *ports = wake->data;
+
+    for (unsigned i = 0; i < ports->n; i++)
+        look(&ports->port[i]);
+}
+
+static bool watched(const struct port *p)
+{
+    struct pci_port_status status;
+
+    pci_port_status(p->port, &status);
+    return status.driven;
+}
+
+/* --- coming ----------------------------------------------------------------------------------- */
+
+/* A free port, one that the guest's driver watches where there is one; in turn, since such a driver looks at
+ * no new card for a second after it let go of the last. */
+static struct port *free_port(struct ports *ports)
+{
+    struct port *found = NULL;
+
+    for (unsigned i = 1; i <= ports->n; i++) {
+        struct port *p = &ports->port[(ports->last + i) % ports->n];
+        if (!p->reserved && (!found || (watched(p) && !watched(found))))
+            found = p;
+    }
+    return found;
+}
+
+static const char taken_text[] = "all slots are taken";
+
+static int pcie_fitness(struct road *road, const struct device_spec *spec, const char **why)
+{
+    const struct port *p = free_port(ports_of(road));
+
+    *why = p ? "the guest's driver watches the slots" : taken_text;
+    if (!p)
+        return -1;
+    /* Nobody watches: perhaps the guest is still to start. */
+    if (!watched(p))
+        return 1;
+    /* A disk leaves faster by another road than by the button. */
+    return spec->kind == HOT_KIND_DISK && !hotplug_agent_can(road->hotplug, "slot-power") ? 3 : 5;
+}
+
+static int rescan_fitness(struct road *road, const struct device_spec *spec, const char **why)
+{
+    const struct port *p = free_port(ports_of(road));
+
+    *why = !p           ? taken_text
+           : watched(p) ? "the guest's driver watches the slots: it needs no search"
+                        : "no agent in the guest could have the bus searched";
+    return p && !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : -1;
+}
+
+static bool port_reserve(struct road *road, struct vm_device *device)
+{
+    struct ports *ports = ports_of(road);
+    struct port *p = free_port(ports);
+
+    if (!p)
+        return false;
+    device->place = ports->last = (unsigned)(p - ports->port);
+    p->asked = ASKED_NOTHING;
+    p->reserved = true;
+    return true;
+}
+
+static void port_drop(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+
+    p->device = NULL;
+    p->reserved = false;
+}
+
+static bool port_publish(struct road *road, struct vm_device *device, GError **err)
+{
+    struct port *p = port_of(road, device);
+
+    p->device = device;
+    pci_port_status(p->port, &p->seen);
+    return pci_port_insert(p->port, virtio_pci_function(device->pci), err);
+}
+
+static bool rescan_publish(struct road *road, struct vm_device *device, GError **err)
+{
+    static const char *const words[] = {"pci-rescan", NULL};
+
+    if (!port_publish(road, device, err))
+        return false;
+    /* Where the agent went away meanwhile the guest never takes it, and that is told. */
+    hotplug_ask_agent(road->hotplug, device, words, false);
+    return true;
+}
+
+/* --- leaving ---------------------------------------------------------------------------------- */
+
+/* Whether the guest has nothing of the card. */
+static bool is_unused(const struct port *p, const struct vm_device *device)
+{
+    struct pci_port_status status;
+
+    pci_port_status(p->port, &status);
+    return !status.configured && !vm_device_taken(device);
+}
+
+static bool holds_data(const struct vm_device *device)
+{
+    return device->disk != NULL;
+}
+
+static void pcie_ask(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+    g_autofree char *number = g_strdup_printf("%u", p->number);
+    const char *const words[] = {"slot-power", number, "off", NULL};
+
+    pci_port_status(p->port, &p->seen);
+    if (is_unused(p, device) || !p->seen.powered) {
+        hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
+    } else if (!p->seen.driven) {
+        hotplug_signal(road->hotplug, device, SLOT_EV_REFUSED,
+                       "nothing in the guest watches the slot any more");
+    } else if (hotplug_ask_agent(road->hotplug, device, words, false)) {
+        p->asked = ASKED_AGENT;
+    } else if (holds_data(device)) {
+        p->asked = ASKED_BUTTON;
+        pci_port_press(p->port);
+    } else {
+        p->asked = ASKED_TORN;
+        pci_port_withdraw(p->port);
+    }
+}
+
+static bool pcie_unask(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+    enum asked asked = p->asked;
+
+    p->asked = ASKED_NOTHING;
+    if (asked == ASKED_BUTTON)
+        pci_port_press(p->port); /* the second takes the first back */
+    return asked != ASKED_TORN;
+}
+
+static void rescan_ask(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+    struct pci_port_status status;
+
+    pci_port_status(p->port, &status);
+    g_autofree char *address = g_strdup_printf("0000:%02x:00.0", status.bus);
+    const char *const words[] = {"pci-remove", address, NULL};
+    if (is_unused(p, device))
+        hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
+    else if (!hotplug_ask_agent(road->hotplug, device, words, true))
+        hotplug_signal(road->hotplug, device, SLOT_EV_REFUSED,
+                       "the agent in the guest, which could let go of it, is not there");
+}
+
+static bool rescan_unask(struct road *road, struct vm_device *device)
+{
+    return true;
+}
+
+static void port_withdraw(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+
+    if (p->asked != ASKED_TORN)
+        pci_port_withdraw(p->port);
+    p->device = NULL;
+}
+
+/* --- what can be asked ------------------------------------------------------------------------ */
+
+static const char *pcie_leaving(struct road *road, const struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+
+    if (!watched(p))
+        return "nothing in the guest watches its slot yet";
+    if (hotplug_agent_can(road->hotplug, "slot-power"))
+        return "the guest watches its slot; with the agent's help it leaves at once";
+    return holds_data(device) ? "the guest watches its slot, and waits five seconds before it lets go of a disk"
+                              : "the guest watches its slot, and lets go at once";
+}
+
+static const char *rescan_leaving(struct road *road, const struct vm_device *device)
+{
+    return "the agent in the guest had the bus searched, and can let go of it";
+}
+
+static void port_describe(struct road *road, const struct vm_device *device,
+                          struct device_info *info)
+{
+    struct pci_port_status status;
+
+    pci_port_status(port_of(road, device)->port, &status);
+    g_free(info->bus);
+    g_free(info->address);
+    info->bus = g_strdup("pci");
+    info->address = g_strdup_printf("%02x:00.0", status.bus);
+}
+
+static void pcie_slots(struct road *road, GPtrArray *rows)
+{
+    struct ports *ports = ports_of(road);
+
+    for (unsigned i = 0; i < ports->n; i++) {
+        const struct port *p = &ports->port[i];
+        struct slot_info *row = slot_info_new();
+        row->name = g_strdup_printf("pcie%u", p->number);
+        row->road = p->device ? p->device->road : DEVICE_ROAD_PCIE;
+        row->use = watched(p) ? SLOT_USE_READY : SLOT_USE_BLIND;
+        row->device = p->device ? g_strdup(p->device->id) : NULL;
+        g_ptr_array_add(rows, row);
+    }
+}
+
+static void pcie_reset(struct road *road)
+{
+    struct ports *ports = ports_of(road);
+
+    for (unsigned i = 0; i < ports->n; i++)
+        pci_port_status(ports->port[i].port, &ports->port[i].seen);
+}
+
+/* --- the roads -------------------------------------------------------------------------------- */
+
+static void wake_closed(uv_handle_t *handle)
+{
+    g_free(handle);
+}
+
+static void ports_free(struct ports *ports)
+{
+    for (unsigned i = 0; i < ports->n; i++)
+        pci_port_free(ports->port[i].port);
+    uv_close((uv_handle_t *)ports->wake, wake_closed);
+    g_free(ports);
+}
+
+static void port_road_free(struct road *road)
+{
+    struct ports *ports = ports_of(road);
+
+    if (--ports->users == 0)
+        ports_free(ports);
+}
+
+static const struct road_ops pcie_ops = {
+    .road = DEVICE_ROAD_PCIE,
+    .frontend = true,
+    .free = port_road_free,
+    .fitness = pcie_fitness,
+    .reserve = port_reserve,
+    .drop = port_drop,
+    .publish = port_publish,
+    .ask = pcie_ask,
+    .unask = pcie_unask,
+    .withdraw = port_withdraw,
+    .leaving = pcie_leaving,
+    .describe = port_describe,
+    .slots = pcie_slots,
+    .reset = pcie_reset,
+};
+
+static const struct road_ops rescan_ops = {
+    .road = DEVICE_ROAD_RESCAN,
+    .frontend = true,
+    .free = port_road_free,
+    .fitness = rescan_fitness,
+    .reserve = port_reserve,
+    .drop = port_drop,
+    .publish = rescan_publish,
+    .ask = rescan_ask,
+    .unask = rescan_unask,
+    .withdraw = port_withdraw,
+    .leaving = rescan_leaving,
+    .describe = port_describe,
+};
+
+bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, unsigned n,
+                   struct road **pcie, struct road **rescan, GError **err)
+{
+    struct ports *ports = g_new0(struct ports, 1);
+
+    ports->pcie = (struct road){&pcie_ops, h};
+    ports->rescan = (struct road){&rescan_ops, h};
+    ports->users = 2;
+    ports->wake = g_new0(uv_async_t, 1);
+    uv_async_init(loop, ports->wake, on_wake);
+    ports->wake->data = ports;
+    for (; ports->n < n; ports->n++) {
+        struct port *p = &ports->port[ports->n];
+        int slot = pci_host_free_slot(pci);
+        *p = (struct port){.ports = ports, .number = ports->n + 1};
+        if (slot < 0)
+            vmd_fail(err, VMD_ERROR_LIMIT, "no PCI slot is free for %u slots of PCI Express", n);
+        else
+            p->port = pci_port_new(pci, (unsigned)slot, p->number, &port_ops, p, err);
+        if (!p->port) {
+            ports_free(ports);
+            return false;
+        }
+    }
+    *pcie = &ports->pcie;
+    *rescan = &ports->rescan;
+    return true;
+}

@@ -1,0 +1,240 @@
+/* vmctl device: devices of a running VM come, go, and are listed. */
+#include "vmctl/commands.h"
+#include "vmctl/devices.h"
+
+#include <inttypes.h>
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+static const char *result_word(const struct job_info *job, const char *member)
+{
+    struct json_object *value = NULL;
+
+    return json_object_is_type(job->result, json_type_object) &&
+                   json_object_object_get_ex(job->result, member, &value)
+               ? json_object_get_string(value)
+               : "";
+}
+
+/* The end of JOB is the answer. */
+static int wait_for_job(struct vmd_client *c, const struct arguments *args, uint64_t number)
+{
+    struct job_wait_params wait = {.job = number};
+    g_autoptr(job_info) job = NULL;
+    GError *err = NULL;
+
+    if (arguments_has(args, "no-wait")) {
+        printf("job %" PRIu64 "\n", number);
+        return VMCTL_EXIT_OK;
+    }
+    if (!vmd_client_invoke(c, API_JOB_WAIT, &wait, &job, NULL, &err))
+        return fail(c, err);
+    if (arguments_has(args, "json")) {
+        struct json_object *json = job_info_encode(job);
+        print_json(json);
+        json_object_put(json);
+    }
+    if (job->state == JOB_STATE_DONE) {
+        if (!arguments_has(args, "json"))
+            printf("%s: %s\n", result_word(job, "device"), result_word(job, "outcome"));
+        return VMCTL_EXIT_OK;
+    }
+    if (job->state == JOB_STATE_CANCELLED)
+        vmd_fail(&err, VMD_ERROR_STATE, "the job was cancelled");
+    else
+        vmd_fail(&err, job->error ? vmd_error_named(job->error->kind) : VMD_ERROR_STATE, "%s",
+                 job->error ? job->error->message : "the job failed");
+    return fail(c, err);
+}
+
+static bool take_timeout(const struct arguments *args, uint32_t *out, GError **err)
+{
+    uint64_t timeout = LIMIT_DEVICE_TIMEOUT_S;
+
+    if (!arguments_number(args, "timeout", 3600, &timeout, err))
+        return false;
+    *out = (uint32_t)timeout;
+    return true;
+}
+
+/* --- add -------------------------------------------------------------------------------------- */
+
+/* Exactly one of --disk, --net, --rng and --console. */
+static bool parse_spec(const struct arguments *args, struct device_spec *spec, GError **err)
+{
+    const char *disk = arguments_get(args, "disk"), *net = arguments_get(args, "net");
+    const char *road = arguments_get(args, "road");
+    bool rng = arguments_has(args, "rng"), console = arguments_has(args, "console");
+
+    if ((disk != NULL) + (net != NULL) + rng + console != 1)
+        return vmd_fail(err, VMD_ERROR_INVALID, "add needs one of --disk, --net, --rng, --console");
+    spec->kind = disk    ? HOT_KIND_DISK
+                 : net   ? HOT_KIND_NIC
+                 : rng   ? HOT_KIND_RNG
+                         : HOT_KIND_CONSOLE;
+    spec->id = g_strdup(arguments_get(args, "id"));
+    spec->has_road = road != NULL;
+    return (!road || device_road_from_string(road, &spec->road, err)) &&
+           (!disk || parse_disk(disk, &spec->disk, err)) && (!net || parse_net(net, &spec->nic, err));
+}
+
+static int add(struct vmd_client *c, const struct arguments *args)
+{
+    struct device_add_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(device_spec) spec = device_spec_new();
+    g_autoptr(job_ref) ref = NULL;
+    GError *err = NULL;
+
+    p.until = arguments_has(args, "visible") ? DEVICE_UNTIL_VISIBLE : DEVICE_UNTIL_ACKNOWLEDGED;
+    if (!parse_spec(args, spec, &err) || !take_timeout(args, &p.timeout_s, &err)) {
+        int status = usage_error(args->command, "%s", err->message);
+        g_error_free(err);
+        return status;
+    }
+    p.device = spec;
+    if (!vmd_client_invoke(c, API_DEVICE_ADD, &p, &ref, NULL, &err))
+        return fail(c, err);
+    return wait_for_job(c, args, ref->job);
+}
+
+/* --- remove ----------------------------------------------------------------------------------- */
+
+static int remove_device(struct vmd_client *c, const struct arguments *args)
+{
+    struct device_remove_params p = {.vm = (char *)arguments_at(args, 1),
+                                     .device = (char *)arguments_at(args, 2),
+                                     .force = arguments_has(args, "force")};
+    g_autoptr(job_ref) ref = NULL;
+    GError *err = NULL;
+
+    if (!p.device)
+        return usage_error(args->command, "remove needs a DEVICE");
+    if (!take_timeout(args, &p.timeout_s, &err)) {
+        int status = usage_error(args->command, "%s", err->message);
+        g_error_free(err);
+        return status;
+    }
+    if (!vmd_client_invoke(c, API_DEVICE_REMOVE, &p, &ref, NULL, &err))
+        return fail(c, err);
+    return wait_for_job(c, args, ref->job);
+}
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+static const char *state_name(bool has, enum device_state state)
+{
+    return has ? device_state_to_string(state) : "-";
+}
+
+static int list(struct vmd_client *c, const struct arguments *args)
+{
+    static const char *const headers[] = {"ID", "KIND", "BUS", "ADDRESS", "STATE", "ROAD", "MORE"};
+    struct device_list_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(device_list_result) result = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_DEVICE_LIST, &p, &result, NULL, &err))
+        return fail(c, err);
+    if (arguments_has(args, "json")) {
+        struct json_object *json = device_list_result_encode(result);
+        print_json(json);
+        json_object_put(json);
+        return VMCTL_EXIT_OK;
+    }
+    struct table *t = table_new(headers, G_N_ELEMENTS(headers));
+    for (size_t i = 0; i < result->n_devices; i++) {
+        const struct device_info *d = result->devices[i];
+        table_add(t, "%s", d->id);
+        table_add(t, "%s", d->kind);
+        table_add(t, "%s", d->bus);
+        table_add(t, "%s", d->address);
+        table_add(t, "%s", state_name(d->has_state, d->state));
+        table_add(t, "%s", d->has_road ? device_road_to_string(d->road) : "-");
+        table_add(t, "%s%s%s", d->text, *d->text && d->why ? "; " : "", d->why ? d->why : "");
+    }
+    table_print(t, stdout);
+    return VMCTL_EXIT_OK;
+}
+
+static int slots(struct vmd_client *c, const struct arguments *args)
+{
+    static const char *const headers[] = {"SLOT", "ROAD", "USE", "DEVICE", "STATE", "MORE"};
+    struct slot_list_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(slot_list_result) result = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_SLOT_LIST, &p, &result, NULL, &err))
+        return fail(c, err);
+    if (arguments_has(args, "json")) {
+        struct json_object *json = slot_list_result_encode(result);
+        print_json(json);
+        json_object_put(json);
+        return VMCTL_EXIT_OK;
+    }
+    struct table *t = table_new(headers, G_N_ELEMENTS(headers));
+    for (size_t i = 0; i < result->n_slots; i++) {
+        const struct slot_info *s = result->slots[i];
+        table_add(t, "%s", s->name);
+        table_add(t, "%s", device_road_to_string(s->road));
+        table_add(t, "%s", slot_use_to_string(s->use));
+        table_add(t, "%s", s->device ? s->device : "-");
+        table_add(t, "%s", state_name(s->has_state, s->state));
+        table_add(t, "%s", s->text);
+    }
+    table_print(t, stdout);
+    return VMCTL_EXIT_OK;
+}
+
+static int run(const struct arguments *args)
+{
+    static const struct {
+        const char *name;
+        int (*run)(struct vmd_client *c, const struct arguments *args);
+        unsigned arguments;
+    } parts[] = {{"add", add, 2}, {"remove", remove_device, 3}, {"list", list, 2}, {"slots", slots, 2}};
+    const char *what = arguments_at(args, 0);
+    int status;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        if (strcmp(parts[i].name, what) != 0)
+            continue;
+        if (args->positional->len > parts[i].arguments)
+            return usage_error(args->command, "too many arguments");
+        struct vmd_client *c = connect_daemon(&status);
+        if (!c)
+            return status;
+        status = parts[i].run(c, args);
+        vmd_client_free(c);
+        return status;
+    }
+    return usage_error(args->command, "'%s' is not one of add, remove, list, slots", what);
+}
+
+static const struct option_row options[] = {
+    {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=enospc|report|pause]",
+     "of add: a disk", "@file"},
+    {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME", "of add: a network interface", "user"},
+    {"rng", NULL, "of add: a source of random numbers", NULL},
+    {"console", NULL, "of add: a console", NULL},
+    {"id", "ID", "of add: its name; disk0, net0, rng0 or hvc0 and on where not given", NULL},
+    {"road", "ROAD", "of add: how it comes; the best that the guest has where not given",
+     "pcie rescan scsi link"},
+    {"visible", NULL, "of add: be content when the guest can find it", NULL},
+    {"force", NULL, "of remove: do not ask the guest, which may lose what it has not written", NULL},
+    {"timeout", "SECONDS", "how long the guest may take (30)", NULL},
+    {"no-wait", NULL, "print the job's number and return", NULL},
+    {NULL, NULL, NULL, NULL},
+};
+
+const struct command command_device = {
+    .name = "device",
+    .synopsis = "add|remove|list|slots VM [DEVICE]",
+    .doc = "add a device to a running VM, remove one, list them or the places for them",
+    .more = "add ends when the guest's driver has taken the device, remove when the guest has let go of it and "
+            "its files are closed; list says by which road each device came and what a removal would be.",
+    .options = options,
+    .least = 2,
+    .most = 3,
+    .positional_kind = "add remove list slots",
+    .run = run,
+};
