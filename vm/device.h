@@ -46,6 +46,9 @@ struct vm_device {
     enum device_road road;
     unsigned place; /* slot of the root bus, or a place of its road */
     bool shown;     /* the guest can find it */
+    bool taken;     /* the guest uses it: of one without a frontend of its own */
+    bool held;      /* another's frontend has it still */
+    struct leaver *leaver; /* waits for that to end; NULL */
     struct slot *slot;
     struct question *question; /* what the guest's agent is asked on its behalf; NULL */
     struct hotplug *hotplug; /* who is told when its driver comes or goes; NULL: nobody */

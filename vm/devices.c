@@ -10,6 +10,7 @@
 #include "guest/agent/line.h"
 #include "machine/virtio/balloon.h"
 #include "machine/virtio/net.h"
+#include "machine/virtio/scsi.h"
 
 #include <errno.h>
 
@@ -157,6 +158,12 @@ static bool add_console(struct devices *d, GError **err)
     return plug(d, d->agent_at, err);
 }
 
+static struct vm_device *scsi_adapter(struct devices *d)
+{
+    return vm_device_of(&d->env, SCSI_ID, "virtio-scsi",
+                        virtio_scsi_new(&d->env.virtio, MIN(d->env.cpus, LIMIT_BLK_QUEUES)));
+}
+
 static bool add_all(struct devices *d, const struct machine_files *files, GError **err)
 {
     const struct vm_config *c = d->config;
@@ -171,7 +178,8 @@ static bool add_all(struct devices *d, const struct machine_files *files, GError
     }
     return (!c->devices->console || add_console(d, err)) &&
            (!c->devices->rng || plug(d, vm_device_rng(&d->env, "rng0"), err)) &&
-           (!c->devices->balloon || plug(d, vm_device_balloon(&d->env, "balloon0"), err));
+           (!c->devices->balloon || plug(d, vm_device_balloon(&d->env, "balloon0"), err)) &&
+           (!c->hotplug->scsi || plug(d, scsi_adapter(d), err));
 }
 
 struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,

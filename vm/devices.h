@@ -14,6 +14,9 @@
 
 struct devices;
 
+/* Of the adapter by which disks come and go, where the VM has one. */
+#define SCSI_ID "scsi0"
+
 struct devices_env {
     uv_loop_t *loop;
     struct mem_map *mem;

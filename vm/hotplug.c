@@ -89,7 +89,7 @@ static struct road *choose(struct hotplug *h, struct device_spec *spec, struct v
 
 bool vm_device_taken(const struct vm_device *device)
 {
-    return device->frontend && virtio_running(device->frontend);
+    return device->frontend ? virtio_running(device->frontend) : device->taken;
 }
 
 void hotplug_signal(struct hotplug *h, struct vm_device *device, enum slot_event event,
@@ -280,7 +280,22 @@ static void close_device(void *opaque, struct slot *slot, void *p)
                          .slot = slot};
     device->hotplug = NULL;
     forget_question(device);
-    devices_close(h->devices, device, closed, l);
+    if (device->held)
+        device->leaver = l;
+    else
+        devices_close(h->devices, device, closed, l);
+}
+
+void hotplug_released(struct vm_device *device)
+{
+    struct leaver *l = g_steal_pointer(&device->leaver);
+
+    if (l)
+        devices_close(l->h->devices, device, closed, l);
+    else if (device->hotplug && slot_state(device->slot) == SLOT_LEAVING)
+        hotplug_signal(device->hotplug, device, SLOT_EV_LET_GO, NULL);
+    else if (device->hotplug)
+        hotplug_signal(device->hotplug, device, SLOT_EV_LOST, "the guest let go of it, too late");
 }
 
 static const struct vm_device *device_of(const struct slot *slot)
@@ -381,6 +396,10 @@ struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, str
         return NULL;
     }
     devices_each(devices, adopt, h);
+    struct vm_device *adapter = devices_find(devices, SCSI_ID);
+    if (adapter)
+        h->roads[DEVICE_ROAD_SCSI] =
+            road_scsi_new(h, adapter->frontend, config->arch == VM_ARCH_RISCV64);
     return h;
 }
 
@@ -389,6 +408,7 @@ static void detach(void *opaque, struct vm_device *device)
     if (device->road != DEVICE_ROAD_FIXED)
         withdraw(opaque, device);
     forget_question(device);
+    g_clear_pointer(&device->leaver, g_free);
     device->hotplug = NULL;
     device->slot = NULL;
 }
@@ -503,6 +523,8 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
     const struct slot_request request = {.job = job, .kind = SLOT_REMOVE, .id = id, .force = force,
                                          .timeout_ms = timeout_ms};
 
+    if (strcmp(id, SCSI_ID) == 0 && devices_find(h->devices, id))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what disks come by: it stays", id);
     return slots_request(h->slots, &request, err);
 }
 

@@ -56,6 +56,9 @@ bool hotplug_ask_agent(struct hotplug *h, struct vm_device *device, const char *
 /* Whether the agent is there and knows VERB. */
 bool hotplug_agent_can(const struct hotplug *h, const char *verb);
 
+/* Another's frontend has DEVICE no longer: the guest let go of it, or it was taken from it. */
+void hotplug_released(struct vm_device *device);
+
 /* Whether the guest's driver has the device. */
 bool vm_device_taken(const struct vm_device *device);
 
@@ -69,5 +72,8 @@ struct road *road_fixed_new(struct hotplug *h);
  * agent has the bus searched. */
 bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, unsigned ports,
                    struct road **pcie, struct road **rescan, GError **err);
+
+/* Units of the VM's SCSI ADAPTER. FIRST_CHOICE: also while no driver of it is seen. */
+struct road *road_scsi_new(struct hotplug *h, struct virtio_device *adapter, bool first_choice);
 
 #endif
