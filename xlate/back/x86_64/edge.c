@@ -196,8 +196,7 @@ void back__jump_block(struct back_compiler *c, int cc, uint32_t block)
     }
 }
 
-/* Does BLOCK only leave the unit for a place in its page, with nothing to do before? Only the BRIF
- * that ends block 0 of three may ask: nothing else leads to the others then. */
+/* Does BLOCK only leave the unit for a place in its page, with nothing to do before? */
 static bool is_plain_exit(const struct back_compiler *c, uint32_t block)
 {
     const struct ir_block *b = &c->unit->block[block];
@@ -222,11 +221,25 @@ static bool ends_unit(const struct back_compiler *c, uint32_t block)
     return op == IR_EXIT || op == IR_EXIT_IND || op == IR_EXIT_STATE;
 }
 
+/* Does only the present block lead to BLOCK? */
+static bool is_mine(const struct back_compiler *c, uint32_t block)
+{
+    for (uint32_t b = 0; b < c->unit->n_blocks; b++) {
+        const struct ir_insn *last = back__insn(c, c->unit->block[b].end - 1);
+        bool leads = last->op == IR_BR || last->op == IR_BRIF;
+        if (b != c->block && leads &&
+            (last->block[0] == block || (last->op == IR_BRIF && last->block[1] == block)))
+            return false;
+    }
+    return true;
+}
+
 static bool link_by_condition(struct back_compiler *c, enum asm_cc cc, uint32_t then_block,
                               uint32_t else_block)
 {
-    if (c->block || c->unit->n_blocks != 3 || then_block != 1 || else_block != 2 ||
-        !ends_unit(c, 1) || !ends_unit(c, 2))
+    if (c->linked_block || then_block != c->block + 1 || else_block != c->block + 2 ||
+        !ends_unit(c, then_block) || !ends_unit(c, else_block) || !is_mine(c, then_block) ||
+        !is_mine(c, else_block))
         return false;
     if (is_plain_exit(c, else_block))
         link_block(c, (int)cc ^ 1, else_block);

@@ -55,7 +55,7 @@ static void emit(struct rv_translation *t, const struct rv_insn *insn)
 static bool translate_once(const struct xl_source *source, const union rv_copy_loop *copy, struct ir_unit *unit)
 {
     struct rv_translation t = {.unit = unit, .mode = source->mode, .next = source->start};
-    uint32_t most = MIN(source->max_insns, MAX_INSNS), offset = 0;
+    uint32_t most = MIN(source->max_insns, MAX_INSNS), offset = 0, look = 0;
     struct rv_insn insn;
 
     unit->start = source->start;
@@ -74,7 +74,7 @@ static bool translate_once(const struct xl_source *source, const union rv_copy_l
         t.next += insn.length;
         ir_at(unit, t.pc, insn.length);
         if (copy && !offset)
-            rv_emit_copy(&t, copy);
+            look = rv_begin_copy(&t, copy);
         uint32_t loop = rv_rows[insn.op].emit == rv_emit_lr && insn.row
                             ? rv_emit_lrsc(&t, source, offset, &insn, most - unit->n_guest + 1)
                             : 0;
@@ -86,6 +86,8 @@ static bool translate_once(const struct xl_source *source, const union rv_copy_l
             rv_retire(&t);
     }
     unit->bytes = offset;
+    if (copy)
+        rv_end_copy(&t, copy, look);
     return t.loops;
 }
 

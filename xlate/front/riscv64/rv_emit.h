@@ -70,11 +70,13 @@ unsigned rv_emit_lrsc(struct rv_translation *t, const struct xl_source *source, 
                       const struct rv_insn *lr, uint32_t most);
 
 /*
- * The unit of SOURCE branches back to its start. Is it a loop that copies or fills? Then COPY describes it; begins the unit
- * with what does most of that at once.
+ * The unit of SOURCE branches back to its start. Is it a loop that copies or fills? Then COPY describes it. The unit begins
+ * with a look at how much there is to do, and ends, after its terminator, with what does most of that at once; the
+ * former's result is the latter's AT.
  */
 bool rv_find_copy(const struct xl_source *source, union rv_copy_loop *copy);
-void rv_emit_copy(struct rv_translation *t, const union rv_copy_loop *copy);
+uint32_t rv_begin_copy(struct rv_translation *t, const union rv_copy_loop *copy);
+void rv_end_copy(struct rv_translation *t, const union rv_copy_loop *copy, uint32_t at);
 
 /* Calls a helper with the arguments up to the first IR_NONE; its result where it has one. */
 uint32_t rv_call(struct rv_translation *t, enum rv_helper helper, uint32_t a, uint32_t b,

@@ -6,7 +6,7 @@
  *            addi  from, to, a counter: up to RV_COPY_STEPS, between the others in any order
  *            branch counter, end, again
  *
- * The unit stays what it is; before it come a comparison and, where many iterations are left, a helper that does
+ * The unit stays what it is; before it comes a comparison, and where many iterations are left, a helper does
  * as many as it can: all but the last, within the pages that the addresses are in. What is left (the last one,
  * elements that cross pages, devices, watched pages, faults) is the unit's, instruction by instruction.
  * Between two calls the unit polls.
@@ -15,7 +15,7 @@
 
 enum {
     INSNS_MOST = 3 + RV_COPY_STEPS,
-    ITERATIONS_LEAST = 16, /* for which the helper pays */
+    ITERATIONS_LEAST = 32, /* for which the helper pays */
 };
 
 /* As far as the loop has been read. */
@@ -112,23 +112,34 @@ bool rv_find_copy(const struct xl_source *source, union rv_copy_loop *copy)
     return false;
 }
 
-void rv_emit_copy(struct rv_translation *t, const union rv_copy_loop *copy)
+uint32_t rv_begin_copy(struct rv_translation *t, const union rv_copy_loop *copy)
 {
     struct ir_unit *unit = t->unit;
-    uint32_t counter = rv_x(t, copy->counter), end = rv_x(t, copy->end), word[3];
+    uint32_t counter = rv_x(t, copy->counter), end = rv_x(t, copy->end), at;
     int16_t step = rv_copy_step(copy);
     uint32_t left = step > 0 ? ir_bin(unit, IR_SUB, IR_I64, end, counter)
                              : ir_bin(unit, IR_SUB, IR_I64, counter, end);
     uint32_t many = ir_cmp(unit, IR_GEU, IR_I64, left,
                            ir_const(unit, IR_I64, ITERATIONS_LEAST * ABS(step)));
-    uint32_t call = ir_block_reserve(unit), body = ir_block_reserve(unit);
+    uint32_t body = ir_block_reserve(unit);
 
     unit->pattern[copy->from ? IR_PATTERN_COPY_LOOP : IR_PATTERN_FILL_LOOP]++;
-    ir_brif(unit, many, 2, call, body);
+    at = unit->n;
+    ir_brif(unit, many, 2, body, body); /* until the block of the call has a number */
+    ir_block_start(unit, body);
+    return at;
+}
+
+/* Behind all else, out of the way of who doesn't call. */
+void rv_end_copy(struct rv_translation *t, const union rv_copy_loop *copy, uint32_t at)
+{
+    struct ir_unit *unit = t->unit;
+    uint32_t body = unit->insn[at].block[1], call = ir_block_reserve(unit), word[3];
+
+    unit->insn[at].block[0] = call;
     ir_block_start(unit, call);
     for (unsigned k = 0; k < G_N_ELEMENTS(word); k++)
         word[k] = ir_const(unit, IR_I64, (int64_t)copy->word[k]);
     rv_call(t, RV_HELPER_COPY_LOOP, word[0], word[1], word[2], IR_NONE);
     ir_br(unit, body, NULL, 0);
-    ir_block_start(unit, body);
 }
