@@ -259,7 +259,7 @@ static bool settle_id(GHashTable *seen, char **id, const char *stem, size_t inde
     return true;
 }
 
-bool registry_settle_nic(struct vm_nic_config *nic, GError **err)
+bool registry_check_nic(const struct vm_nic_config *nic, GError **err)
 {
     const char *id = nic->id ? nic->id : "to be added";
 
@@ -269,6 +269,13 @@ bool registry_settle_nic(struct vm_nic_config *nic, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a tap goes with kind tap", id);
     if (nic->kind != VM_NIC_KIND_USER && nic->n_hostfwd)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: port forwards go with kind user", id);
+    return true;
+}
+
+static bool settle_nic(struct vm_nic_config *nic, GError **err)
+{
+    if (!registry_check_nic(nic, err))
+        return false;
     if (!nic->mac)
         nic->mac = g_strdup_printf("52:54:00:%02x:%02x:%02x", g_random_int_range(0, 256),
                                    g_random_int_range(0, 256), g_random_int_range(0, 256));
@@ -303,8 +310,14 @@ static bool check_doubles(const struct vm_config *c, GError **err)
 /* Fills in what the client left to us, once, so that it stays the same over runs. */
 static bool settle(struct vm_config *c, GError **err)
 {
+    /* The VM's own devices have names too (vm/devices.c). */
+    static const char *const own[] = {"hvc0",  "rng0",  "balloon0", "scsi0", "link0", "link1",
+                                      "link2", "link3", "link4",    "link5", "link6", "link7"};
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
 
+    G_STATIC_ASSERT(G_N_ELEMENTS(own) == 4 + LIMIT_NICS);
+    for (size_t i = 0; i < G_N_ELEMENTS(own); i++)
+        g_hash_table_add(seen, (gpointer)own[i]);
     for (size_t i = 0; i < c->n_disks; i++) {
         if (!settle_id(seen, &c->disks[i]->id, "disk", i, err) ||
             !check_file("disk", c->disks[i]->path, R_OK, err) || !settle_format(c->disks[i], err))
@@ -313,7 +326,7 @@ static bool settle(struct vm_config *c, GError **err)
     if (!check_doubles(c, err))
         return false;
     for (size_t i = 0; i < c->n_nics; i++) {
-        if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !registry_settle_nic(c->nics[i], err))
+        if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !settle_nic(c->nics[i], err))
             return false;
     }
     return true;

@@ -26,7 +26,7 @@ bool registry_check_start(struct registry *registry, const struct vm *vm, GError
  * be free for VM, which runs. */
 bool registry_settle_disk(struct registry *registry, const struct vm *vm, struct vm_disk_config *disk,
                           GError **err);
-bool registry_settle_nic(struct vm_nic_config *nic, GError **err);
+bool registry_check_nic(const struct vm_nic_config *nic, GError **err);
 /* Tells all VMs that CONN is gone: vm_connection_gone(). */
 void registry_connection_gone(struct registry *registry, const struct rpc_conn *conn);
 

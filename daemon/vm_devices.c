@@ -255,7 +255,7 @@ static bool settle(struct vm_devices *d, struct device_spec *spec, GError **err)
     struct registry *registry = vm_daemon(d->vm)->registry;
 
     return (!spec->disk || registry_settle_disk(registry, d->vm, spec->disk, err)) &&
-           (!spec->nic || registry_settle_nic(spec->nic, err));
+           (!spec->nic || registry_check_nic(spec->nic, err));
 }
 
 static bool needs_opening(const struct device_spec *spec)

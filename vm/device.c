@@ -123,12 +123,14 @@ struct vm_device *vm_device_nic(const struct device_env *env, const struct vm_ni
         return NULL;
     }
     struct vm_device *d = device_new(env, c->id, "virtio-net");
-    d->text = g_strdup_printf("%s%s%s, %s", vm_nic_kind_to_string(c->kind), c->tap ? " " : "",
-                              c->tap ? c->tap : "", c->mac);
     if (!frontend) {
         d->net = b;
+        d->text = g_strdup_printf("%s%s%s", vm_nic_kind_to_string(c->kind), c->tap ? " " : "",
+                                  c->tap ? c->tap : "");
         return d;
     }
+    d->text = g_strdup_printf("%s%s%s, %s", vm_nic_kind_to_string(c->kind), c->tap ? " " : "",
+                              c->tap ? c->tap : "", c->mac);
     vm_device_mac(c->mac, mac);
     set_frontend(d, virtio_net_new(&env->virtio, b, mac));
     if (c->kind == VM_NIC_KIND_NONE)

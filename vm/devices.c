@@ -164,6 +164,25 @@ static struct vm_device *scsi_adapter(struct devices *d)
                         virtio_scsi_new(&d->env.virtio, MIN(d->env.cpus, LIMIT_BLK_QUEUES)));
 }
 
+/* Network ports without a cable. Their addresses follow from the VM's name, so that they stay the same over
+ * its runs. */
+static bool add_ports(struct devices *d, GError **err)
+{
+    guint hash = g_str_hash(d->config->name);
+
+    for (unsigned i = 0; i < d->config->hotplug->nics; i++) {
+        const uint8_t mac[6] = {0x52, 0x54, 0x01, (uint8_t)(hash >> 8), (uint8_t)hash, (uint8_t)i};
+        g_autofree char *id = g_strdup_printf(LINK_ID "%u", i);
+        struct vm_device *port = vm_device_of(&d->env, id, "virtio-net",
+                                              virtio_net_new_port(&d->env.virtio, mac));
+        port->text = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+                                     mac[4], mac[5]);
+        if (!plug(d, port, err))
+            return false;
+    }
+    return true;
+}
+
 static bool add_all(struct devices *d, const struct machine_files *files, GError **err)
 {
     const struct vm_config *c = d->config;
@@ -179,7 +198,7 @@ static bool add_all(struct devices *d, const struct machine_files *files, GError
     return (!c->devices->console || add_console(d, err)) &&
            (!c->devices->rng || plug(d, vm_device_rng(&d->env, "rng0"), err)) &&
            (!c->devices->balloon || plug(d, vm_device_balloon(&d->env, "balloon0"), err)) &&
-           (!c->hotplug->scsi || plug(d, scsi_adapter(d), err));
+           (!c->hotplug->scsi || plug(d, scsi_adapter(d), err)) && add_ports(d, err);
 }
 
 struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,

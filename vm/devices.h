@@ -16,6 +16,8 @@ struct devices;
 
 /* Of the adapter by which disks come and go, where the VM has one. */
 #define SCSI_ID "scsi0"
+/* And of the network ports whose link comes up, with a number from 0 behind it. */
+#define LINK_ID "link"
 
 struct devices_env {
     uv_loop_t *loop;

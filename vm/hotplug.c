@@ -102,9 +102,14 @@ void hotplug_signal(struct hotplug *h, struct vm_device *device, enum slot_event
 static void running(void *opaque, bool on)
 {
     struct vm_device *device = opaque;
+    enum slot_event event = on ? SLOT_EV_TAKEN : SLOT_EV_LEFT;
 
     if (device->hotplug)
-        hotplug_signal(device->hotplug, device, on ? SLOT_EV_TAKEN : SLOT_EV_LEFT, NULL);
+        hotplug_signal(device->hotplug, device, event, NULL);
+    if (device->hotplug && device->guest) {
+        device->guest->taken = on;
+        hotplug_signal(device->hotplug, device->guest, event, NULL);
+    }
 }
 
 /* --- the agent -------------------------------------------------------------------------------- */
@@ -178,6 +183,13 @@ static void free_spec(void *opaque, void *spec)
 
 static unsigned disks_of(struct hotplug *h);
 
+static char *random_mac(void)
+{
+    guint32 n = g_random_int();
+
+    return g_strdup_printf("52:54:00:%02x:%02x:%02x", n >> 16 & 0xff, n >> 8 & 0xff, n & 0xff);
+}
+
 static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
 {
     struct hotplug *h = opaque;
@@ -195,6 +207,8 @@ static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
         order_free(o);
         return NULL;
     }
+    if (road->ops->frontend && o->spec->nic && !o->spec->nic->mac)
+        o->spec->nic->mac = random_mac();
     if (o->files) {
         files.disk = (struct block_given){(const char *const *)o->files->paths->pdata,
                                           (const int *)(void *)o->files->fds->data,
@@ -399,7 +413,8 @@ struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, str
     struct vm_device *adapter = devices_find(devices, SCSI_ID);
     if (adapter)
         h->roads[DEVICE_ROAD_SCSI] =
-            road_scsi_new(h, adapter->frontend, config->arch == VM_ARCH_RISCV64);
+            road_scsi_new(h, adapter, config->arch == VM_ARCH_RISCV64);
+    h->roads[DEVICE_ROAD_LINK] = road_link_new(h, devices, config->hotplug->nics);
     return h;
 }
 
@@ -523,8 +538,9 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
     const struct slot_request request = {.job = job, .kind = SLOT_REMOVE, .id = id, .force = force,
                                          .timeout_ms = timeout_ms};
 
-    if (strcmp(id, SCSI_ID) == 0 && devices_find(h->devices, id))
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what disks come by: it stays", id);
+    const struct vm_device *device = devices_find(h->devices, id);
+    if (device && device->carries)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what other devices come by: it stays", id);
     return slots_request(h->slots, &request, err);
 }
 

@@ -73,7 +73,10 @@ struct road *road_fixed_new(struct hotplug *h);
 bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, unsigned ports,
                    struct road **pcie, struct road **rescan, GError **err);
 
+/* The N network ports among DEVICES; NULL where N is 0. */
+struct road *road_link_new(struct hotplug *h, struct devices *devices, unsigned n);
+
 /* Units of the VM's SCSI ADAPTER. FIRST_CHOICE: also while no driver of it is seen. */
-struct road *road_scsi_new(struct hotplug *h, struct virtio_device *adapter, bool first_choice);
+struct road *road_scsi_new(struct hotplug *h, struct vm_device *adapter, bool first_choice);
 
 #endif

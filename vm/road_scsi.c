@@ -164,10 +164,12 @@ static const struct road_ops scsi_ops = {
     .slots = scsi_slots,
 };
 
-struct road *road_scsi_new(struct hotplug *h, struct virtio_device *adapter, bool first_choice)
+struct road *road_scsi_new(struct hotplug *h, struct vm_device *adapter, bool first_choice)
 {
     struct scsi_road *s = g_new0(struct scsi_road, 1);
 
-    *s = (struct scsi_road){.road = {&scsi_ops, h}, .adapter = adapter, .first_choice = first_choice};
+    *s = (struct scsi_road){.road = {&scsi_ops, h}, .adapter = adapter->frontend,
+                             .first_choice = first_choice};
+    adapter->carries = true;
     return &s->road;
 }

@@ -374,6 +374,63 @@ void virtio_net_set_link(struct virtio_device *dev, bool up)
     virtio_config_set(dev, offsetof(struct virtio_net_config, status), &status, sizeof(status));
 }
 
+/* --- the cable comes later -------------------------------------------------------------------- */
+
+#define PORT_TX (NET_CSUM | NET_TSO4 | NET_TSO6)
+#define PORT_RX NET_CSUM
+
+/* Leads nowhere, and takes what a port offers. */
+static struct net_backend *no_cable(void)
+{
+    struct net_backend *b = net_null_new();
+
+    b->tx_offloads = PORT_TX;
+    b->rx_offloads = PORT_RX;
+    return b;
+}
+
+struct virtio_device *virtio_net_new_port(const struct virtio_env *env, const uint8_t mac[6])
+{
+    struct virtio_device *dev = virtio_net_new(env, no_cable(), mac);
+
+    virtio_net_set_link(dev, false);
+    return dev;
+}
+
+/* Puts BACKEND in the place of the one there is, which is returned. */
+static struct net_backend *change_cable(struct net_device *net, struct net_backend *backend)
+{
+    struct net_backend *before = net->backend;
+
+    net_attach(before, NULL, NULL);
+    net->backend = backend;
+    net->rx_starved = false;
+    net_attach(backend, &peer_ops, net);
+    if (virtio_running(&net->vdev))
+        net__apply_offloads(net);
+    return before;
+}
+
+bool virtio_net_connect(struct virtio_device *dev, struct net_backend *backend, GError **err)
+{
+    struct net_device *net = (struct net_device *)dev;
+
+    if ((PORT_TX & ~backend->tx_offloads) || (PORT_RX & ~backend->rx_offloads))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "the interface cannot complete the guest's checksums, as the port has promised: it "
+                        "has no packet headers (IFF_VNET_HDR)");
+    net_free(change_cable(net, backend));
+    virtio_net_set_link(dev, true);
+    virtqueue_kick(virtio_queue(dev, NET_TX));
+    return true;
+}
+
+struct net_backend *virtio_net_disconnect(struct virtio_device *dev)
+{
+    virtio_net_set_link(dev, false);
+    return change_cable((struct net_device *)dev, no_cable());
+}
+
 struct net_backend *virtio_net_backend(struct virtio_device *dev)
 {
     return ((struct net_device *)dev)->backend;

@@ -9,6 +9,16 @@
 struct virtio_device *virtio_net_new(const struct virtio_env *env, struct net_backend *backend,
                                      const uint8_t mac[6]);
 
+/* An interface whose cable is out, for virtio_net_connect(): it offers what user networking can. */
+struct virtio_device *virtio_net_new_port(const struct virtio_env *env, const uint8_t mac[6]);
+
+/* Puts such an interface's cable into BACKEND, which is taken then; the guest sees a carrier. False with
+ * VMD_ERROR_UNSUPPORTED where BACKEND cannot do what the guest was offered. */
+bool virtio_net_connect(struct virtio_device *dev, struct net_backend *backend, GError **err);
+/* Takes the cable out again: the guest sees no carrier. The backend is the caller's; nothing reaches the
+ * interface from it. */
+struct net_backend *virtio_net_disconnect(struct virtio_device *dev);
+
 /* The cable: while it is out the guest sees no carrier and nothing passes. */
 void virtio_net_set_link(struct virtio_device *dev, bool up);
 
