@@ -18,12 +18,14 @@ struct device_job {
     struct vm_devices *devices;
     uint64_t number;
     struct job *job;
-    /* An addition that the VM process has not been told yet: */
-    struct device_spec *spec;
+    char *device;            /* NULL: it has no name yet, or the VM process knows */
+    struct device_spec *spec; /* of an addition; NULL */
     enum device_until until;
+    bool force;
     uint32_t timeout_ms;
-    struct opener *opener; /* NULL: not at work */
-    bool cancelled;
+    struct opener *opener;   /* NULL: not at work */
+    bool sent;               /* the VM process was told; requests for one device in their order */
+    struct device_job *next; /* for the same device, waits for SENT; NULL */
 };
 
 /* A call to the VM process on behalf of a job, which may be over by the time of the answer. */
@@ -39,6 +41,7 @@ static void job_clear(gpointer p)
 
     opener_free(j->opener);
     device_spec_free(j->spec);
+    g_free(j->device);
     g_free(j);
 }
 
@@ -76,18 +79,41 @@ static void set_result(struct job *job, const char *device, const char *outcome)
     job_result(job, result);
 }
 
+static void begin(struct device_job *j);
+
+/* Whoever waits for J waits for what J waits for. */
+static void unchain(struct device_job *j)
+{
+    GHashTableIter it;
+    gpointer value;
+
+    g_hash_table_iter_init(&it, j->devices->jobs);
+    while (g_hash_table_iter_next(&it, NULL, &value)) {
+        struct device_job *before = value;
+        if (before->next == j) {
+            before->next = g_steal_pointer(&j->next);
+            return;
+        }
+    }
+}
+
 /* ERR is borrowed; NULL: success. */
 static void end(struct device_job *j, bool cancelled, const GError *err)
 {
     struct job *job = j->job;
+    struct device_job *next;
 
+    unchain(j);
+    next = j->sent ? NULL : g_steal_pointer(&j->next);
     g_hash_table_remove(j->devices->jobs, &j->number);
     job_end(job, cancelled, err);
+    if (next)
+        begin(next);
 }
 
 static void end_refused(struct device_job *j, const GError *err)
 {
-    set_result(j->job, j->spec ? j->spec->id : NULL,
+    set_result(j->job, j->device,
                device_outcome_to_string(DEVICE_OUTCOME_REFUSED));
     end(j, false, err);
 }
@@ -191,20 +217,21 @@ static void cancel_job(void *opaque)
     struct device_job *j = opaque;
     struct vmi_device_cancel_params params = {.job = j->number};
 
-    if (!j->opener) {
+    if (j->sent) {
         vm_call(j->devices->vm, VMI_DEVICE_CANCEL, &params, ignore, NULL);
         return;
     }
-    set_result(j->job, j->spec->id, device_outcome_to_string(DEVICE_OUTCOME_CANCELLED));
+    set_result(j->job, j->device, device_outcome_to_string(DEVICE_OUTCOME_CANCELLED));
     end(j, true, NULL);
 }
 
 static struct device_job *job_new(struct vm_devices *d, struct rpc_call *call, const char *kind,
-                                  const char *text)
+                                  const char *device, const char *text)
 {
     struct device_job *j = g_new0(struct device_job, 1);
 
     j->devices = d;
+    j->device = g_strdup(device);
     j->job = jobs_begin(vm_daemon(d->vm)->jobs, kind, vm_name(d->vm), vm_id(d->vm),
                         rpc_call_peer(call)->uid, text, cancel_job, j);
     job_carry(j->job);
@@ -234,6 +261,7 @@ static void send_add(struct device_job *j, const struct opened *files)
         vm_send_fd(j->devices->vm, name, g_array_index(files->fds, int, i), ignore, NULL);
         g_array_index(files->fds, int, i) = -1;
     }
+    j->sent = true;
     vm_call(j->devices->vm, VMI_DEVICE_ADD, &params, add_begun, job_call_new(j));
 }
 
@@ -241,12 +269,15 @@ static void opened(void *opaque, const struct opened *files, const GError *err)
 {
     struct device_job *j = opaque;
     struct opener *opener = g_steal_pointer(&j->opener); /* it has FILES and ERR */
+    struct device_job *next = err ? NULL : g_steal_pointer(&j->next);
 
     if (err)
         end_refused(j, err);
     else
         send_add(j, files);
     opener_free(opener);
+    if (next)
+        begin(next);
 }
 
 /* What a definition leaves open is filled in, and what it has wrong refused. */
@@ -263,6 +294,47 @@ static bool needs_opening(const struct device_spec *spec)
     return spec->disk || (spec->nic && spec->nic->kind == VM_NIC_KIND_TAP);
 }
 
+static void begin_add(struct device_job *j)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!needs_opening(j->spec)) {
+        struct device_job *next = g_steal_pointer(&j->next);
+        send_add(j, NULL);
+        if (next)
+            begin(next);
+        return;
+    }
+    j->opener = opener_new(vm_daemon(j->devices->vm), j->spec, opened, j, &err);
+    if (!j->opener)
+        end_refused(j, err);
+}
+
+/* The job begun last for DEVICE that the VM process was not told yet; NULL. */
+static struct device_job *latest_unsent(struct vm_devices *d, const char *device)
+{
+    struct device_job *found = NULL;
+    GHashTableIter it;
+    gpointer value;
+
+    g_hash_table_iter_init(&it, d->jobs);
+    while (device && g_hash_table_iter_next(&it, NULL, &value)) {
+        struct device_job *j = value;
+        if (!j->sent && g_strcmp0(j->device, device) == 0 && (!found || j->number > found->number))
+            found = j;
+    }
+    return found;
+}
+
+/* Begins J, now or when BEFORE, which may be NULL, was sent. */
+static void follow(struct device_job *before, struct device_job *j)
+{
+    if (before)
+        before->next = j;
+    else
+        begin(j);
+}
+
 void vm_devices_add(struct vm_devices *d, const struct device_add_params *params,
                     struct rpc_call *call)
 {
@@ -274,39 +346,56 @@ void vm_devices_add(struct vm_devices *d, const struct device_add_params *params
         rpc_call_fail(call, err);
         return;
     }
-    struct device_job *j = job_new(d, call, "device.add", "making the device");
+    const char *inner = spec->disk ? spec->disk->id : spec->nic ? spec->nic->id : NULL;
+    struct device_job *before = latest_unsent(d, spec->id ? spec->id : inner);
+    struct device_job *j = job_new(d, call, "device.add", spec->id ? spec->id : inner,
+                                   "making the device");
     struct job_ref ref = {.job = j->number};
     j->spec = spec;
     j->until = params->until;
     j->timeout_ms = params->timeout_s * 1000;
     device_add_reply(call, &ref);
-    if (!needs_opening(spec)) {
-        send_add(j, NULL);
-        return;
-    }
-    j->opener = opener_new(vm_daemon(d->vm), spec, opened, j, &err);
-    if (!j->opener) {
-        end_refused(j, err);
-        g_error_free(err);
-    }
+    follow(before, j);
 }
 
 /* --- removing --------------------------------------------------------------------------------- */
 
+static void begin_remove(struct device_job *j)
+{
+    struct vm_devices *d = j->devices;
+    struct device_job *next = g_steal_pointer(&j->next);
+    struct vmi_device_remove_params params = {.job = j->number,
+                                              .device = j->device,
+                                              .force = j->force,
+                                              .timeout_ms = j->timeout_ms};
+
+    j->sent = true;
+    vm_call(d->vm, VMI_DEVICE_REMOVE, &params, begun, job_call_new(j));
+    if (next)
+        begin(next);
+}
+
 void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *params,
                        struct rpc_call *call)
 {
-    struct device_job *j = job_new(d, call, "device.remove", "asking for the device");
+    struct device_job *before = latest_unsent(d, params->device);
+    struct device_job *j = job_new(d, call, "device.remove", params->device,
+                                   "asking for the device");
     struct job_ref ref = {.job = j->number};
-    struct vmi_device_remove_params p = {.job = j->number,
-                                         .device = g_strdup(params->device),
-                                         .force = params->force,
-                                         .timeout_ms = params->timeout_s * 1000};
 
-    set_result(j->job, p.device, NULL);
-    device_remove_reply(call, &ref); /* frees PARAMS */
-    vm_call(d->vm, VMI_DEVICE_REMOVE, &p, begun, job_call_new(j));
-    g_free(p.device);
+    j->force = params->force;
+    j->timeout_ms = params->timeout_s * 1000;
+    set_result(j->job, j->device, NULL);
+    device_remove_reply(call, &ref);
+    follow(before, j);
+}
+
+static void begin(struct device_job *j)
+{
+    if (j->spec)
+        begin_add(j);
+    else
+        begin_remove(j);
 }
 
 /* --- over a restart of vmd -------------------------------------------------------------------- */
@@ -331,7 +420,7 @@ static void jobs_told(void *arg, const void *result, int fd, const GError *err)
     g_hash_table_iter_init(&it, d->jobs);
     while (g_hash_table_iter_next(&it, NULL, &value)) {
         const struct device_job *j = value;
-        bool known = j->opener != NULL;
+        bool known = !j->sent;
         for (size_t i = 0; i < r->n_jobs; i++)
             known |= r->jobs[i] == j->number;
         if (!known)
@@ -352,6 +441,7 @@ static void carried(void *opaque, struct job *job)
     j->devices = d;
     j->number = job_id(job);
     j->job = job;
+    j->sent = true;
     job_adopt(job, cancel_job, j);
     g_hash_table_insert(d->jobs, &j->number, j);
 }

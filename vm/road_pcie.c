@@ -12,7 +12,13 @@
 
 #include "machine/bus/pci_port.h"
 
-enum asked { ASKED_NOTHING, ASKED_AGENT, ASKED_BUTTON, ASKED_TORN };
+enum asked {
+    ASKED_NOTHING,
+    ASKED_SOON, /* once the guest is done with taking the card: until then it hears nothing */
+    ASKED_AGENT,
+    ASKED_BUTTON,
+    ASKED_TORN,
+};
 
 struct port {
     struct ports *ports;
@@ -58,9 +64,11 @@ static const struct pci_port_ops port_ops = {.changed = port_changed};
 
 static bool switched_off(const struct pci_port_status *before, const struct pci_port_status *now)
 {
-    return now->power_offs != before->power_offs ||
+    return now->power_offs > before->power_offs ||
            (before->power_led != PCI_LED_OFF && now->power_led == PCI_LED_OFF);
 }
+
+static void ask_now(struct port *p);
 
 static void look(struct port *p)
 {
@@ -75,12 +83,14 @@ static void look(struct port *p)
         p->asked == ASKED_NOTHING)
         hotplug_signal(road->hotplug, p->device, SLOT_EV_REFUSED,
                        "the guest's driver of the slot could not use the card");
-    else if (switched_off(&before, &p->seen))
+    else if (switched_off(&before, &p->seen) || (p->asked == ASKED_TORN && !p->seen.powered))
         hotplug_signal(road->hotplug, p->device, SLOT_EV_LET_GO, NULL);
     else if (p->asked == ASKED_BUTTON && before.power_led == PCI_LED_BLINK &&
              p->seen.power_led == PCI_LED_ON)
         hotplug_signal(road->hotplug, p->device, SLOT_EV_REFUSED,
                        "the guest's driver of the slot goes on with the card");
+    else if (p->asked == ASKED_SOON && p->seen.power_led == PCI_LED_ON)
+        ask_now(p);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -101,6 +111,16 @@ static bool watched(const struct port *p)
 
 /* --- coming ----------------------------------------------------------------------------------- */
 
+/* The guest's driver still holds a card that was pulled out, and takes no other before it starts anew: it
+ * switches an empty slot off. */
+static bool is_stuck(const struct port *p)
+{
+    struct pci_port_status status;
+
+    pci_port_status(p->port, &status);
+    return status.driven && status.powered && !status.occupied;
+}
+
 /* A free port, one that the guest's driver watches where there is one; in turn, since such a driver looks at
  * no new card for a second after it let go of the last. */
 static struct port *free_port(struct ports *ports)
@@ -109,7 +129,7 @@ static struct port *free_port(struct ports *ports)
 
     for (unsigned i = 1; i <= ports->n; i++) {
         struct port *p = &ports->port[(ports->last + i) % ports->n];
-        if (!p->reserved && (!found || (watched(p) && !watched(found))))
+        if (!p->reserved && !is_stuck(p) && (!found || (watched(p) && !watched(found))))
             found = p;
     }
     return found;
@@ -166,9 +186,11 @@ static bool port_publish(struct road *road, struct vm_device *device, GError **e
 {
     struct port *p = port_of(road, device);
 
-    p->device = device;
+    if (!pci_port_insert(p->port, virtio_pci_function(device->pci), err))
+        return false;
     pci_port_status(p->port, &p->seen);
-    return pci_port_insert(p->port, virtio_pci_function(device->pci), err);
+    p->device = device;
+    return true;
 }
 
 static bool rescan_publish(struct road *road, struct vm_device *device, GError **err)
@@ -198,27 +220,36 @@ static bool holds_data(const struct vm_device *device)
     return device->disk != NULL;
 }
 
-static void pcie_ask(struct road *road, struct vm_device *device)
+static void ask_now(struct port *p)
 {
-    struct port *p = port_of(road, device);
     g_autofree char *number = g_strdup_printf("%u", p->number);
     const char *const words[] = {"slot-power", number, "off", NULL};
 
-    pci_port_status(p->port, &p->seen);
-    if (is_unused(p, device) || !p->seen.powered) {
-        hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
-    } else if (!p->seen.driven) {
-        hotplug_signal(road->hotplug, device, SLOT_EV_REFUSED,
-                       "nothing in the guest watches the slot any more");
-    } else if (hotplug_ask_agent(road->hotplug, device, words, false)) {
+    if (hotplug_ask_agent(p->ports->pcie.hotplug, p->device, words, false)) {
         p->asked = ASKED_AGENT;
-    } else if (holds_data(device)) {
+    } else if (holds_data(p->device)) {
         p->asked = ASKED_BUTTON;
         pci_port_press(p->port);
     } else {
         p->asked = ASKED_TORN;
         pci_port_withdraw(p->port);
     }
+}
+
+static void pcie_ask(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+
+    pci_port_status(p->port, &p->seen);
+    if (is_unused(p, device) || !p->seen.powered)
+        hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
+    else if (!p->seen.driven)
+        hotplug_signal(road->hotplug, device, SLOT_EV_REFUSED,
+                       "nothing in the guest watches the slot any more");
+    else if (p->seen.power_led == PCI_LED_ON)
+        ask_now(p);
+    else
+        p->asked = ASKED_SOON;
 }
 
 static bool pcie_unask(struct road *road, struct vm_device *device)
