@@ -234,12 +234,21 @@ bool devices_files(const struct vm_config *config, struct sandbox_files *files, 
             return false;
     }
     for (size_t i = 0; i < config->n_nics; i++) {
-        if (config->nics[i]->kind == VM_NIC_KIND_USER)
-            sandbox_files_add_resolver(files);
-        else if (config->nics[i]->kind == VM_NIC_KIND_TAP)
+        if (config->nics[i]->kind == VM_NIC_KIND_TAP)
             sandbox_files_add(files, "/dev/net/tun", SANDBOX_CHANGE);
     }
+    if (devices_user_net(config))
+        sandbox_files_add_resolver(files);
     return true;
+}
+
+bool devices_user_net(const struct vm_config *config)
+{
+    bool has = config->hotplug->nics > 0;
+
+    for (size_t i = 0; i < config->n_nics; i++)
+        has |= config->nics[i]->kind == VM_NIC_KIND_USER;
+    return has;
 }
 
 /* --- closing ---------------------------------------------------------------------------------- */

@@ -503,6 +503,10 @@ static bool settle(struct hotplug *h, struct device_spec *spec, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "device.disk: goes with kind disk, and only that");
     if ((spec->kind == HOT_KIND_NIC) != (spec->nic != NULL))
         return vmd_fail(err, VMD_ERROR_INVALID, "device.nic: goes with kind nic, and only that");
+    if (spec->nic && spec->nic->kind == VM_NIC_KIND_USER && !devices_user_net(h->config))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "device.nic: a VM that was started without user networking, and without ports for "
+                        "later networks (hotplug.nics), may make no sockets");
     if (!spec->id)
         spec->id = inner && *inner ? g_strdup(*inner) : free_id(h, spec->kind);
     if (inner && *inner && strcmp(*inner, spec->id) != 0)

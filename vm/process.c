@@ -398,15 +398,6 @@ static bool confine(struct process *p, GError **err)
     return ok;
 }
 
-static bool has_user_net(const struct vm_config *c)
-{
-    bool has = false;
-
-    for (size_t i = 0; i < c->n_nics; i++)
-        has |= c->nics[i]->kind == VM_NIC_KIND_USER;
-    return has;
-}
-
 static bool start_machine(struct process *p, GError **err)
 {
     struct machine_files files = {.take = take_file, .opaque = p};
@@ -429,7 +420,7 @@ static bool start_machine(struct process *p, GError **err)
     p->machine = machine_new(p->loop, s->config, s->accel, p->log_dir, &files, &machine_ops, p, err);
     hotlist_free(hot);
     if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err) ||
-        !sandbox_run(has_user_net(s->config), s->accel == VM_ACCEL_KVM, err))
+        !sandbox_run(devices_user_net(s->config), s->accel == VM_ACCEL_KVM, err))
         return false;
     return s->paused || machine_resume(p->machine, err);
 }
