@@ -370,15 +370,18 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
     if (ok) {
         struct segment *s = user->segment;
         uint8_t *code = cache__segment_code(cache, s);
-        *place = (struct cache_place){
-            .gpa = gpa, .second = second, .mode = mode,
-            .page_id = (uint32_t)(user->begun[0] - cache->page),
-            .hot = code + s->hot_used, .cold = code + SEGMENT_HOT + s->cold_used,
-            .hot_room = MIN(SEGMENT_HOT - s->hot_used, CACHE_UNIT_BYTES),
-            .cold_room = MIN(SEGMENT_BYTES - SEGMENT_HOT - s->cold_used, CACHE_UNIT_BYTES),
-            .run_delta = cache->run_delta, .links = s->links + s->n_links,
-            .first_link = (uint32_t)(s - cache->segment) << LINK_BITS | s->n_links,
-            .started = started};
+        place->gpa = gpa;
+        place->second = second;
+        place->mode = mode;
+        place->page_id = (uint32_t)(user->begun[0] - cache->page);
+        place->hot = code + s->hot_used;
+        place->cold = code + SEGMENT_HOT + s->cold_used;
+        place->hot_room = MIN(SEGMENT_HOT - s->hot_used, CACHE_UNIT_BYTES);
+        place->cold_room = MIN(SEGMENT_BYTES - SEGMENT_HOT - s->cold_used, CACHE_UNIT_BYTES);
+        place->run_delta = cache->run_delta;
+        place->links = s->links + s->n_links;
+        place->first_link = (uint32_t)(s - cache->segment) << LINK_BITS | s->n_links;
+        place->started = started;
     }
     pthread_mutex_unlock(&cache->lock);
     return ok ? 0 : -EAGAIN;
@@ -432,14 +435,23 @@ static struct cache_unit *publish(struct cache_user *user, const struct cache_pl
     struct cache_unit **bucket = cache__bucket(cache, place->gpa, place->mode);
     const uint8_t *hot = place->hot + place->run_delta;
 
-    *unit = (struct cache_unit){
-        .gpa = place->gpa, .mode = place->mode, .page_id = place->page_id,
-        .second = place->second, .entry = hot + place->entry, .checked = hot + place->checked,
-        .hot_bytes = place->hot_bytes, .cold_bytes = place->cold_bytes,
-        .cold = place->cold + place->run_delta, .n_guest = place->n_guest,
-        .n_links = place->n_links, .linkable = place->second == CACHE_NO_PAGE, .live = true,
-        .warm = !user->cpu, .heat = user->cpu != NULL,
-        .links = place->links};
+    unit->gpa = place->gpa;
+    unit->mode = place->mode;
+    unit->page_id = place->page_id;
+    unit->second = place->second;
+    unit->entry = hot + place->entry;
+    unit->checked = hot + place->checked;
+    unit->hot_bytes = place->hot_bytes;
+    unit->cold_bytes = place->cold_bytes;
+    unit->cold = place->cold + place->run_delta;
+    unit->n_guest = place->n_guest;
+    unit->n_links = place->n_links;
+    unit->linkable = place->second == CACHE_NO_PAGE;
+    unit->warm = !user->cpu;
+    unit->heat = user->cpu != NULL;
+    unit->live = true;
+    unit->in = NULL;
+    unit->links = place->links;
     for (unsigned i = 0; i < place->n_links; i++) {
         unit->links[i].from = unit;
         unit->links[i].to = NULL;
