@@ -48,7 +48,7 @@ struct vm_device {
     bool shown;     /* the guest can find it */
     bool taken;     /* the guest uses it: of one without a frontend of its own */
     bool held;      /* another's frontend has it still */
-    bool carries;   /* it is what others come by: it stays */
+    struct road *carrier; /* it is what others come by, of this road: it stays; NULL */
     struct vm_device *guest; /* of a port of the road "link": the device whose backend it has; NULL */
     struct leaver *leaver; /* waits for that to end; NULL */
     struct slot *slot;

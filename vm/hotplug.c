@@ -106,10 +106,8 @@ static void running(void *opaque, bool on)
 
     if (device->hotplug)
         hotplug_signal(device->hotplug, device, event, NULL);
-    if (device->hotplug && device->guest) {
-        device->guest->taken = on;
-        hotplug_signal(device->hotplug, device->guest, event, NULL);
-    }
+    if (device->hotplug && device->carrier)
+        device->carrier->ops->carrier_running(device->carrier, device, on);
 }
 
 /* --- the agent -------------------------------------------------------------------------------- */
@@ -543,7 +541,7 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
                                          .timeout_ms = timeout_ms};
 
     const struct vm_device *device = devices_find(h->devices, id);
-    if (device && device->carries)
+    if (device && device->carrier)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what other devices come by: it stays", id);
     return slots_request(h->slots, &request, err);
 }

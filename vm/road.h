@@ -37,6 +37,8 @@ struct road_ops {
     void (*describe)(struct road *road, const struct vm_device *device, struct device_info *info);
     /* Adds rows of struct slot_info; their states are the caller's to fill in. */
     void (*slots)(struct road *road, GPtrArray *rows);
+    /* The driver of CARRIER, by which devices of this road come, is there or gone. */
+    void (*carrier_running)(struct road *road, struct vm_device *carrier, bool on);
     /* The guest was reset. */
     void (*reset)(struct road *road);
 };

@@ -138,6 +138,14 @@ static void link_slots(struct road *road, GPtrArray *rows)
     }
 }
 
+static void port_running(struct road *road, struct vm_device *port, bool on)
+{
+    if (!port->guest)
+        return;
+    port->guest->taken = on;
+    hotplug_signal(road->hotplug, port->guest, on ? SLOT_EV_TAKEN : SLOT_EV_LEFT, NULL);
+}
+
 static const struct road_ops link_ops = {
     .road = DEVICE_ROAD_LINK,
     .free = link_free,
@@ -151,6 +159,7 @@ static const struct road_ops link_ops = {
     .leaving = link_leaving,
     .describe = link_describe,
     .slots = link_slots,
+    .carrier_running = port_running,
 };
 
 struct road *road_link_new(struct hotplug *h, struct devices *devices, unsigned n)
@@ -164,7 +173,7 @@ struct road *road_link_new(struct hotplug *h, struct devices *devices, unsigned 
     for (unsigned i = 0; i < n; i++) {
         g_autofree char *id = g_strdup_printf(LINK_ID "%u", i);
         l->ports[i] = devices_find(devices, id);
-        l->ports[i]->carries = true;
+        l->ports[i]->carrier = &l->road;
     }
     return &l->road;
 }

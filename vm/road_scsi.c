@@ -149,6 +149,20 @@ static void scsi_slots(struct road *road, GPtrArray *rows)
     }
 }
 
+/* The driver took its units with it; another sees them anew. */
+static void adapter_running(struct road *road, struct vm_device *adapter, bool on)
+{
+    const struct scsi_road *s = scsi_of(road);
+
+    for (unsigned lun = 0; !on && lun < LIMIT_SCSI_LUNS; lun++) {
+        struct vm_device *device = s->units[lun];
+        if (!device)
+            continue;
+        device->taken = false;
+        hotplug_signal(road->hotplug, device, SLOT_EV_LEFT, NULL);
+    }
+}
+
 static const struct road_ops scsi_ops = {
     .road = DEVICE_ROAD_SCSI,
     .free = scsi_free,
@@ -162,6 +176,7 @@ static const struct road_ops scsi_ops = {
     .leaving = scsi_leaving,
     .describe = scsi_describe,
     .slots = scsi_slots,
+    .carrier_running = adapter_running,
 };
 
 struct road *road_scsi_new(struct hotplug *h, struct vm_device *adapter, bool first_choice)
@@ -170,6 +185,6 @@ struct road *road_scsi_new(struct hotplug *h, struct vm_device *adapter, bool fi
 
     *s = (struct scsi_road){.road = {&scsi_ops, h}, .adapter = adapter->frontend,
                              .first_choice = first_choice};
-    adapter->carries = true;
+    adapter->carrier = &s->road;
     return &s->road;
 }
