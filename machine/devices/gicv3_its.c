@@ -52,6 +52,7 @@ enum { TABLE_DEVICES, TABLE_COLLECTIONS, TABLES };
 #define CBASER_ADDR UINT64_C(0x000ffffffffff000)
 #define OFFSET_MASK UINT64_C(0xfffe0)
 #define BASER_MASK  UINT64_C(0xb8e0ffffffffffff) /* what is not fixed: no two-level tables */
+#define BASER_64K   UINT64_C(0x200) /* pages, until the guest says another size */
 #define BASER_ADDR  UINT64_C(0x0000fffffffff000)
 #define ITT_ADDR    UINT64_C(0x000fffffffffff00)
 
@@ -450,7 +451,7 @@ static void its_reset(struct device *dev)
     its->ctlr = 0;
     its->cbaser = its->cwriter = its->creadr = 0;
     for (unsigned i = 0; i < TABLES; i++)
-        its->baser[i] = baser_fixed(i);
+        its->baser[i] = baser_fixed(i) | BASER_64K;
     pthread_mutex_unlock(&its->lock);
 }
 
