@@ -1,5 +1,5 @@
 /*
- * Exceptions with their syndromes: undefined instructions, calls and breakpoints, aborts and alignment;
+ * Exceptions with their syndromes: undefined instructions, calls and breakpoints, aborts and alignment, software step;
  * EL0 below EL1, and what it may not.
  */
 #include "prog.inc"
@@ -48,6 +48,26 @@ main:
         raises  0x07, 21, msr fpcr, xzr
         check   x27, 0x1fe00000, 22
 
+        /* Software step of EL1 begins where PSTATE.D is cleared. */
+        adr     x0, step_vectors
+        msr     vbar_el1, x0
+        msr     osdlr_el1, xzr
+        msr     oslar_el1, xzr
+        mov     x0, #0x2001             /* MDSCR_EL1: KDE, SS */
+        msr     mdscr_el1, x0
+        mov     x27, #0
+        isb
+        msr     daifclr, #8
+behind: msr     daifset, #8
+        adr     x0, vectors
+        msr     vbar_el1, x0
+        isb
+        lsr     x27, x27, #26
+        check   x27, 0x33, 23
+        adr     x0, behind
+        cmp     x24, x0
+        fail_unless eq, 24
+
         /* To EL0: what it may, and may not. */
         adr     x0, at_el0
         msr     elr_el1, x0
@@ -93,6 +113,15 @@ at_el0:
         svc     #0xffff
 fail_50:
         fails   50
+
+        .balign 0x800
+step_vectors:
+        .skip   0x200
+        mrs     x27, esr_el1
+        mrs     x24, elr_el1
+        msr     mdscr_el1, xzr
+        isb
+        eret
 
         .data
         .balign 16

@@ -109,9 +109,13 @@ bool a64_poll(struct xl_cpu *cpu)
 {
     struct a64_cpu *c = a64_cpu(cpu);
     uint64_t irqs = pending(c) & ~cpu->slots[A64_SLOT_DAIF];
+    uint32_t mode = cpu->mode;
 
-    if (likely(!irqs))
-        return false;
+    if (likely(!irqs)) {
+        if (unlikely(c->mdscr & MDSCR_SS)) /* PSTATE.D may have been cleared */
+            a64_update_mode(c);
+        return cpu->mode != mode;
+    }
     cpu->waiting = false;
     xl_count(&cpu->count.interrupts, 1);
     enter(c, irqs & SPSR_F ? VECTOR_FIQ : VECTOR_IRQ, a64_spsr(c));
@@ -147,7 +151,10 @@ void a64_set_irq(struct xl_cpu *cpu, unsigned irq, bool level)
 
 uint64_t a64_help_unmasked(struct xl_cpu *cpu, uint64_t daif)
 {
-    if (pending(a64_cpu(cpu)) & ~daif)
+    struct a64_cpu *c = a64_cpu(cpu);
+    bool steps = (c->mdscr & MDSCR_SS) && (c->mdscr & MDSCR_KDE) && !(daif & SPSR_D);
+
+    if ((pending(c) & ~daif) || steps)
         __atomic_fetch_or(&cpu->request, (uint32_t)XL_REQ_IRQ, __ATOMIC_SEQ_CST);
     return 0;
 }
