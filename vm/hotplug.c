@@ -310,6 +310,15 @@ void hotplug_released(struct vm_device *device)
         hotplug_signal(device->hotplug, device, SLOT_EV_LOST, "the guest let go of it, too late");
 }
 
+static const enum device_state states[] = {
+    [SLOT_FREE] = DEVICE_STATE_RELEASED,
+    [SLOT_REQUESTED] = DEVICE_STATE_REQUESTED,
+    [SLOT_VISIBLE] = DEVICE_STATE_VISIBLE,
+    [SLOT_ACKNOWLEDGED] = DEVICE_STATE_ACKNOWLEDGED,
+    [SLOT_LEAVING] = DEVICE_STATE_LEAVING,
+    [SLOT_RELEASING] = DEVICE_STATE_RELEASING,
+};
+
 static const struct vm_device *device_of(const struct slot *slot)
 {
     return slot_device(slot);
@@ -317,14 +326,6 @@ static const struct vm_device *device_of(const struct slot *slot)
 
 static void changed(void *opaque, const struct slot *slot, const char *why)
 {
-    static const enum device_state states[] = {
-        [SLOT_FREE] = DEVICE_STATE_RELEASED,
-        [SLOT_REQUESTED] = DEVICE_STATE_REQUESTED,
-        [SLOT_VISIBLE] = DEVICE_STATE_VISIBLE,
-        [SLOT_ACKNOWLEDGED] = DEVICE_STATE_ACKNOWLEDGED,
-        [SLOT_LEAVING] = DEVICE_STATE_LEAVING,
-        [SLOT_RELEASING] = DEVICE_STATE_RELEASING,
-    };
     struct hotplug *h = opaque;
     const struct vm_device *device = device_of(slot);
     struct vmi_device_event event = {
@@ -428,7 +429,7 @@ static void detach(void *opaque, struct vm_device *device)
 
 void hotplug_detach(struct hotplug *h)
 {
-    if (!h)
+    if (!h || !h->slots)
         return;
     devices_each(h->devices, detach, h);
     slots_free(g_steal_pointer(&h->slots));
@@ -566,14 +567,6 @@ GArray *hotplug_jobs(struct hotplug *h)
 
 /* --- what can be asked ------------------------------------------------------------------------ */
 
-static const enum device_state shown_states[] = {
-    [SLOT_REQUESTED] = DEVICE_STATE_REQUESTED,
-    [SLOT_VISIBLE] = DEVICE_STATE_VISIBLE,
-    [SLOT_ACKNOWLEDGED] = DEVICE_STATE_ACKNOWLEDGED,
-    [SLOT_LEAVING] = DEVICE_STATE_LEAVING,
-    [SLOT_RELEASING] = DEVICE_STATE_RELEASING,
-};
-
 GPtrArray *hotplug_slots(struct hotplug *h)
 {
     GPtrArray *rows = g_ptr_array_new();
@@ -587,7 +580,7 @@ GPtrArray *hotplug_slots(struct hotplug *h)
         struct slot *slot = row->device ? slots_find(h->slots, row->device) : NULL;
         row->has_state = slot != NULL;
         if (slot)
-            row->state = shown_states[slot_state(slot)];
+            row->state = states[slot_state(slot)];
     }
     return rows;
 }
@@ -617,7 +610,7 @@ static void describe(void *opaque, struct vm_device *device)
     info->has_driver_ok = device->frontend != NULL;
     info->driver_ok = vm_device_taken(device);
     info->has_state = true;
-    info->state = shown_states[slot_state(device->slot)];
+    info->state = states[slot_state(device->slot)];
     info->has_road = true;
     info->road = device->road;
     info->why = g_strdup(road->ops->leaving(road, device));

@@ -16,6 +16,13 @@ static const char *result_word(const struct job_info *job, const char *member)
                : "";
 }
 
+/* Takes JSON. */
+static void print_and_put(struct json_object *json)
+{
+    print_json(json);
+    json_object_put(json);
+}
+
 /* The end of JOB is the answer. */
 static int wait_for_job(struct vmd_client *c, const struct arguments *args, uint64_t number)
 {
@@ -29,11 +36,8 @@ static int wait_for_job(struct vmd_client *c, const struct arguments *args, uint
     }
     if (!vmd_client_invoke(c, API_JOB_WAIT, &wait, &job, NULL, &err))
         return fail(c, err);
-    if (arguments_has(args, "json")) {
-        struct json_object *json = job_info_encode(job);
-        print_json(json);
-        json_object_put(json);
-    }
+    if (arguments_has(args, "json"))
+        print_and_put(job_info_encode(job));
     if (job->state == JOB_STATE_DONE) {
         if (!arguments_has(args, "json"))
             printf("%s: %s\n", result_word(job, "device"), result_word(job, "outcome"));
@@ -136,9 +140,7 @@ static int list(struct vmd_client *c, const struct arguments *args)
     if (!vmd_client_invoke(c, API_DEVICE_LIST, &p, &result, NULL, &err))
         return fail(c, err);
     if (arguments_has(args, "json")) {
-        struct json_object *json = device_list_result_encode(result);
-        print_json(json);
-        json_object_put(json);
+        print_and_put(device_list_result_encode(result));
         return VMCTL_EXIT_OK;
     }
     struct table *t = table_new(headers, G_N_ELEMENTS(headers));
@@ -166,9 +168,7 @@ static int slots(struct vmd_client *c, const struct arguments *args)
     if (!vmd_client_invoke(c, API_SLOT_LIST, &p, &result, NULL, &err))
         return fail(c, err);
     if (arguments_has(args, "json")) {
-        struct json_object *json = slot_list_result_encode(result);
-        print_json(json);
-        json_object_put(json);
+        print_and_put(slot_list_result_encode(result));
         return VMCTL_EXIT_OK;
     }
     struct table *t = table_new(headers, G_N_ELEMENTS(headers));
@@ -187,27 +187,9 @@ static int slots(struct vmd_client *c, const struct arguments *args)
 
 static int run(const struct arguments *args)
 {
-    static const struct {
-        const char *name;
-        int (*run)(struct vmd_client *c, const struct arguments *args);
-        unsigned arguments;
-    } parts[] = {{"add", add, 2}, {"remove", remove_device, 3}, {"list", list, 2}, {"slots", slots, 2}};
-    const char *what = arguments_at(args, 0);
-    int status;
+    static const struct part_row parts[] = {{"add", add, 2}, {"remove", remove_device, 3}, {"list", list, 2}, {"slots", slots, 2}};
 
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        if (strcmp(parts[i].name, what) != 0)
-            continue;
-        if (args->positional->len > parts[i].arguments)
-            return usage_error(args->command, "too many arguments");
-        struct vmd_client *c = connect_daemon(&status);
-        if (!c)
-            return status;
-        status = parts[i].run(c, args);
-        vmd_client_free(c);
-        return status;
-    }
-    return usage_error(args->command, "'%s' is not one of add, remove, list, slots", what);
+    return run_part(args, parts, G_N_ELEMENTS(parts));
 }
 
 static const struct option_row options[] = {

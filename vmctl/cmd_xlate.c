@@ -133,29 +133,10 @@ static int forget(struct vmd_client *c, const struct arguments *args)
 
 static int run(const struct arguments *args)
 {
-    static const struct {
-        const char *name;
-        int (*run)(struct vmd_client *c, const struct arguments *args);
-        unsigned arguments;
-    } parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}, {"warm", warm, 2},
+    static const struct part_row parts[] = {{"stats", stats, 2}, {"clear", clear, 2}, {"limit", limit, 3}, {"warm", warm, 2},
                  {"watch", watch, 2}, {"profile", profile_command, 2}, {"forget", forget, 2}};
-    const char *what = arguments_at(args, 0);
-    int status;
 
-    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
-        if (strcmp(parts[i].name, what) != 0)
-            continue;
-        if (args->positional->len > parts[i].arguments)
-            return usage_error(args->command, "too many arguments");
-        struct vmd_client *c = connect_daemon(&status);
-        if (!c)
-            return status;
-        status = parts[i].run(c, args);
-        vmd_client_free(c);
-        return status;
-    }
-    return usage_error(args->command, "'%s' is not one of stats, clear, limit, warm, watch, "
-                       "profile, forget", what);
+    return run_part(args, parts, G_N_ELEMENTS(parts));
 }
 
 static const struct option_row options[] = {

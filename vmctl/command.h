@@ -87,6 +87,16 @@ bool reconnect_daemon(struct vmd_client **client, int *status);
 int fail(struct vmd_client *client, GError *err);
 int usage_error(const struct command *command, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
+/* A word that a command takes first, as in "vmctl xlate stats". */
+struct part_row {
+    const char *name;
+    int (*run)(struct vmd_client *client, const struct arguments *args);
+    unsigned most; /* positional arguments, with the word */
+};
+
+/* Connects and runs the part that the first argument names. */
+int run_part(const struct arguments *args, const struct part_row *parts, size_t n);
+
 /* The status that says how a run ended. */
 int status_of_end(const struct vm_end *end);
 

@@ -247,6 +247,34 @@ int usage_error(const struct command *command, const char *fmt, ...)
     return VMCTL_EXIT_USAGE;
 }
 
+static int no_such_part(const struct arguments *args, const struct part_row *parts, size_t n)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (size_t i = 0; i < n; i++)
+        g_string_append_printf(names, "%s%s", i ? ", " : "", parts[i].name);
+    return usage_error(args->command, "'%s' is not one of %s", arguments_at(args, 0), names->str);
+}
+
+int run_part(const struct arguments *args, const struct part_row *parts, size_t n)
+{
+    int status;
+
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(parts[i].name, arguments_at(args, 0)) != 0)
+            continue;
+        if (args->positional->len > parts[i].most)
+            return usage_error(args->command, "too many arguments");
+        struct vmd_client *c = connect_daemon(&status);
+        if (!c)
+            return status;
+        status = parts[i].run(c, args);
+        vmd_client_free(c);
+        return status;
+    }
+    return no_such_part(args, parts, n);
+}
+
 int status_of_end(const struct vm_end *end)
 {
     static const int statuses[VM_END_REASON_COUNT] = {
