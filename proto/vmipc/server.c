@@ -76,10 +76,17 @@ uint64_t vmipc_server_acked(const struct vmipc_server *s)
 
 /* --- the methods answered here ------------------------------------------------------------- */
 
+/* What a vmd sent for a call that it did not come to make is for nobody. */
+static void forget_fds(struct vmipc_server *s)
+{
+    g_hash_table_remove_all(s->fds);
+}
+
 /* Events that are kept go out before any new one can be made. */
 static void attach(struct vmipc_server *s, struct rpc_conn *conn)
 {
     if (s->conn && s->conn != conn) {
+        forget_fds(s);
         rpc_conn_set_data(s->conn, NULL);
         rpc_conn_close(s->conn, VMD_ERROR_STATE, "another daemon has taken over");
     }
@@ -206,6 +213,7 @@ static void on_conn_closed(void *user, struct rpc_conn *conn)
     if (!s || (s->conn && s->conn != conn))
         return;
     s->conn = NULL;
+    forget_fds(s);
     if (s->ops->attached)
         s->ops->attached(s->user, false);
 }

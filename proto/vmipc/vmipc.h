@@ -57,7 +57,8 @@ void vmipc_server_emit(struct vmipc_server *s, enum vmi_event event, const void 
 uint64_t vmipc_server_last(const struct vmipc_server *s);
 uint64_t vmipc_server_acked(const struct vmipc_server *s);
 
-/* Takes a file descriptor that vmi.fd brought under NAME, or -1. The caller owns it. */
+/* Takes a file descriptor that vmi.fd brought under NAME, or -1. The caller owns it. What is not taken is
+ * closed with the connection that it came by. */
 int vmipc_server_take_fd(struct vmipc_server *s, const char *name);
 
 /* Closes, flushing for at most two seconds, frees, and then calls DONE (may be NULL). */

@@ -259,6 +259,32 @@ START_TEST(descriptors_refused)
 }
 END_TEST
 
+/* What a vmd sent and did not come to use goes with its connection, also where the next one replaces it. */
+START_TEST(descriptors_left)
+{
+    int ends[2];
+
+    connected();
+    vmipc_link_send_fd(rig.link, "net0", dup(STDOUT_FILENO), on_reply, NULL);
+    RUN_UNTIL(rig.replies == 1);
+    vmipc_link_free(rig.link);
+    RUN_UNTIL(rig.detached == 1);
+    ck_assert_int_eq(vmipc_server_take_fd(rig.server, "net0"), -1);
+    rig.link = vmipc_link_new(&rig.loop, "vm-1", 0, &link_ops, &rig);
+    open_pair(rig.link);
+    vmipc_link_send_fd(rig.link, "net1", dup(STDOUT_FILENO), on_reply, NULL);
+    RUN_UNTIL(rig.replies == 2);
+    struct vmipc_link *other = vmipc_link_new(&rig.loop, NULL, 0, &link_ops, &rig);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    ck_assert(vmipc_server_adopt(rig.server, ends[0], NULL));
+    ck_assert(vmipc_link_open_fd(other, ends[1], NULL));
+    RUN_UNTIL(rig.lost == 1);
+    ck_assert_int_eq(vmipc_server_take_fd(rig.server, "net1"), -1);
+    vmipc_link_free(other);
+    RUN_UNTIL(rig.detached == 2);
+}
+END_TEST
+
 START_TEST(time_out)
 {
     struct vmi_xlate_limit_params p = {.bytes = MIB(8)};
@@ -511,6 +537,7 @@ int main(void)
     tcase_add_test(tc, calls);
     tcase_add_test(tc, descriptors);
     tcase_add_test(tc, descriptors_refused);
+    tcase_add_test(tc, descriptors_left);
     tcase_add_test(tc, time_out);
     tcase_add_test(tc, not_connected);
     tcase_add_test(tc, waits_for_hello);
