@@ -71,25 +71,29 @@ static int take(struct vmipc_server *server, uint64_t job, const char *what)
     return vmipc_server_take_fd(server, name);
 }
 
-/* What vmi.fd brought for the job; NULL with an error where a file is missing. */
+/* What vmi.fd brought for the job, all of it; NULL with an error where a file is missing. */
 static struct hotplug_files *take_files(struct vmipc_server *server,
                                         const struct vmi_device_add_params *params, GError **err)
 {
     struct hotplug_files *files = hotplug_files_new();
+    const char *missing = NULL;
 
     for (size_t i = 0; i < params->n_files; i++) {
         g_autofree char *what = g_strdup_printf("%zu", i);
         int fd = take(server, params->job, what);
         if (fd < 0) {
-            vmd_fail(err, VMD_ERROR_STATE, "%s did not come with the device", params->files[i]);
-            hotplug_files_free(files);
-            return NULL;
+            missing = params->files[i];
+            continue;
         }
         g_ptr_array_add(files->paths, g_strdup(params->files[i]));
         g_array_append_val(files->fds, fd);
     }
     files->tap = take(server, params->job, "tap");
-    return files;
+    if (!missing)
+        return files;
+    vmd_fail(err, VMD_ERROR_STATE, "%s did not come with the device", missing);
+    hotplug_files_free(files);
+    return NULL;
 }
 
 void process_device_add(struct machine *m, struct vmipc_server *server, struct rpc_call *call,
