@@ -506,6 +506,8 @@ static bool settle(struct hotplug *h, struct device_spec *spec, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "device.nic: a VM that was started without user networking, and without ports for "
                         "later networks (hotplug.nics), may make no sockets");
+    if (spec->kind == HOT_KIND_CONSOLE && g_strcmp0(spec->id, "serial0") == 0)
+        return vmd_fail(err, VMD_ERROR_EXISTS, "device.id: serial0 is the serial port");
     if (!spec->id)
         spec->id = inner && *inner ? g_strdup(*inner) : free_id(h, spec->kind);
     if (inner && *inner && strcmp(*inner, spec->id) != 0)
