@@ -18,13 +18,14 @@ struct job {
     job_cancel_fn cancel;
     void *opaque;
     struct waiters *waiters;
+    uint64_t ended_as; /* how many had ended when it had */
 };
 
 struct jobs {
     uv_loop_t *loop;
     struct events *events;
     char *path;
-    uint64_t last;
+    uint64_t last, ended;
     GQueue list; /* struct job, newest first: running and finished */
 };
 
@@ -154,19 +155,23 @@ void jobs_free(struct jobs *jobs)
 
 /* --- a job's life ----------------------------------------------------------------------------- */
 
-/* Forgets the oldest finished jobs beyond what is kept. */
+/* Forgets the job that ended first, where more are finished than are kept. */
 static void trim(struct jobs *jobs)
 {
     unsigned finished = 0;
+    GList *first = NULL;
 
-    for (GList *l = jobs->list.head; l;) {
-        GList *next = l->next;
-        struct job *job = l->data;
-        if (job->info->state != JOB_STATE_RUNNING && ++finished > LIMIT_JOBS_KEPT) {
-            job_free(job);
-            g_queue_delete_link(&jobs->list, l);
-        }
-        l = next;
+    for (GList *l = jobs->list.head; l; l = l->next) {
+        const struct job *job = l->data;
+        if (job->info->state == JOB_STATE_RUNNING)
+            continue;
+        finished++;
+        if (!first || job->ended_as < ((struct job *)first->data)->ended_as)
+            first = l;
+    }
+    if (finished > LIMIT_JOBS_KEPT) {
+        job_free(first->data);
+        g_queue_delete_link(&jobs->list, first);
     }
 }
 
@@ -282,6 +287,7 @@ void job_end(struct job *job, bool cancelled, const GError *err)
     job->info->has_ended_ns = true;
     job->info->ended_ns = (uint64_t)g_get_real_time() * 1000;
     job->info->cancellable = false;
+    job->ended_as = ++job->all->ended;
     if (!err && !cancelled)
         job->info->progress = 100;
     if (err)
