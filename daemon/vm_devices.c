@@ -187,13 +187,21 @@ static struct device_job *job_call_end(struct job_call *c)
     return j;
 }
 
-/* The job has begun, or there is none. A link that broke says nothing: what became of the call is found out
- * with the process, when that is found again or gone. */
+/* Whether the VM process may have the job all the same: a link that broke says nothing, and a process that
+ * is late will still come to it. What became of the call is found out with the process, by its events, or
+ * when it is found again or gone. */
+static bool may_have_begun(const GError *err)
+{
+    return g_error_matches(err, VMD_ERROR, VMD_ERROR_GONE) ||
+           g_error_matches(err, VMD_ERROR, VMD_ERROR_TIMEOUT);
+}
+
+/* The job has begun, or there is none. */
 static void begun(void *arg, const void *result, int fd, const GError *err)
 {
     struct device_job *j = job_call_end(arg);
 
-    if (j && err && !g_error_matches(err, VMD_ERROR, VMD_ERROR_GONE))
+    if (j && err && !may_have_begun(err))
         end_refused(j, err);
 }
 
