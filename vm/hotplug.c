@@ -60,6 +60,7 @@ static struct road *choose(struct hotplug *h, struct device_spec *spec, struct v
 {
     struct road *best = NULL;
     int best_fitness = -1;
+    bool full = false;
     g_autoptr(GString) missing = g_string_new(NULL);
 
     for (unsigned i = 0; i < ROADS; i++) {
@@ -68,6 +69,7 @@ static struct road *choose(struct hotplug *h, struct device_spec *spec, struct v
         if (!road || !road->ops->fitness || (spec->has_road && spec->road != i))
             continue;
         int fitness = road->ops->fitness(road, spec, &why);
+        full |= fitness == ROAD_FULL;
         if (fitness < 0) {
             g_string_append_printf(missing, "%s%s: %s", missing->len ? "; " : "",
                                    device_road_to_string((enum device_road)i), why);
@@ -82,7 +84,7 @@ static struct road *choose(struct hotplug *h, struct device_spec *spec, struct v
         vmd_fail(err, VMD_ERROR_LIMIT, "no place for a device is free on the road %s",
                  device_road_to_string(best->ops->road));
     else
-        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "no road for this device into the guest: %s",
+        vmd_fail(err, full ? VMD_ERROR_LIMIT : VMD_ERROR_UNSUPPORTED, "no road for this device into the guest: %s",
                  missing->len ? missing->str : "the VM was started without any");
     return NULL;
 }

@@ -14,13 +14,16 @@
 struct hotplug;
 struct road;
 
+/* It would not come at all; it would, but all places are taken. */
+enum { ROAD_UNFIT = -1, ROAD_FULL = -2 };
+
 struct road_ops {
     enum device_road road;
     bool frontend; /* devices have a frontend of their own; else what is behind them is given to another's */
     void (*free)(struct road *road);
     /*
-     * How well a device of SPEC would come by this road, as the guest is now; -1: not at all. *WHY is for
-     * people: what the choice rests on, or what is missing. Static.
+     * How well a device of SPEC would come by this road, as the guest is now; ROAD_UNFIT; ROAD_FULL. *WHY is
+     * for people: what the choice rests on, or what is missing. Static.
      */
     int (*fitness)(struct road *road, const struct device_spec *spec, const char **why);
     /* Keeps a place for DEVICE, in its member PLACE. False: all are taken. */

@@ -52,8 +52,10 @@ static int link_fitness(struct road *road, const struct device_spec *spec, const
            : spec->nic->kind == VM_NIC_KIND_NONE ? "an interface without a network leaves the link down"
            : i < 0                                ? "all ports are taken"
                                                   : "the guest's driver of the port sees its link";
-    if (spec->kind != HOT_KIND_NIC || spec->nic->mac || spec->nic->kind == VM_NIC_KIND_NONE || i < 0)
-        return -1;
+    if (spec->kind != HOT_KIND_NIC || spec->nic->mac || spec->nic->kind == VM_NIC_KIND_NONE)
+        return ROAD_UNFIT;
+    if (i < 0)
+        return ROAD_FULL;
     return vm_device_taken(l->ports[i]) ? 4 : 0;
 }
 

@@ -143,7 +143,7 @@ static int pcie_fitness(struct road *road, const struct device_spec *spec, const
 
     *why = p ? "the guest's driver watches the slots" : taken_text;
     if (!p)
-        return -1;
+        return ports_of(road)->n ? ROAD_FULL : ROAD_UNFIT;
     /* Nobody watches: perhaps the guest is still to start. */
     if (!watched(p))
         return 1;
@@ -158,7 +158,7 @@ static int rescan_fitness(struct road *road, const struct device_spec *spec, con
     *why = !p           ? taken_text
            : watched(p) ? "the guest's driver watches the slots: it needs no search"
                         : "no agent in the guest could have the bus searched";
-    return p && !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : -1;
+    return p && !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : ROAD_UNFIT;
 }
 
 static bool port_reserve(struct road *road, struct vm_device *device)

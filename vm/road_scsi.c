@@ -40,8 +40,10 @@ static int scsi_fitness(struct road *road, const struct device_spec *spec, const
     *why = spec->kind != HOT_KIND_DISK                ? "it takes disks alone"
            : virtio_scsi_free_lun(s->adapter) < 0 ? "all units of the adapter are taken"
                                                   : "the guest's driver of the adapter takes its events";
-    if (spec->kind != HOT_KIND_DISK || virtio_scsi_free_lun(s->adapter) < 0)
-        return -1;
+    if (spec->kind != HOT_KIND_DISK)
+        return ROAD_UNFIT;
+    if (virtio_scsi_free_lun(s->adapter) < 0)
+        return ROAD_FULL;
     /* Nobody is there: perhaps the guest is still to start. */
     return is_ready(s) ? 4 : s->first_choice ? 2 : 0;
 }
