@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""vmd is killed in each state of an addition and of a removal, and started again: the job goes on or fails, its
+one end says what is true of the device, and nothing of it stays in the VM process."""
+import os
+import time
+
+import rig as r
+from rig import Vm, check
+
+
+def held(vm):
+    return len(os.listdir(f"/proc/{vm.pid()}/fd"))
+
+
+def start_again(rig, vm):
+    rig.kill()
+    rig.start()
+    vm.again()
+    vm.until("it is not found again", lambda: vm.call("vm.get")["state"] in ("running", "paused"))
+
+
+def disk(rig, name):
+    return {"kind": "disk", "id": name, "disk": {"path": rig.file(name), "format": "raw"}}
+
+
+def told_truly(vm, job, device):
+    """The end of JOB, of which an addition that is done left the device there, and a removal did not."""
+    vm.until("the job does not end", lambda: job not in vm.rig.book.open)
+    info = ended(vm, job)
+    there = device in vm.devices()
+    added = info["kind"] == "device.add"
+    check(there == (added == (info["state"] == "done")), f"{info}, and the device is {'' if there else 'not '}there")
+    return info
+
+
+def ended(vm, job):
+    """JOB as its end was told: a daemon that came later does not have it."""
+    after = 0
+    while events := vm.client.call("event.list", after=after, limit=1000, types=["job.ended"])["events"]:
+        for event in events:
+            if event["data"]["job"]["id"] == job:
+                return event["data"]["job"]
+        after = events[-1]["seq"]
+    raise r.Failure(f"no end of job {job}")
+
+
+def addition_at_any_time(rig):
+    vm = Vm(rig, "any")
+    before = held(vm)
+    outcomes = {"done": 0, "failed": 0}
+    for i in range(24):
+        device = f"d{i}"
+        job = vm.add_later(disk(rig, device))
+        time.sleep(i * 0.002)
+        start_again(rig, vm)
+        outcomes[told_truly(vm, job, device)["state"]] += 1
+        if device in vm.devices():
+            vm.remove(device, force=True)
+        os.unlink(rig.tmp / device)
+    check(all(outcomes.values()), f"one outcome alone was seen: {outcomes}")
+    vm.until("descriptors stay", lambda: held(vm) <= before)
+    vm.clean()
+    print(f"  {outcomes}")
+
+
+def removal_at_any_time(rig):
+    vm = Vm(rig, "gone")
+    before = held(vm)
+    for i in range(16):
+        device = f"r{i}"
+        vm.add(disk(rig, device))
+        job = vm.remove_later(device)
+        time.sleep(i * 0.001)
+        start_again(rig, vm)
+        told_truly(vm, job, device)
+        if device in vm.devices():
+            vm.remove(device)
+    vm.until("descriptors stay", lambda: held(vm) <= before)
+    vm.clean()
+
+
+def visible(rig):
+    vm = Vm(rig, "visible")
+    before = held(vm)
+    vm.mode("s")
+    job = vm.add_later(disk(rig, "v"))
+    queued = vm.add_later({"kind": "rng", "id": "rng7"}, timeout_s=600)
+    refused = vm.remove_later("v", timeout_s=1)
+    vm.until("it is not visible", lambda: vm.devices().get("v", {}).get("state") == "visible")
+    start_again(rig, vm)
+    check({job, queued, refused} <= set(rig.book.open), "a job ended with vmd")
+    check(vm.client.call("job.get", job=job)["cancellable"], "it can be cancelled still")
+    vm.client.call("job.cancel", job=queued)
+    vm.end(queued, "cancelled", "cancelled")
+    vm.call("vm.reset")
+    vm.end(job, "done", "done")
+    vm.client.wait(refused)
+    if "v" in vm.devices():
+        vm.remove("v")
+    vm.until("descriptors stay", lambda: held(vm) <= before)
+    vm.clean()
+
+
+def ended_meanwhile(rig):
+    """The job ends while there is no vmd."""
+    vm = Vm(rig, "alone")
+    vm.add(disk(rig, "a1"))
+    vm.mode("s")
+    adding = vm.add_later(timeout_s=1)
+    leaving = vm.remove_later("a1", timeout_s=1)
+    vm.until("not under way", lambda: vm.devices()["a1"]["state"] == "leaving" and "rng0" in vm.devices())
+    rig.kill()
+    time.sleep(1.5)  # both are over
+    rig.start()
+    vm.again()
+    for job, outcome in ((adding, "timed-out"), (leaving, "timed-out")):
+        vm.until("no end", lambda job=job: job not in rig.book.open)
+        check(ended(vm, job)["result"]["outcome"] == outcome, f"{ended(vm, job)}")
+    vm.mode("n")
+    vm.until("not visible", lambda: vm.devices()["a1"]["state"] != "leaving")
+    vm.remove("a1")
+    vm.clean()
+
+
+def leaving(rig):
+    vm = Vm(rig, "leaving")
+    vm.add(disk(rig, "l1"))
+    vm.mode("w")
+    job = vm.remove_later("l1", timeout_s=600)
+    vm.until("it is not leaving", lambda: vm.devices()["l1"]["state"] == "leaving")
+    for _ in range(3):
+        start_again(rig, vm)
+        check(job in rig.book.open and vm.devices()["l1"]["state"] == "leaving", "it goes on")
+    force = vm.remove_later("l1", force=True)
+    vm.end(force, "done", "surprise-removed")
+    vm.end(job, "failed", "surprise-removed")
+    vm.mode("n")
+    vm.clean()
+
+
+def dies_with_it(rig):
+    """vmd and the VM process are killed at once, and a job of a VM that is deleted."""
+    vm = Vm(rig, "both")
+    vm.mode("s")
+    job = vm.add_later(disk(rig, "x1"))
+    pid = vm.pid()
+    rig.kill()
+    os.kill(pid, 9)
+    rig.start()
+    vm.again()
+    vm.until("no end", lambda: job not in rig.book.open)
+    check(ended(vm, job)["state"] == "failed", f"{ended(vm, job)}")
+    vm.start()
+    vm.clean()
+
+
+CASES = [addition_at_any_time, removal_at_any_time, visible, ended_meanwhile, leaving, dies_with_it]
+
+
+if __name__ == "__main__":
+    options = r.arguments(__doc__)
+    with r.Rig(options) as the_rig:
+        r.run_cases(the_rig, CASES, options.only)
