@@ -323,6 +323,14 @@ static void device_remove(struct rpc_call *call, struct device_remove_params *pa
         vm_devices_remove(devices, params, call);
 }
 
+static void resize(struct rpc_call *call, struct vm_resize_params *params)
+{
+    struct vm_devices *devices = need_devices(call, params->vm);
+
+    if (devices)
+        vm_devices_resize(devices, params, call);
+}
+
 static void xlate_stats(struct rpc_call *call, struct xlate_stats_params *params)
 {
     forward(call, params->vm, VMI_XLATE_STATS, NULL);
@@ -496,6 +504,7 @@ static const struct api_handlers handlers = {
     .vm_stats = stats,
     .vm_balloon = balloon,
     .device_list = devices,
+    .vm_resize = resize,
     .device_add = device_add,
     .device_remove = device_remove,
     .slot_list = slots,

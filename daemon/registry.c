@@ -205,6 +205,26 @@ static bool check_cpu(const char *cpu, GError **err)
     return true;
 }
 
+/* Processors for later: where the machine itself decides which of them the guest may start. */
+static bool check_max_cpus(const struct vm_config *c, GError **err)
+{
+    if (!c->has_max_cpus || c->max_cpus == c->cpus)
+        return true;
+    if (c->max_cpus < c->cpus)
+        return vmd_fail(err, VMD_ERROR_INVALID, "config.max_cpus: %u, and %u to begin with", c->max_cpus,
+                        c->cpus);
+    if (c->arch == VM_ARCH_X86_64 || c->accel == VM_ACCEL_KVM)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "config.max_cpus: %s have the same processors always",
+                        c->arch == VM_ARCH_X86_64 ? "x86_64 guests" : "guests on KVM");
+    if (c->max_cpus > LIMIT_XLATE_VCPUS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "config.max_cpus: %s guests have at most %d virtual CPUs, not %u",
+                        vm_arch_to_string(c->arch), LIMIT_XLATE_VCPUS, c->max_cpus);
+    if (c->arch == VM_ARCH_RISCV64 && c->firmware)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "config.max_cpus: a firmware of riscv64 machines starts all processors");
+    return true;
+}
+
 static bool check_machine(const struct vm_config *c, GError **err)
 {
     if ((c->cpu || c->has_irqchip) && c->arch != VM_ARCH_X86_64)
@@ -214,6 +234,8 @@ static bool check_machine(const struct vm_config *c, GError **err)
     if (c->arch != VM_ARCH_X86_64 && c->cpus > LIMIT_XLATE_VCPUS)
         return vmd_fail(err, VMD_ERROR_LIMIT, "config.cpus: %s guests have at most %d virtual CPUs, not %u",
                         vm_arch_to_string(c->arch), LIMIT_XLATE_VCPUS, c->cpus);
+    if (!check_max_cpus(c, err))
+        return false;
     if (c->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
     if (!c->kernel && !c->firmware)

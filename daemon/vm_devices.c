@@ -127,7 +127,10 @@ void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event
         return; /* told by a vmd before this one */
     if (event->kind)
         err = g_error_new_literal(VMD_ERROR, (int)vmd_error_named(event->kind), event->text);
-    set_result(j->job, event->device, device_outcome_to_string(event->outcome));
+    if (event->resize)
+        job_result(j->job, resize_result_encode(event->resize));
+    else
+        set_result(j->job, event->device, device_outcome_to_string(event->outcome));
     end(j, event->outcome == DEVICE_OUTCOME_CANCELLED, err);
 }
 
@@ -404,6 +407,25 @@ static void begin(struct device_job *j)
         begin_add(j);
     else
         begin_remove(j);
+}
+
+/* --- the VM's size ---------------------------------------------------------------------------- */
+
+void vm_devices_resize(struct vm_devices *d, const struct vm_resize_params *params,
+                       struct rpc_call *call)
+{
+    struct device_job *j = job_new(d, call, "vm.resize", NULL, "asking the guest");
+    struct job_ref ref = {.job = j->number};
+    const struct vmi_resize_params p = {.job = j->number,
+                                        .has_cpus = params->has_cpus,
+                                        .cpus = params->cpus,
+                                        .has_memory = params->has_memory,
+                                        .memory = params->memory,
+                                        .timeout_ms = params->timeout_s * 1000};
+
+    j->sent = true; /* it waits for no other */
+    vm_resize_reply(call, &ref);
+    vm_call(d->vm, VMI_RESIZE, &p, begun, job_call_new(j));
 }
 
 /* --- over a restart of vmd -------------------------------------------------------------------- */

@@ -20,6 +20,9 @@ void vm_devices_add(struct vm_devices *devices, const struct device_add_params *
                     struct rpc_call *call);
 void vm_devices_remove(struct vm_devices *devices, const struct device_remove_params *params,
                        struct rpc_call *call);
+/* That of vm.resize, the same way. */
+void vm_devices_resize(struct vm_devices *devices, const struct vm_resize_params *params,
+                       struct rpc_call *call);
 
 /* News of the VM process. */
 void vm_devices_news(struct vm_devices *devices, const struct vmi_device_event *event);

@@ -417,10 +417,15 @@ bool devices_balloon(struct devices *d, uint64_t bytes, uint64_t *target, uint64
     return true;
 }
 
-void devices_stats(struct devices *d, struct vm_stats *out)
+uint64_t devices_balloon_bytes(const struct devices *d)
 {
     struct virtio_device *balloon = balloon_of(d);
 
+    return balloon ? virtio_balloon_actual(balloon) : 0;
+}
+
+void devices_stats(struct devices *d, struct vm_stats *out)
+{
     out->disks = g_new0(struct disk_stats *, d->all->len + 1);
     out->nics = g_new0(struct nic_stats *, d->all->len + 1);
     for (guint i = 0; i < d->all->len; i++) {
@@ -430,5 +435,5 @@ void devices_stats(struct devices *d, struct vm_stats *out)
         else if (device->frontend && device->frontend->ops->id == VIRTIO_ID_NET)
             out->nics[out->n_nics++] = nic_row(device);
     }
-    out->balloon_bytes = balloon ? virtio_balloon_actual(balloon) : 0;
+    out->balloon_bytes = devices_balloon_bytes(d);
 }

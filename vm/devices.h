@@ -65,6 +65,9 @@ struct console *devices_console(struct devices *devices, const char *name);
  * there is no balloon. */
 bool devices_balloon(struct devices *devices, uint64_t bytes, uint64_t *target, uint64_t *actual);
 
+/* What the balloon holds; 0 where there is none. */
+uint64_t devices_balloon_bytes(const struct devices *devices);
+
 /* Fills the disks, nics and balloon members of OUT. */
 void devices_stats(struct devices *devices, struct vm_stats *out);
 

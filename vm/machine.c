@@ -49,6 +49,7 @@ struct machine {
     struct vcpus *vcpus;
     struct devices *devices;
     struct hotplug *hotplug;
+    struct resize *resize;
     struct console *serial;
     struct panic_watch panic;
     struct sysrq *sysrq;
@@ -300,12 +301,18 @@ static bool wants_split(const struct vm_config *c)
     return c->has_irqchip && c->irqchip == VM_IRQCHIP_SPLIT;
 }
 
+static unsigned most_cpus(const struct vm_config *c)
+{
+    return c->has_max_cpus ? c->max_cpus : c->cpus;
+}
+
 static bool build_board(struct machine *m, GError **err)
 {
     const struct vm_config *c = m->config;
     struct board_config bc = {
         .isa = isa_of(c->arch),
-        .cpus = c->cpus,
+        .cpus = most_cpus(c),
+        .boot_cpus = c->cpus,
         .memory = c->memory,
         .mem = m->mem,
         .ports = m->ports,
@@ -346,7 +353,7 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
     bool split = wants_split(m->config);
     struct accel_config ac = {
         .isa = isa_of(m->config->arch),
-        .vcpus = m->config->cpus,
+        .vcpus = most_cpus(m->config),
         .mem = m->mem,
         .ports = m->ports,
         .clock = m->clock,
@@ -367,12 +374,17 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         .hot = hot,
     };
 
+    if (accel == VM_ACCEL_KVM && ac.vcpus > m->config->cpus)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "guests on KVM have the same processors always: max_cpus needs the translator");
     if (!accel_create(accel == VM_ACCEL_KVM ? &kvm_accel_ops : &xlate_accel_ops, &ac, &m->accel, err))
         return false;
     m->vcpus = vcpus_new(m->accel, vcpu_failed, m, err);
-    if (m->vcpus)
-        vcpus_on_stop(m->vcpus, vcpu_stopped);
-    return m->vcpus != NULL;
+    if (!m->vcpus)
+        return false;
+    vcpus_on_stop(m->vcpus, vcpu_stopped);
+    vcpus_grant(m->vcpus, m->config->cpus);
+    return true;
 }
 
 static void machine_warning(void *opaque, const char *text)
@@ -415,10 +427,11 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
     };
 
     m->devices = devices_new(m->config, &env, err);
-    if (m->devices)
-        m->hotplug = hotplug_new(m->loop, m->config, m->devices, board_pci(m->board),
-                                 devices_agent(m->devices),
-                                 &m->ops->hotplug, m->opaque, err);
+    if (!m->devices)
+        return false;
+    m->resize = resize_new(m->loop, m->config, m->vcpus, m->devices, &m->ops->hotplug, m->opaque);
+    m->hotplug = hotplug_new(m->loop, m->config, m->devices, board_pci(m->board),
+                             devices_agent(m->devices), &m->ops->hotplug, m->opaque, err);
     return m->hotplug != NULL;
 }
 
@@ -429,9 +442,10 @@ static bool load(struct machine *m, GError **err)
     static const struct vcpu_start waiting = {.mode = VCPU_MODE_WAIT};
     struct board_start start;
 
+    board_set_boot_cpus(m->board, vcpus_granted(m->vcpus));
     if (!board_load(m->board, err))
         return false;
-    for (unsigned i = 0; i < m->config->cpus; i++) {
+    for (unsigned i = 0; i < vcpus_count(m->vcpus); i++) {
         if (board_cpu_start(m->board, i, &start))
             cpu_start(m, i, &start);
         else if (m->config->arch == VM_ARCH_X86_64)
@@ -563,6 +577,7 @@ static void go_on(struct machine *m)
     forget_pause(m);
     devices_resume(m->devices);
     hotplug_hold(m->hotplug, false);
+    resize_hold(m->resize, false);
     go(m);
 }
 
@@ -645,6 +660,7 @@ static void finish_operation(struct machine *m)
     case OP_PAUSE:
         m->running = false;
         hotplug_hold(m->hotplug, true);
+        resize_hold(m->resize, true);
         break;
     case OP_RESET:
         do_reset(m);
@@ -873,6 +889,8 @@ static void free_now(struct machine *m)
 {
     debugger_free(m->debugger);
     m->debugger = NULL;
+    resize_free(m->resize);
+    m->resize = NULL;
     vcpus_free(m->vcpus);
     m->vcpus = NULL;
     hotplug_detach(m->hotplug);
@@ -964,10 +982,11 @@ struct vm_stats *machine_stats(struct machine *m)
     s->uptime_ns = m->started ? monotonic_ns(CLOCK_MONOTONIC) - m->started_ns : 0;
     s->guest_ns = vm_clock_now(m->clock);
     s->cpu_ns = monotonic_ns(CLOCK_PROCESS_CPUTIME_ID);
+    s->cpus = vcpus_granted(m->vcpus);
     s->memory_bytes = m->config->memory;
     s->resident_bytes = resident_bytes(m);
-    s->vcpus = g_new0(struct vcpu_stats *, m->config->cpus);
-    for (unsigned i = 0; i < m->config->cpus; i++)
+    s->vcpus = g_new0(struct vcpu_stats *, vcpus_count(m->vcpus));
+    for (unsigned i = 0; i < vcpus_count(m->vcpus); i++)
         s->vcpus[s->n_vcpus++] = vcpu_row(m, i);
     devices_stats(m->devices, s);
     return s;
@@ -986,4 +1005,9 @@ bool machine_balloon(struct machine *m, uint64_t bytes, uint64_t *target, uint64
 struct hotplug *machine_hotplug(struct machine *m)
 {
     return m->hotplug;
+}
+
+struct resize *machine_resize(struct machine *m)
+{
+    return m->resize;
 }

@@ -13,6 +13,7 @@
 #include "proto/schema/vmi.h"
 #include "vm/console.h"
 #include "vm/hotplug.h"
+#include "vm/resize.h"
 
 #include <uv.h>
 
@@ -95,6 +96,8 @@ bool machine_balloon(struct machine *machine, uint64_t bytes, uint64_t *target, 
 
 /* Devices that come and go. */
 struct hotplug *machine_hotplug(struct machine *machine);
+/* Its size. */
+struct resize *machine_resize(struct machine *machine);
 
 /* The accelerator, for what only a translator has. */
 struct accel *machine_accel(struct machine *machine);

@@ -621,6 +621,14 @@ static void device_jobs(struct rpc_call *call, struct vmi_device_jobs_params *pa
         process_device_jobs(m, call);
 }
 
+static void resize(struct rpc_call *call, struct vmi_resize_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_resize(m, call, params);
+}
+
 /* A process that has a VM opens nothing for others: it cannot, and its guest may have taken it over. */
 static bool need_idle(struct rpc_call *call)
 {
@@ -871,6 +879,7 @@ static const struct vmi_handlers handlers = {
     .vmi_device_remove = device_remove,
     .vmi_device_cancel = device_cancel,
     .vmi_device_jobs = device_jobs,
+    .vmi_resize = resize,
     .vmi_balloon = balloon,
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,

@@ -128,7 +128,8 @@ void process_device_cancel(struct machine *m, struct rpc_call *call,
 {
     GError *err = NULL;
 
-    if (hotplug_cancel(machine_hotplug(m), p->job, &err))
+    if (resize_cancel(machine_resize(m), p->job) ||
+        hotplug_cancel(machine_hotplug(m), p->job, &err))
         vmi_device_cancel_reply(call);
     else
         rpc_call_fail(call, err);
@@ -137,11 +138,25 @@ void process_device_cancel(struct machine *m, struct rpc_call *call,
 void process_device_jobs(struct machine *m, struct rpc_call *call)
 {
     GArray *jobs = hotplug_jobs(machine_hotplug(m));
+    uint64_t sizing = resize_job(machine_resize(m));
+
+    if (sizing)
+        g_array_append_val(jobs, sizing);
     const struct vmi_device_jobs_result result = {.jobs = (uint64_t *)(void *)jobs->data,
                                                   .n_jobs = jobs->len};
 
     vmi_device_jobs_reply(call, &result);
     g_array_free(jobs, TRUE);
+}
+
+void process_resize(struct machine *m, struct rpc_call *call, const struct vmi_resize_params *p)
+{
+    GError *err = NULL;
+
+    if (resize_begin(machine_resize(m), p, &err))
+        vmi_resize_reply(call);
+    else
+        rpc_call_fail(call, err);
 }
 
 void process_devices(struct machine *m, struct rpc_call *call)

@@ -26,6 +26,8 @@ void process_device_remove(struct machine *machine, struct rpc_call *call,
 void process_device_cancel(struct machine *machine, struct rpc_call *call,
                            const struct vmi_device_cancel_params *params);
 void process_device_jobs(struct machine *machine, struct rpc_call *call);
+void process_resize(struct machine *machine, struct rpc_call *call,
+                    const struct vmi_resize_params *params);
 void process_devices(struct machine *machine, struct rpc_call *call);
 void process_slots(struct machine *machine, struct rpc_call *call);
 

@@ -32,6 +32,7 @@ struct vcpus {
     unsigned stops;  /* vcpus_stop_world(), one in another */
     unsigned inside; /* vCPUs inside accel_vcpu_run() */
     unsigned n;
+    unsigned granted; /* the first so many may be started */
     struct slot slots[LIMIT_VCPUS];
 };
 
@@ -204,6 +205,7 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
             goto fail;
         }
     }
+    v->granted = v->n;
     return v;
 fail:
     vcpus_free(v);
@@ -326,6 +328,22 @@ void vcpus_all_off(struct vcpus *v)
     pthread_mutex_unlock(&v->lock);
 }
 
+void vcpus_grant(struct vcpus *v, unsigned n)
+{
+    g_assert(n >= 1 && n <= v->n);
+    pthread_mutex_lock(&v->lock);
+    v->granted = n;
+    pthread_mutex_unlock(&v->lock);
+}
+
+unsigned vcpus_granted(struct vcpus *v)
+{
+    pthread_mutex_lock(&v->lock);
+    unsigned n = v->granted;
+    pthread_mutex_unlock(&v->lock);
+    return n;
+}
+
 int vcpus_start(struct vcpus *v, unsigned index, const struct vcpu_start *start)
 {
     struct slot *slot = &v->slots[index];
@@ -333,7 +351,9 @@ int vcpus_start(struct vcpus *v, unsigned index, const struct vcpu_start *start)
 
     g_assert(index < v->n);
     pthread_mutex_lock(&v->lock);
-    if (slot->power == VCPU_OFF) {
+    if (slot->power == VCPU_OFF && index >= v->granted) {
+        rc = -EPERM;
+    } else if (slot->power == VCPU_OFF) {
         slot->start = *start;
         slot->power = VCPU_STARTING;
         if (standing(v))

@@ -59,7 +59,15 @@ bool vcpus_take_stop(struct vcpus *vcpus, unsigned index, struct accel_stop *sto
 /* While the world stands: switches all vCPUs off. */
 void vcpus_all_off(struct vcpus *vcpus);
 
-/* Any thread: switches vCPU INDEX on at START. 0, or -EALREADY when it is not off. */
+/*
+ * Any thread: the first N vCPUs may be started, and no others: at first all may. One that runs without leave
+ * goes on until it switches itself off.
+ */
+void vcpus_grant(struct vcpus *vcpus, unsigned n);
+unsigned vcpus_granted(struct vcpus *vcpus);
+
+/* Any thread: switches vCPU INDEX on at START. 0, -EALREADY when it is not off, or -EPERM when it may not
+ * be started. */
 int vcpus_start(struct vcpus *vcpus, unsigned index, const struct vcpu_start *start);
 /* On vCPU INDEX's own thread, inside a hypercall that then leaves guest code. */
 void vcpus_stop_self(struct vcpus *vcpus, unsigned index);

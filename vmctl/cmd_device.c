@@ -1,20 +1,7 @@
 /* vmctl device: devices of a running VM come, go, and are listed. */
 #include "vmctl/commands.h"
 #include "vmctl/devices.h"
-
-#include <inttypes.h>
-
-/* --- jobs ------------------------------------------------------------------------------------- */
-
-static const char *result_word(const struct job_info *job, const char *member)
-{
-    struct json_object *value = NULL;
-
-    return json_object_is_type(job->result, json_type_object) &&
-                   json_object_object_get_ex(job->result, member, &value)
-               ? json_object_get_string(value)
-               : "";
-}
+#include "vmctl/jobs.h"
 
 /* Takes JSON. */
 static void print_and_put(struct json_object *json)
@@ -23,42 +10,9 @@ static void print_and_put(struct json_object *json)
     json_object_put(json);
 }
 
-/* The end of JOB is the answer. */
-static int wait_for_job(struct vmd_client *c, const struct arguments *args, uint64_t number)
+static void print_outcome(const struct job_info *job)
 {
-    struct job_wait_params wait = {.job = number};
-    g_autoptr(job_info) job = NULL;
-    GError *err = NULL;
-
-    if (arguments_has(args, "no-wait")) {
-        printf("job %" PRIu64 "\n", number);
-        return VMCTL_EXIT_OK;
-    }
-    if (!vmd_client_invoke(c, API_JOB_WAIT, &wait, &job, NULL, &err))
-        return fail(c, err);
-    if (arguments_has(args, "json"))
-        print_and_put(job_info_encode(job));
-    if (job->state == JOB_STATE_DONE) {
-        if (!arguments_has(args, "json"))
-            printf("%s: %s\n", result_word(job, "device"), result_word(job, "outcome"));
-        return VMCTL_EXIT_OK;
-    }
-    if (job->state == JOB_STATE_CANCELLED)
-        vmd_fail(&err, VMD_ERROR_STATE, "the job was cancelled");
-    else
-        vmd_fail(&err, job->error ? vmd_error_named(job->error->kind) : VMD_ERROR_STATE, "%s",
-                 job->error ? job->error->message : "the job failed");
-    return fail(c, err);
-}
-
-static bool take_timeout(const struct arguments *args, uint32_t *out, GError **err)
-{
-    uint64_t timeout = LIMIT_DEVICE_TIMEOUT_S;
-
-    if (!arguments_number(args, "timeout", 3600, &timeout, err))
-        return false;
-    *out = (uint32_t)timeout;
-    return true;
+    printf("%s: %s\n", job_result_word(job, "device"), job_result_word(job, "outcome"));
 }
 
 /* --- add -------------------------------------------------------------------------------------- */
@@ -90,7 +44,7 @@ static int add(struct vmd_client *c, const struct arguments *args)
     GError *err = NULL;
 
     p.until = arguments_has(args, "visible") ? DEVICE_UNTIL_VISIBLE : DEVICE_UNTIL_ACKNOWLEDGED;
-    if (!parse_spec(args, spec, &err) || !take_timeout(args, &p.timeout_s, &err)) {
+    if (!parse_spec(args, spec, &err) || !arguments_timeout(args, &p.timeout_s, &err)) {
         int status = usage_error(args->command, "%s", err->message);
         g_error_free(err);
         return status;
@@ -98,7 +52,7 @@ static int add(struct vmd_client *c, const struct arguments *args)
     p.device = spec;
     if (!vmd_client_invoke(c, API_DEVICE_ADD, &p, &ref, NULL, &err))
         return fail(c, err);
-    return wait_for_job(c, args, ref->job);
+    return wait_for_job(c, args, ref->job, print_outcome);
 }
 
 /* --- remove ----------------------------------------------------------------------------------- */
@@ -113,14 +67,14 @@ static int remove_device(struct vmd_client *c, const struct arguments *args)
 
     if (!p.device)
         return usage_error(args->command, "remove needs a DEVICE");
-    if (!take_timeout(args, &p.timeout_s, &err)) {
+    if (!arguments_timeout(args, &p.timeout_s, &err)) {
         int status = usage_error(args->command, "%s", err->message);
         g_error_free(err);
         return status;
     }
     if (!vmd_client_invoke(c, API_DEVICE_REMOVE, &p, &ref, NULL, &err))
         return fail(c, err);
-    return wait_for_job(c, args, ref->job);
+    return wait_for_job(c, args, ref->job, print_outcome);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */

@@ -86,16 +86,25 @@ static bool parse_gdb(const struct arguments *args, struct vm_config *c, GError 
                           text);
 }
 
+static bool parse_cpus(const struct arguments *args, const char *option, uint32_t *cpus, GError **err)
+{
+    const char *text = arguments_get(args, option);
+    guint64 n = *cpus;
+
+    if (text && !g_ascii_string_to_unsigned(text, 10, 1, LIMIT_VCPUS, &n, NULL))
+        return vmd_fail(err, VMD_ERROR_INVALID, "--%s takes a number from 1 to %d, not '%s'", option,
+                        LIMIT_VCPUS, text);
+    *cpus = (uint32_t)n;
+    return true;
+}
+
 static bool parse_sizes(const struct arguments *args, struct vm_config *c, GError **err)
 {
     const char *memory = arguments_get(args, "memory");
-    const char *text = arguments_get(args, "cpus");
-    guint64 cpus = c->cpus;
 
-    if (text && !g_ascii_string_to_unsigned(text, 10, 1, LIMIT_VCPUS, &cpus, NULL))
-        return vmd_fail(err, VMD_ERROR_INVALID, "--cpus takes a number from 1 to %d, not '%s'",
-                        LIMIT_VCPUS, text);
-    c->cpus = (uint32_t)cpus;
+    c->has_max_cpus = arguments_get(args, "max-cpus") != NULL;
+    if (!parse_cpus(args, "cpus", &c->cpus, err) || !parse_cpus(args, "max-cpus", &c->max_cpus, err))
+        return false;
     if (!memory)
         return true;
     if (!size_parse(memory, &c->memory, err))
@@ -379,6 +388,7 @@ static const struct option_row options[] = {
      "processor of an x86_64 guest: host or baseline, with features more or less", "host baseline"},
     {"irqchip", "WHERE", "where an x86_64 guest's I/O APIC is: kernel, or split: in the VM's process",
      "kernel split"},
+    {"max-cpus", "N", "virtual CPUs that 'vmctl resize' can give it later", NULL},
     {"memory", "SIZE", "guest memory, as 512M or 2G (512M)", NULL},
     {"kernel", "FILE", "kernel to boot: a Linux Image or an ELF file", "@file"},
     {"initrd", "FILE", "initial ramdisk", "@file"},

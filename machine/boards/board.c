@@ -28,6 +28,9 @@ static bool check_config(const struct board_config *config, GError **err)
     if (config->memory < MIB(LIMIT_MEMORY_MIN_MIB) || config->memory > MIB(LIMIT_MEMORY_MAX_MIB))
         return vmd_fail(err, VMD_ERROR_LIMIT, "a machine has %d MiB to %d MiB of memory",
                         LIMIT_MEMORY_MIN_MIB, LIMIT_MEMORY_MAX_MIB);
+    if (config->boot_cpus > config->cpus)
+        return vmd_fail(err, VMD_ERROR_INVALID, "a machine of %u vCPUs does not start %u", config->cpus,
+                        config->boot_cpus);
     if (config->memory & (MEM_PAGE_SIZE - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "the size of memory is not a multiple of 4 KiB");
     if (config->append && strlen(config->append) > LIMIT_APPEND)
@@ -50,6 +53,8 @@ static void copy_config(struct board *board, const struct board_config *config)
     char **s;
 
     board->config = *config;
+    if (!config->boot_cpus)
+        board->config.boot_cpus = config->cpus;
     for (unsigned i = 0; (s = config_string(&board->config, i)); i++)
         *s = g_strdup(*s);
 }
@@ -154,6 +159,12 @@ void board_reset(struct board *board)
 bool board_load(struct board *board, GError **err)
 {
     return board->type->load(board, err);
+}
+
+void board_set_boot_cpus(struct board *board, unsigned cpus)
+{
+    g_assert(cpus >= 1 && cpus <= board->config.cpus);
+    board->config.boot_cpus = cpus;
 }
 
 bool board_cpu_start(const struct board *board, unsigned cpu, struct board_start *out)

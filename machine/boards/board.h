@@ -100,7 +100,8 @@ struct board_cpu_ops {
      */
     void (*route)(void *opaque, unsigned pin, bool used, uint64_t address, uint32_t data);
 
-    /* Starts a stopped CPU at its reset state with START. 0, or -EALREADY if it isn't stopped. */
+    /* Starts a stopped CPU at its reset state with START. 0, -EALREADY if it isn't stopped, or -EPERM if the
+     * guest may not have it now. */
     int (*start)(void *opaque, unsigned cpu, const struct board_start *start);
     /* The calling vCPU stops when its hypercall returns false. */
     void (*stop)(void *opaque, unsigned self);
@@ -133,6 +134,7 @@ struct board_file {
 struct board_config {
     enum isa isa;
     unsigned cpus;         /* from 1, as many as the machine has; hart ids equal indexes */
+    unsigned boot_cpus;    /* as many of them may the guest start at first; 0: all */
     uint64_t memory;       /* bytes of RAM, page-aligned; the board adds it to MEM */
     struct mem_map *mem;   /* empty; outlives the board */
     struct mem_map *ports; /* x86: the 64 KiB of I/O ports, as mem; NULL: there are none */
@@ -183,6 +185,9 @@ void board_reset(struct board *board);
  * board_reset(). Errors name the file and what is wrong with it.
  */
 bool board_load(struct board *board, GError **err);
+
+/* The guest may start the first CPUS processors from the next board_load() on. */
+void board_set_boot_cpus(struct board *board, unsigned cpus);
 
 /* Where CPU starts after board_load(). False: it waits for the guest to start it. */
 bool board_cpu_start(const struct board *board, unsigned cpu, struct board_start *out);

@@ -107,7 +107,7 @@ static bool add_pci(struct board *board, struct virt *v, GError **err)
     return board->pci != NULL;
 }
 
-static bool virt_build(struct board *board, GError **err)
+static bool build(struct board *board, GError **err)
 {
     struct virt *v = g_new0(struct virt, 1);
     struct syscon *syscon = syscon_new(finish, board);
@@ -122,20 +122,44 @@ static bool virt_build(struct board *board, GError **err)
            add_pci(board, v, err);
 }
 
+static bool virt_build(struct board *board, GError **err)
+{
+    const struct board_config *c = &board->config;
+
+    if (c->firmware.fd >= 0 && c->boot_cpus < c->cpus)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "a firmware of %s starts all harts: none can be kept for later",
+                        board->type->name);
+    return build(board, err);
+}
+
 static void virt_free(struct board *board)
 {
     g_free(board->machine);
+}
+
+/*
+ * The kernel's command line. Linux tells loudly of each hart that it cannot start at boot; one that is told how
+ * many to start leaves the others for later. "maxcpus=" of the user's own, behind it, counts.
+ */
+static char *command_line(const struct board_config *c)
+{
+    if (c->boot_cpus == c->cpus || c->firmware.fd >= 0)
+        return g_strdup(c->append);
+    return g_strdup_printf("maxcpus=%u%s%s", c->boot_cpus, c->append ? " " : "",
+                           c->append ? c->append : "");
 }
 
 static uint8_t *make_fdt(void *opaque, const struct boot_chosen *chosen, size_t *size,
                          GError **err)
 {
     const struct board *board = opaque;
+    g_autofree char *append = command_line(&board->config);
     struct virt_dt config = {
         .cpus = board->config.cpus,
         .memory = board->config.memory,
         .firmware_mode = board->traits.firmware_mode,
-        .append = board->config.append,
+        .append = append,
         .chosen = *chosen,
     };
 

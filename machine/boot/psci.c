@@ -11,6 +11,7 @@ enum {
     PSCI_SUCCESS = 0,
     PSCI_NOT_SUPPORTED = -1,
     PSCI_INVALID_PARAMETERS = -2,
+    PSCI_DENIED = -3,
     PSCI_ALREADY_ON = -4,
     PSCI_ON_PENDING = -5,
     PSCI_INVALID_ADDRESS = -9,
@@ -92,14 +93,22 @@ static void cpu_on(struct call *c)
 
     if (target < 0) {
         result(c, PSCI_INVALID_PARAMETERS);
-    } else if (start.pc & 3 || !mem_map_host(config->mem, start.pc, 4, false)) {
-        result(c, PSCI_INVALID_ADDRESS);
-    } else if (config->cpu_ops->start(config->cpu_opaque, (unsigned)target, &start) == 0) {
-        result(c, PSCI_SUCCESS);
-    } else {
-        enum board_cpu_status now = config->cpu_ops->status(config->cpu_opaque, (unsigned)target);
-        result(c, now == BOARD_CPU_STARTING ? PSCI_ON_PENDING : PSCI_ALREADY_ON);
+        return;
     }
+    if (start.pc & 3 || !mem_map_host(config->mem, start.pc, 4, false)) {
+        result(c, PSCI_INVALID_ADDRESS);
+        return;
+    }
+    switch (config->cpu_ops->start(config->cpu_opaque, (unsigned)target, &start)) {
+    case 0:
+        result(c, PSCI_SUCCESS);
+        return;
+    case -EPERM:
+        result(c, PSCI_DENIED);
+        return;
+    }
+    enum board_cpu_status now = config->cpu_ops->status(config->cpu_opaque, (unsigned)target);
+    result(c, now == BOARD_CPU_STARTING ? PSCI_ON_PENDING : PSCI_ALREADY_ON);
 }
 
 static void cpu_off(struct call *c)

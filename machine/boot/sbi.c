@@ -6,11 +6,14 @@
 
 #include "machine/devices/hart_timer.h"
 
+#include <errno.h>
+
 enum {
     SBI_SUCCESS = 0,
     SBI_ERR_FAILED = -1,
     SBI_ERR_NOT_SUPPORTED = -2,
     SBI_ERR_INVALID_PARAM = -3,
+    SBI_ERR_DENIED = -4,
     SBI_ERR_INVALID_ADDRESS = -5,
     SBI_ERR_ALREADY_AVAILABLE = -6,
 };
@@ -183,9 +186,14 @@ static struct result hsm_start(struct sbi *sbi, unsigned cpu, const uint64_t arg
     mem_map_lookup(sbi->config.mem, args[1], &view);
     if (view.kind != MEM_RAM || (args[1] & 1))
         return fail(SBI_ERR_INVALID_ADDRESS);
-    if (sbi->config.cpu_ops->start(sbi->config.cpu_opaque, (unsigned)args[0], &start) < 0)
+    switch (sbi->config.cpu_ops->start(sbi->config.cpu_opaque, (unsigned)args[0], &start)) {
+    case 0:
+        return ok(0);
+    case -EPERM: /* what the caller may not have; the section knows no error of its own for it */
+        return fail(SBI_ERR_DENIED);
+    default:
         return fail(SBI_ERR_ALREADY_AVAILABLE);
-    return ok(0);
+    }
 }
 
 static struct result hsm_stop(struct sbi *sbi, unsigned cpu, const uint64_t args[8])

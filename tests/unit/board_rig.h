@@ -19,6 +19,7 @@ struct rig {
     struct board *board;
     bool irq[LIMIT_XLATE_VCPUS][16];
     enum board_cpu_status status[LIMIT_XLATE_VCPUS];
+    uint64_t kept; /* harts that may not be started, a bit each */
     struct board_start started; /* the last hart start */
     unsigned n_requests;
     struct board_request request; /* the last */
@@ -48,6 +49,8 @@ static inline int rig_start(void *opaque, unsigned cpu, const struct board_start
 
     if (r->status[cpu] != BOARD_CPU_STOPPED)
         return -EALREADY;
+    if (r->kept & UINT64_C(1) << cpu)
+        return -EPERM;
     r->status[cpu] = BOARD_CPU_STARTING;
     r->started = *start;
     return 0;

@@ -713,6 +713,7 @@ START_TEST(psci_power)
     uint64_t on[8] = {0xc4000003, 1, ENTRY + 64, 0x1234};
     uint64_t narrow[8] = {0x84000003, UINT64_C(0xabc00000001), UINT64_C(0x1200000000) + ENTRY, 0};
     uint64_t off[8] = {0x84000002};
+    uint64_t kept[8] = {0xc4000003, 1, ENTRY, 0}, info[8] = {0xc4000004, 1};
     struct rig r;
 
     arm_rig(&r, 2);
@@ -724,6 +725,12 @@ START_TEST(psci_power)
     ck_assert_int_eq((int64_t)narrow[0], -5);
     ck_assert(!board_hypercall(r.board, 1, off));
     ck_assert_int_eq(r.status[1], BOARD_CPU_STOPPING);
+    r.status[1] = BOARD_CPU_STOPPED;
+    r.kept = 1 << 1; /* the guest may not have it */
+    ck_assert(board_hypercall(r.board, 0, kept));
+    ck_assert_int_eq((int64_t)kept[0], -3);
+    ck_assert(board_hypercall(r.board, 0, info));
+    ck_assert_int_eq((int64_t)info[0], 1);
     for (unsigned i = 0; i < G_N_ELEMENTS(ends); i++) {
         uint64_t args[8] = {ends[i].id};
         ck_assert(!board_hypercall(r.board, 0, args));

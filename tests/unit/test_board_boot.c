@@ -203,6 +203,46 @@ START_TEST(linux_image)
 }
 END_TEST
 
+/* The command line that a kernel finds, where some harts are for later. */
+static const struct {
+    const char *append;
+    unsigned boot, later; /* harts at first, and after board_set_boot_cpus(); 0: all, not called */
+    const char *line;
+} lines[] = {
+    {NULL, 0, 0, ""},
+    {"quiet", 0, 0, "quiet"},
+    {"quiet", 3, 0, "quiet"},
+    {NULL, 1, 0, "maxcpus=1"},
+    {"quiet maxcpus=2", 1, 0, "maxcpus=1 quiet maxcpus=2"},
+    {"quiet", 1, 2, "maxcpus=2 quiet"},
+    {"quiet", 1, 3, "quiet"},
+};
+
+START_TEST(harts_for_later)
+{
+    struct rig r;
+    struct board_config config = rig_begin(&r, 3);
+    uint8_t image[PAYLOAD];
+    struct board_start start;
+    int len;
+
+    make_image(image);
+    config.kernel = rig_file("kernel", image, sizeof(image));
+    config.boot_cpus = lines[_i].boot;
+    config.append = lines[_i].append;
+    rig_make(&r, &config);
+    if (lines[_i].later)
+        board_set_boot_cpus(r.board, lines[_i].later);
+    ck_assert(board_load(r.board, NULL));
+    board_cpu_start(r.board, 0, &start);
+    const void *fdt = mem_map_host(r.mem, start.args[1], 65536, false);
+    ck_assert_str_eq(fdt_getprop(fdt, fdt_path_offset(fdt, "/chosen"), "bootargs", &len), lines[_i].line);
+    ck_assert_int_gt(fdt_path_offset(fdt, "/cpus/cpu@2"), 0);
+    close_files(&config);
+    rig_end(&r);
+}
+END_TEST
+
 static const struct {
     const char *name;
     uint64_t virt, phys, at; /* at: where it must be found */
@@ -697,6 +737,7 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, linux_image, PLAIN, ZBOOT_ZSTD + 1);
+    tcase_add_loop_test(tc, harts_for_later, 0, G_N_ELEMENTS(lines));
     tcase_add_loop_test(tc, elf_kernel, 0, G_N_ELEMENTS(elfs));
     tcase_add_test(tc, firmware_and_kernel);
     tcase_add_test(tc, large_firmware);

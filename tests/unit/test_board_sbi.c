@@ -9,6 +9,7 @@ enum {
     FAILED = -1,
     NOT_SUPPORTED = -2,
     INVALID_PARAM = -3,
+    DENIED = -4,
     INVALID_ADDRESS = -5,
     ALREADY_AVAILABLE = -6,
 };
@@ -200,6 +201,29 @@ START_TEST(fence_reaches)
 }
 END_TEST
 
+/* A hart that the guest may not have is a stopped one that does not start; a running one goes on. */
+START_TEST(hart_kept)
+{
+    static const uint64_t start[5] = {3, RAM + 0x2000, 0};
+    struct rig r;
+    uint64_t a[8];
+
+    begin(&r);
+    r.kept = 1 << 2 | 1 << 3;
+    call(&r, 0, HSM, 0, start, a);
+    ck_assert_int_eq((int64_t)a[0], DENIED);
+    call(&r, 0, HSM, 2, start, a);
+    ck_assert_int_eq((int64_t)a[0], OK);
+    ck_assert_uint_eq(a[1], 1);
+    call(&r, 0, HSM, 0, (uint64_t[5]){2, RAM, 0}, a);
+    ck_assert_int_eq((int64_t)a[0], ALREADY_AVAILABLE);
+    r.kept = 0;
+    call(&r, 0, HSM, 0, start, a);
+    ck_assert_int_eq((int64_t)a[0], OK);
+    rig_end(&r);
+}
+END_TEST
+
 START_TEST(hart_life)
 {
     struct rig r;
@@ -349,6 +373,7 @@ int main(void)
     tcase_add_test(tc, ipi_reaches);
     tcase_add_loop_test(tc, fence_reaches, 0, G_N_ELEMENTS(fences));
     tcase_add_test(tc, hart_life);
+    tcase_add_test(tc, hart_kept);
     tcase_add_loop_test(tc, reset_requests, 0, G_N_ELEMENTS(resets));
     tcase_add_test(tc, timer);
     tcase_add_test(tc, debug_console);

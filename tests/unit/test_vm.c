@@ -476,6 +476,32 @@ START_TEST(vcpus_start_halt_resume)
 }
 END_TEST
 
+/* Those that are not granted do not start; one whose grant goes while it runs goes on, and not again. */
+START_TEST(vcpus_are_granted)
+{
+    struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 3}};
+    struct vcpu_start start = {.pc = 0x80000000};
+    struct vcpus *v = vcpus_new(&accel, failed, NULL, NULL);
+
+    ck_assert_uint_eq(vcpus_granted(v), 3);
+    vcpus_grant(v, 1);
+    ck_assert_uint_eq(vcpus_granted(v), 1);
+    ck_assert_int_eq(vcpus_start(v, 0, &start), 0);
+    ck_assert_int_eq(vcpus_start(v, 1, &start), -EPERM);
+    ck_assert_int_eq(vcpus_power(v, 1), VCPU_OFF);
+    vcpus_grant(v, 2);
+    ck_assert_int_eq(vcpus_start(v, 1, &start), 0);
+    ck_assert_int_eq(vcpus_start(v, 2, &start), -EPERM);
+    vcpus_grant(v, 1);
+    ck_assert_int_eq(vcpus_start(v, 1, &start), -EALREADY);
+    ck_assert_int_eq(vcpus_power(v, 1), VCPU_ON);
+    vcpus_all_off(v);
+    ck_assert_int_eq(vcpus_start(v, 1, &start), -EPERM);
+    ck_assert_uint_eq(vcpus_granted(v), 1);
+    vcpus_free(v);
+}
+END_TEST
+
 START_TEST(vcpus_stop_themselves)
 {
     struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 1}};
@@ -644,6 +670,7 @@ int main(void)
     tcase_add_test(tc, console_drains);
     tcase_add_test(tc, console_drain_gives_up);
     tcase_add_test(tc, vcpus_start_halt_resume);
+    tcase_add_test(tc, vcpus_are_granted);
     tcase_add_test(tc, vcpus_stop_themselves);
     tcase_add_test(tc, vcpus_failure_halts_all);
     tcase_add_test(tc, world_stops_and_goes_on);
