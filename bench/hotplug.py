@@ -98,6 +98,10 @@ class Machine:
     def send(self, message):
         self.socket.sendall(json.dumps(message).encode() + b"\n")
 
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
     def guest(self, word, kind):
         """When the guest said WORD of a device of KIND."""
         line = f"{word} {'scsi' if kind == 'scsi' else 'virtio'}"
@@ -116,6 +120,11 @@ class Vmd(Machine):
         self.folder, self.requests = folder, 0
         self.connect(folder / "run/vmd.sock")
         self.call("event.subscribe", {"types": ["job.ended"]})
+
+    def end(self):
+        with contextlib.suppress(OSError, SystemExit):
+            self.call("vm.kill", {"vm": self.vm})
+        super().end()
 
     def call(self, method, params):
         self.requests += 1
@@ -282,10 +291,6 @@ def run(args, folder):
     os.environ["VMD_SOCKET"] = str(folder / "run/vmd.sock")
     results = []
     with contextlib.ExitStack() as stack, open(args.out, "a", buffering=1, encoding="utf-8") as out:
-        def started(process):
-            stack.callback(process.wait)
-            stack.callback(process.kill if machines else process.terminate)
-
         def emit(result):
             results.append(result)
             out.write(json.dumps(result) + "\n")
@@ -293,7 +298,8 @@ def run(args, folder):
         # pylint: disable-next=consider-using-with
         daemon = subprocess.Popen([args.build / "daemon/vmd", "--user", "--store", folder / "store",
                                    "--runtime", folder / "run"], stderr=open(folder / "log", "wb"))
-        started(daemon)
+        stack.callback(daemon.wait)
+        stack.callback(daemon.terminate)
         while not (folder / "run/vmd.sock").exists():
             time.sleep(0.05)
         makers = [lambda: Qemu(args.arch, args.q10, guest, folder),
@@ -302,12 +308,10 @@ def run(args, folder):
             makers.append(lambda: Vmd("vmd-agent", args.arch, args.build, guest, folder, "agent=yes"))
         for make in makers:
             machines.append(make())
-            started(machines[-1].process)
+            stack.callback(machines[-1].end)
             machines[-1].console.wait(lambda line: "watching" in line)
         time.sleep(2)  # the agent comes, and drivers switch their empty slots off
         measure(args, machines, emit)
-        for machine in machines[1:]:
-            machine.call("vm.kill", {"vm": machine.vm})
     table(results)
 
 
