@@ -39,6 +39,7 @@ struct vm {
     uint64_t acked; /* latest stored event of the present process */
     struct vm_end *end;
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
+    struct resize_result *size;  /* what vm.resize left; NULL: the run has what it began with */
 
     struct spawned process;
     struct vmipc_link *link;
@@ -139,6 +140,7 @@ struct vm_info *vm_describe(const struct vm *vm)
     info->runs = vm->runs;
     info->end = vm_end_copy(vm->end);
     info->pause = vm_pause_info_copy(vm->pause);
+    info->size = vm_active(vm) ? resize_result_copy(vm->size) : NULL;
     vm_config_free(info->config);
     info->config = vm_config_copy(vm->config);
     return info;
@@ -259,6 +261,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->accel_text = g_steal_pointer(&info->accel_text);
     vm->end = g_steal_pointer(&info->end);
     vm->pause = g_steal_pointer(&info->pause);
+    vm->size = g_steal_pointer(&info->size);
     take_told_end(vm);
     vm->acked = MAX(acked, events_vm_seq(daemon->events, id));
     if (info->has_pid)
@@ -283,6 +286,7 @@ void vm_free(struct vm *vm)
     g_clear_error(&vm->start_err);
     vm_config_free(vm->config);
     vm_end_free(vm->end);
+    resize_result_free(vm->size);
     vm_pause_info_free(vm->pause);
     g_free(vm->accel_text);
     g_free(vm->id);
@@ -592,9 +596,15 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
         vm_devices_news(vm->devices, d);
         break;
     }
-    case VMI_EVENT_JOB_ENDED:
-        vm_devices_job_ended(vm->devices, data);
+    case VMI_EVENT_JOB_ENDED: {
+        const struct vmi_job_ended_event *e = data;
+        if (e->resize) {
+            resize_result_free(vm->size);
+            vm->size = resize_result_copy(e->resize);
+        }
+        vm_devices_job_ended(vm->devices, e);
         break;
+    }
     }
     save_or_log(vm);
     vmipc_link_ack(vm->link, seq);
@@ -744,6 +754,7 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     vm->start_paused = paused;
     vm->has_accel = false;
     g_clear_pointer(&vm->accel_text, g_free);
+    g_clear_pointer(&vm->size, resize_result_free);
     vm->started_ns = now_ns();
     vm->runs++;
     vm->acked = 0;

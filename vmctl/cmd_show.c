@@ -117,7 +117,7 @@ static void print_devices_of(const struct vm_config *c)
 static void print_vm(const struct vm_info *vm)
 {
     const struct vm_config *c = vm->config;
-    g_autofree char *memory = size_format(c->memory);
+    g_autofree char *memory = size_format(vm->size ? vm->size->memory : c->memory);
     g_autofree char *created = format_age(vm->created_ns);
 
     printf("name      %s\nid        %s\nstate     %s\n", vm->name, vm->id,
@@ -131,7 +131,8 @@ static void print_vm(const struct vm_info *vm)
         printf("ended     %s: %s\n", vm_end_reason_to_string(vm->end->reason), vm->end->text);
     printf("arch      %s\naccel     %s\ncpus      %u\nmemory    %s\nowner     %s\ncreated   %s\n",
            vm_arch_to_string(c->arch),
-           vm->has_accel ? vm_accel_to_string(vm->accel) : vm_accel_to_string(c->accel), c->cpus,
+           vm->has_accel ? vm_accel_to_string(vm->accel) : vm_accel_to_string(c->accel),
+           vm->size ? vm->size->cpus : c->cpus,
            memory, vm->owner, created);
     if (vm->accel_text)
         printf("          %s\n", vm->accel_text);
