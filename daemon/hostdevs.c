@@ -12,6 +12,7 @@ struct hostdevs {
     struct host_devices *host;
     char *path; /* of the claims on disk */
     hostdevs_gone_fn gone;
+    hostdevs_renamed_fn renamed;
     void *gone_arg;
 };
 
@@ -184,7 +185,11 @@ static void appeared(void *arg, const struct host_device *d)
 
 static void changed(void *arg, const struct host_device *d, const char *was)
 {
-    emit(arg, HOST_DEVICE_CHANGE_CHANGED, d, was);
+    const struct hostdevs *devs = arg;
+
+    emit(devs, HOST_DEVICE_CHANGE_CHANGED, d, was);
+    if (was && devs->renamed)
+        devs->renamed(devs->gone_arg, d, was);
 }
 
 static void gone(void *arg, const struct host_device *d, const char *holder)
@@ -192,8 +197,8 @@ static void gone(void *arg, const struct host_device *d, const char *holder)
     const struct hostdevs *devs = arg;
 
     emit(devs, HOST_DEVICE_CHANGE_GONE, d, NULL);
-    if (holder && devs->gone)
-        devs->gone(devs->gone_arg, d, holder);
+    if (devs->gone)
+        devs->gone(devs->gone_arg, d);
 }
 
 static void watch_lost(void *arg, const char *why)
@@ -202,9 +207,11 @@ static void watch_lost(void *arg, const char *why)
                 LIMIT_HOST_RESCAN_S, why);
 }
 
-void hostdevs_on_gone(struct hostdevs *devs, hostdevs_gone_fn fn, void *arg)
+void hostdevs_on_gone(struct hostdevs *devs, hostdevs_gone_fn gone_fn, hostdevs_renamed_fn renamed,
+                      void *arg)
 {
-    devs->gone = fn;
+    devs->gone = gone_fn;
+    devs->renamed = renamed;
     devs->gone_arg = arg;
 }
 
@@ -300,45 +307,49 @@ static bool claim_if_there(struct hostdevs *devs, const char *id, const struct v
     return false;
 }
 
-static bool claim_disk(struct hostdevs *devs, const struct vm_disk_config *disk, const struct vm *vm,
-                       GError **err)
+bool hostdevs_claim_disk(struct hostdevs *devs, const struct vm_disk_config *disk, const struct vm *vm,
+                         char **id, GError **err)
 {
     struct stat st;
 
+    if (stat(disk->path, &st) < 0 || !S_ISBLK(st.st_mode))
+        return true;
+    g_autofree char *found = host_devices_block_id(devs->host, st.st_rdev);
     /* VMs may share what none of them writes. */
-    if (disk->readonly || stat(disk->path, &st) < 0 || !S_ISBLK(st.st_mode))
-        return true;
-    g_autofree char *id = host_devices_block_id(devs->host, st.st_rdev);
-    if (!id || claim_if_there(devs, id, vm, err))
-        return true;
-    g_prefix_error(err, "disk %s: ", disk->id);
-    return false;
+    if (found && !disk->readonly && !claim_if_there(devs, found, vm, err)) {
+        g_prefix_error(err, "disk %s: ", disk->id ? disk->id : disk->path);
+        return false;
+    }
+    *id = g_steal_pointer(&found);
+    return true;
 }
 
-static bool claim_nic(struct hostdevs *devs, const struct vm_nic_config *nic, const struct vm *vm,
-                      GError **err)
+bool hostdevs_claim_nic(struct hostdevs *devs, const struct vm_nic_config *nic, const struct vm *vm,
+                        char **id, GError **err)
 {
     if (nic->kind != VM_NIC_KIND_TAP)
         return true;
-    g_autofree char *id = g_strconcat(host_kind_name(HOST_NET), ":", nic->tap, NULL);
-    if (claim_if_there(devs, id, vm, err))
-        return true;
-    g_prefix_error(err, "interface %s: ", nic->id);
-    return false;
+    g_autofree char *found = g_strconcat(host_kind_name(HOST_NET), ":", nic->tap, NULL);
+    if (!claim_if_there(devs, found, vm, err)) {
+        g_prefix_error(err, "interface %s: ", nic->id ? nic->id : nic->tap);
+        return false;
+    }
+    *id = g_steal_pointer(&found);
+    return true;
 }
 
-bool hostdevs_begin_run(struct hostdevs *devs, const struct vm *vm, GError **err)
+bool hostdevs_incarnation(const struct hostdevs *devs, const char *id, uint64_t *incarnation)
 {
-    const struct vm_config *c = vm_config_of(vm);
-    bool ok = true;
+    const struct host_device *d = host_devices_find(devs->host, id);
 
-    for (size_t i = 0; i < c->n_disks && ok; i++)
-        ok = claim_disk(devs, c->disks[i], vm, err);
-    for (size_t i = 0; i < c->n_nics && ok; i++)
-        ok = claim_nic(devs, c->nics[i], vm, err);
-    if (!ok)
-        hostdevs_end_run(devs, vm);
-    return ok;
+    if (d)
+        *incarnation = d->incarnation;
+    return d != NULL;
+}
+
+void hostdevs_release(struct hostdevs *devs, const char *id, const struct vm *vm)
+{
+    host_devices_release(devs->host, id, vm_id(vm), true);
 }
 
 void hostdevs_end_run(struct hostdevs *devs, const struct vm *vm)

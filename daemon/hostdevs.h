@@ -20,12 +20,14 @@ struct hostdevs *hostdevs_open(struct daemon *daemon);
 void hostdevs_free(struct hostdevs *devs);
 
 /*
- * FN hears of each device that went while the VM VM_ID held it, after the event host.device of it and before
- * any other: the VM lost it by surprise. DEVICE is borrowed for the call. FN may ask and release; it may
- * not claim. One that went while no vmd ran is a claim whose device is not present, and not told here.
+ * GONE hears of each device that went, after the event host.device of it and before any other; RENAMED of
+ * each that was WAS. DEVICE is borrowed for the call. They may ask and release, not claim. What went while
+ * no vmd ran is not told here.
  */
-typedef void (*hostdevs_gone_fn)(void *arg, const struct host_device *device, const char *vm_id);
-void hostdevs_on_gone(struct hostdevs *devs, hostdevs_gone_fn fn, void *arg);
+typedef void (*hostdevs_gone_fn)(void *arg, const struct host_device *device);
+typedef void (*hostdevs_renamed_fn)(void *arg, const struct host_device *device, const char *was);
+void hostdevs_on_gone(struct hostdevs *devs, hostdevs_gone_fn gone, hostdevs_renamed_fn renamed,
+                      void *arg);
 
 /* The handler of host.devices. */
 void hostdevs_answer(struct hostdevs *devs, struct rpc_call *call,
@@ -34,9 +36,17 @@ void hostdevs_answer(struct hostdevs *devs, struct rpc_call *call,
 /* Has VM hold the device ID (of the host): until its run ends, or until it is deleted. See
  * host_devices_claim(). It is on disk when this returns. */
 bool hostdevs_claim(struct hostdevs *devs, const char *id, const struct vm *vm, bool run, GError **err);
-/* Before a run: claims the block devices that VM's disks write to, and its tap interfaces. False with ERR
- * where another VM has one; then nothing new is claimed. */
-bool hostdevs_begin_run(struct hostdevs *devs, const struct vm *vm, GError **err);
+/* For VM's run: claims the block device that DISK writes to, or the tap interface of NIC. ID, which the caller
+ * frees, is set to what it is on, where it is on a device of the host, also to a disk that is only read, which
+ * is not claimed. False with ERR where another VM has it. */
+bool hostdevs_claim_disk(struct hostdevs *devs, const struct vm_disk_config *disk, const struct vm *vm,
+                         char **id, GError **err);
+bool hostdevs_claim_nic(struct hostdevs *devs, const struct vm_nic_config *nic, const struct vm *vm,
+                        char **id, GError **err);
+/* Which one ID is now; false: the host has none. */
+bool hostdevs_incarnation(const struct hostdevs *devs, const char *id, uint64_t *incarnation);
+/* VM's run needs ID no more. */
+void hostdevs_release(struct hostdevs *devs, const char *id, const struct vm *vm);
 /* A run is over: what was claimed for it is free. */
 void hostdevs_end_run(struct hostdevs *devs, const struct vm *vm);
 /* VM is deleted: nothing of it stays. */

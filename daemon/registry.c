@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "daemon/host.h"
+#include "daemon/hostdevs.h"
+#include "daemon/vm_devices.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,8 +77,25 @@ struct registry *registry_open(struct daemon *daemon, GError **err)
     return r;
 }
 
+static void host_lost(void *arg, const struct host_device *device)
+{
+    g_autoptr(GPtrArray) all = registry_list(arg);
+
+    for (guint i = 0; i < all->len; i++)
+        vm_devices_host_lost(vm_devices_of(g_ptr_array_index(all, i)));
+}
+
+static void host_renamed(void *arg, const struct host_device *device, const char *was)
+{
+    g_autoptr(GPtrArray) all = registry_list(arg);
+
+    for (guint i = 0; i < all->len; i++)
+        vm_devices_host_renamed(vm_devices_of(g_ptr_array_index(all, i)), was, device);
+}
+
 void registry_recover(struct registry *r)
 {
+    hostdevs_on_gone(r->daemon->hostdevs, host_lost, host_renamed, r);
     g_autoptr(GPtrArray) all = registry_list(r);
 
     for (guint i = 0; i < all->len; i++)

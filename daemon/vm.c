@@ -154,6 +154,7 @@ static struct json_object *encode(const struct vm *vm)
     struct json_object *json = vm_info_encode(info);
 
     json_object_object_add(json, "acked", json_object_new_uint64(vm->acked));
+    json_object_object_add(json, "holdings", vm_devices_save(vm->devices));
     json_object_object_add(json, "process_start", json_object_new_uint64(vm->process.start_time));
     return json;
 }
@@ -168,7 +169,7 @@ static bool save(struct vm *vm, bool sync, GError **err)
     return paths_make_dir(dir, err) && store_write(path, json, sync, err);
 }
 
-static void save_or_log(struct vm *vm)
+void vm_store(struct vm *vm)
 {
     g_autoptr(GError) err = NULL;
 
@@ -244,10 +245,13 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     }
     uint64_t acked = take_number(json, "acked");
     uint64_t process_start = take_number(json, "process_start");
+    g_autoptr(json_object) holdings = json_object_get(json_object_object_get(json, "holdings"));
+    json_object_object_del(json, "holdings");
     if (!vm_info_decode(json, &info, err))
         return NULL;
 
     struct vm *vm = vm_alloc(daemon);
+    vm_devices_load(vm->devices, holdings);
     vm->id = g_strdup(id);
     vm->config = g_steal_pointer(&info->config);
     vm->uid = info->owner_uid;
@@ -331,7 +335,7 @@ static void set_paused_state(struct vm *vm, enum vm_state to, const struct vm_pa
         vm->maker = NULL;
     vm->state = to;
     emit(vm, API_EVENT_VM_STATE, &event);
-    save_or_log(vm);
+    vm_store(vm);
 }
 
 static void set_state(struct vm *vm, enum vm_state to)
@@ -414,7 +418,7 @@ static void tell_end(struct vm *vm)
     waiters_answer(vm->waiters, WAIT_END, reply_info, vm);
     waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
     waiters_answer(vm->waiters, WAIT_KILLED, reply_info, vm);
-    save_or_log(vm);
+    vm_store(vm);
     if (go)
         registry_drop(vm->daemon->registry, vm);
 }
@@ -606,7 +610,7 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
         break;
     }
     }
-    save_or_log(vm);
+    vm_store(vm);
     vmipc_link_ack(vm->link, seq);
 }
 
@@ -712,11 +716,12 @@ static void started(void *arg, const void *result, int fd, const GError *err)
     vm->has_accel = true;
     vm->accel = r->accel;
     vm->accel_text = g_strdup(r->accel_text);
-    save_or_log(vm);
+    vm_store(vm);
     vm->start_new = false;
     struct rpc_call *call = g_steal_pointer(&vm->starting);
     if (call)
         reply_info(call, vm);
+    vm_devices_host_lost(vm->devices);
 }
 
 static bool launch(struct vm *vm, GError **err)
@@ -763,7 +768,7 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     forget_process(vm);
     set_state(vm, VM_STATE_STARTING);
     if (!registry_check_start(vm->daemon->registry, vm, &err) ||
-        !hostdevs_begin_run(vm->daemon->hostdevs, vm, &err) || !launch(vm, &err))
+        !vm_devices_run_begins(vm->devices, &err) || !launch(vm, &err))
         fail_start(vm, g_steal_pointer(&err));
 }
 
@@ -958,6 +963,12 @@ static void forwarded(void *arg, const void *result, int fd, const GError *err)
         rpc_call_fail(call, g_error_copy(err));
     else
         rpc_call_reply_typed(call, rpc_call_method(call)->result, result, fd);
+}
+
+bool vm_reachable(const struct vm *vm)
+{
+    return vm_active(vm) && vm->state != VM_STATE_STARTING && vm->link && vmipc_link_ready(vm->link) &&
+           !vm->end_known;
 }
 
 void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,

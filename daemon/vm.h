@@ -48,6 +48,10 @@ void vm_wait(struct vm *vm, const struct vm_wait_params *params, struct rpc_call
 /* Kills it where it runs, then forgets it. */
 void vm_delete(struct vm *vm, bool force, struct rpc_call *call);
 
+/* Writes vm.json; an error is logged. */
+void vm_store(struct vm *vm);
+/* Its process runs the VM and is connected: calls reach it. */
+bool vm_reachable(const struct vm *vm);
 /* A call to the VM process; REPLY hears VMD_ERROR_STATE where there is none. */
 void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
              void *arg);

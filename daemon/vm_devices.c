@@ -2,6 +2,7 @@
 #include "daemon/vm_devices.h"
 
 #include "base/log.h"
+#include "daemon/holdings.h"
 #include "daemon/opener.h"
 #include "daemon/registry.h"
 
@@ -10,6 +11,7 @@ enum { CALL_MS = 30000 };
 struct vm_devices {
     struct vm *vm;
     GHashTable *jobs;  /* number -> struct device_job, owned */
+    GPtrArray *holdings; /* what its devices are on */
     unsigned *alive;   /* shared with calls under way: 0 once this is freed */
 };
 
@@ -50,6 +52,7 @@ struct vm_devices *vm_devices_new(struct vm *vm)
     struct vm_devices *d = g_new0(struct vm_devices, 1);
 
     d->vm = vm;
+    d->holdings = holdings_new();
     d->jobs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, job_clear);
     d->alive = g_atomic_rc_box_new0(unsigned);
     *d->alive = 1;
@@ -63,6 +66,7 @@ void vm_devices_free(struct vm_devices *d)
     *d->alive = 0;
     g_atomic_rc_box_release(d->alive);
     g_hash_table_destroy(d->jobs);
+    g_ptr_array_free(d->holdings, TRUE);
     g_free(d);
 }
 
@@ -97,12 +101,22 @@ static void unchain(struct device_job *j)
     }
 }
 
+/* Whatever the job NUMBER was to add is not there, and its VM process has nothing of it. */
+static void forget_added(struct vm_devices *d, uint64_t number)
+{
+    for (guint i = d->holdings->len; i-- > 0;) {
+        if (((struct holding *)g_ptr_array_index(d->holdings, i))->adding == number)
+            holdings_drop(d->holdings, d->vm, i);
+    }
+}
+
 /* ERR is borrowed; NULL: success. */
 static void end(struct device_job *j, bool cancelled, const GError *err)
 {
     struct job *job = j->job;
     struct device_job *next;
 
+    forget_added(j->devices, j->number);
     unchain(j);
     next = j->sent ? NULL : g_steal_pointer(&j->next);
     g_hash_table_remove(j->devices->jobs, &j->number);
@@ -134,6 +148,23 @@ void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event
     end(j, event->outcome == DEVICE_OUTCOME_CANCELLED, err);
 }
 
+static void take_lost(struct vm_devices *d);
+
+/* What the device is on: it is there, or released. */
+static void note_holding(struct vm_devices *d, const struct vmi_device_event *event)
+{
+    for (guint i = d->holdings->len; i-- > 0;) {
+        struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (h->adding && event->has_job && h->adding == event->job) {
+            h->adding = 0;
+            h->device = g_strdup(event->device);
+        }
+        if (!h->adding && event->state == DEVICE_STATE_RELEASED && strcmp(h->device, event->device) == 0)
+            holdings_drop(d->holdings, d->vm, i);
+    }
+    take_lost(d);
+}
+
 void vm_devices_news(struct vm_devices *d, const struct vmi_device_event *event)
 {
     static const unsigned percent[] = {
@@ -147,6 +178,7 @@ void vm_devices_news(struct vm_devices *d, const struct vmi_device_event *event)
 
     if (j)
         job_progress(j->job, percent[event->state], text);
+    note_holding(d, event);
 }
 
 static void each_gone(struct vm_devices *d, const char *text)
@@ -166,6 +198,7 @@ static void each_gone(struct vm_devices *d, const char *text)
 void vm_devices_run_over(struct vm_devices *d)
 {
     each_gone(d, "the run ended while the job was under way");
+    g_ptr_array_set_size(d->holdings, 0); /* hostdevs_end_run() has let go of the claims */
 }
 
 /* --- calls to the VM process ------------------------------------------------------------------ */
@@ -236,7 +269,7 @@ static void cancel_job(void *opaque)
     end(j, true, NULL);
 }
 
-static struct device_job *job_new(struct vm_devices *d, struct rpc_call *call, const char *kind,
+static struct device_job *job_new(struct vm_devices *d, uid_t uid, const char *kind,
                                   const char *device, const char *text)
 {
     struct device_job *j = g_new0(struct device_job, 1);
@@ -244,7 +277,7 @@ static struct device_job *job_new(struct vm_devices *d, struct rpc_call *call, c
     j->devices = d;
     j->device = g_strdup(device);
     j->job = jobs_begin(vm_daemon(d->vm)->jobs, kind, vm_name(d->vm), vm_id(d->vm),
-                        rpc_call_peer(call)->uid, text, cancel_job, j);
+                        uid, text, cancel_job, j);
     job_carry(j->job);
     j->number = job_id(j->job);
     g_hash_table_insert(d->jobs, &j->number, j);
@@ -276,14 +309,26 @@ static void send_add(struct device_job *j, const struct opened *files)
     vm_call(j->devices->vm, VMI_DEVICE_ADD, &params, add_begun, job_call_new(j));
 }
 
+/* Why what the addition is on cannot be used; NULL: it can. */
+static GError *lost_meanwhile(const struct device_job *j)
+{
+    for (guint i = 0; i < j->devices->holdings->len; i++) {
+        const struct holding *h = g_ptr_array_index(j->devices->holdings, i);
+        if (h->adding == j->number && holding_lost(h, j->devices->vm))
+            return g_error_new(VMD_ERROR, VMD_ERROR_GONE, "the host lost %s", h->host);
+    }
+    return NULL;
+}
+
 static void opened(void *opaque, const struct opened *files, const GError *err)
 {
     struct device_job *j = opaque;
     struct opener *opener = g_steal_pointer(&j->opener); /* it has FILES and ERR */
-    struct device_job *next = err ? NULL : g_steal_pointer(&j->next);
+    g_autoptr(GError) lost = lost_meanwhile(j);
+    struct device_job *next = err || lost ? NULL : g_steal_pointer(&j->next);
 
-    if (err)
-        end_refused(j, err);
+    if (err || lost)
+        end_refused(j, err ? err : lost);
     else
         send_add(j, files);
     opener_free(opener);
@@ -307,8 +352,14 @@ static bool needs_opening(const struct device_spec *spec)
 
 static void begin_add(struct device_job *j)
 {
+    struct vm_devices *d = j->devices;
     g_autoptr(GError) err = NULL;
 
+    if (!holdings_take(d->holdings, d->vm, NULL, j->spec->disk, j->spec->nic, j->number, &err)) {
+        end_refused(j, err);
+        return;
+    }
+    vm_store(d->vm);
     if (!needs_opening(j->spec)) {
         struct device_job *next = g_steal_pointer(&j->next);
         send_add(j, NULL);
@@ -359,7 +410,7 @@ void vm_devices_add(struct vm_devices *d, const struct device_add_params *params
     }
     const char *inner = spec->disk ? spec->disk->id : spec->nic ? spec->nic->id : NULL;
     struct device_job *before = latest_unsent(d, spec->id ? spec->id : inner);
-    struct device_job *j = job_new(d, call, "device.add", spec->id ? spec->id : inner,
+    struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.add", spec->id ? spec->id : inner,
                                    "making the device");
     struct job_ref ref = {.job = j->number};
     j->spec = spec;
@@ -390,7 +441,7 @@ void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *
                        struct rpc_call *call)
 {
     struct device_job *before = latest_unsent(d, params->device);
-    struct device_job *j = job_new(d, call, "device.remove", params->device,
+    struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.remove", params->device,
                                    "asking for the device");
     struct job_ref ref = {.job = j->number};
 
@@ -414,7 +465,7 @@ static void begin(struct device_job *j)
 void vm_devices_resize(struct vm_devices *d, const struct vm_resize_params *params,
                        struct rpc_call *call)
 {
-    struct device_job *j = job_new(d, call, "vm.resize", NULL, "asking the guest");
+    struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "vm.resize", NULL, "asking the guest");
     struct job_ref ref = {.job = j->number};
     const struct vmi_resize_params p = {.job = j->number,
                                         .has_cpus = params->has_cpus,
@@ -426,6 +477,80 @@ void vm_devices_resize(struct vm_devices *d, const struct vm_resize_params *para
     j->sent = true; /* it waits for no other */
     vm_resize_reply(call, &ref);
     vm_call(d->vm, VMI_RESIZE, &p, begun, job_call_new(j));
+}
+
+/* --- what the host loses ---------------------------------------------------------------------- */
+
+bool vm_devices_run_begins(struct vm_devices *d, GError **err)
+{
+    const struct vm_config *c = vm_config_of(d->vm);
+    bool ok = true;
+
+    g_ptr_array_set_size(d->holdings, 0);
+    for (size_t i = 0; i < c->n_disks && ok; i++)
+        ok = holdings_take(d->holdings, d->vm, c->disks[i]->id, c->disks[i], NULL, 0, err);
+    for (size_t i = 0; i < c->n_nics && ok; i++)
+        ok = holdings_take(d->holdings, d->vm, c->nics[i]->id, NULL, c->nics[i], 0, err);
+    return ok;
+}
+
+/* Takes each device away from the guest that the host has not got any more, once. A VM that starts, or is not
+ * found yet, is seen to later, and so is a device that its VM process has not made yet. */
+static void take_lost(struct vm_devices *d)
+{
+    for (guint i = 0; vm_reachable(d->vm) && i < d->holdings->len; i++) {
+        struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (h->adding || h->removing || !holding_lost(h, d->vm))
+            continue;
+        g_autofree char *text = g_strdup_printf("the host lost %s", h->host);
+        struct device_job *j = job_new(d, vm_owner(d->vm), "device.remove", h->device, text);
+        j->force = true;
+        j->timeout_ms = LIMIT_DEVICE_TIMEOUT_S * 1000;
+        set_result(j->job, j->device, NULL);
+        h->removing = j->number;
+        vm_store(d->vm);
+        begin_remove(j);
+    }
+}
+
+void vm_devices_host_lost(struct vm_devices *d)
+{
+    take_lost(d);
+}
+
+void vm_devices_host_renamed(struct vm_devices *d, const char *was, const struct host_device *now)
+{
+    for (guint i = 0; i < d->holdings->len; i++) {
+        struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (strcmp(h->host, was) != 0 || h->incarnation != now->incarnation)
+            continue;
+        g_free(h->host);
+        h->host = g_strdup(now->id);
+        vm_store(d->vm);
+    }
+}
+
+struct json_object *vm_devices_save(const struct vm_devices *d)
+{
+    return holdings_encode(d->holdings);
+}
+
+void vm_devices_load(struct vm_devices *d, struct json_object *json)
+{
+    holdings_decode(d->holdings, json);
+}
+
+/* A removal that the VM process never heard of is begun anew; an addition that it never heard of holds nothing. */
+static void take_lost_again(struct vm_devices *d)
+{
+    for (guint i = d->holdings->len; i-- > 0;) {
+        struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (!g_hash_table_contains(d->jobs, &h->removing))
+            h->removing = 0;
+        if (h->adding && !g_hash_table_contains(d->jobs, &h->adding))
+            holdings_drop(d->holdings, d->vm, i);
+    }
+    take_lost(d);
 }
 
 /* --- over a restart of vmd -------------------------------------------------------------------- */
@@ -458,6 +583,7 @@ static void jobs_told(void *arg, const void *result, int fd, const GError *err)
     }
     for (guint i = 0; i < gone->len; i++)
         end(g_ptr_array_index(gone, i), false, lost);
+    take_lost_again(d);
 }
 
 static void carried(void *opaque, struct job *job)
@@ -485,8 +611,10 @@ void vm_devices_recovered(struct vm_devices *d)
 {
     struct job_call *c;
 
-    if (!g_hash_table_size(d->jobs))
+    if (!g_hash_table_size(d->jobs)) {
+        take_lost_again(d);
         return;
+    }
     c = g_new0(struct job_call, 1);
     c->alive = g_atomic_rc_box_acquire(d->alive);
     c->devices = d;

@@ -8,6 +8,7 @@
 #define DAEMON_VM_DEVICES_H
 
 #include "daemon/vm.h"
+#include "hotplug/host/host_devices.h"
 
 struct vm_devices;
 
@@ -23,6 +24,15 @@ void vm_devices_remove(struct vm_devices *devices, const struct device_remove_pa
 /* That of vm.resize, the same way. */
 void vm_devices_resize(struct vm_devices *devices, const struct vm_resize_params *params,
                        struct rpc_call *call);
+
+/* Before a run: claims what the VM's configuration is on. False with ERR where another VM has it. */
+bool vm_devices_run_begins(struct vm_devices *devices, GError **err);
+/* The host lost something, or the run has begun: devices on what is not there any more are taken from the guest. */
+void vm_devices_host_lost(struct vm_devices *devices);
+void vm_devices_host_renamed(struct vm_devices *devices, const char *was, const struct host_device *now);
+/* What the devices are on, for vm.json. */
+struct json_object *vm_devices_save(const struct vm_devices *devices);
+void vm_devices_load(struct vm_devices *devices, struct json_object *json);
 
 /* News of the VM process. */
 void vm_devices_news(struct vm_devices *devices, const struct vmi_device_event *event);

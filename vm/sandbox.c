@@ -113,8 +113,8 @@ static const struct confine_rule rules[] = {
     SOCKET(START, AF_UNIX, SOCK_DGRAM),
     IOCTL(START, SIOCGIFINDEX),
     IOCTL(START, TUNSETIFF),
-    IOCTL(START, TUNGETIFF),
-    IOCTL(START, TUNSETVNETHDRSZ),
+    IOCTL(ALWAYS, TUNGETIFF),
+    IOCTL(ALWAYS, TUNSETVNETHDRSZ),
     IOCTL(ALWAYS, TUNSETOFFLOAD),
     /* And what slirp makes for its guest; a ping socket that the host does not give is tried raw. */
     SOCKET(START | NET, AF_INET, SOCK_STREAM),

@@ -1,0 +1,36 @@
+/*
+ * daemon/holdings: which device of a running VM is on which device of the host: the block devices behind its
+ * disks, and its tap interfaces. Kept in vm.json, so that the next vmd knows what went meanwhile. A device
+ * of the host is known by its incarnation: another one under its name is not it. Loop thread.
+ */
+#ifndef DAEMON_HOLDINGS_H
+#define DAEMON_HOLDINGS_H
+
+#include "daemon/hostdevs.h"
+#include "daemon/vm.h"
+
+struct holding {
+    char *device; /* of the VM; NULL: its VM process has not named it yet */
+    char *host;   /* the id of the host's device */
+    uint64_t incarnation;
+    uint64_t adding;   /* the job that adds it; 0: it is there */
+    uint64_t removing; /* the job that takes it away because the host lost it; 0: none */
+};
+
+/* The caller frees the array, which owns its struct holding. */
+GPtrArray *holdings_new(void);
+
+/* Claims for VM what a disk or an interface is on, and notes that in HOLDINGS. DISK or NIC may be NULL. */
+bool holdings_take(GPtrArray *holdings, const struct vm *vm, const char *device,
+                   const struct vm_disk_config *disk, const struct vm_nic_config *nic, uint64_t job,
+                   GError **err);
+/* Takes out the holding at INDEX; its claim goes with the last one on that device. */
+void holdings_drop(GPtrArray *holdings, const struct vm *vm, guint index);
+/* Whether the host has not got the device of H any more. */
+bool holding_lost(const struct holding *h, const struct vm *vm);
+
+struct json_object *holdings_encode(const GPtrArray *holdings);
+/* What is no holding is left out. JSON is borrowed and may be NULL. */
+void holdings_decode(GPtrArray *holdings, struct json_object *json);
+
+#endif
