@@ -255,13 +255,15 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
     await(x, self, targets, counts);
 }
 
-/* Adds to TARGETS, by asking them out, the vCPUs that may still know of dropped units, in their jump caches. */
+/*
+ * Adds to TARGETS, by asking them out, the vCPUs that may still know of dropped units, in their jump caches. One
+ * that is outside is asked too: it may have passed its safepoint, and be about to enter.
+ */
 static void post_behind(struct xlate *x, struct runner *self, uint64_t *targets, uint64_t *counts)
 {
     for (unsigned i = 0; i < x->accel.config.vcpus; i++) {
         struct runner *r = x->runner[i];
-        if (!r || r == self || __atomic_load_n(&r->place, __ATOMIC_SEQ_CST) == RUNNER_OUTSIDE ||
-            !cache_is_behind(r->user))
+        if (!r || r == self || !cache_is_behind(r->user))
             continue;
         counts[i] = post(r, NULL);
         *targets |= UINT64_C(1) << i;
