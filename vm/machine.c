@@ -93,7 +93,8 @@ static void cpu_set_irq(void *opaque, unsigned cpu, unsigned irq, bool level)
 {
     struct machine *m = opaque;
 
-    accel_vcpu_set_irq(vcpus_get(m->vcpus, cpu), irq, level);
+    if (m->vcpus) /* else the machine is being taken apart */
+        accel_vcpu_set_irq(vcpus_get(m->vcpus, cpu), irq, level);
 }
 
 static void cpu_gsi(void *opaque, unsigned gsi, bool level)
@@ -891,9 +892,9 @@ static void free_now(struct machine *m)
     m->debugger = NULL;
     resize_free(m->resize);
     m->resize = NULL;
+    hotplug_detach(m->hotplug); /* its ports raise interrupts */
     vcpus_free(m->vcpus);
     m->vcpus = NULL;
-    hotplug_detach(m->hotplug);
     devices_free(m->devices, m->console_ms, devices_gone, m);
 }
 
