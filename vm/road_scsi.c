@@ -1,6 +1,7 @@
 /*
  * Disks as logical units of the VM's SCSI adapter: where the guest's driver takes its events, a disk comes and
- * leaves in some milliseconds, in order, on any instruction set.
+ * leaves in some milliseconds, on any instruction set. Linux flushes the disk's cache then, and drops what it has
+ * not written to the disk yet.
  *
  * A unit that the guest was asked to let go of serves on until then. The question cannot be taken back: a guest
  * that answers when its time is over has let go all the same, and the device goes.
@@ -115,7 +116,7 @@ static void scsi_withdraw(struct road *road, struct vm_device *device)
 
 static const char *scsi_leaving(struct road *road, const struct vm_device *device)
 {
-    return is_ready(scsi_of(road)) ? "the guest's driver of the adapter lets go of it at once, in order"
+    return is_ready(scsi_of(road)) ? "the guest's driver of the adapter lets go of it at once; unmount it first"
                                    : "no driver of the adapter is in the guest that could let go of it";
 }
 
