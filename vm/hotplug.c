@@ -6,7 +6,6 @@
 enum { ROADS = 5 };
 
 struct hotplug {
-    uv_loop_t *loop;
     const struct vm_config *config;
     struct devices *devices;
     struct agent *agent; /* NULL: none */
@@ -396,7 +395,6 @@ struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, str
 {
     struct hotplug *h = g_new0(struct hotplug, 1);
 
-    h->loop = loop;
     h->config = config;
     h->devices = devices;
     h->agent = agent;
@@ -421,12 +419,13 @@ struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, str
 
 static void detach(void *opaque, struct vm_device *device)
 {
-    if (device->road != DEVICE_ROAD_FIXED)
-        withdraw(opaque, device);
     forget_question(device);
     g_clear_pointer(&device->leaver, g_free);
+    /* Before it is withdrawn: a road that lets go of it would begin a removal. */
     device->hotplug = NULL;
     device->slot = NULL;
+    if (device->road != DEVICE_ROAD_FIXED)
+        withdraw(opaque, device);
 }
 
 void hotplug_detach(struct hotplug *h)
