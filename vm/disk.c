@@ -128,7 +128,10 @@ bool disk_paths(const struct vm_disk_config *config, GPtrArray *paths, GError **
 {
     if (block_files(config->path, format_of(config), config->readonly, paths, err))
         return true;
-    g_prefix_error(err, "disk %s: ", config->id ? config->id : "");
+    if (config->id)
+        g_prefix_error(err, "disk %s: ", config->id);
+    else
+        g_prefix_error(err, "disk: ");
     return false;
 }
 
