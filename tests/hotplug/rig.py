@@ -19,7 +19,9 @@ import tempfile
 import threading
 import time
 
-PR_SET_CHILD_SUBREAPER = 36
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scenario"))
+from scenario import PR_SET_CHILD_SUBREAPER, children_of
+
 # What may come before a state of a device.
 BEFORE = {
     "requested": {None, "released"},
@@ -216,7 +218,11 @@ class Rig:
         deadline = time.monotonic() + self.seconds(20)
         while True:
             try:
-                Client(self.socket, 5).close()
+                # A process that the last daemon had just forked may hold its socket until it executes its own
+                # program: a connection is not yet an answer.
+                client = Client(self.socket, 5)
+                client.call("system.ping")
+                client.close()
                 return
             except OSError:
                 check(self.daemon.poll() is None, "vmd ended as it started")
@@ -326,20 +332,6 @@ class Vm:
         check(set(self.devices()) == cold, f"left in {self.name}: {self.devices()}")
         check(not self.used_slots(), f"slots taken: {self.used_slots()}")
         self.remove(self.add())
-
-
-def children_of(parent):
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = pathlib.Path("/proc", entry, "stat").read_text(encoding="utf-8")
-            except OSError:
-                continue
-            # The name in parentheses may hold anything.
-            if int(stat.rpartition(")")[2].split()[1]) == parent:
-                found.append(int(entry))
-    return found
 
 
 def arguments(description, **more):
