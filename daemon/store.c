@@ -6,28 +6,29 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
 
 int store_lock(const char *dir, GError **err)
 {
     g_autofree char *path = g_build_filename(dir, "lock", NULL);
     autofd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    char pid[32] = "";
+    /* A process's own: what a daemon had just forked when it was killed does not hold it on. */
+    const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     if (fd < 0) {
         vmd_set_errno(err, errno, "opening %s", path);
         return -1;
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
-        pid[n > 0 ? n : 0] = 0;
-        vmd_fail(err, VMD_ERROR_BUSY, "the store %s is in use by another vmd (process %s)", dir,
-                 g_strstrip(pid));
-        return -1;
-    }
-    g_snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, strlen(pid), 0) < 0) {
-        vmd_set_errno(err, errno, "writing %s", path);
+    while (fcntl(fd, F_SETLK, &whole) < 0) {
+        struct flock holder = whole;
+
+        if ((errno != EACCES && errno != EAGAIN) || fcntl(fd, F_GETLK, &holder) < 0) {
+            vmd_set_errno(err, errno, "locking %s", path);
+            return -1;
+        }
+        if (holder.l_type == F_UNLCK)
+            continue; /* it has just gone */
+        vmd_fail(err, VMD_ERROR_BUSY, "the store %s is in use by another vmd (process %d)", dir,
+                 (int)holder.l_pid);
         return -1;
     }
     return steal_fd(&fd);

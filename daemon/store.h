@@ -8,8 +8,8 @@
 
 #include <json-c/json.h>
 
-/* Takes the store in DIR for this process. Returns a descriptor to keep open, or -1 with
- * VMD_ERROR_BUSY naming the process that has it. */
+/* Takes the store in DIR for this process, not for its children. Returns a descriptor to keep open,
+ * or -1 with VMD_ERROR_BUSY naming the process that has it. */
 int store_lock(const char *dir, GError **err);
 
 /* Writes JSON to PATH: the old contents or the new, never a mixture. With SYNC the new contents are
