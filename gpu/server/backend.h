@@ -1,0 +1,149 @@
+/*
+ * gpu/server/backend: what runs the calls of a session: a driver of the host, or the CPU.
+ *
+ * A backend has devices; a context on one owns memory, modules, streams and events, and dies as a
+ * whole. Results are numbers of CUDA's CUresult, 0 for success. A call on a context is made by the
+ * thread of the session that made it, one at a time; what a stream does runs on the backend's own
+ * threads, in order. An error of what runs in a stream sticks to its context: from then on each
+ * call on it gives that error, but for what frees.
+ */
+#ifndef GPU_SERVER_BACKEND_H
+#define GPU_SERVER_BACKEND_H
+
+#include "base/base.h"
+
+/* Of CUDA's CUresult, those that this program makes itself. */
+enum gpu_result {
+    GPU_SUCCESS = 0,
+    GPU_INVALID_VALUE = 1,
+    GPU_OUT_OF_MEMORY = 2,
+    GPU_NOT_INITIALIZED = 3,
+    GPU_NO_DEVICE = 100,
+    GPU_INVALID_DEVICE = 101,
+    GPU_INVALID_IMAGE = 200,
+    GPU_INVALID_CONTEXT = 201,
+    GPU_INVALID_PTX = 218,
+    GPU_INVALID_HANDLE = 400,
+    GPU_NOT_FOUND = 500,
+    GPU_NOT_READY = 600,
+    GPU_ILLEGAL_ADDRESS = 700,
+    GPU_OUT_OF_RESOURCES = 701,
+    GPU_LAUNCH_TIMEOUT = 702,
+    GPU_CONTEXT_DESTROYED = 709,
+    GPU_LAUNCH_FAILED = 719,
+    GPU_NOT_SUPPORTED = 801,
+    GPU_UNKNOWN = 999,
+};
+
+struct gpu_backend;
+struct gpu_context;
+struct gpu_module;
+struct gpu_kernel;
+struct gpu_stream;
+struct gpu_event;
+
+struct gpu_device_info {
+    char name[128];
+    uint64_t memory;
+    unsigned n_attributes;
+    int attributes[160]; /* by CUdevice_attribute; 0 where unknown */
+};
+
+struct gpu_kernel_info {
+    unsigned max_threads, static_shared, local, constant, registers, ptx_version, binary_version;
+    unsigned n_params;
+    struct gpu_param {
+        uint32_t offset, size; /* in the parameters as they are passed */
+    } params[512];
+};
+
+enum gpu_copy_kind { GPU_TO_DEVICE, GPU_FROM_DEVICE, GPU_ON_DEVICE };
+
+/* WIDTH bytes a row. HOST has rows without gaps, and stays until the copy is over. */
+struct gpu_copy {
+    enum gpu_copy_kind kind;
+    void *host;
+    uint64_t to, to_pitch, from, from_pitch, width, height;
+};
+
+struct gpu_fill {
+    uint64_t address, pitch, width, height;
+    uint32_t value, unit; /* UNIT bytes of VALUE, again and again: 1, 2 or 4; WIDTH is in bytes */
+};
+
+struct gpu_launch {
+    uint32_t grid[3], block[3], shared;
+    bool cooperative;
+    const uint8_t *params;
+    uint32_t params_bytes;
+};
+
+/* Bytes of device memory that all contexts of a worker may hold together. Any thread. */
+struct gpu_quota {
+    uint64_t most, used; /* USED is changed atomically */
+};
+
+bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes);
+void gpu_quota_give(struct gpu_quota *q, uint64_t bytes);
+
+struct gpu_backend_ops {
+    const char *name;
+    void (*close)(struct gpu_backend *b);
+    unsigned (*devices)(struct gpu_backend *b);
+    int (*driver_version)(struct gpu_backend *b);
+    int (*device)(struct gpu_backend *b, unsigned device, struct gpu_device_info *out);
+
+    /* QUOTA outlives the context. WAKE(OPAQUE) is called on any thread when something in a stream
+     * is over. */
+    int (*context_new)(struct gpu_backend *b, unsigned device, struct gpu_quota *quota,
+                       void (*wake)(void *opaque), void *opaque, struct gpu_context **out);
+    void (*context_end)(struct gpu_context *c);  /* what runs in it ends; nothing else will */
+    void (*context_free)(struct gpu_context *c); /* ended, without modules and events */
+    int (*context_query)(struct gpu_context *c); /* GPU_NOT_READY: streams have work */
+    int (*memory)(struct gpu_context *c, uint64_t *free, uint64_t *total);
+    int (*alloc)(struct gpu_context *c, uint64_t bytes, uint64_t *address);
+    int (*free)(struct gpu_context *c, uint64_t address);
+    int (*free_on)(struct gpu_stream *s, uint64_t address);
+    int (*range)(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes);
+
+    /* LOG, of LOG_BYTES, gets words for people, also where it works. IMAGE ends with a 0 behind
+     * LENGTH. */
+    int (*module_new)(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                      size_t log_bytes, struct gpu_module **out);
+    void (*module_free)(struct gpu_context *c, struct gpu_module *m); /* nothing of it runs */
+    /* Belongs to its module. */
+    int (*kernel)(struct gpu_context *c, struct gpu_module *m, const char *name,
+                  struct gpu_kernel **out, struct gpu_kernel_info *info);
+    int (*kernel_set)(struct gpu_kernel *k, unsigned attribute, unsigned value);
+    int (*occupancy)(struct gpu_context *c, struct gpu_kernel *k, unsigned block, uint64_t shared,
+                     unsigned *blocks);
+    int (*global)(struct gpu_context *c, struct gpu_module *m, const char *name, uint64_t *address,
+                  uint64_t *bytes);
+
+    int (*stream_new)(struct gpu_context *c, unsigned flags, int priority, struct gpu_stream **out);
+    void (*stream_free)(struct gpu_stream *s); /* what is in it goes on */
+    struct gpu_stream *(*stream_default)(struct gpu_context *c);
+    int (*stream_query)(struct gpu_stream *s);
+    int (*stream_wait)(struct gpu_stream *s, struct gpu_event *e);
+    int (*event_new)(struct gpu_context *c, unsigned flags, struct gpu_event **out);
+    void (*event_free)(struct gpu_event *e);
+    int (*event_record)(struct gpu_event *e, struct gpu_stream *s);
+    int (*event_query)(struct gpu_event *e);
+    int (*event_elapsed)(struct gpu_event *start, struct gpu_event *end, uint64_t *ns);
+
+    int (*copy)(struct gpu_stream *s, const struct gpu_copy *copy);
+    int (*fill)(struct gpu_stream *s, const struct gpu_fill *fill);
+    int (*value_write)(struct gpu_stream *s, uint64_t address, uint64_t value, unsigned bytes);
+    int (*value_wait)(struct gpu_stream *s, uint64_t address, uint64_t value, unsigned bytes,
+                      unsigned compare);
+    int (*launch)(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *launch);
+    /* Calls FN(OPAQUE) in the stream's order, on any thread, also after an error; it may block. */
+    int (*host)(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque);
+};
+
+/* A backend is its operations; its own state lies behind. */
+struct gpu_backend {
+    const struct gpu_backend_ops *ops;
+};
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * gpu/server/link: how a session hears its program: by the rings of a channel, or by a stream of
+ * bytes.
+ *
+ * A link belongs to its session's thread, but for link_wake().
+ */
+#ifndef GPU_SERVER_LINK_H
+#define GPU_SERVER_LINK_H
+
+#include "base/base.h"
+#include "gpu/protocol/ring.h"
+
+struct link;
+
+/* Over the channel at CHANNEL, which stays mapped. DOORBELL is an eventfd, the caller's. */
+struct link *link_ring(volatile uint8_t *channel, int doorbell);
+/* Over the socket or port FD, the caller's, which is made non-blocking. It has no data window. */
+struct link *link_stream(int fd);
+/* Takes NULL. */
+void link_free(struct link *l);
+
+/* Waits until a program opens the link; false: there will be none any more. */
+bool link_open(struct link *l);
+/* The program is told that this session is over; the link may be opened again. */
+void link_close(struct link *l);
+
+/* Copies the next call to BUF, of GPU_RECORD_MOST bytes: its length; 0: none now; -1: the program
+ * is gone, or cannot be understood. */
+int link_next(struct link *l, uint8_t *buf);
+/* Sends an answer; waits while there is no room for it. False: the program is gone. */
+bool link_post(struct link *l, const void *answer, uint32_t length);
+/* Returns when there may be a call, or link_wake() was called; at the latest after MS (-1: never).
+ */
+void link_wait(struct link *l, int ms);
+/* Any thread. */
+void link_wake(struct link *l);
+/* The link is opened no more. Any thread. */
+void link_quit(struct link *l);
+
+/* LENGTH bytes at OFFSET of the data window, or NULL where they are not all in it. */
+void *link_window(struct link *l, uint64_t offset, uint64_t length);
+uint64_t link_window_bytes(const struct link *l);
+
+#endif

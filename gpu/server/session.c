@@ -1,0 +1,580 @@
+/*
+ * A session: takes calls off its link, checks them, hands them to the backend, and answers.
+ * Contexts, modules and kernels are here; memory and copies, streams and events have files of their
+ * own. See session_priv.h.
+ */
+#include "gpu/server/session_priv.h"
+
+/* --- objects ---------------------------------------------------------------------------------- */
+
+struct object *session__find(struct session *s, enum object_kind kind, uint64_t id)
+{
+    struct object *o = g_hash_table_lookup(s->objects, &id);
+
+    return o && o->kind == kind ? o : NULL;
+}
+
+struct object *session__add(struct session *s, enum object_kind kind, uint64_t id,
+                            struct object *context, int *rc)
+{
+    if (g_hash_table_contains(s->objects, &id)) {
+        *rc = GPU_INVALID_HANDLE;
+        return NULL;
+    }
+    if (g_hash_table_size(s->objects) >= LIMIT_GPU_HANDLES) {
+        *rc = GPU_OUT_OF_RESOURCES;
+        return NULL;
+    }
+    struct object *o = g_new0(struct object, 1);
+    o->kind = kind;
+    o->id = id;
+    o->context = context ? context : o;
+    g_hash_table_insert(s->objects, &o->id, o);
+    return o;
+}
+
+void session__drop(struct session *s, struct object *o)
+{
+    g_hash_table_remove(s->objects, &o->id);
+}
+
+struct gpu_stream *session__stream(struct session *s, uint64_t id, struct object **context)
+{
+    struct object *o = g_hash_table_lookup(s->objects, &id);
+
+    if (!o || (o->kind != OBJECT_STREAM && o->kind != OBJECT_CONTEXT))
+        return NULL;
+    *context = o->context;
+    return o->kind == OBJECT_STREAM ? o->stream : OPS(s)->stream_default(o->ctx);
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static bool answer(struct session *s, uint16_t op, uint32_t seq, int result, const void *fields,
+                   const uint8_t *payload, uint32_t payload_bytes)
+{
+    const struct record_desc *desc = record_desc(op);
+    uint32_t fields_bytes = result || !desc ? 0 : desc->answer_bytes;
+    if (!fields_bytes && result)
+        payload_bytes = op == GPU_OP_MODULE_NEW ? payload_bytes : 0;
+    if (payload_bytes)
+        fields_bytes = desc->answer_bytes;
+    uint32_t bytes = record_answer_bytes(fields_bytes, payload_bytes);
+    g_autofree uint8_t *buf = g_malloc0(bytes);
+    struct gpu_answer_head head = {.bytes = bytes,
+                                   .op = op,
+                                   .seq = seq,
+                                   .payload = payload_bytes,
+                                   .result = (uint32_t)result,
+                                   .late = (uint32_t)s->late};
+
+    s->late = 0;
+    memcpy(buf, &head, sizeof(head));
+    if (fields_bytes && fields)
+        memcpy(buf + sizeof(head), fields, fields_bytes);
+    if (payload_bytes)
+        memcpy(buf + sizeof(head) + fields_bytes, payload, payload_bytes);
+    return link_post(s->link, buf, bytes);
+}
+
+struct pending *session__later(struct session *s, struct call *c, struct object *context)
+{
+    struct pending *p = g_new0(struct pending, 1);
+
+    p->session = s;
+    p->op = c->op;
+    p->seq = c->seq;
+    p->silent = c->async;
+    p->context = context;
+    c->later = true;
+    g_ptr_array_add(s->pending, p);
+    return p;
+}
+
+static void pending_done(void *opaque)
+{
+    struct pending *p = opaque;
+
+    __atomic_store_n(&p->done, true, __ATOMIC_RELEASE);
+    link_wake(p->session->link);
+}
+
+int session__after(struct session *s, struct pending *p, struct gpu_stream *stream)
+{
+    p->stream = stream;
+    p->by_host = true;
+    int rc = OPS(s)->host(stream, pending_done, p);
+    if (rc)
+        p->done = true; /* it is answered with the context's error */
+    return GPU_SUCCESS;
+}
+
+/* Where P stands: GPU_NOT_READY, or its result. */
+static int pending_state(struct session *s, struct pending *p)
+{
+    if (p->op == GPU_OP_GATE)
+        return __atomic_load_n(&p->done, __ATOMIC_ACQUIRE) ? GPU_SUCCESS : GPU_NOT_READY;
+    if (p->by_host && !__atomic_load_n(&p->done, __ATOMIC_ACQUIRE))
+        return GPU_NOT_READY;
+    if (p->by_host) {
+        int rc = OPS(s)->stream_query(p->stream);
+        return rc == GPU_NOT_READY ? GPU_SUCCESS : rc;
+    }
+    return p->event ? OPS(s)->event_query(p->event) : OPS(s)->context_query(p->context->ctx);
+}
+
+static void pending_free(void *opaque)
+{
+    struct pending *p = opaque;
+
+    g_free(p->payload);
+    g_free(p);
+}
+
+static bool gate_passed(struct session *s, const struct pending *p)
+{
+    g_mutex_lock(&s->gates);
+    bool passed = p->passed;
+    g_mutex_unlock(&s->gates);
+    return passed;
+}
+
+/* Answers what is done. False: the program is gone. */
+static bool answer_pending(struct session *s)
+{
+    /* From the last to the first: where one is done, what came before it is seen to be. */
+    for (guint i = s->pending->len; i-- > 0;) {
+        struct pending *p = g_ptr_array_index(s->pending, i);
+        p->state = p->told ? GPU_NOT_READY : pending_state(s, p);
+    }
+    for (guint i = 0; i < s->pending->len;) {
+        struct pending *p = g_ptr_array_index(s->pending, i);
+        if (p->told) {
+            if (gate_passed(s, p))
+                g_ptr_array_remove_index(s->pending, i);
+            else
+                i++;
+            continue;
+        }
+        int rc = p->state;
+        if (rc == GPU_NOT_READY) {
+            i++;
+            continue;
+        }
+        bool payload = p->op == GPU_OP_FROM_DEVICE && !rc;
+        if (!p->silent &&
+            !answer(s, p->op, p->seq, rc, NULL, p->payload, payload ? p->payload_bytes : 0))
+            return false;
+        if (p->op == GPU_OP_GATE)
+            p->told = true; /* it stays until it is opened */
+        else
+            g_ptr_array_remove_index(s->pending, i);
+    }
+    return true;
+}
+
+/* --- hello and devices ------------------------------------------------------------------------ */
+
+static int call_hello(struct session *s, struct call *c)
+{
+    const struct gpu_call_hello *in = FIELDS(c, hello);
+    struct gpu_answer_hello *out = ANSWER(c, hello);
+
+    if (in->version < in->oldest || in->oldest > GPU_VERSION || in->version < GPU_OLDEST)
+        return GPU_NOT_SUPPORTED;
+    s->greeted = true;
+    out->version = MIN(in->version, GPU_VERSION);
+    out->devices = MIN(OPS(s)->devices(s->env->backend), GPU_DEVICES);
+    out->window = link_window_bytes(s->link);
+    out->driver = (uint32_t)OPS(s)->driver_version(s->env->backend);
+    return GPU_SUCCESS;
+}
+
+static int call_device(struct session *s, struct call *c)
+{
+    struct gpu_answer_device *out = ANSWER(c, device);
+    struct gpu_device_info info;
+    int rc = OPS(s)->device(s->env->backend, FIELDS(c, device)->device, &info);
+
+    if (rc)
+        return rc;
+    out->memory = MIN(info.memory, s->env->quota->most);
+    out->attributes = info.n_attributes;
+    out->name = (uint32_t)strlen(info.name);
+    memcpy(c->out, info.attributes, info.n_attributes * sizeof(int));
+    memcpy(c->out + info.n_attributes * sizeof(int), info.name, out->name);
+    c->out_bytes = info.n_attributes * (uint32_t)sizeof(int) + out->name;
+    return GPU_SUCCESS;
+}
+
+static int call_memory(struct session *s, struct call *c)
+{
+    const struct object *o = session__find(s, OBJECT_CONTEXT, FIELDS(c, memory)->ctx);
+    struct gpu_answer_memory *out = ANSWER(c, memory);
+
+    return o ? OPS(s)->memory(o->ctx, &out->free, &out->total) : GPU_INVALID_CONTEXT;
+}
+
+/* --- contexts --------------------------------------------------------------------------------- */
+
+static void wake_session(void *opaque)
+{
+    link_wake(((struct session *)opaque)->link);
+}
+
+static int call_ctx_new(struct session *s, struct call *c)
+{
+    const struct gpu_call_ctx_new *in = FIELDS(c, ctx_new);
+    int rc = GPU_SUCCESS;
+    struct object *o = session__add(s, OBJECT_CONTEXT, in->ctx, NULL, &rc);
+
+    if (!o)
+        return rc;
+    rc = OPS(s)->context_new(s->env->backend, in->device, s->env->quota, wake_session, s, &o->ctx);
+    if (rc)
+        session__drop(s, o);
+    return rc;
+}
+
+static void open_gates(struct session *s, const struct object *context)
+{
+    g_mutex_lock(&s->gates);
+    for (guint i = 0; i < s->pending->len; i++) {
+        struct pending *p = g_ptr_array_index(s->pending, i);
+        if (p->gate && p->context == context)
+            p->open = true;
+    }
+    g_cond_broadcast(&s->gate_opened);
+    g_mutex_unlock(&s->gates);
+}
+
+/* Ends what runs in CONTEXT and frees all that is in it. */
+static void context_end(struct session *s, struct object *context)
+{
+    GHashTableIter iter;
+    struct object *o;
+
+    open_gates(s, context);
+    g_hash_table_iter_init(&iter, s->objects);
+    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
+        if (o->context != context || o == context || o->kind == OBJECT_MODULE)
+            continue;
+        if (o->kind == OBJECT_EVENT)
+            OPS(s)->event_free(o->event);
+        else if (o->kind == OBJECT_STREAM)
+            s->streams--;
+        g_hash_table_iter_remove(&iter);
+    }
+    GPtrArray *modules = g_ptr_array_new();
+    g_hash_table_iter_init(&iter, s->objects);
+    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
+        if (o->context == context && o->kind == OBJECT_MODULE) {
+            g_ptr_array_add(modules, o->mod);
+            g_hash_table_iter_remove(&iter);
+        }
+    }
+    OPS(s)->context_end(context->ctx);
+    for (guint i = 0; i < modules->len; i++)
+        OPS(s)->module_free(context->ctx, g_ptr_array_index(modules, i));
+    g_ptr_array_free(modules, TRUE);
+    OPS(s)->context_free(context->ctx);
+    for (guint i = s->pending->len; i-- > 0;) {
+        const struct pending *p = g_ptr_array_index(s->pending, i);
+        if (p->context == context) {
+            if (!p->silent && !p->told)
+                answer(s, p->op, p->seq, GPU_CONTEXT_DESTROYED, NULL, NULL, 0);
+            g_ptr_array_remove_index(s->pending, i);
+        }
+    }
+    session__drop(s, context);
+}
+
+static int call_ctx_free(struct session *s, struct call *c)
+{
+    struct object *o = session__find(s, OBJECT_CONTEXT, FIELDS(c, ctx_free)->ctx);
+
+    if (!o)
+        return GPU_INVALID_CONTEXT;
+    context_end(s, o);
+    return GPU_SUCCESS;
+}
+
+static int call_ctx_sync(struct session *s, struct call *c)
+{
+    struct object *o = session__find(s, OBJECT_CONTEXT, FIELDS(c, ctx_sync)->ctx);
+
+    if (!o)
+        return GPU_INVALID_CONTEXT;
+    int rc = OPS(s)->context_query(o->ctx);
+    if (rc == GPU_NOT_READY)
+        session__later(s, c, o);
+    return rc == GPU_NOT_READY ? GPU_SUCCESS : rc;
+}
+
+/* --- modules ---------------------------------------------------------------------------------- */
+
+static int call_image(struct session *s, struct call *c)
+{
+    g_byte_array_set_size(s->image, 0);
+    return FIELDS(c, image)->bytes <= GPU_IMAGE ? GPU_SUCCESS : GPU_INVALID_VALUE;
+}
+
+/* Parts come in order, so that an image takes as much memory as was sent of it. */
+static int call_image_part(struct session *s, struct call *c)
+{
+    if (FIELDS(c, image_part)->offset != s->image->len ||
+        s->image->len + c->payload_bytes > GPU_IMAGE)
+        return GPU_INVALID_VALUE;
+    g_byte_array_append(s->image, c->payload, c->payload_bytes);
+    return GPU_SUCCESS;
+}
+
+static int call_module_new(struct session *s, struct call *c)
+{
+    const struct gpu_call_module_new *in = FIELDS(c, module_new);
+    struct object *context = session__find(s, OBJECT_CONTEXT, in->ctx);
+    int rc = GPU_SUCCESS;
+
+    if (!context)
+        return GPU_INVALID_CONTEXT;
+    struct object *o = session__add(s, OBJECT_MODULE, in->module, context, &rc);
+    if (!o)
+        return rc;
+    guint length = s->image->len;
+    g_byte_array_append(s->image, (const guint8 *)"", 1);
+    rc = OPS(s)->module_new(context->ctx, s->image->data, length, (char *)c->out, GPU_LOG, &o->mod);
+    c->out_bytes = (uint32_t)strlen((const char *)c->out);
+    g_byte_array_free(s->image, TRUE);
+    s->image = g_byte_array_new();
+    if (rc)
+        session__drop(s, o);
+    return rc;
+}
+
+static int call_module_free(struct session *s, struct call *c)
+{
+    struct object *module = session__find(s, OBJECT_MODULE, FIELDS(c, module_free)->module), *o;
+    GHashTableIter iter;
+
+    if (!module)
+        return GPU_INVALID_HANDLE;
+    /* Programs synchronise first, as the library does; one that does not keeps its module. */
+    if (OPS(s)->context_query(module->context->ctx) == GPU_NOT_READY)
+        return GPU_NOT_READY;
+    g_hash_table_iter_init(&iter, s->objects);
+    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
+        if (o->kind == OBJECT_KERNEL && o->module == module)
+            g_hash_table_iter_remove(&iter);
+    }
+    OPS(s)->module_free(module->context->ctx, module->mod);
+    session__drop(s, module);
+    return GPU_SUCCESS;
+}
+
+/* The name in the payload; NULL where it is none. */
+static char *payload_name(const struct call *c)
+{
+    bool whole = c->payload_bytes && !memchr(c->payload, 0, c->payload_bytes);
+
+    return whole ? g_strndup((const char *)c->payload, c->payload_bytes) : NULL;
+}
+
+static int call_function(struct session *s, struct call *c)
+{
+    const struct gpu_call_function *in = FIELDS(c, function);
+    struct gpu_answer_function *out = ANSWER(c, function);
+    struct object *module = session__find(s, OBJECT_MODULE, in->module);
+    g_autofree char *name = payload_name(c);
+    g_autofree struct gpu_kernel_info *info = g_new0(struct gpu_kernel_info, 1);
+    int rc = GPU_SUCCESS;
+
+    if (!module || !name)
+        return module ? GPU_INVALID_VALUE : GPU_INVALID_HANDLE;
+    struct object *o = session__add(s, OBJECT_KERNEL, in->function, module->context, &rc);
+    if (!o)
+        return rc;
+    o->module = module;
+    rc = OPS(s)->kernel(module->context->ctx, module->mod, name, &o->kernel, info);
+    if (rc) {
+        session__drop(s, o);
+        return rc;
+    }
+    *out = (struct gpu_answer_function){info->max_threads, info->static_shared, info->local,
+                                        info->constant,    info->registers,     info->n_params,
+                                        info->ptx_version, info->binary_version};
+    for (unsigned i = 0; i < info->n_params; i++)
+        o->params_bytes = MAX(o->params_bytes, info->params[i].offset + info->params[i].size);
+    o->max_threads = info->max_threads;
+    c->out_bytes = info->n_params * (uint32_t)sizeof(info->params[0]);
+    memcpy(c->out, info->params, c->out_bytes);
+    return GPU_SUCCESS;
+}
+
+static int call_global(struct session *s, struct call *c)
+{
+    struct object *module = session__find(s, OBJECT_MODULE, FIELDS(c, global)->module);
+    struct gpu_answer_global *out = ANSWER(c, global);
+    g_autofree char *name = payload_name(c);
+
+    if (!module || !name)
+        return module ? GPU_INVALID_VALUE : GPU_INVALID_HANDLE;
+    return OPS(s)->global(module->context->ctx, module->mod, name, &out->address, &out->bytes);
+}
+
+static int call_function_set(struct session *s, struct call *c)
+{
+    const struct gpu_call_function_set *in = FIELDS(c, function_set);
+    const struct object *o = session__find(s, OBJECT_KERNEL, in->function);
+
+    return o ? OPS(s)->kernel_set(o->kernel, in->attribute, in->value) : GPU_INVALID_HANDLE;
+}
+
+static int call_occupancy(struct session *s, struct call *c)
+{
+    const struct gpu_call_occupancy *in = FIELDS(c, occupancy);
+    struct object *o = session__find(s, OBJECT_KERNEL, in->function);
+
+    if (!o)
+        return GPU_INVALID_HANDLE;
+    return OPS(s)->occupancy(o->context->ctx, o->kernel, in->block, in->shared,
+                             &ANSWER(c, occupancy)->blocks);
+}
+
+static const call_fn calls[GPU_OP_END] = {
+    [GPU_OP_HELLO] = call_hello,
+    [GPU_OP_DEVICE] = call_device,
+    [GPU_OP_MEMORY] = call_memory,
+    [GPU_OP_CTX_NEW] = call_ctx_new,
+    [GPU_OP_CTX_FREE] = call_ctx_free,
+    [GPU_OP_CTX_SYNC] = call_ctx_sync,
+    [GPU_OP_IMAGE] = call_image,
+    [GPU_OP_IMAGE_PART] = call_image_part,
+    [GPU_OP_MODULE_NEW] = call_module_new,
+    [GPU_OP_MODULE_FREE] = call_module_free,
+    [GPU_OP_FUNCTION] = call_function,
+    [GPU_OP_GLOBAL] = call_global,
+    [GPU_OP_FUNCTION_SET] = call_function_set,
+    [GPU_OP_OCCUPANCY] = call_occupancy,
+};
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+static call_fn handler_of(const struct session *s, unsigned op)
+{
+    call_fn fn = op < GPU_OP_END ? calls[op] : NULL;
+
+    if (!s->greeted && op != GPU_OP_HELLO)
+        return NULL;
+    if (!fn)
+        fn = session__memory_call(op);
+    return fn ? fn : session__stream_call(op);
+}
+
+/* One call, which is good. False: the program is gone. */
+static bool handle(struct session *s, const struct gpu_call_head *head, const void *fields,
+                   const uint8_t *payload)
+{
+    const struct record_desc *desc = record_desc(head->op);
+    _Alignas(8) uint8_t answer_fields[64] = {0};
+    g_autofree uint8_t *out = desc->answer_payload ? g_malloc0(desc->answer_payload + 1) : NULL;
+    struct call c = {.op = head->op,
+                     .seq = head->seq,
+                     .async = head->flags & GPU_CALL_ASYNC,
+                     .fields = fields,
+                     .payload = payload,
+                     .payload_bytes = head->payload,
+                     .answer = answer_fields,
+                     .out = out};
+    call_fn fn = handler_of(s, head->op);
+
+    g_assert(desc->answer_bytes <= sizeof(answer_fields));
+    int rc = fn ? fn(s, &c) : GPU_NOT_INITIALIZED;
+    if (c.later && !rc)
+        return true;
+    /* What was done before this call was judged is told before it: copies that its answer vouches
+     * for. */
+    if (!c.async && !answer_pending(s))
+        return false;
+    if (!c.async)
+        return answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes);
+    if (rc && !s->late)
+        s->late = rc;
+    return true;
+}
+
+/* One record. False: the program is gone, or cannot be understood. */
+static bool take_record(struct session *s, const uint8_t *record, int length)
+{
+    const void *fields;
+    const uint8_t *payload;
+    struct gpu_call_head head;
+
+    memcpy(&head, record, sizeof(head));
+    switch (record_check_call(record, (size_t)length, &fields, &payload)) {
+    case RECORD_GOOD:
+        return handle(s, &head, fields, payload);
+    case RECORD_UNKNOWN:
+        return answer(s, head.op, head.seq, GPU_NOT_SUPPORTED, NULL, NULL, 0);
+    case RECORD_BOUNDS:
+        if (!(head.flags & GPU_CALL_ASYNC))
+            return answer(s, head.op, head.seq, GPU_INVALID_VALUE, NULL, NULL, 0);
+        s->late = s->late ? s->late : GPU_INVALID_VALUE;
+        return true;
+    case RECORD_BROKEN:
+        break;
+    }
+    return false;
+}
+
+static void serve(struct session *s)
+{
+    g_autofree uint8_t *record = g_malloc(GPU_RECORD_MOST);
+
+    for (;;) {
+        int n;
+        while ((n = link_next(s->link, record)) > 0) {
+            if (!take_record(s, record, n))
+                return;
+        }
+        if (n < 0 || !answer_pending(s))
+            return;
+        link_wait(s->link, -1);
+    }
+}
+
+static void end_contexts(struct session *s)
+{
+    GHashTableIter iter;
+    struct object *o, *context;
+
+    do {
+        context = NULL;
+        g_hash_table_iter_init(&iter, s->objects);
+        while (!context && g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
+            if (o->kind == OBJECT_CONTEXT)
+                context = o;
+        }
+        if (context)
+            context_end(s, context);
+    } while (context);
+}
+
+void session_run(const struct session_env *env, struct link *link)
+{
+    while (link_open(link)) {
+        struct session s = {.env = env, .link = link};
+        s.objects = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+        s.pending = g_ptr_array_new_with_free_func(pending_free);
+        s.image = g_byte_array_new();
+        g_mutex_init(&s.gates);
+        g_cond_init(&s.gate_opened);
+        serve(&s);
+        end_contexts(&s);
+        link_close(link);
+        g_hash_table_destroy(s.objects);
+        g_ptr_array_free(s.pending, TRUE);
+        g_byte_array_free(s.image, TRUE);
+        g_mutex_clear(&s.gates);
+        g_cond_clear(&s.gate_opened);
+    }
+}

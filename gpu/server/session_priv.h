@@ -1,0 +1,103 @@
+/*
+ * gpu/server/session_priv: what the files of a session share: its objects by their handles, the
+ * call that is handled, and answers that come later. All of it is the session thread's, but for
+ * what a struct pending says.
+ */
+#ifndef GPU_SERVER_SESSION_PRIV_H
+#define GPU_SERVER_SESSION_PRIV_H
+
+#include "gpu/server/session.h"
+
+enum object_kind { OBJECT_CONTEXT, OBJECT_MODULE, OBJECT_KERNEL, OBJECT_STREAM, OBJECT_EVENT };
+
+/* What a handle of the guest's stands for. */
+struct object {
+    enum object_kind kind;
+    uint64_t id;
+    struct object *context; /* itself for one */
+    struct object *module;  /* of a kernel */
+    union {
+        struct gpu_context *ctx;
+        struct gpu_module *mod;
+        struct gpu_stream *stream;
+        struct gpu_event *event;
+        struct {
+            struct gpu_kernel *kernel;
+            uint32_t params_bytes;
+            unsigned max_threads;
+        };
+    };
+};
+
+/* A call whose answer waits for what a stream does, or memory that an operation of a stream needs.
+ */
+struct pending {
+    struct session *session;
+    uint16_t op;
+    uint32_t seq;
+    bool silent;            /* nobody wants the answer */
+    struct object *context; /* gone with it */
+    struct gpu_stream *stream;
+    struct gpu_event *event;
+    uint8_t *payload; /* owned */
+    uint32_t payload_bytes;
+    bool by_host; /* done when DONE is, which a backend's thread sets: atomic */
+    bool done;
+    /* Of a gate: */
+    uint64_t gate;
+    int state; /* while answers are made */
+    bool told;
+    bool open, passed; /* under the session's lock of gates */
+};
+
+struct session {
+    const struct session_env *env;
+    struct link *link;
+    GHashTable *objects; /* uint64_t * -> struct object *, owned */
+    GPtrArray *pending;  /* of struct pending *, owned */
+    GByteArray *image;   /* of the next module */
+    int late;            /* first asynchronous call that failed since the last answer */
+    GMutex gates;
+    GCond gate_opened;
+    bool greeted;
+    unsigned streams;
+};
+
+/* The call at hand and the answer to it. */
+struct call {
+    uint16_t op;
+    uint32_t seq;
+    bool async;
+    bool later; /* a struct pending has the answer */
+    const void *fields;
+    const uint8_t *payload;
+    uint32_t payload_bytes;
+    uint8_t *answer; /* its fields, zeros at first */
+    uint8_t *out;    /* its payload, as much as the table allows */
+    uint32_t out_bytes;
+};
+
+typedef int (*call_fn)(struct session *s, struct call *c);
+/* The handler of OP, or NULL. */
+call_fn session__memory_call(unsigned op);
+call_fn session__stream_call(unsigned op);
+
+struct object *session__find(struct session *s, enum object_kind kind, uint64_t id);
+/* An object of that id, which may have none yet; NULL with *RC. */
+struct object *session__add(struct session *s, enum object_kind kind, uint64_t id,
+                            struct object *context, int *rc);
+void session__drop(struct session *s, struct object *o);
+/* The stream of that id; of a context its default stream. With the context it is in. */
+struct gpu_stream *session__stream(struct session *s, uint64_t id, struct object **context);
+
+/* Puts CALL's answer off. */
+struct pending *session__later(struct session *s, struct call *c, struct object *context);
+/* The answer comes when all that is in STREAM now is done. */
+int session__after(struct session *s, struct pending *p, struct gpu_stream *stream);
+
+/* Calls a handler's answer of OP's own type. */
+#define ANSWER(c, type) ((struct gpu_answer_##type *)(c)->answer)
+#define FIELDS(c, type) ((const struct gpu_call_##type *)(c)->fields)
+#define OPS(s)          ((s)->env->backend->ops)
+
+#endif

@@ -1,0 +1,224 @@
+/* Sessions and their threads. See worker.h. */
+#include "gpu/server/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+/* One session's thread; of a program of the host it owns what it serves. */
+struct serving {
+    const struct session_env *env;
+    struct link *link;
+    int socket, memory, doorbell;
+    void *mapped;
+};
+
+static void *serve_thread(void *opaque)
+{
+    struct serving *s = opaque;
+
+    session_run(s->env, s->link);
+    link_free(s->link);
+    g_free(s);
+    return NULL;
+}
+
+static bool serve(const struct session_env *env, struct link *link, GError **err)
+{
+    struct serving *s = g_new0(struct serving, 1);
+
+    s->env = env;
+    s->link = link;
+    GThread *thread = g_thread_try_new("session", serve_thread, s, err);
+    if (!thread) {
+        link_free(link);
+        g_free(s);
+        return false;
+    }
+    g_thread_unref(thread);
+    return true;
+}
+
+/* --- of a VM ---------------------------------------------------------------------------------- */
+
+bool worker_greet(int fd, struct worker_hello *hello, int fds[WORKER_FDS], GError **err)
+{
+    char control[CMSG_SPACE(sizeof(int) * WORKER_FDS)] = {0};
+    struct iovec iov = {hello, sizeof(*hello)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL);
+    struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+
+    if (n < 0)
+        return vmd_set_errno(err, errno, "hearing what to serve");
+    if (n != sizeof(*hello) || hello->magic != WORKER_MAGIC || hello->size != sizeof(*hello) ||
+        hello->backend[sizeof(hello->backend) - 1])
+        return vmd_fail(err, VMD_ERROR_INVALID, "the VM process speaks another version");
+    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int) * WORKER_FDS))
+        return vmd_fail(err, VMD_ERROR_INVALID, "the VM process sent other descriptors");
+    memcpy(fds, CMSG_DATA(c), sizeof(int) * WORKER_FDS);
+    return true;
+}
+
+static void *map_shared(int fd, size_t bytes, GError **err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || st.st_size < (off_t)bytes) {
+        vmd_fail(err, VMD_ERROR_INVALID, "the window is smaller than its channels");
+        return NULL;
+    }
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) {
+        vmd_set_errno(err, errno, "mapping the window");
+        return NULL;
+    }
+    return at;
+}
+
+bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GError **err)
+{
+    uint8_t *window = map_shared(fds[0], GPU_SHARED_BYTES, err);
+
+    if (!window)
+        return false;
+    close(fds[0]);
+    for (unsigned i = 0; i < GPU_CHANNELS; i++) {
+        if (!serve(env, link_ring(window + (size_t)i * GPU_CHANNEL_BYTES, fds[1 + i]), err))
+            return false;
+    }
+    return serve(env, link_stream(fds[1 + GPU_CHANNELS]), err);
+}
+
+/* --- of programs of the host ------------------------------------------------------------------ */
+
+/* When the socket is closed, the program is gone, whatever it left in its channel. */
+static void *watch_thread(void *opaque)
+{
+    struct serving *s = opaque;
+    struct pollfd fd = {.fd = s->socket, .events = POLLIN | POLLRDHUP};
+    volatile struct gpu_channel *shared = s->mapped;
+
+    while (poll(&fd, 1, -1) < 0 && errno == EINTR)
+        ;
+    link_quit(s->link);
+    gpu_store(&shared->guest_open, 0);
+    link_wake(s->link);
+    return NULL;
+}
+
+static void *channel_thread(void *opaque)
+{
+    struct serving *s = opaque;
+    GThread *watcher = g_thread_new("watch", watch_thread, s);
+
+    session_run(s->env, s->link);
+    g_thread_join(watcher);
+    link_free(s->link);
+    munmap(s->mapped, GPU_CHANNEL_BYTES);
+    close(s->socket);
+    close(s->doorbell);
+    g_free(s);
+    return NULL;
+}
+
+/* Gives the program at SOCKET a channel of its own. Takes SOCKET. */
+static bool give_channel(const struct session_env *env, int socket, GError **err)
+{
+    autofd taken = socket;
+    autofd memory = memfd_create("gpu-channel", MFD_CLOEXEC);
+    autofd bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fds[2] = {memory, bell};
+    char control[CMSG_SPACE(sizeof(fds))] = {0};
+    struct iovec iov = {(char[]){'R'}, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    if (memory < 0 || bell < 0 || ftruncate(memory, GPU_CHANNEL_BYTES) < 0)
+        return vmd_set_errno(err, errno, "making a channel");
+    void *mapped = map_shared(memory, GPU_CHANNEL_BYTES, err);
+    if (!mapped)
+        return false;
+    struct serving *s = g_new0(struct serving, 1);
+    *s = (struct serving){.env = env, .mapped = mapped, .doorbell = bell};
+    s->link = link_ring(mapped, bell);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(c), fds, sizeof(fds));
+    GThread *thread = NULL;
+    if (sendmsg(socket, &msg, MSG_NOSIGNAL) != 1)
+        vmd_set_errno(err, errno, "giving a program its channel");
+    else {
+        s->socket = steal_fd(&taken);
+        thread = g_thread_try_new("session", channel_thread, s, err);
+    }
+    if (!thread) {
+        link_free(s->link);
+        munmap(mapped, GPU_CHANNEL_BYTES);
+        if (s->socket > 0)
+            close(s->socket);
+        g_free(s);
+        return false;
+    }
+    steal_fd(&bell);
+    g_thread_unref(thread);
+    return true;
+}
+
+static void *stream_thread(void *opaque)
+{
+    struct serving *s = opaque;
+
+    session_run(s->env, s->link);
+    link_free(s->link);
+    close(s->socket);
+    g_free(s);
+    return NULL;
+}
+
+/* A program connected, and says in a byte what it wants. Takes SOCKET. */
+static bool admit(const struct session_env *env, int socket, GError **err)
+{
+    autofd taken = socket;
+    char want = 0;
+    struct timeval most = {.tv_sec = 1};
+
+    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+    if (recv(socket, &want, 1, 0) != 1 || (want != 'R' && want != 'S'))
+        return vmd_fail(err, VMD_ERROR_INVALID, "a program did not say what it wants");
+    if (want == 'R')
+        return give_channel(env, steal_fd(&taken), err);
+    struct serving *s = g_new0(struct serving, 1);
+    *s = (struct serving){.env = env, .socket = socket, .link = link_stream(socket)};
+    GThread *thread = g_thread_try_new("session", stream_thread, s, err);
+    if (!thread) {
+        link_free(s->link);
+        g_free(s);
+        return false;
+    }
+    steal_fd(&taken);
+    g_thread_unref(thread);
+    return true;
+}
+
+bool worker_listen(const struct session_env *env, int fd, GError **err)
+{
+    for (;;) {
+        int socket = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        if (socket < 0 && errno != EINTR && errno != ECONNABORTED)
+            return vmd_set_errno(err, errno, "waiting for programs");
+        g_autoptr(GError) why = NULL;
+        if (socket >= 0 && !admit(env, socket, &why))
+            continue; /* that program's loss */
+    }
+}

@@ -1,0 +1,298 @@
+/*
+ * The whole way of a call: a program with libcuda.so.1, its channel, a worker's session, streams,
+ * and an engine whose kernels are C. By rings, and again by a stream of bytes.
+ */
+#include "gpu/server/worker.h"
+#include "guest/cuda/api.h"
+#include "tests/gpu/engine_test.h"
+#include "tests/unit/unit.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* Programs' own prototypes are left out: arguments have the width that they are given here. */
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+
+static int (*cuda_lookup)(const char *name, void **out, int version, uint64_t flags);
+static struct gpu_quota quota = {.most = MIB(64)};
+static struct session_env env = {.quota = &quota};
+static char path[64];
+
+/* The driver API's function NAME, as programs find it. */
+static void *function(const char *name)
+{
+    void *fn = NULL;
+
+    ck_assert_msg(cuda_lookup(name, &fn, 12040, 0) == 0, "%s", name);
+    return fn;
+}
+
+#define CU(name, ...)        ((int (*)())function("cu" #name))(__VA_ARGS__)
+#define CU_OK(name, ...)     ck_assert_int_eq(CU(name, __VA_ARGS__), 0)
+#define CU_IS(rc, name, ...) ck_assert_int_eq(CU(name, __VA_ARGS__), rc)
+
+static void *listener(void *opaque)
+{
+    worker_listen(&env, GPOINTER_TO_INT(opaque), NULL);
+    return NULL;
+}
+
+/* A worker on a thread of this process, which is a test's own (Check forks). */
+static void setup(bool stream)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(path, sizeof(path), "/tmp/test-gpu-%d", getpid());
+    strcpy(address.sun_path, path);
+    unlink(path);
+    ck_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
+    env.backend = backend_queue_new(&engine_test);
+    g_thread_unref(g_thread_new("listen", listener, GINT_TO_POINTER(fd)));
+    setenv("VMD_GPU_SOCKET", path, 1);
+    if (stream)
+        setenv("VMD_GPU_STREAM", "1", 1);
+    void *lib = dlopen(g_getenv("VMD_CUDA_LIBRARY"), RTLD_NOW);
+    ck_assert_msg(lib != NULL, "%s", dlerror());
+    cuda_lookup = (int (*)(const char *, void **, int, uint64_t))dlsym(lib, "cuGetProcAddress");
+    ck_assert(cuda_lookup != NULL);
+}
+
+static void teardown(void)
+{
+    unlink(path);
+}
+
+static CUcontext begin(int i)
+{
+    CUcontext c = NULL;
+
+    setup(i != 0);
+    CU_IS(3, CtxCreate, &c, 0, 0);
+    CU_OK(Init, 0);
+    CU_OK(CtxCreate, &c, 0, 0);
+    return c;
+}
+
+static CUfunction kernel(const char *name)
+{
+    CUmodule m = NULL;
+    CUfunction f = NULL;
+
+    CU_OK(ModuleLoadData, &m, "kernels");
+    CU_OK(ModuleGetFunction, &f, m, name);
+    return f;
+}
+
+/* Two numbers, added by the device: of 1 KiB (in records), and of more than the window has. */
+START_TEST(add)
+{
+    enum { SMALL = 256, LARGE = 3 << 20 };
+    CUcontext c = begin(_i);
+    CUfunction f = kernel("add");
+
+    for (uint32_t n = SMALL; n <= LARGE; n = n == LARGE ? n + 1 : LARGE) {
+        g_autofree uint32_t *a = g_new(uint32_t, n), *b = g_new(uint32_t, n),
+                            *out = g_new0(uint32_t, n);
+        CUdeviceptr da, db, dout;
+        for (uint32_t i = 0; i < n; i++) {
+            a[i] = i * 7;
+            b[i] = i ^ 0x5555;
+        }
+        CU_OK(MemAlloc, &da, (size_t)n * 4);
+        CU_OK(MemAlloc, &db, (size_t)n * 4);
+        CU_OK(MemAlloc, &dout, (size_t)n * 4);
+        CU_OK(MemcpyHtoD, da, a, (size_t)n * 4);
+        CU_OK(MemcpyHtoDAsync, db, b, (size_t)n * 4, NULL);
+        CU_OK(LaunchKernel, f, 1, 1, 1, 32, 1, 1, 0, NULL, ((void *[]){&dout, &da, &db, &n}), NULL);
+        CU_OK(MemcpyDtoH, out, dout, (size_t)n * 4);
+        for (uint32_t i = 0; i < n; i++)
+            a[i] += b[i];
+        ck_assert(memcmp(out, a, (size_t)n * 4) == 0);
+        CU_OK(MemFree, da);
+        CU_OK(MemFree, db);
+        CU_OK(MemFree, dout);
+        CU_IS(1, MemFree, dout);
+    }
+    CU_OK(CtxDestroy, c);
+    ck_assert_uint_eq(quota.used, 0);
+}
+END_TEST
+
+static const struct mistake {
+    const char *name;
+    int grid, block, rc;
+} mistakes[] = {
+    {"as it should be", 1, 512, 0},
+    {"more threads than the kernel takes", 1, 1000, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES},
+    {"more threads than the device has", 1, 1025, CUDA_ERROR_INVALID_VALUE},
+    {"no blocks", 0, 1, CUDA_ERROR_INVALID_VALUE},
+    {"no threads", 1, 0, CUDA_ERROR_INVALID_VALUE},
+};
+
+START_TEST(errors)
+{
+    CUmodule m;
+    CUfunction f;
+    CUdeviceptr d = 0;
+    char log[64] = "", name_of[8];
+    int options[] = {5, 6};
+    void *values[] = {log, (void *)sizeof(log)};
+    const char *name = NULL;
+
+    begin(_i);
+    CU_IS(218, ModuleLoadDataEx, &m, "nonsense", 2, options, values);
+    ck_assert_str_eq(log, "line 1: no kernels");
+    f = kernel("fault");
+    CU_OK(FuncGetModule, &m, f);
+    CU_IS(500, ModuleGetFunction, &f, m, "none");
+    CU_IS(500, ModuleGetGlobal, &d, NULL, m, "none");
+    f = kernel("spin");
+    for (size_t i = 1; i < G_N_ELEMENTS(mistakes); i++)
+        ck_assert_msg(CU(LaunchKernel, f, mistakes[i].grid, 1, 1, mistakes[i].block, 1, 1, 0, NULL,
+                         NULL, NULL) == mistakes[i].rc,
+                      "%s", mistakes[i].name);
+    CU_IS(2, MemAlloc, &d, (size_t)MIB(65));
+    CU_IS(2, MemAlloc, &d, (size_t)1 << 60);
+    CU_IS(1, MemcpyDtoH, name_of, (CUdeviceptr)4096, (size_t)8);
+    CU_IS(801, GraphLaunch, NULL, NULL);
+    CU_OK(GetErrorName, 218, &name);
+    ck_assert_str_eq(name, "CUDA_ERROR_INVALID_PTX");
+    CU_OK(CtxSynchronize);
+}
+END_TEST
+
+/* What a kernel did sticks to its context, and to no other. */
+START_TEST(sticks)
+{
+    CUcontext bad = begin(_i), good;
+    CUdeviceptr d;
+    CUfunction f = kernel("fault");
+
+    CU_OK(LaunchKernel, f, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+    CU_IS(700, CtxSynchronize);
+    CU_IS(700, MemAlloc, &d, (size_t)16);
+    CU_IS(700, CtxSynchronize);
+    CU_OK(CtxDestroy, bad);
+    CU_OK(CtxCreate, &good, 0, 0);
+    CU_OK(MemAlloc, &d, (size_t)16);
+    CU_OK(CtxSynchronize);
+}
+END_TEST
+
+static void host_function(void *data)
+{
+    __atomic_add_fetch((int *)data, 1, __ATOMIC_SEQ_CST);
+}
+
+START_TEST(streams)
+{
+    CUstream s[2];
+    CUevent e[2];
+    CUdeviceptr d;
+    int called = 0;
+    float ms = -1;
+    uint32_t out[2] = {0};
+
+    CUcontext c = begin(_i);
+    for (int i = 0; i < 2; i++) {
+        CU_OK(StreamCreate, &s[i], 1);
+        CU_OK(EventCreate, &e[i], 0);
+    }
+    CU_OK(MemAlloc, &d, (size_t)64);
+    CU_OK(MemsetD32, d, 0, (size_t)16);
+    CU_OK(EventRecord, e[0], s[0]);
+    CU_OK(StreamWaitValue32, s[0], d, 5, 1); /* until the other stream has written */
+    CU_OK(MemsetD32Async, d + 4, 7, (size_t)1, s[0]);
+    CU_OK(EventRecord, e[1], s[0]);
+    CU_IS(600, EventQuery, e[1]);
+    CU_IS(600, StreamQuery, s[0]);
+    CU_IS(600, EventElapsedTime, &ms, e[0], e[1]);
+    CU_OK(LaunchHostFunc, s[1], host_function, &called);
+    CU_OK(StreamWriteValue32, s[1], d, 5, 0);
+    CU_OK(StreamWaitEvent, s[1], e[1], 0);
+    CU_OK(MemcpyDtoHAsync, out, d, sizeof(out), s[1]);
+    CU_OK(StreamSynchronize, s[1]);
+    ck_assert_int_eq(called, 1);
+    ck_assert_uint_eq(out[0], 5);
+    ck_assert_uint_eq(out[1], 7);
+    CU_OK(EventSynchronize, e[1]);
+    CU_OK(EventElapsedTime, &ms, e[0], e[1]);
+    ck_assert(ms >= 0);
+    for (int i = 0; i < 2; i++) {
+        CU_OK(StreamDestroy, s[i]);
+        CU_OK(EventDestroy, e[i]);
+    }
+    CU_IS(400, EventQuery, NULL);
+    CU_OK(CtxDestroy, c);
+}
+END_TEST
+
+/* Rows with gaps on both sides, of lengths that fit nothing. */
+START_TEST(rows)
+{
+    enum { WIDTH = 1001, PITCH = 1100, ROWS = 700 };
+    g_autofree uint8_t *from = g_malloc0(PITCH * ROWS), *to = g_malloc0(PITCH * ROWS);
+    CUdeviceptr d;
+    size_t pitch = 0;
+
+    begin(_i);
+    for (int i = 0; i < PITCH * ROWS; i++)
+        from[i] = (uint8_t)(i * 13 + i / 256);
+    CU_OK(MemAllocPitch, &d, &pitch, (size_t)WIDTH, (size_t)ROWS, 4);
+    CUDA_MEMCPY2D in = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                        .srcHost = from,
+                        .srcPitch = PITCH,
+                        .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                        .dstDevice = d,
+                        .dstPitch = pitch,
+                        .WidthInBytes = WIDTH,
+                        .Height = ROWS};
+    CUDA_MEMCPY2D out = {.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+                         .srcDevice = d,
+                         .srcPitch = pitch,
+                         .dstMemoryType = CU_MEMORYTYPE_HOST,
+                         .dstHost = to,
+                         .dstPitch = PITCH,
+                         .WidthInBytes = WIDTH,
+                         .Height = ROWS};
+    CU_OK(Memcpy2D, &in);
+    CU_OK(Memcpy2D, &out);
+    for (int y = 0; y < ROWS; y++) {
+        ck_assert(memcmp(from + y * PITCH, to + y * PITCH, WIDTH) == 0);
+        ck_assert_uint_eq(to[y * PITCH + WIDTH], 0);
+    }
+}
+END_TEST
+
+/* A context that is busy for ever can be ended. */
+START_TEST(ends)
+{
+    CUcontext c = begin(_i);
+    CUfunction f = kernel("spin");
+
+    CU_OK(LaunchKernel, f, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+    CU_IS(600, StreamQuery, NULL);
+    CU_OK(CtxDestroy, c);
+    CU_IS(201, CtxSynchronize);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("gpu-server");
+    TCase *tc = tcase_create("gpu-server");
+
+    tcase_add_checked_fixture(tc, NULL, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, add, 0, 2);
+    tcase_add_loop_test(tc, errors, 0, 2);
+    tcase_add_loop_test(tc, sticks, 0, 2);
+    tcase_add_loop_test(tc, streams, 0, 2);
+    tcase_add_loop_test(tc, rows, 0, 2);
+    tcase_add_loop_test(tc, ends, 0, 2);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
