@@ -1,0 +1,161 @@
+/*
+ * Modules: an image parsed into functions and variables of a space.
+ */
+#include "gpu/soft/soft_priv.h"
+
+#include <string.h>
+
+static void function_free(void *data)
+{
+    struct soft_function *fn = data;
+
+    g_free(fn->name);
+    g_array_unref(fn->params);
+    g_array_unref(fn->rets);
+    g_ptr_array_unref(fn->calls);
+    g_ptr_array_unref(fn->tables);
+    g_free(fn->ops);
+    g_aligned_free(fn->consts);
+    g_free(fn);
+}
+
+static void global_free(void *data)
+{
+    struct soft_global *g = data;
+
+    g_free(g->name);
+    g_free(g);
+}
+
+static struct soft_module *module_new(struct soft_space *space)
+{
+    struct soft_module *m = g_new0(struct soft_module, 1);
+
+    m->space = space;
+    m->functions = g_ptr_array_new_with_free_func(function_free);
+    m->globals = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, global_free);
+    m->owned = g_array_new(false, false, sizeof(uint64_t));
+    m->heap_used = g_array_new(false, false, sizeof(struct soft_global));
+    pthread_mutex_init(&m->heap_lock, NULL);
+    return m;
+}
+
+void soft_module_unload(struct soft_module *module)
+{
+    if (!module)
+        return;
+    for (unsigned i = 0; i < module->owned->len; i++)
+        soft_space_release(module->space, g_array_index(module->owned, uint64_t, i));
+    g_ptr_array_unref(module->functions);
+    g_hash_table_unref(module->globals);
+    g_array_unref(module->owned);
+    g_array_unref(module->heap_used);
+    pthread_mutex_destroy(&module->heap_lock);
+    g_free(module);
+}
+
+/* Kernels that call malloc() have a heap. */
+static int heap(struct soft_module *m)
+{
+    for (unsigned i = 0; i < m->functions->len; i++) {
+        const struct soft_function *fn = m->functions->pdata[i];
+
+        if (fn->builtin != BUILTIN_MALLOC)
+            continue;
+        if (soft_space_alloc(m->space, SOFT_HEAP, &m->heap))
+            return SOFT_OUT_OF_MEMORY;
+        g_array_append_val(m->owned, m->heap);
+        return SOFT_OK;
+    }
+    return SOFT_OK;
+}
+
+int soft_module_load(struct soft_space *space, const void *image, size_t size,
+                     struct soft_module **module, char **log)
+{
+    g_autofree char *text = NULL, *why = NULL;
+    struct soft_module *m;
+    size_t len;
+    int r;
+
+    if (log)
+        *log = NULL;
+    r = soft_image_ptx(image, size, &text, &len, &why);
+    if (!r) {
+        m = module_new(space);
+        r = ptx_parse(m, text, len, &why);
+        if (!r)
+            r = heap(m);
+        if (r)
+            soft_module_unload(m);
+        else
+            *module = m;
+    }
+    if (log)
+        *log = g_steal_pointer(&why);
+    return r;
+}
+
+const struct soft_function *soft_module_kernel(struct soft_module *module, unsigned n)
+{
+    for (unsigned i = 0; i < module->functions->len; i++) {
+        const struct soft_function *fn = module->functions->pdata[i];
+
+        if (fn->entry && fn->defined && n-- == 0)
+            return fn;
+    }
+    return NULL;
+}
+
+int soft_module_function(struct soft_module *module, const char *name,
+                         const struct soft_function **function)
+{
+    const struct soft_function *fn;
+
+    for (unsigned i = 0; (fn = soft_module_kernel(module, i)); i++) {
+        if (!strcmp(fn->name, name)) {
+            *function = fn;
+            return SOFT_OK;
+        }
+    }
+    return SOFT_NOT_FOUND;
+}
+
+int soft_module_global(struct soft_module *module, const char *name, uint64_t *addr,
+                       uint64_t *size)
+{
+    const struct soft_global *g = g_hash_table_lookup(module->globals, name);
+
+    if (!g)
+        return SOFT_NOT_FOUND;
+    *addr = g->addr;
+    *size = g->size;
+    return SOFT_OK;
+}
+
+void soft_function_attributes(const struct soft_function *function, struct soft_attributes *out)
+{
+    *out = (struct soft_attributes){
+        .name = function->name,
+        .max_threads = function->max_threads,
+        .shared = function->shared,
+        .constant = function->module->const_bytes,
+        .local = function->local,
+        .registers = function->registers,
+        .ptx_version = function->module->version,
+        .target = function->module->target,
+        .params = function->params->len,
+        .param_bytes = function->param_bytes,
+    };
+    memcpy(out->required, function->required, sizeof(out->required));
+}
+
+int soft_function_param(const struct soft_function *function, unsigned n, struct soft_param *out)
+{
+    if (n >= function->params->len)
+        return SOFT_INVALID_VALUE;
+    const struct soft_formal *f = &g_array_index(function->params, struct soft_formal, n);
+
+    *out = (struct soft_param){f->offset, f->size, f->align};
+    return SOFT_OK;
+}

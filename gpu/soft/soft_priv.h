@@ -1,0 +1,171 @@
+/*
+ * What parser, lowering and execution share: a module's functions as operations over numbered registers.
+ *
+ * A register is a place in a frame: one word of 32 bits for a predicate (a bit a lane), else 32 lanes of 2, 4
+ * or 8 bytes. Operands are byte offsets into the frame; a negative one is an offset into the function's
+ * constants, which lie there as broadcast registers. Everything here is written while a module is loaded and
+ * read only afterwards.
+ */
+#ifndef GPU_SOFT_SOFT_PRIV_H
+#define GPU_SOFT_SOFT_PRIV_H
+
+#include "gpu/soft/soft.h"
+
+#include <glib.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LIMIT_OPS = 1 << 20,       /* operations of a function */
+    LIMIT_FRAME = 4 << 20,     /* bytes of a function's registers */
+    LIMIT_FUNCTIONS = 16384,   /* functions of a module */
+    LIMIT_OPERANDS = 64,       /* of one instruction */
+    LIMIT_SCOPES = 64,         /* nested blocks */
+    LIMIT_DEPTH = 512,         /* nested calls of a thread */
+};
+
+/* Generic addresses: what their highest byte says. Everything else is global memory, below 2^48. */
+#define SOFT_WINDOW_SHARED (1ull << 56)
+#define SOFT_WINDOW_LOCAL  (2ull << 56)
+#define SOFT_WINDOW_PARAM  (3ull << 56)
+#define SOFT_WINDOW_MASK   (0xffull << 56)
+/* The "address" of function n of a module, as function pointers hold it. */
+#define SOFT_CODE_BASE 0x0f0000000000ull
+#define SOFT_CODE_STEP 16
+
+enum soft_space_kind { SPACE_GENERIC, SPACE_GLOBAL, SPACE_CONST, SPACE_SHARED, SPACE_LOCAL, SPACE_PARAM, SPACE_REG };
+
+enum soft_round { ROUND_NEAREST, ROUND_ZERO, ROUND_DOWN, ROUND_UP, ROUND_NONE };
+
+/* Bits of soft_op.flags for arithmetic; memory, cvt and others have their own. */
+enum {
+    OP_FTZ = 1,
+    OP_SAT = 2,
+    OP_ROUND = 12, /* enum soft_round << 2 */
+    OP_ROUND_SHIFT = 2,
+};
+
+enum { GUARD_NONE, GUARD_IF, GUARD_UNLESS };
+
+/* Loads, stores and atomic operations: enum soft_space_kind in the low bits of soft_op.flags, and these. */
+enum {
+    MEM_SPACE = 7,
+    MEM_KERNEL_PARAM = 8, /* SPACE_PARAM is the launch's buffer, not the frame's */
+    MEM_NARROW = 16,      /* the address is a 32-bit register */
+};
+
+struct warp;
+struct soft_op;
+typedef void soft_run(struct warp *warp, const struct soft_op *op);
+
+struct soft_op {
+    soft_run *run;
+    int32_t d, a, b, c;
+    int32_t guard;       /* predicate register */
+    uint8_t guarded;     /* GUARD_* */
+    uint8_t n;           /* elements of a vector, and the like */
+    uint16_t flags;
+    uint32_t line;
+    uint64_t imm;
+};
+
+/* How an operation is called in PTX (opcode, the modifiers that choose it, types), what it takes: letters for
+ * destination and sources, p predicate, h 16 bits, w 32, d 64. */
+struct soft_opdef {
+    const char *key;
+    const char *operands;
+    soft_run *run;
+    uint16_t flags; /* those it heeds */
+};
+
+/* The operation of that key, or NULL. Any thread. */
+const struct soft_opdef *soft_opdef_find(const char *key);
+
+struct soft_formal {
+    uint32_t offset, size, align;
+};
+
+/* A call's arguments: from where to where, in the parameter bytes of caller and callee. */
+struct soft_call {
+    const struct soft_function *callee; /* NULL: indirect */
+    unsigned args, rets;
+    struct soft_formal arg[LIMIT_OPERANDS], ret[LIMIT_OPERANDS]; /* in the caller's bytes */
+};
+
+enum soft_builtin { BUILTIN_NONE, BUILTIN_VPRINTF, BUILTIN_MALLOC, BUILTIN_FREE, BUILTIN_ASSERT };
+
+struct soft_function {
+    char *name;
+    struct soft_module *module;
+    unsigned index;
+    bool entry, defined;
+    enum soft_builtin builtin;
+    GArray *params, *rets;     /* struct soft_formal, offsets in the parameter bytes */
+    uint32_t param_bytes;      /* an entry's buffer; a function's parameters and results */
+    uint32_t pmem;             /* bytes a thread: of those, and of the arguments of its calls */
+    uint32_t frame, local, shared; /* bytes: registers, local memory a thread, static shared memory */
+    uint32_t max_threads, required[3], registers;
+    struct soft_op *ops;
+    unsigned n_ops;
+    uint8_t *consts;
+    GPtrArray *calls;          /* struct soft_call, by index */
+    GPtrArray *tables;         /* GArray of uint32_t: targets of brx.idx */
+};
+
+struct soft_global {
+    char *name;
+    uint64_t addr, size;
+};
+
+struct soft_module {
+    struct soft_space *space;
+    GPtrArray *functions;      /* struct soft_function */
+    GHashTable *globals;       /* name: struct soft_global */
+    GArray *owned;             /* addresses to release */
+    unsigned version, target;
+    uint32_t const_bytes;
+    uint64_t heap;             /* of malloc(), or 0 */
+    GArray *heap_used;         /* struct soft_global without names, by address */
+    pthread_mutex_t heap_lock;
+};
+
+/* ---- Space, as launches see it ---- */
+
+struct soft_block;  /* memory, counted by who refers to it */
+
+struct soft_range {
+    uint64_t addr, size;
+    uint8_t *host;
+    struct soft_block *block; /* NULL when mapped */
+};
+
+/* An unchanging picture of a space, ranges by address. */
+struct soft_map {
+    unsigned refs, n;
+    struct soft_range range[];
+};
+
+struct soft_map *soft_map_get(struct soft_space *space);
+void soft_map_put(struct soft_map *map);
+
+/* The range that holds ADDR, or NULL. */
+const struct soft_range *soft_map_find(const struct soft_map *map, uint64_t addr);
+
+/* ---- Loading ---- */
+
+/* The PTX in an image: *TEXT is to g_free(). Errors as soft_module_load() has them. */
+int soft_image_ptx(const void *image, size_t size, char **text, size_t *len, char **log);
+
+/* Parses TEXT into the empty MODULE; on failure *LOG says why. */
+int ptx_parse(struct soft_module *module, const char *text, size_t len, char **log);
+
+/* Fills in joins (where divergent lanes meet again) of a function's finished operations, whose last is its
+ * only return. */
+void ptx_flow(struct soft_function *fn);
+
+struct soft_function *soft_function_new(struct soft_module *module, const char *name, size_t len);
+
+#endif

@@ -1,0 +1,252 @@
+/*
+ * Address spaces: what device addresses mean.
+ *
+ * Each change makes a new map and leaves the old one to the launches that hold it; a map counts the memory
+ * blocks in it, so that memory freed during a launch lives until that launch ends. The lock guards which
+ * map is the newest and all counts.
+ */
+#include "gpu/soft/soft_priv.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define SPACE_FIRST 0x700000000000ull /* where allocations begin */
+#define SPACE_END   0x7ff000000000ull
+enum { SPACE_ALIGN = 512 };
+
+struct soft_block {
+    unsigned refs;
+    void *host;
+    uint64_t size;
+};
+
+struct soft_space {
+    uint64_t limit, used;
+    struct soft_map *map;
+};
+
+/* Counts are few and short-lived: one lock for all spaces. */
+static pthread_mutex_t space_lock = PTHREAD_MUTEX_INITIALIZER;
+
+struct soft_space *soft_space_new(uint64_t limit)
+{
+    struct soft_space *s = g_new0(struct soft_space, 1);
+
+    s->limit = limit;
+    s->map = g_malloc0(sizeof(struct soft_map));
+    s->map->refs = 1;
+    return s;
+}
+
+static void map_put_locked(struct soft_map *map)
+{
+    if (--map->refs)
+        return;
+    for (unsigned i = 0; i < map->n; i++) {
+        struct soft_block *b = map->range[i].block;
+
+        if (b && --b->refs == 0) {
+            munmap(b->host, b->size);
+            g_free(b);
+        }
+    }
+    g_free(map);
+}
+
+struct soft_map *soft_map_get(struct soft_space *space)
+{
+    struct soft_map *map;
+
+    pthread_mutex_lock(&space_lock);
+    map = space->map;
+    map->refs++;
+    pthread_mutex_unlock(&space_lock);
+    return map;
+}
+
+void soft_map_put(struct soft_map *map)
+{
+    pthread_mutex_lock(&space_lock);
+    map_put_locked(map);
+    pthread_mutex_unlock(&space_lock);
+}
+
+void soft_space_free(struct soft_space *space)
+{
+    if (!space)
+        return;
+    soft_map_put(space->map);
+    g_free(space);
+}
+
+/* Index of the first range that ends above ADDR. */
+static unsigned map_index(const struct soft_map *map, uint64_t addr)
+{
+    unsigned lo = 0, hi = map->n;
+
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+
+        if (map->range[mid].addr + map->range[mid].size > addr)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+const struct soft_range *soft_map_find(const struct soft_map *map, uint64_t addr)
+{
+    unsigned i = map_index(map, addr);
+
+    return i < map->n && map->range[i].addr <= addr ? &map->range[i] : NULL;
+}
+
+/* The newest map with RANGE put in at index AT, or with range AT left out where RANGE is NULL. */
+static void map_change(struct soft_space *s, unsigned at, const struct soft_range *range)
+{
+    struct soft_map *old = s->map;
+    unsigned n = range ? old->n + 1 : old->n - 1;
+    struct soft_map *map = g_malloc(sizeof(*map) + n * sizeof(map->range[0]));
+
+    map->refs = 1;
+    map->n = n;
+    memcpy(map->range, old->range, at * sizeof(map->range[0]));
+    if (range) {
+        map->range[at] = *range;
+        memcpy(map->range + at + 1, old->range + at, (old->n - at) * sizeof(map->range[0]));
+    } else {
+        memcpy(map->range + at, old->range + at + 1, (n - at) * sizeof(map->range[0]));
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (map->range[i].block)
+            map->range[i].block->refs++;
+    }
+    s->map = map;
+    map_put_locked(old);
+}
+
+/* The lowest free place for SIZE bytes: its address, and its index in *AT. 0 when there is none. */
+static uint64_t map_gap(const struct soft_map *map, uint64_t size, unsigned *at)
+{
+    uint64_t addr = SPACE_FIRST;
+    unsigned i;
+
+    for (i = map_index(map, addr); i < map->n; i++) {
+        if (map->range[i].addr >= addr && map->range[i].addr - addr > size)
+            break;
+        addr = (map->range[i].addr + map->range[i].size + SPACE_ALIGN) & ~(SPACE_ALIGN - 1ull);
+    }
+    *at = i;
+    return addr < SPACE_END && size < SPACE_END - addr ? addr : 0;
+}
+
+static int space_alloc_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
+{
+    struct soft_range r = {.size = size};
+    struct soft_block *block;
+    unsigned at;
+
+    if (size > s->limit || s->used > s->limit - size)
+        return SOFT_OUT_OF_MEMORY;
+    r.addr = map_gap(s->map, size, &at);
+    if (!r.addr)
+        return SOFT_OUT_OF_MEMORY;
+    r.host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (r.host == MAP_FAILED)
+        return SOFT_OUT_OF_MEMORY;
+    block = g_new0(struct soft_block, 1);
+    block->host = r.host;
+    block->size = size;
+    r.block = block;
+    map_change(s, at, &r);
+    s->used += size;
+    *addr = r.addr;
+    return SOFT_OK;
+}
+
+int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr)
+{
+    int r;
+
+    if (size == 0)
+        return SOFT_INVALID_VALUE;
+    pthread_mutex_lock(&space_lock);
+    r = space_alloc_locked(space, size, addr);
+    pthread_mutex_unlock(&space_lock);
+    return r;
+}
+
+int soft_space_release(struct soft_space *space, uint64_t addr)
+{
+    int r = SOFT_INVALID_VALUE;
+    const struct soft_range *range;
+
+    pthread_mutex_lock(&space_lock);
+    range = soft_map_find(space->map, addr);
+    if (range && range->addr == addr) {
+        if (range->block)
+            space->used -= range->size;
+        map_change(space, range - space->map->range, NULL);
+        r = SOFT_OK;
+    }
+    pthread_mutex_unlock(&space_lock);
+    return r;
+}
+
+int soft_space_map(struct soft_space *space, uint64_t addr, void *host, uint64_t size)
+{
+    struct soft_range r = {.addr = addr, .size = size, .host = host};
+    int result = SOFT_INVALID_VALUE;
+    unsigned at;
+
+    if (!addr || !size || addr >= 1ull << 48 || size > (1ull << 48) - addr)
+        return result;
+    pthread_mutex_lock(&space_lock);
+    at = map_index(space->map, addr);
+    if (at == space->map->n || space->map->range[at].addr >= addr + size) {
+        map_change(space, at, &r);
+        result = SOFT_OK;
+    }
+    pthread_mutex_unlock(&space_lock);
+    return result;
+}
+
+void *soft_space_host(struct soft_space *space, uint64_t addr, uint64_t size)
+{
+    const struct soft_range *r;
+    void *host = NULL;
+
+    pthread_mutex_lock(&space_lock);
+    r = soft_map_find(space->map, addr);
+    if (r && size <= r->size - (addr - r->addr))
+        host = r->host + (addr - r->addr);
+    pthread_mutex_unlock(&space_lock);
+    return host;
+}
+
+int soft_space_range(struct soft_space *space, uint64_t addr, uint64_t *base, uint64_t *size)
+{
+    const struct soft_range *r;
+    int result = SOFT_INVALID_VALUE;
+
+    pthread_mutex_lock(&space_lock);
+    r = soft_map_find(space->map, addr);
+    if (r) {
+        *base = r->addr;
+        *size = r->size;
+        result = SOFT_OK;
+    }
+    pthread_mutex_unlock(&space_lock);
+    return result;
+}
+
+uint64_t soft_space_used(struct soft_space *space)
+{
+    uint64_t used;
+
+    pthread_mutex_lock(&space_lock);
+    used = space->used;
+    pthread_mutex_unlock(&space_lock);
+    return used;
+}

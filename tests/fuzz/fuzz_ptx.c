@@ -1,0 +1,94 @@
+/*
+ * Images for the software GPU: whatever the bytes are, they are refused with a message, or their kernels run and end with
+ * a result or an error. The first byte chooses the block's size; the rest is PTX or a fat binary.
+ */
+#include "gpu/soft/soft.h"
+#include "tests/fuzz/fuzz.h"
+
+#include <string.h>
+
+enum { MEMORY = 4096 };
+
+/* A slice of time each: endless loops end at the first look at this. */
+static const atomic_bool cancel = true;
+
+static void run(struct soft_space *space, const struct soft_function *fn, unsigned threads)
+{
+    uint8_t params[MEMORY] = {0};
+    struct soft_launch l = {.function = fn, .grid = {1, 1, 1}, .block = {threads, 1, 1}, .shared = 256,
+                            .params = params, .param_bytes = sizeof(params), .threads = 1, .cancel = &cancel};
+    struct soft_param param;
+    g_autofree char *log = NULL;
+    uint64_t memory;
+
+    if (soft_space_alloc(space, MEMORY, &memory))
+        return;
+    for (unsigned i = 0; soft_function_param(fn, i, &param) == SOFT_OK; i++) {
+        if (param.size == 8 && param.offset <= sizeof(params) - 8)
+            memcpy(params + param.offset, &memory, 8);
+    }
+    soft_launch_run(&l, &log);
+    soft_space_release(space, memory);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct soft_space *space = soft_space_new(16 << 20);
+    struct soft_module *m = NULL;
+    g_autofree char *log = NULL;
+    const struct soft_function *fn;
+
+    if (size > 0) {
+        int e = soft_module_load(space, data + 1, size - 1, &m, &log);
+
+        g_assert((e == SOFT_OK) == (m != NULL) && (e == SOFT_OK) == (log == NULL));
+        for (unsigned i = 0; m && i < 4 && (fn = soft_module_kernel(m, i)); i++)
+            run(space, fn, 1 + data[0] % 96);
+        soft_module_unload(m);
+    }
+    g_assert(soft_space_used(space) == 0);
+    soft_space_free(space);
+    return 0;
+}
+
+#define HEAD ".version 8.0\n.target sm_80\n.address_size 64\n"
+
+static const char *const seeds[] = {
+    HEAD ".visible .entry k(.param .u64 p) {\n.reg .b64 %d<4>;.reg .b32 %r<4>;.reg .pred %q<3>;\n"
+         "ld.param.u64 %d1,[p]; mov.u32 %r1,%tid.x; mul.wide.u32 %d2,%r1,4; add.s64 %d3,%d1,%d2;\n"
+         "L: setp.lt.u32 %q1,%r1,40; @%q1 bra M; st.global.u32 [%d3+4],%r1; M: add.u32 %r1,%r1,1;\n"
+         "setp.lt.u32 %q2,%r1,99; @%q2 bra L; bar.sync 0; atom.global.add.u32 %r2,[%d1],1; ret;}\n",
+    HEAD ".global .align 8 .u64 t[2]={f,g};\n.func (.param .b32 r) f(.param .b32 a);\n"
+         ".func (.param .b32 r) g(.param .b32 a){.reg .b32 %r<2>;ld.param.b32 %r1,[a];st.param.b32 [r],%r1;ret;}\n"
+         ".visible .entry k(){.reg .b32 %r<3>;{.param .b32 x;st.param.b32 [x],5;.param .b32 y;\n"
+         "call (y),g,(x);ld.param.b32 %r1,[y];}\nshfl.sync.bfly.b32 %r2,%r1,1,31,-1;ret;}\n",
+    HEAD ".visible .entry k(){.reg .b16 %h<3>;.reg .f32 %f<4>;.reg .f64 %d<3>;.shared .align 4 .b8 s[16];\n"
+         "mov.f32 %f1,0f3F800000;cvt.rn.f16.f32 %h1,%f1;cvt.f32.f16 %f2,%h1;fma.rz.ftz.f32 %f3,%f1,%f2,%f1;\n"
+         "cvt.f64.f32 %d1,%f3;div.rp.f64 %d2,%d1,%d1;st.shared.v2.f32 [s+8],{%f1,%f3};brx.idx 1,t;t:.branchtargets a,b;a:trap;b:ret;}\n",
+};
+
+bool fuzz_seed(unsigned n, GByteArray *out)
+{
+    static const uint8_t header[] = {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0}, kind[] = {1, 0, 1, 1, 64, 0, 0, 0};
+    uint8_t byte = 31 + n;
+    uint8_t fat[16 + 64] = {0};
+    uint32_t len;
+
+    if (n >= 2 * G_N_ELEMENTS(seeds))
+        return false;
+    const char *text = seeds[n / 2];
+
+    g_byte_array_append(out, &byte, 1);
+    if (n % 2) {
+        len = GUINT32_TO_LE(strlen(text) + 64);
+        memcpy(fat, header, sizeof(header));
+        memcpy(fat + 8, &len, 4);
+        memcpy(fat + 16, kind, sizeof(kind));
+        len = GUINT32_TO_LE(strlen(text));
+        memcpy(fat + 24, &len, 4);
+        fat[16 + 28] = 80;
+        g_byte_array_append(out, fat, sizeof(fat));
+    }
+    g_byte_array_append(out, (const uint8_t *)text, strlen(text));
+    return true;
+}
