@@ -122,24 +122,56 @@ uint64_t exec_addr_of(const struct warp *w, const struct soft_op *op, unsigned l
     return ((const uint64_t *)exec_reg(w, op->a))[lane] + op->imm;
 }
 
+/* Offsets into V of all lanes' addresses; true when every one is inside and aligned, so that none need be looked at. */
+static inline bool all_inside(const struct warp *w, const struct soft_op *op, const struct exec_view *v, unsigned size,
+                              uint64_t off[SOFT_WARP])
+{
+    uint64_t bad = 0, base = op->imm - v->start;
+    const uint64_t *wide = exec_reg(w, op->a);
+    const uint32_t *narrow = exec_reg(w, op->a);
+
+    if (w->exec != ~0u || v->size < size)
+        return false;
+    if (op->flags & MEM_NARROW) {
+        for (unsigned i = 0; i < SOFT_WARP; i++)
+            off[i] = (uint32_t)(narrow[i] + (uint32_t)op->imm) - v->start;
+    } else {
+        for (unsigned i = 0; i < SOFT_WARP; i++)
+            off[i] = wide[i] + base;
+    }
+    for (unsigned i = 0; i < SOFT_WARP; i++)
+        bad |= (uint64_t)(off[i] > v->size - size) | ((off[i] + v->start) & op->n);
+    return !bad;
+}
+
+/* The view becomes that of the first lane's address, where that is another range of global memory. */
+static bool refill(struct warp *w, const struct soft_op *op, struct exec_view *v)
+{
+    if (w->exec != ~0u || (op->flags & MEM_SPACE) > SPACE_CONST || !find_range(w, exec_addr_of(w, op, 0)))
+        return false;
+    *v = w->global;
+    return true;
+}
+
 /* The loop of a load or store: BODY has the place at. */
 #define EACH_PLACE(size, body)                                                      \
     struct exec_view v = view_of(w, op->flags);                                     \
+    uint64_t off[SOFT_WARP];                                                        \
+    uint8_t *at;                                                                    \
                                                                                     \
+    if (all_inside(w, op, &v, size, off) || (refill(w, op, &v) && all_inside(w, op, &v, size, off))) { \
+        for (unsigned i = 0; i < SOFT_WARP; i++) {                                  \
+            at = v.base + i * v.stride + off[i];                                    \
+            body;                                                                   \
+        }                                                                           \
+        return;                                                                     \
+    }                                                                               \
     for (unsigned i = 0; i < SOFT_WARP; i++) {                                      \
         if (!(w->exec >> i & 1))                                                    \
             continue;                                                               \
-        uint64_t addr = exec_addr_of(w, op, i);                                     \
-        uint8_t *at;                                                                \
-                                                                                    \
-        if (inside(&v, addr, size) && !(addr & op->n)) {                            \
-            at = v.base + i * v.stride + (addr - v.start);                          \
-        } else {                                                                    \
-            at = exec_address(w, op, i, addr, size, op->n + 1u);                    \
-            if (!at)                                                                \
-                return;                                                             \
-            v = view_of(w, op->flags);                                              \
-        }                                                                           \
+        at = exec_address(w, op, i, exec_addr_of(w, op, i), size, op->n + 1u);      \
+        if (!at)                                                                    \
+            return;                                                                 \
         body;                                                                       \
     }
 
