@@ -51,7 +51,7 @@ def addition_at_any_time(rig):
     for i in range(24):
         device = f"d{i}"
         job = vm.add_later(disk(rig, device))
-        time.sleep(i * 0.002)
+        time.sleep(i * 0.002 * rig.slower)
         start_again(rig, vm)
         outcomes[told_truly(vm, job, device)["state"]] += 1
         if device in vm.devices():
@@ -70,7 +70,7 @@ def removal_at_any_time(rig):
         device = f"r{i}"
         vm.add(disk(rig, device))
         job = vm.remove_later(device)
-        time.sleep(i * 0.001)
+        time.sleep(i * 0.001 * rig.slower)
         start_again(rig, vm)
         told_truly(vm, job, device)
         if device in vm.devices():
