@@ -95,3 +95,27 @@ bool store_set_aside(const char *path, GError **err)
 
     return rename(path, bad) == 0 || vmd_set_errno(err, errno, "renaming %s", path);
 }
+
+char *store_last_lines(const char *path, size_t most)
+{
+    autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    off_t from = MAX(end - (off_t)most - 1, 0);
+    g_autofree char *text = g_malloc0(most + 2);
+    ssize_t n = end <= 0 ? 0 : pread(fd, text, most + 1, from);
+    char *first = text, *newline;
+
+    if (n <= 0)
+        return NULL;
+    if (from > 0) { /* begins in a line, or with the end of one */
+        newline = memchr(text, '\n', (size_t)n);
+        if (!newline)
+            return NULL;
+        first = newline + 1;
+    }
+    newline = strrchr(first, '\n');
+    if (!newline || newline == first)
+        return NULL;
+    *newline = 0;
+    return g_strdup(first);
+}

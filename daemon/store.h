@@ -22,4 +22,8 @@ bool store_read(const char *path, struct json_object **out, GError **err);
 /* Renames PATH to PATH.bad: it cannot be used, and somebody may want to look at it. */
 bool store_set_aside(const char *path, GError **err);
 
+/* The last whole lines of the text file PATH, at most MOST bytes of them, without the last newline;
+ * owned by the caller. NULL: there are none. */
+char *store_last_lines(const char *path, size_t most);
+
 #endif

@@ -17,10 +17,11 @@
 #include <sys/stat.h>
 
 enum {
-    CALL_MS = 30000,  /* a VM process answers an ordinary call within this */
-    START_MS = 60000, /* and has its VM started within this */
-    KILL_MS = 8000,   /* from vmi.quit to SIGKILL */
-    REOPEN_MOST = 3,  /* times a broken link to a living process is opened again, a run */
+    CALL_MS = 30000,   /* a VM process answers an ordinary call within this */
+    START_MS = 60000,  /* and has its VM started within this */
+    KILL_MS = 8000,    /* from vmi.quit to SIGKILL */
+    LAST_WORDS = 8192, /* bytes of a dead process's log that are said again */
+    REOPEN_MOST = 3,   /* times a broken link to a living process is opened again, a run */
 };
 
 /* Tags of waiters. */
@@ -36,7 +37,7 @@ struct vm {
     bool has_accel;
     enum vm_accel accel;
     char *accel_text; /* NULL: as one would expect */
-    uint64_t acked; /* latest stored event of the present process */
+    uint64_t acked;   /* latest stored event of the present process */
     struct vm_end *end;
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
     struct resize_result *size;  /* what vm.resize left; NULL: the run has what it began with */
@@ -44,10 +45,10 @@ struct vm {
     struct spawned process;
     struct vmipc_link *link;
     struct vm_devices *devices;
-    bool end_known; /* of this run: vm->end is set, the process is leaving */
-    bool killed;    /* a client wants this run over */
-    bool leaving;   /* vm_free(): what is still asked of the process has no answer */
-    unsigned reopened; /* times the link broke and was opened again */
+    bool end_known;            /* of this run: vm->end is set, the process is leaving */
+    bool killed;               /* a client wants this run over */
+    bool leaving;              /* vm_free(): what is still asked of the process has no answer */
+    unsigned reopened;         /* times the link broke and was opened again */
     bool starting_process;     /* vmi.start was not answered yet */
     struct rpc_call *starting; /* answered when the start is decided */
     GError *start_err;         /* why it fails; told when the process is gone */
@@ -475,8 +476,7 @@ static void find_end(struct vm *vm)
     } else {
         vm->end->has_status = true;
         vm->end->status = (uint32_t)vm->process.status;
-        vm->end->text = g_strdup_printf("the VM process exited with status %d",
-                                        vm->process.status);
+        vm->end->text = g_strdup_printf("the VM process exited with status %d", vm->process.status);
     }
 }
 
@@ -493,6 +493,19 @@ static void answer_failed_start(struct vm *vm)
     vm->start_new = false;
 }
 
+/* A process that died left its reasons in a file, which goes with an ephemeral VM. */
+static void say_crashed(const struct vm *vm)
+{
+    g_autofree char *store = paths_vm_store(&vm->daemon->paths, vm->id);
+    g_autofree char *path = g_build_filename(store, "process.log", NULL);
+    g_autofree char *last = store_last_lines(path, LAST_WORDS);
+    g_auto(GStrv) lines = g_strsplit(last ? last : "", "\n", -1);
+
+    log_warning("VM %s: %s", vm->config->name, vm->end->text);
+    for (char **line = lines; *line; line++)
+        log_warning("VM %s: its process's log: %s", vm->config->name, *line);
+}
+
 /* The process is gone, however. May free VM. */
 static void process_gone(struct vm *vm)
 {
@@ -505,7 +518,7 @@ static void process_gone(struct vm *vm)
     forget_process(vm);
     answer_failed_start(vm);
     if (vm->end->reason == VM_END_REASON_VM_PROCESS_CRASHED)
-        log_warning("VM %s: %s", vm->config->name, vm->end->text);
+        say_crashed(vm);
     tell_end(vm);
 }
 
@@ -541,8 +554,8 @@ static void on_vmi_state(struct vm *vm, const struct vmi_state_event *event)
         waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
 }
 
-/* The run is over. It is told when the process, which leaves once it has our acknowledgement, is gone:
- * then its disks and ports are free. */
+/* The run is over. It is told when the process, which leaves once it has our acknowledgement, is
+ * gone: then its disks and ports are free. */
 static void on_ended(struct vm *vm, const struct vmi_ended_event *event, uint64_t seq)
 {
     vm_end_free(vm->end);
@@ -592,9 +605,12 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
     case VMI_EVENT_DEVICE: {
         const struct vmi_device_event *d = data;
         emit_from(vm, API_EVENT_DEVICE_CHANGED,
-                  &(struct device_changed_event){.device = d->device, .state = d->state,
-                                                 .has_road = d->has_road, .road = d->road,
-                                                 .has_job = d->has_job, .job = d->job,
+                  &(struct device_changed_event){.device = d->device,
+                                                 .state = d->state,
+                                                 .has_road = d->has_road,
+                                                 .road = d->road,
+                                                 .has_job = d->has_job,
+                                                 .job = d->job,
                                                  .text = d->text},
                   seq, time_ns);
         vm_devices_news(vm->devices, d);
@@ -653,9 +669,9 @@ static void tell_gap(struct vm *vm, const struct vmi_hello_result *hello)
 {
     if (hello->first_seq <= vm->acked + 1)
         return;
-    g_autofree char *text = g_strdup_printf(
-        "%" G_GUINT64_FORMAT " events of the VM were lost while no daemon ran",
-        hello->first_seq - vm->acked - 1);
+    g_autofree char *text =
+        g_strdup_printf("%" G_GUINT64_FORMAT " events of the VM were lost while no daemon ran",
+                        hello->first_seq - vm->acked - 1);
     struct vm_warning_event event = {.text = text};
     log_warning("VM %s: %s", vm->config->name, text);
     emit(vm, API_EVENT_VM_WARNING, &event);
@@ -672,8 +688,8 @@ static void on_ready(void *user, const struct vmi_hello_result *hello)
         recovered(vm, hello);
 }
 
-/* The link broke. Either the process is leaving, and its death will be told, or it is there still and
- * can be called again. */
+/* The link broke. Either the process is leaving, and its death will be told, or it is there still
+ * and can be called again. */
 static void on_lost(void *user, const GError *why)
 {
     struct vm *vm = user;
@@ -880,9 +896,9 @@ void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call
         return;
     }
     vm->stop_force = params->force;
-    vm->stop_job = jobs_begin(vm->daemon->jobs, "vm.stop", vm->config->name, vm->id,
-                              rpc_call_peer(call)->uid, "asking the guest to power off",
-                              stop_cancelled, vm);
+    vm->stop_job =
+        jobs_begin(vm->daemon->jobs, "vm.stop", vm->config->name, vm->id, rpc_call_peer(call)->uid,
+                   "asking the guest to power off", stop_cancelled, vm);
     struct job_ref ref = {.job = job_id(vm->stop_job)};
     uint64_t timeout_ms = (uint64_t)params->timeout_s * 1000; /* the answer frees PARAMS */
     vm_stop_reply(call, &ref);
@@ -967,8 +983,8 @@ static void forwarded(void *arg, const void *result, int fd, const GError *err)
 
 bool vm_reachable(const struct vm *vm)
 {
-    return vm_active(vm) && vm->state != VM_STATE_STARTING && vm->link && vmipc_link_ready(vm->link) &&
-           !vm->end_known;
+    return vm_active(vm) && vm->state != VM_STATE_STARTING && vm->link &&
+           vmipc_link_ready(vm->link) && !vm->end_known;
 }
 
 void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
@@ -978,8 +994,8 @@ void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_clie
         vmipc_link_call(vm->link, method, params, CALL_MS, reply, arg);
         return;
     }
-    g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_STATE, "VM %s is %s",
-                                        vm->config->name, vm_state_to_string(vm->state));
+    g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_STATE, "VM %s is %s", vm->config->name,
+                                        vm_state_to_string(vm->state));
     reply(arg, NULL, -1, err);
 }
 
