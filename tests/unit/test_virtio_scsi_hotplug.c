@@ -249,8 +249,10 @@ START_TEST(dropped)
     unsigned n = 12;
 
     begin(&s, &e, 2, 2);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        s.data = guest_alloc(&s.g, 65536, false);
         command_add(&s, (const uint8_t[8]){1, 0, 0, 1}, read, 0, 65536);
+    }
     driver_kick(&s.d, 2);
     guest_turn(&s.g); /* some are under way, most likely */
     virtio_scsi_drop(s.dev, 1);
@@ -355,8 +357,10 @@ START_TEST(standstill)
     static const uint8_t read[16] = {0x28, [8] = 128};
 
     begin(&s, &e, 1, 3);
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
+        s.data = guest_alloc(&s.g, 65536, false);
         command_add(&s, (const uint8_t[8]){1}, read, 0, 65536);
+    }
     driver_kick(&s.d, 2);
     guest_turn(&s.g); /* some are under way, most likely */
     pci_host_quiesce(s.g.host, mark, &quiet);

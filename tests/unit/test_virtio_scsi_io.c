@@ -339,8 +339,10 @@ START_TEST(abort_under_way)
     const uint8_t read[16] = {0x28, [8] = 128};
 
     begin(&s, &(struct disk_facts){0});
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
+        s.data = guest_alloc(&s.g, 65536, false);
         command_add(&s, (const uint8_t[8]){1}, read, 0, 65536);
+    }
     driver_kick(&s.d, 2);
     guest_turn(&s.g); /* some are under way, most likely */
     ck_assert_uint_eq(manage(&s, 0, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, (const uint8_t[8]){1}, 0),
