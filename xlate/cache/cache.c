@@ -73,10 +73,6 @@ void cache_free(struct cache *cache)
     if (!cache)
         return;
     g_assert(!cache->users);
-    for (unsigned i = 0; i < SEGMENTS; i++) {
-        g_free(cache->segment[i].units);
-        g_free(cache->segment[i].links);
-    }
     cache__unmap(cache);
     table_free(cache->hash, HASH_BYTES);
     table_free(cache->page, PAGES_BYTES);
@@ -373,6 +369,7 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
         place->gpa = gpa;
         place->second = second;
         place->mode = mode;
+        cache__segment_prepare(s);
         place->page_id = (uint32_t)(user->begun[0] - cache->page);
         place->hot = code + s->hot_used;
         place->cold = code + SEGMENT_HOT + s->cold_used;

@@ -46,6 +46,7 @@ struct segment {
     uint32_t hot_used, cold_used, n_units, n_links;
     struct cache_unit *units; /* SEGMENT_UNITS; NULL while unused */
     struct cache_link *links; /* SEGMENT_LINKS */
+    uint32_t units_there, links_there; /* bytes of both that have memory */
     uint64_t order;           /* filling, full: age, smaller is older */
     uint64_t died;            /* dead: the epoch */
     struct cache_user *owner; /* filling */
@@ -97,6 +98,7 @@ struct cache {
     uint8_t *write;
     const uint8_t *run;
     size_t mapped;
+    uint8_t *tables; /* of units and links, a part for each segment */
     ptrdiff_t run_delta;
 
     struct segment *segment; /* SEGMENTS */
@@ -151,6 +153,8 @@ static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t
 bool cache__map(struct cache *cache, GError **err);
 void cache__unmap(struct cache *cache);
 void cache__segment_alloc(struct cache *cache, struct segment *segment);
+/* The next unit, with the most links that one has, will be written. */
+void cache__segment_prepare(struct segment *s);
 void cache__segment_release(struct cache *cache, struct segment *segment);
 
 /* drop.c, lock held. */
