@@ -48,6 +48,40 @@ main:
         raises  0x07, 21, msr fpcr, xzr
         check   x27, 0x1fe00000, 22
 
+        /* SCTLR_EL1.A: structures are aligned as their elements are. */
+        mov     x0, #0x300000
+        msr     cpacr_el1, x0
+        mrs     x20, sctlr_el1
+        orr     x0, x20, #2
+        msr     sctlr_el1, x0
+        isb
+        adr     x1, data
+        add     x1, x1, #1
+        ld1     {v0.16b, v1.16b}, [x1]
+        ld4     {v0.b, v1.b, v2.b, v3.b}[3], [x1]
+        raises  0x25, 51, ld1 {v0.8h}, [x1]
+        check   x27, 0x96000021, 52
+        cmp     x28, x1
+        fail_unless eq, 53
+        raises  0x25, 54, st2 {v0.4h, v1.4h}, [x1]
+        check   x27, 0x96000061, 55
+        raises  0x25, 56, st1 {v0.h}[1], [x1]
+        check   x27, 0x96000061, 57
+        raises  0x25, 58, ld3r {v0.8h, v1.8h, v2.8h}, [x1]
+        check   x27, 0x96000021, 59
+        add     x1, x1, #3
+        ld2     {v0.4s, v1.4s}, [x1]
+        st1     {v0.s}[2], [x1]
+        raises  0x25, 60, ld1 {v0.1d}, [x1]
+        raises  0x25, 61, ld3 {v0.2d, v1.2d, v2.2d}, [x1], #48
+        adr     x0, data
+        add     x0, x0, #4
+        cmp     x0, x1
+        fail_unless eq, 62
+        msr     sctlr_el1, x20
+        msr     cpacr_el1, xzr
+        isb
+
         /* Software step of EL1 begins where PSTATE.D is cleared. */
         adr     x0, step_vectors
         msr     vbar_el1, x0
@@ -125,4 +159,4 @@ step_vectors:
 
         .data
         .balign 16
-data:   .quad   1, 2, 3, 4
+data:   .quad   1, 2, 3, 4, 5, 6, 7

@@ -222,7 +222,8 @@ void a64_emit_load_exclusive_pair(struct a64_translation *t, const struct a64_in
         first = ir_ext(t->unit, IR_ZEXT, IR_I64, both, 32);
         second = ir_bini(t->unit, IR_SHR, IR_I64, both, 32);
     } else {
-        a64_call(t, A64_HELPER_PAIR_ALIGNMENT, a64_xsp(t, i->rn), IR_NONE, IR_NONE, IR_NONE);
+        a64_call(t, A64_HELPER_ALIGNMENT, a64_xsp(t, i->rn), ir_const(t->unit, IR_I64, 16), IR_NONE,
+                 IR_NONE);
         first = ir_load(t->unit, IR_I64, mem | IR_MEM_ALIGNED, handle, imm);
         second = ir_load(t->unit, IR_I64, mem | IR_MEM_ALIGNED, handle, imm + 8);
     }

@@ -201,6 +201,18 @@ static void regroup_three(struct a64_translation *t, const struct group *g, bool
     }
 }
 
+/* Under SCTLR_EL1.A each element has to be aligned. If the first is, all are: one check, before
+ * they are accessed in wider pieces. */
+static void check_elements(struct a64_translation *t, const struct a64_insn *i, unsigned log2,
+                           bool stores)
+{
+    if (!log2 || !a64_alignment(t))
+        return;
+    uint32_t base = a64_xsp(t, i->rn);
+    uint32_t how = ir_const(t->unit, IR_I64, 1 << log2 | stores << 8);
+    a64_call(t, A64_HELPER_ALIGNMENT, base, how, IR_NONE, IR_NONE);
+}
+
 /* ARG: registers, whether they are interleaved << 4, whether it stores << 5. */
 void a64_emit_vgroup(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
@@ -212,6 +224,7 @@ void a64_emit_vgroup(struct a64_translation *t, const struct a64_insn *i, uint32
     if (!a64_fp_ready(t))
         return;
     g.bytes = g.n << log2;
+    check_elements(t, i, g.log2, stores);
     begin(t, i, &g, stores);
     for (unsigned k = 0; k < g.n; k++)
         from[k] = stores ? a64_v(t, nth(i, k)) : load(t, log2, 0, g.handle, g.imm + (k << log2));
@@ -251,11 +264,11 @@ void a64_emit_vlane(struct a64_translation *t, const struct a64_insn *i, uint32_
     for (unsigned k = 0; k < g.n; k++) {
         int64_t imm = g.imm + (k << g.log2);
         if (stores)
-            ir_store(t->unit, IR_I64, g.log2, g.handle, imm,
+            ir_store(t->unit, IR_I64, g.log2 | a64_alignment(t), g.handle, imm,
                      ir_vec_int(t->unit, IR_VGET, IR_I64, g.log2 | IR_V_UNSIGNED, lane,
                                 a64_v(t, nth(i, k)), IR_NONE));
         else
-            value[k] = ir_load(t->unit, IR_I64, g.log2, g.handle, imm);
+            value[k] = ir_load(t->unit, IR_I64, g.log2 | a64_alignment(t), g.handle, imm);
     }
     end(t, i, &g);
     for (unsigned k = 0; k < g.n && !stores; k++)
@@ -275,7 +288,8 @@ void a64_emit_vreplicate(struct a64_translation *t, const struct a64_insn *i, ui
     g.bytes = g.n << g.log2;
     begin(t, i, &g, false);
     for (unsigned k = 0; k < n; k++)
-        value[k] = ir_load(t->unit, IR_I64, g.log2, g.handle, g.imm + (k << g.log2));
+        value[k] = ir_load(t->unit, IR_I64, g.log2 | a64_alignment(t), g.handle,
+                           g.imm + (k << g.log2));
     end(t, i, &g);
     for (unsigned k = 0; k < n; k++)
         a64_set_v(t, nth(i, k), a64_vec1(t, IR_VDUP, aux, 0, value[k]));

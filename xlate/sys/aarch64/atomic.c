@@ -49,9 +49,9 @@ static bool exchange_pair(struct xl_cpu *cpu, gva_t va, unsigned log2, pair_t ex
     return host;
 }
 
-uint64_t a64_help_pair_alignment(struct xl_cpu *cpu, uint64_t va)
+uint64_t a64_help_alignment(struct xl_cpu *cpu, uint64_t va, uint64_t how)
 {
-    aligned(cpu, va, 16, XL_LOAD);
+    aligned(cpu, va, how & 0xff, how >> 8 ? XL_STORE : XL_LOAD);
     return 0;
 }
 
