@@ -8,9 +8,11 @@
 #include "tests/unit/unit.h"
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 /* Programs' own prototypes are left out: arguments have the width that they are given here. */
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
@@ -39,6 +41,18 @@ static void *listener(void *opaque)
     return NULL;
 }
 
+/* What a program does that is linked with libcuda.so.1. */
+static void load_library(bool stream)
+{
+    setenv("VMD_GPU_SOCKET", path, 1);
+    if (stream)
+        setenv("VMD_GPU_STREAM", "1", 1);
+    void *lib = dlopen(g_getenv("VMD_CUDA_LIBRARY"), RTLD_NOW);
+    ck_assert_msg(lib != NULL, "%s", dlerror());
+    cuda_lookup = (int (*)(const char *, void **, int, uint64_t))dlsym(lib, "cuGetProcAddress");
+    ck_assert(cuda_lookup != NULL);
+}
+
 /* A worker on a thread of this process, which is a test's own (Check forks). */
 static void setup(bool stream)
 {
@@ -51,13 +65,7 @@ static void setup(bool stream)
     ck_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
     env.backend = backend_queue_new(&engine_test);
     g_thread_unref(g_thread_new("listen", listener, GINT_TO_POINTER(fd)));
-    setenv("VMD_GPU_SOCKET", path, 1);
-    if (stream)
-        setenv("VMD_GPU_STREAM", "1", 1);
-    void *lib = dlopen(g_getenv("VMD_CUDA_LIBRARY"), RTLD_NOW);
-    ck_assert_msg(lib != NULL, "%s", dlerror());
-    cuda_lookup = (int (*)(const char *, void **, int, uint64_t))dlsym(lib, "cuGetProcAddress");
-    ck_assert(cuda_lookup != NULL);
+    load_library(stream);
 }
 
 static void teardown(void)
@@ -280,6 +288,67 @@ START_TEST(ends)
 }
 END_TEST
 
+static const char saxpy[] =
+    ".version 7.0\n.target sm_52\n.address_size 64\n"
+    ".visible .entry saxpy(.param .u64 y, .param .u64 x, .param .f32 a, .param .u32 n)\n{\n"
+    ".reg .pred %p;\n.reg .b32 %r<6>;\n.reg .f32 %f<4>;\n.reg .b64 %rd<6>;\n"
+    "ld.param.u64 %rd1, [y];\nld.param.u64 %rd2, [x];\nld.param.f32 %f1, [a];\nld.param.u32 %r1, "
+    "[n];\n"
+    "mov.u32 %r2, %ctaid.x;\nmov.u32 %r3, %ntid.x;\nmov.u32 %r4, %tid.x;\nmad.lo.s32 %r5, %r2, "
+    "%r3, %r4;\n"
+    "setp.ge.u32 %p, %r5, %r1;\n@%p bra DONE;\nmul.wide.u32 %rd3, %r5, 4;\nadd.s64 %rd4, %rd1, "
+    "%rd3;\n"
+    "add.s64 %rd5, %rd2, %rd3;\nld.global.f32 %f2, [%rd5];\nld.global.f32 %f3, [%rd4];\n"
+    "fma.rn.f32 %f3, %f1, %f2, %f3;\nst.global.f32 [%rd4], %f3;\nDONE:\nret;\n}\n";
+
+/* The installed worker, confined, in a process of its own, with PTX on the CPU. Its death is a lost
+ * context. */
+START_TEST(worker)
+{
+    enum { N = 5000 };
+    const char *argv[] = {g_getenv("VMD_GPU"), "--listen", path, "64M", NULL};
+    float x[N], y[N], a = 3;
+    uint32_t n = N;
+    CUcontext c;
+    CUmodule m;
+    CUfunction f;
+    CUdeviceptr dx, dy;
+    GPid pid;
+    int out;
+    char ready[6];
+
+    snprintf(path, sizeof(path), "/tmp/test-gpu-%d", getpid());
+    unlink(path);
+    ck_assert(g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+                                       NULL, &pid, NULL, &out, NULL, NULL));
+    ck_assert(read(out, ready, 6) == 6 && memcmp(ready, "ready\n", 6) == 0);
+    load_library(_i != 0);
+    CU_OK(Init, 0);
+    CU_OK(CtxCreate, &c, 0, 0);
+    CU_OK(ModuleLoadData, &m, saxpy);
+    CU_OK(ModuleGetFunction, &f, m, "saxpy");
+    CU_OK(MemAlloc, &dx, sizeof(x));
+    CU_OK(MemAlloc, &dy, sizeof(y));
+    for (int i = 0; i < N; i++) {
+        x[i] = (float)i;
+        y[i] = 1;
+    }
+    CU_OK(MemcpyHtoD, dx, x, sizeof(x));
+    CU_OK(MemcpyHtoD, dy, y, sizeof(y));
+    CU_OK(LaunchKernel, f, 40, 1, 1, 128, 1, 1, 0, NULL, ((void *[]){&dy, &dx, &a, &n}), NULL);
+    CU_OK(MemcpyDtoH, y, dy, sizeof(y));
+    for (int i = 0; i < N; i++) {
+        if (y[i] != 3 * (float)i + 1)
+            ck_abort_msg("%d: %f", i, (double)y[i]);
+    }
+    n = N * 1000; /* out of bounds */
+    CU_OK(LaunchKernel, f, 40000, 1, 1, 128, 1, 1, 0, NULL, ((void *[]){&dy, &dx, &a, &n}), NULL);
+    CU_IS(700, CtxSynchronize);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu-server");
@@ -293,6 +362,7 @@ int main(void)
     tcase_add_loop_test(tc, streams, 0, 2);
     tcase_add_loop_test(tc, rows, 0, 2);
     tcase_add_loop_test(tc, ends, 0, 2);
+    tcase_add_loop_test(tc, worker, 0, 2);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

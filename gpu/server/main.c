@@ -1,0 +1,119 @@
+/*
+ * vmd-gpu: the process that holds the GPU contexts of one VM. Started by vmd with a connected
+ * socket; with
+ * --listen it serves programs of the host, for tests and for those who want to see how it works.
+ */
+#include "base/log.h"
+#include "gpu/server/engine_soft.h"
+#include "gpu/server/sandbox.h"
+#include "gpu/server/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+static struct gpu_backend *backend_named(const char *name, GError **err)
+{
+    if (strcmp(name, "soft") == 0)
+        return backend_queue_new(&engine_soft);
+    vmd_fail(err, VMD_ERROR_UNSUPPORTED, "there is no GPU backend '%s'", name);
+    return NULL;
+}
+
+/* Until the VM process goes. */
+static void wait_for_end(int fd)
+{
+    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+
+    while (poll(&end, 1, -1) < 0 && errno == EINTR)
+        ;
+}
+
+static bool serve_vm(int fd, GError **err)
+{
+    struct worker_hello hello;
+    int fds[WORKER_FDS];
+
+    if (!worker_greet(fd, &hello, fds, err))
+        return false;
+    struct gpu_quota quota = {.most = hello.memory};
+    struct session_env env = {.backend = backend_named(hello.backend, err), .quota = &quota};
+    if (!env.backend || !sandbox_gpu(err) || !worker_start(&env, fds, err))
+        return false;
+    wait_for_end(fd);
+    _exit(EXIT_SUCCESS); /* sessions are not waited for: what they hold dies with this process */
+}
+
+static int listen_at(const char *path, GError **err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        vmd_fail(err, VMD_ERROR_INVALID, "%s: a socket's path has at most %zu bytes", path,
+                 sizeof(address.sun_path) - 1);
+        return -1;
+    }
+    strcpy(address.sun_path, path);
+    umask(0077);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, 16) < 0) {
+        vmd_set_errno(err, errno, "listening at %s", path);
+        return -1;
+    }
+    return steal_fd(&fd);
+}
+
+static bool serve_host(const char *path, uint64_t memory, GError **err)
+{
+    struct gpu_quota quota = {.most = memory};
+    struct session_env env = {.backend = backend_named("soft", err), .quota = &quota};
+    autofd fd = env.backend ? listen_at(path, err) : -1;
+
+    if (fd < 0 || !sandbox_gpu(err))
+        return false;
+    puts("ready");
+    fflush(stdout);
+    return worker_listen(&env, fd, err);
+}
+
+static int usage(void)
+{
+    log_error("usage: vmd-gpu --fd N, with N a socket connected to a VM process; vmd starts this "
+              "program. "
+              "Or vmd-gpu --listen SOCKET MEMORY");
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GError) err = NULL;
+    uint64_t memory = 0;
+    bool ok = false;
+
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("vmd-gpu " VMD_VERSION);
+        return EXIT_SUCCESS;
+    }
+    log_init("vmd-gpu");
+    signal(SIGPIPE, SIG_IGN);
+    if (argc == 3 && strcmp(argv[1], "--fd") == 0) {
+        int fd = atoi(argv[2]);
+        if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+            return usage();
+        ok = serve_vm(fd, &err);
+    } else if (argc == 4 && strcmp(argv[1], "--listen") == 0) {
+        ok = size_parse(argv[3], &memory, &err) && serve_host(argv[2], memory, &err);
+    } else {
+        return usage();
+    }
+    if (!ok)
+        log_error("%s", err->message);
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
