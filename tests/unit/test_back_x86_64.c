@@ -201,6 +201,13 @@ static uint64_t help_fault(struct xl_cpu *cpu, uint64_t a)
     return a >> 1;
 }
 
+static uint64_t help_trap(struct xl_cpu *cpu)
+{
+    cpu->fault = CAUSE + 2;
+    cpu->fault_value = cpu->pc;
+    return 0;
+}
+
 static uint64_t help_fpenv(struct xl_cpu *cpu, uint64_t a)
 {
     uint64_t old = cpu->fp_flags | (uint64_t)cpu->fp_rm << 8;
@@ -210,7 +217,7 @@ static uint64_t help_fpenv(struct xl_cpu *cpu, uint64_t a)
     return old;
 }
 
-enum { HELP_MIX, HELP_READ, HELP_WRITE, HELP_FAULT, HELP_FPENV, HELP_COUNT };
+enum { HELP_MIX, HELP_READ, HELP_WRITE, HELP_FAULT, HELP_FPENV, HELP_TRAP, HELP_COUNT };
 #define FN(fn) ((void (*)(void))(fn))
 static const struct ir_helper helpers[HELP_COUNT] = {
     [HELP_MIX] = {"mix", FN(help_mix), 4, true, 0},
@@ -218,6 +225,7 @@ static const struct ir_helper helpers[HELP_COUNT] = {
     [HELP_WRITE] = {"write", FN(help_write), 1, true, IR_CALL_READS | IR_CALL_WRITES},
     [HELP_FAULT] = {"fault", FN(help_fault), 1, true, IR_CALL_FAULT | IR_CALL_PC},
     [HELP_FPENV] = {"fpenv", FN(help_fpenv), 1, true, IR_CALL_FPENV},
+    [HELP_TRAP] = {"trap", FN(help_trap), 0, false, IR_CALL_FAULT | IR_CALL_PC},
 };
 
 /* --- the bed ---------------------------------------------------------------------------------- */
@@ -970,6 +978,10 @@ static void make_call(struct maker *m)
     unsigned helper = pick(m, HELP_COUNT);
     uint32_t arg[4] = {any(m, IR_I64), IR_NONE, IR_NONE, IR_NONE};
 
+    if (helper == HELP_TRAP) {
+        ir_trap(u, helper, arg[0], 1 + pick(m, 127));
+        return;
+    }
     if (helper == HELP_FAULT && pick(m, 4))
         helper = HELP_MIX;
     for (unsigned i = 1; i < helpers[helper].n_args; i++)

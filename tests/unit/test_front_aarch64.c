@@ -14,6 +14,7 @@
 #define EL0     A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_FP)
 #define EL1     A64_MODE(A64_TLB_EL1_PAN, A64_EL1, A64_MODE_FP)
 #define ZVA     A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_ZVA)
+#define SP      A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_SP)
 #define FLUSH   A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_FP | A64_MODE_FZ)
 #define NO_FP   A64_MODE(A64_TLB_EL0, A64_EL0, 0)
 #define STEP    A64_MODE(A64_TLB_EL0, A64_EL0, A64_MODE_STEP)
@@ -553,6 +554,38 @@ static const struct {
      "b0:\n"
      "  call undefined ; pc 0x100\n"
      "  exit_state\n"},
+    {"a stack pointer that is looked at once", SP, {0xa9be7bfd, 0xf9400be0, 0xa8c27bfd, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.i64 x29\n"
+     "  v1 = get.i64 x30\n"
+     "  v2 = get.i64 sp\n"
+     "  trap sp_alignment v2 0xf ; pc 0x100\n"
+     "  v4 = const.i64 0xffffffffffffffe0\n"
+     "  v5 = add.i64 v2 v4\n"
+     "  v6 = tr v2 -32 24 write\n"
+     "  store.i64 v6 v0 -32 u64 ; pc 0x100\n"
+     "  store.i64 v6 v1 -24 u64 ; pc 0x100\n"
+     "  set.i64 sp v5\n"
+     "  v10 = load.i64 v6 -16 u64 ; pc 0x104\n"
+     "  set.i64 x0 v10\n"
+     "  v12 = const.i64 0x20\n"
+     "  v13 = add.i64 v5 v12\n"
+     "  v14 = load.i64 v6 -32 u64 ; pc 0x108\n"
+     "  v15 = load.i64 v6 -24 u64 ; pc 0x108\n"
+     "  set.i64 sp v13\n"
+     "  set.i64 x29 v14\n"
+     "  set.i64 x30 v15\n"
+     "  exit_ind v15 return poll\n"},
+    {"a stack pointer that comes from elsewhere", SP, {0x910003bf, 0xf94003e0, 0xd65f03c0},
+     "b0:\n"
+     "  v0 = get.i64 x29\n"
+     "  set.i64 sp v0\n"
+     "  trap sp_alignment v0 0xf ; pc 0x104\n"
+     "  v3 = tr v0 8\n"
+     "  v4 = load.i64 v3 u64 ; pc 0x104\n"
+     "  set.i64 x0 v4\n"
+     "  v6 = get.i64 x30\n"
+     "  exit_ind v6 return poll\n"},
     {"a hint of an extension that is not there", EL0, {0xd503233f, 0xd503245f, 0xd65f03c0},
      "b0:\n"
      "  v0 = get.i64 x30\n"
@@ -579,7 +612,7 @@ END_TEST
 /* Any word means something, in every mode, and what it becomes is sound. */
 START_TEST(random_words)
 {
-    static const uint32_t modes[] = {EL0, EL1, ZVA, STEP, STEPPED,
+    static const uint32_t modes[] = {EL0, EL1, SP, ZVA, STEP, STEPPED,
                                      A64_MODE(A64_TLB_EL1, A64_EL1, A64_MODE_SP_EL0 | A64_MODE_ALIGN)};
     struct ir_unit *unit = ir_unit_new();
     GRand *rand = g_rand_new_with_seed(64);

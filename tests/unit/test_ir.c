@@ -20,8 +20,9 @@ static const struct ir_helper helpers[] = {
     {"reads", NULL, 0, false, IR_CALL_READS},
     {"faults", NULL, 0, false, IR_CALL_FAULT},
     {"mmu", NULL, 0, false, IR_CALL_MMU | IR_CALL_WRITES},
+    {"traps", NULL, 0, false, IR_CALL_FAULT | IR_CALL_PC},
 };
-enum { PLAIN, READS, FAULTS, MMU };
+enum { PLAIN, READS, FAULTS, MMU, TRAPS };
 
 static void call(unsigned helper)
 {
@@ -230,6 +231,8 @@ START_TEST(slots_are_known)
     ck_assert_uint_eq(count(IR_SET), 1);
     call(READS);
     ck_assert_uint_eq(get(2), x);
+    ir_trap(unit, TRAPS, x, 15); /* sees slots, changes none */
+    ck_assert_uint_eq(get(2), x);
     call(MMU); /* writes slots */
     ck_assert_uint_ne(get(2), x);
     ends_well();
@@ -305,6 +308,13 @@ static void spoil_lane(void)
     unit->insn[1] = (struct ir_insn){.op = IR_VGET, .type = IR_I64, .aux = 3, .imm = 2,
                                      .arg = {0, IR_NONE, IR_NONE, IR_NONE}, .side = IR_NONE};
 }
+static void spoil_to_trap(unsigned helper, int64_t mask)
+{
+    unit->insn[6] = (struct ir_insn){.op = IR_TRAP, .aux = (uint16_t)helper, .imm = mask,
+                                     .arg = {0, IR_NONE, IR_NONE, IR_NONE}, .side = unit->insn[6].side};
+}
+static void spoil_trap(void) { spoil_to_trap(TRAPS, 128); }
+static void spoil_trap_helper(void) { spoil_to_trap(MMU, 15); }
 static void spoil_imm(void) { unit->insn[1].type = IR_I32; unit->insn[1].imm = INT64_C(1) << 40; }
 
 static const struct {
@@ -319,6 +329,7 @@ static const struct {
     {"more arguments", spoil_args},     {"dominate", spoil_missing},
     {"no such helper", spoil_helper},   {"sign-extended", spoil_imm},
     {"no pair of slots", spoil_pair},   {"no such lane", spoil_lane},
+    {"no such mask", spoil_trap},       {"only faults", spoil_trap_helper},
 };
 
 START_TEST(verifier_rows)

@@ -418,6 +418,12 @@ uint32_t ir_call(struct ir_unit *unit, unsigned helper, unsigned flags, enum ir_
     return value;
 }
 
+void ir_trap(struct ir_unit *unit, unsigned helper, uint32_t value, unsigned mask)
+{
+    add_side(unit, (struct ir_insn){.op = IR_TRAP, .type = IR_VOID, .aux = helper, .imm = mask,
+                                    .arg = {value, IR_NONE, IR_NONE, IR_NONE}});
+}
+
 void ir_br(struct ir_unit *unit, uint32_t block, const uint32_t *args, unsigned n)
 {
     struct ir_insn insn = {.op = IR_BR, .arg = NO_ARGS, .block = {block, IR_NONE},

@@ -320,6 +320,9 @@ void ir_fence(struct ir_unit *unit, unsigned mask);
 uint32_t ir_call(struct ir_unit *unit, unsigned helper, unsigned flags, enum ir_type type,
                  const uint32_t arg[4]);
 
+/* Helper's fault where any bit of MASK, 1 to 127, is set in VALUE, an I64. */
+void ir_trap(struct ir_unit *unit, unsigned helper, uint32_t value, unsigned mask);
+
 /* Terminators. */
 void ir_br(struct ir_unit *unit, uint32_t block, const uint32_t *args, unsigned n);
 /* EXPECT: 0 unknown, 1 likely taken, 2 unlikely. Targets take no parameters. */

@@ -130,6 +130,9 @@ static void print_rest(const struct ir_unit *unit, GString *out, const struct ir
     case IR_SC:
         print_mem(out, insn);
         break;
+    case IR_TRAP:
+        g_string_append_printf(out, " %#" G_GINT64_MODIFIER "x", insn->imm);
+        break;
     case IR_FENCE:
         g_string_append_printf(out, " %#x", insn->aux);
         break;
@@ -190,9 +193,10 @@ static void print_insn(const struct ir_unit *unit, uint32_t at, const char *cons
     print_op(out, insn);
     if (insn->op == IR_GET || insn->op == IR_SET)
         print_slot(out, insn->aux, slot_names);
-    if (insn->op == IR_CALL && helpers)
+    bool calls = insn->op == IR_CALL || insn->op == IR_TRAP;
+    if (calls && helpers)
         g_string_append_printf(out, " %s", helpers[insn->aux].name);
-    else if (insn->op == IR_CALL)
+    else if (calls)
         g_string_append_printf(out, " h%u", insn->aux);
     for (unsigned i = 0; i < ir_n_args(insn); i++)
         g_string_append_printf(out, " v%u", insn->arg[i]);

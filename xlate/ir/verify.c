@@ -287,6 +287,22 @@ static bool check_call(struct check *c, const struct ir_insn *insn)
     return args_are(c, insn, 0, IR_I64);
 }
 
+static bool check_trap(struct check *c, const struct ir_insn *insn)
+{
+    const struct ir_helper *helper;
+
+    if (insn->type != IR_VOID || insn->imm < 1 || insn->imm > 127)
+        return bad_insn(c, "a result, or no such mask");
+    if (c->helpers) {
+        if (insn->aux >= c->n_helpers)
+            return bad_insn(c, "no such helper");
+        helper = &c->helpers[insn->aux];
+        if (helper->n_args || helper->result || helper->flags != (IR_CALL_FAULT | IR_CALL_PC))
+            return bad_insn(c, "not a helper that only faults");
+    }
+    return args_are(c, insn, 0, IR_I64);
+}
+
 /* --- terminators ------------------------------------------------------------------------------ */
 
 static bool check_branch(struct check *c, const struct ir_insn *insn)
@@ -352,6 +368,8 @@ static bool check_kind(struct check *c, const struct ir_insn *insn)
         return check_fp(c, insn);
     if (ir_is_vec(insn->op))
         return check_vec(c, insn);
+    if (insn->op == IR_TRAP)
+        return check_trap(c, insn);
     return insn->op == IR_CALL ? check_call(c, insn) : check_term(c, insn);
 }
 

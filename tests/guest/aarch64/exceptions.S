@@ -1,6 +1,6 @@
 /*
- * Exceptions with their syndromes: undefined instructions, calls and breakpoints, aborts and alignment, software step;
- * EL0 below EL1, and what it may not.
+ * Exceptions with their syndromes: undefined instructions, calls and breakpoints, aborts, alignment of
+ * data and of the stack pointer, software step; EL0 below EL1, and what it may not.
  */
 #include "prog.inc"
 
@@ -79,6 +79,70 @@ main:
         cmp     x0, x1
         fail_unless eq, 62
         msr     sctlr_el1, x20
+        isb
+
+#ifndef QEMU /* which does not look at stack pointers */
+        /* SCTLR_EL1.SA: a stack pointer that is a base is a multiple of 16. */
+        mov     x19, sp
+        orr     x0, x20, #0x10          /* SA0 is not for EL1 */
+        msr     sctlr_el1, x0
+        isb
+        adr     x1, data
+        add     x21, x1, #8
+        mov     sp, x21
+        ldr     x0, [sp]
+        check   x0, 2, 63
+        orr     x0, x20, #8
+        msr     sctlr_el1, x0
+        isb
+        raises  0x26, 64, ldr x0, [sp]
+        check   x27, 0x9a000000, 65
+        raises  0x26, 66, str w0, [sp, #8]!
+        raises  0x26, 67, ldp x0, x2, [sp], #16
+        raises  0x26, 68, ldrb w0, [sp, x1]
+        raises  0x26, 69, ldar x0, [sp]
+        raises  0x26, 70, stlxp w0, x2, x3, [sp]
+        raises  0x26, 71, ldadd x0, x0, [sp]
+        raises  0x26, 72, casp x2, x3, x4, x5, [sp]
+        raises  0x26, 73, str q0, [sp, #-16]!
+        raises  0x26, 74, st2 {v0.4h, v1.4h}, [sp], #16
+        raises  0x26, 75, ld1 {v0.b}[3], [sp]
+        mov     x0, sp
+        cmp     x0, x21
+        fail_unless eq, 76
+        prfm    pldl1keep, [sp]
+        ldr     x0, [x21]
+        check   x0, 2, 77
+        /* What is known of it holds for multiples of 16 alone. */
+        and     sp, x21, #-16
+        ldr     x0, [sp, #8]
+        sub     sp, sp, #32
+        ldr     x0, [sp, #40]
+        add     sp, sp, #32
+        ldr     x2, [sp, #24]!
+        raises  0x26, 78, ldr x0, [sp]
+        sub     sp, sp, #8
+        ldr     x0, [sp, #-8]
+        sub     x0, x2, x0
+        check   x0, 2, 79
+        /* Before other faults of the access, but for floating point's trap; under SCTLR_EL1.A too. */
+        mov     x0, #NOWHERE
+        orr     x0, x0, #1
+        mov     sp, x0
+        raises  0x26, 80, str x0, [sp]
+        raises  0x26, 81, ldxr x0, [sp]
+        orr     x0, x20, #8
+        orr     x0, x0, #2
+        msr     sctlr_el1, x0
+        isb
+        raises  0x26, 82, ld1 {v0.8h}, [sp]
+        msr     cpacr_el1, xzr
+        isb
+        raises  0x07, 83, ldr q0, [sp]
+        mov     sp, x19
+        orr     x0, x20, #0x10
+        msr     sctlr_el1, x0
+#endif
         msr     cpacr_el1, xzr
         isb
 
@@ -120,6 +184,14 @@ at_el0:
         adr     x1, data
         cmp     x0, x1
         fail_unless eq, 31
+#ifndef QEMU /* SCTLR_EL1.SA0 */
+        ldr     x0, [sp], #8
+        raises  0x26, 84, ldr x0, [sp, #-8]!
+        check   x27, 0x9a000000, 85
+        sub     sp, sp, #8
+        ldr     x0, [sp]
+        check   x0, 1, 86
+#endif
         raises  0x00, 32, mrs x0, sctlr_el1
         raises  0x00, 33, tlbi vmalle1
         raises  0x18, 34, msr daifset, #2

@@ -304,6 +304,8 @@ static uint64_t exec_call(const struct run *r, const struct ir_insn *insn)
 
     for (unsigned i = 0; i < ir_n_args(insn); i++)
         a[i] = arg(r, insn, i);
+    if (insn->op == IR_TRAP && !(a[0] & (uint64_t)insn->imm))
+        return 0;
     if (helper->flags & (IR_CALL_PC | IR_CALL_FAULT))
         r->cpu->pc = r->cpu->pc_page + r->unit->side[insn->side].pc;
     /* Surplus arguments are harmless in every calling convention we run on. */
@@ -326,7 +328,7 @@ static uint64_t execute(const struct run *r, const struct ir_insn *insn, uint64_
     }
     if (ir_is_vec(insn->op))
         return exec_vec(r, insn);
-    return insn->op == IR_CALL ? exec_call(r, insn) : exec_fp(r, insn);
+    return insn->op == IR_CALL || insn->op == IR_TRAP ? exec_call(r, insn) : exec_fp(r, insn);
 }
 
 /* Gives the target's parameters their values, all read before any is written. */

@@ -149,6 +149,7 @@ enum cold_kind {
     COLD_NAN,      /* FCANON, UNBOX: the default NaN */
     COLD_FMA_NAN,  /* the same, having looked for 0 x inf */
     COLD_DIV,
+    COLD_TRAP,     /* a helper's fault */
     COLD_MINMAX,   /* equal operands */
     COLD_VEC,      /* the vector operation by C */
     COLD_POLL,     /* leave: poll */
@@ -315,6 +316,7 @@ void back__fcmp_branch(struct back_compiler *c, const struct ir_insn *insn, uint
                        uint32_t else_block);
 void back__mem_op(struct back_compiler *c, const struct ir_insn *insn);
 void back__call(struct back_compiler *c, const struct ir_insn *insn);
+void back__trap(struct back_compiler *c, const struct ir_insn *insn);
 void back__terminator(struct back_compiler *c, const struct ir_insn *insn);
 /* The unit's first bytes. */
 void back__entry(struct back_compiler *c);
@@ -331,6 +333,7 @@ void back__cold_access(struct back_compiler *c, struct cold *cold);
 void back__cold_fp(struct back_compiler *c, struct cold *cold);
 void back__cold_vec(struct back_compiler *c, struct cold *cold);
 void back__cold_div(struct back_compiler *c, struct cold *cold);
+void back__cold_trap(struct back_compiler *c, const struct cold *cold);
 void back__cold_edge(struct back_compiler *c, struct cold *cold);
 
 /* Calls a stub that keeps all registers; IMM goes with it (see fixed.c). */

@@ -162,7 +162,8 @@ static void (*const emit_op[IR_OP_COUNT])(struct back_compiler *c, const struct 
     [IR_FENCE + 1 ... IR_UNBOX] = back__fp_op,
     [IR_UNBOX + 1 ... IR_CALL - 1] = back__vec_op,
     [IR_CALL] = back__call,
-    [IR_CALL + 1 ... IR_OP_COUNT - 1] = back__terminator,
+    [IR_TRAP] = back__trap,
+    [IR_TRAP + 1 ... IR_OP_COUNT - 1] = back__terminator,
 };
 
 static void compile_insn(struct back_compiler *c, const struct ir_insn *insn)
@@ -229,6 +230,8 @@ static void write_cold(struct back_compiler *c)
         } else if (cold->kind == COLD_TR) {
             asm_movi(&c->a, cold->dst, 1);
             asm_jmp_to(&c->a, cold->back);
+        } else if (cold->kind == COLD_TRAP) {
+            back__cold_trap(c, cold);
         } else if (cold->kind == COLD_DIV) {
             back__cold_div(c, cold);
         } else if (cold->kind == COLD_VEC) {

@@ -345,3 +345,19 @@ void back__call(struct back_compiler *c, const struct ir_insn *insn)
         back__define(c, RAX);
     }
 }
+
+void back__trap(struct back_compiler *c, const struct ir_insn *insn)
+{
+    struct cold *cold = back__cold(c, COLD_TRAP);
+
+    asm_test_ri(&c->a, false, back__gpr(c, insn->arg[0]), (int32_t)insn->imm);
+    cold->from[0] = asm_jcc(&c->a, CC_NE);
+    cold->aux = insn->aux;
+    cold->pc = c->unit->side[insn->side].pc;
+}
+
+/* The helper faults: nothing comes back, so that temporaries may be lost. */
+void back__cold_trap(struct back_compiler *c, const struct cold *cold)
+{
+    back__call_stub(c, STUB_HELPER, cold->pc, cold->aux);
+}

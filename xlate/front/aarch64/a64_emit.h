@@ -72,6 +72,8 @@ struct a64_translation {
     int32_t next; /* of the one after it */
     bool done;    /* the unit has its terminator */
     struct a64_flags flags;
+    uint32_t aligned_sp; /* value: stack pointers that differ from it by multiples of 16 are multiples
+                            of it, too; or IR_NONE */
 };
 
 /* --- registers -------------------------------------------------------------------------------- */
@@ -160,6 +162,9 @@ struct a64_address {
     uint32_t updated; /* what the base register becomes, or IR_NONE */
 };
 
+/* The base register of an access: comes before all else that may fault in it, but for the trap of
+ * floating point. */
+uint32_t a64_base(struct a64_translation *t, unsigned number);
 /* The address of an access with ARG_PRE.. of MODE; LOG2: what a register offset is shifted by. */
 struct a64_address a64_address(struct a64_translation *t, const struct a64_insn *i, uint32_t mode,
                                unsigned log2);

@@ -14,6 +14,37 @@ unsigned a64_alignment(const struct a64_translation *t)
     return t->mode & A64_MODE_ALIGN ? IR_MEM_ALIGNED : 0;
 }
 
+/* What VALUE was before multiples of 16 were added to it; IR_NONE: it is one itself. */
+static uint32_t without_sixteens(const struct ir_unit *unit, uint32_t value)
+{
+    for (;;) {
+        const struct ir_insn *insn = &unit->insn[value];
+        bool sum = insn->op == IR_ADD || insn->op == IR_SUB;
+        if (!sum && insn->op != IR_AND)
+            return value;
+        if (!ir_is_const(unit, insn->arg[1]) || unit->insn[insn->arg[1]].imm & 15)
+            return value;
+        if (!sum)
+            return IR_NONE;
+        value = insn->arg[0];
+    }
+}
+
+/* CheckSPAlignment(), once for all stack pointers that are each other's neighbours by 16. */
+uint32_t a64_base(struct a64_translation *t, unsigned number)
+{
+    uint32_t value = a64_xsp(t, number);
+
+    if (number != 31 || !(t->mode & A64_MODE_SP))
+        return value;
+    uint32_t root = without_sixteens(t->unit, value);
+    if (root != IR_NONE && root != t->aligned_sp) {
+        ir_trap(t->unit, A64_HELPER_SP_ALIGNMENT, value, 15);
+        t->aligned_sp = root;
+    }
+    return value;
+}
+
 /* Rm, extended as OPTION says and shifted: the offset of a register address. */
 static uint32_t index_of(struct a64_translation *t, const struct a64_insn *i, unsigned log2)
 {
@@ -34,7 +65,7 @@ struct a64_address a64_address(struct a64_translation *t, const struct a64_insn 
         address.imm = 0;
         return address;
     }
-    address.base = a64_xsp(t, i->rn);
+    address.base = a64_base(t, i->rn);
     if (mode & ARG_REG)
         address.base = ir_bin(t->unit, IR_ADD, IR_I64, address.base, index_of(t, i, log2));
     if (mode & (ARG_PRE | ARG_POST))
@@ -149,7 +180,7 @@ static uint32_t base_handle(struct a64_translation *t, const struct a64_insn *i,
                             bool write, int64_t *imm)
 {
     *imm = 0;
-    return ir_address(t->unit, a64_xsp(t, i->rn), imm, bytes, write);
+    return ir_address(t->unit, a64_base(t, i->rn), imm, bytes, write);
 }
 
 void a64_emit_load_ordered(struct a64_translation *t, const struct a64_insn *i, uint32_t mem)
@@ -236,7 +267,7 @@ void a64_emit_load_exclusive_pair(struct a64_translation *t, const struct a64_in
 
 void a64_emit_store_exclusive_pair(struct a64_translation *t, const struct a64_insn *i, uint32_t log2)
 {
-    uint32_t address = a64_xsp(t, i->rn);
+    uint32_t address = a64_base(t, i->rn);
     uint32_t held = ir_cmp(t->unit, IR_EQ, IR_I64, ir_get(t->unit, IR_I64, A64_SLOT_EXCL_TAG),
                            exclusive_tag(t, i, log2 + PAIR));
     uint32_t how = ir_bini(t->unit, IR_OR, IR_I64, ir_bini(t->unit, IR_SHL, IR_I64, held, 8), log2);
@@ -283,7 +314,7 @@ void a64_emit_casp(struct a64_translation *t, const struct a64_insn *i, uint32_t
 {
     uint32_t how = ir_const(t->unit, IR_I64, i->rs | i->rt << 8 | (int64_t)log2 << 16);
 
-    a64_call(t, A64_HELPER_CASP, a64_xsp(t, i->rn), how, IR_NONE, IR_NONE);
+    a64_call(t, A64_HELPER_CASP, a64_base(t, i->rn), how, IR_NONE, IR_NONE);
 }
 
 /* --- barriers --------------------------------------------------------------------------------- */

@@ -106,7 +106,7 @@ static bool is_full(const struct a64_insn *i)
 static void begin(struct a64_translation *t, const struct a64_insn *i, struct group *g, bool write)
 {
     g->imm = 0;
-    g->handle = ir_address(t->unit, a64_xsp(t, i->rn), &g->imm, g->bytes, write);
+    g->handle = ir_address(t->unit, a64_base(t, i->rn), &g->imm, g->bytes, write);
 }
 
 /* Post-indexed ones, bit 23, add what was accessed, or a register. */
@@ -208,7 +208,7 @@ static void check_elements(struct a64_translation *t, const struct a64_insn *i, 
 {
     if (!log2 || !a64_alignment(t))
         return;
-    uint32_t base = a64_xsp(t, i->rn);
+    uint32_t base = a64_base(t, i->rn);
     uint32_t how = ir_const(t->unit, IR_I64, 1 << log2 | stores << 8);
     a64_call(t, A64_HELPER_ALIGNMENT, base, how, IR_NONE, IR_NONE);
 }

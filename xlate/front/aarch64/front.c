@@ -49,7 +49,8 @@ static void raise_first(struct a64_translation *t, enum a64_helper helper)
 static void translate(const struct xl_source *source, struct ir_unit *unit)
 {
     struct a64_translation t = {.unit = unit, .mode = source->mode, .next = source->start,
-                                .flags = {.from = A64_FLAGS_SLOT, .guard = IR_NONE}};
+                                .flags = {.from = A64_FLAGS_SLOT, .guard = IR_NONE},
+                                .aligned_sp = IR_NONE};
     uint32_t most = source->mode & A64_MODE_STEP ? 1 : MIN(source->max_insns, MAX_INSNS), offset = 0;
 
     unit->start = source->start;

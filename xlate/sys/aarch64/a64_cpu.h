@@ -32,6 +32,8 @@
 /* SCTLR_EL1 */
 #define SCTLR_M    BIT(0)
 #define SCTLR_A    BIT(1)
+#define SCTLR_SA   BIT(3)
+#define SCTLR_SA0  BIT(4)
 #define SCTLR_DZE  BIT(14)
 #define SCTLR_UCT  BIT(15)
 #define SCTLR_NTWI BIT(16)
@@ -41,7 +43,7 @@
 #define SCTLR_UCI  BIT(26)
 /* EE and E0E (data is little-endian), UMA (EL0's DAIF) and bits of later extensions are not offered. */
 #define SCTLR_WRITE                                                                                \
-    (SCTLR_M | SCTLR_A | BIT(2) | BIT(3) | BIT(4) | BIT(12) | SCTLR_DZE | SCTLR_UCT | SCTLR_NTWI | \
+    (SCTLR_M | SCTLR_A | BIT(2) | SCTLR_SA | SCTLR_SA0 | BIT(12) | SCTLR_DZE | SCTLR_UCT | SCTLR_NTWI | \
      SCTLR_NTWE | SCTLR_WXN | SCTLR_SPAN | SCTLR_UCI)
 #define SCTLR_RES1 (BIT(11) | BIT(20) | BIT(22) | BIT(28) | BIT(29))
 
@@ -92,6 +94,7 @@ enum a64_ec {
     A64_EC_FETCH_ABORT = 0x20,
     A64_EC_PC_ALIGNMENT = 0x22,
     A64_EC_DATA_ABORT = 0x24,
+    A64_EC_SP_ALIGNMENT = 0x26,
     A64_EC_STEP = 0x32,
     A64_EC_BRK = 0x3c,
 };

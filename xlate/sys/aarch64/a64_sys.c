@@ -50,6 +50,8 @@ void a64_update_mode(struct a64_cpu *c)
         flags |= A64_MODE_UAO;
     if (c->sctlr & SCTLR_A)
         flags |= A64_MODE_ALIGN;
+    if (c->sctlr & (el0 ? SCTLR_SA0 : SCTLR_SA))
+        flags |= A64_MODE_SP;
     if (!el0 || (c->sctlr & SCTLR_DZE))
         flags |= A64_MODE_ZVA;
     mmu_set_context(&c->cpu, A64_MODE(tlb, c->el, flags), el0 ? A64_TLB_EL0 : A64_TLB_EL1,

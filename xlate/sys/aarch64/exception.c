@@ -247,6 +247,13 @@ uint64_t a64_help_pc_alignment(struct xl_cpu *cpu)
     return 0;
 }
 
+/* FAR_EL1 has nothing to tell. */
+uint64_t a64_help_sp_alignment(struct xl_cpu *cpu)
+{
+    a64_raise(a64_cpu(cpu), A64_EC_SP_ALIGNMENT, 0);
+    return 0;
+}
+
 /* ISS: the condition is "always", as A64 has it. */
 uint64_t a64_help_fp_trap(struct xl_cpu *cpu)
 {
