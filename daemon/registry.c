@@ -244,6 +244,21 @@ static bool check_max_cpus(const struct vm_config *c, GError **err)
     return true;
 }
 
+/* Memory for later, which virtio-mem brings. */
+static bool check_max_memory(const struct vm_config *c, GError **err)
+{
+    if (!c->has_max_memory || c->max_memory == c->memory)
+        return true;
+    if (c->max_memory < c->memory || c->max_memory & (MIB(1) - 1))
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "config.max_memory is less than config.memory, or not a multiple of 1 MiB");
+    if (c->arch == VM_ARCH_X86_64 || c->accel == VM_ACCEL_KVM)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "config.max_memory: %s have the same memory always",
+                        c->arch == VM_ARCH_X86_64 ? "x86_64 guests" : "guests on KVM");
+    return true;
+}
+
 static bool check_machine(const struct vm_config *c, GError **err)
 {
     if ((c->cpu || c->has_irqchip) && c->arch != VM_ARCH_X86_64)
@@ -257,6 +272,8 @@ static bool check_machine(const struct vm_config *c, GError **err)
         return false;
     if (c->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
+    if (!check_max_memory(c, err))
+        return false;
     if (!c->kernel && !c->firmware)
         return vmd_fail(err, VMD_ERROR_INVALID, "a kernel or a firmware is needed to boot");
     if (c->initrd && !c->kernel)
@@ -403,13 +420,14 @@ bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
 {
     const struct vm_config *c = vm_config_of(vm);
     struct host_info_result *host = host_describe();
-    uint64_t most = host->memory->total_bytes;
+    uint64_t most = host->memory->total_bytes,
+             wants = c->has_max_memory ? c->max_memory : c->memory;
 
     host_info_result_free(host);
-    if (most && c->memory > most) {
-        g_autofree char *wanted = size_format(c->memory), *there = size_format(most);
-        return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s of memory; the host has %s", c->name,
-                        wanted, there);
+    if (most && wants > most) {
+        g_autofree char *wanted = size_format(wants), *there = size_format(most);
+        return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s%s of memory; the host has %s",
+                        c->name, wants > c->memory ? "up to " : "", wanted, there);
     }
     for (size_t i = 0; i < c->n_disks; i++) {
         if (!check_free(r, vm, c->disks[i], err))

@@ -9,16 +9,11 @@
  * unless a removal is under way: the leaver lowers the count and then looks for removals, the
  * remover announces itself and then looks at the count, so that one of the two sees the other.
  */
-#include "mem/mem.h"
+#include "mem/mem_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <sys/mman.h>
-
-/* Guests touch memory in runs; more at once would be kept by guests that never come to use it. */
-#define AROUND_PAGES (KIB(64) >> MEM_PAGE_SHIFT)
 
 struct range {
     gpa_t gpa;
@@ -67,11 +62,8 @@ static __thread unsigned inside_n;
 
 static void range_free(struct range *r)
 {
-    if (r->kind == MEM_RAM) {
-        munmap(r->ram.host, r->size);
-        close(r->ram.fd);
-        munmap(r->ram.flags, r->size >> MEM_PAGE_SHIFT);
-    }
+    if (r->kind == MEM_RAM)
+        mem__ram_unmap(&r->ram);
     g_free(r->name);
     g_free(r);
 }
@@ -151,8 +143,8 @@ void mem_map_remove_listener(struct mem_map *map, const struct mem_listener *lis
     }
 }
 
-static void tell_changed(struct mem_map *map, gpa_t gpa, uint64_t size, enum mem_kind kind,
-                         bool added)
+void mem__tell_changed(struct mem_map *map, gpa_t gpa, uint64_t size, enum mem_kind kind,
+                       bool added)
 {
     for (guint i = 0; i < map->listeners->len; i++) {
         struct mem_listener *l = &g_array_index(map->listeners, struct mem_listener, i);
@@ -279,31 +271,9 @@ static struct range *take_out(struct mem_map *map, gpa_t gpa, enum mem_kind kind
 /* --- ranges -------------------------------------------------------------------------------------
  */
 
-/* Maps SIZE bytes of a new memfd into RAM; its flags too. */
-static bool back_ram(struct mem_ram *ram, GError **err)
-{
-    autofd fd = memfd_create(ram->name, MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)ram->size) < 0)
-        return vmd_set_errno(err, errno, "guest memory '%s'", ram->name);
-    void *host = mmap(NULL, ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (host == MAP_FAILED)
-        return vmd_set_errno(err, errno, "mapping guest memory '%s'", ram->name);
-    void *flags = mmap(NULL, ram->size >> MEM_PAGE_SHIFT, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (flags == MAP_FAILED) {
-        munmap(host, ram->size);
-        return vmd_set_errno(err, errno, "page flags of '%s'", ram->name);
-    }
-    /* Large pages cut host TLB misses; a host without them refuses, and that costs only speed. */
-    madvise(host, ram->size, MADV_HUGEPAGE);
-    ram->host = host;
-    ram->flags = flags;
-    ram->fd = steal_fd(&fd);
-    return true;
-}
-
-struct mem_ram *mem_map_add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
-                                bool read_only, GError **err)
+/* Adds RAM; by blocks of BLOCK bytes, of which none is there, unless that is 0. */
+static struct mem_ram *add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, uint64_t block,
+                               const char *name, bool read_only, GError **err)
 {
     struct range *r;
 
@@ -315,18 +285,36 @@ struct mem_ram *mem_map_add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, c
     r->name = g_strdup(name);
     r->ram = (struct mem_ram){
         .name = r->name, .gpa = gpa, .size = size, .fd = -1, .read_only = read_only};
-    if (!back_ram(&r->ram, err)) {
+    if (!mem__ram_map(&r->ram, err)) {
         g_free(r->name);
         g_free(r);
         return NULL;
     }
+    if (block)
+        mem__ram_sparse(&r->ram, block);
     if (!insert(map, r)) {
         range_free(r);
         vmd_fail(err, VMD_ERROR_EXISTS, "guest memory '%s' overlaps another range", name);
         return NULL;
     }
-    tell_changed(map, gpa, size, MEM_RAM, true);
     return &r->ram;
+}
+
+struct mem_ram *mem_map_add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
+                                bool read_only, GError **err)
+{
+    struct mem_ram *ram = add_ram(map, gpa, size, 0, name, read_only, err);
+
+    if (ram)
+        mem__tell_changed(map, gpa, size, MEM_RAM, true);
+    return ram;
+}
+
+struct mem_ram *mem_map_add_sparse_ram(struct mem_map *map, gpa_t gpa, uint64_t size,
+                                       uint64_t block, const char *name, GError **err)
+{
+    g_assert(block >= MEM_PAGE_SIZE && !(block & (block - 1)) && !((gpa | size) & (block - 1)));
+    return add_ram(map, gpa, size, block, name, false, err);
 }
 
 int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
@@ -345,7 +333,7 @@ int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char
         range_free(r);
         return -EEXIST;
     }
-    tell_changed(map, gpa, size, MEM_DEVICE, true);
+    mem__tell_changed(map, gpa, size, MEM_DEVICE, true);
     return 0;
 }
 
@@ -358,7 +346,7 @@ int mem_map_remove_device(struct mem_map *map, gpa_t gpa)
         return -ENOENT;
     for (unsigned i = 0; i < inside_n; i++)
         own += inside[i] == r;
-    tell_changed(map, r->gpa, r->size, MEM_DEVICE, false);
+    mem__tell_changed(map, r->gpa, r->size, MEM_DEVICE, false);
     __atomic_add_fetch(&map->removals, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_lock(&map->idle_lock);
     while (__atomic_load_n(&r->users, __ATOMIC_SEQ_CST) > own)
@@ -378,7 +366,7 @@ int mem_map_remove_ram(struct mem_map *map, gpa_t gpa)
 
     if (!r)
         return -ENOENT;
-    tell_changed(map, r->gpa, r->size, MEM_RAM, false);
+    mem__tell_changed(map, r->gpa, r->size, MEM_RAM, false);
     range_free(r);
     return 0;
 }
@@ -386,10 +374,15 @@ int mem_map_remove_ram(struct mem_map *map, gpa_t gpa)
 void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out)
 {
     unsigned count;
+    bool there = true;
 
     *out = (struct mem_view){.kind = MEM_NONE};
     struct range *r = range_at(look_begin(map, &count), gpa, &out->length);
-    if (r) {
+    if (r && r->kind == MEM_RAM && r->ram.there) {
+        there = mem_ram_has(&r->ram, gpa - r->gpa);
+        out->length = mem__run_length(&r->ram, gpa - r->gpa, there);
+    }
+    if (r && there) {
         out->kind = r->kind;
         if (r->kind == MEM_RAM) {
             out->ram = &r->ram;
@@ -503,49 +496,6 @@ int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t
     rc = r->ops->write(r->opaque, gpa - r->gpa, size, value);
     leave(map, r);
     return rc;
-}
-
-/* Pages [first, end) come now, all by one call. Kernels before 5.14 refuse, and a fault brings
- * each. */
-static void back(struct mem_ram *ram, uint64_t first, uint64_t end)
-{
-    for (uint64_t i = first; i < end; i++)
-        mem_page_set(ram, i, MEM_PAGE_BACKED);
-    madvise(ram->host + (first << MEM_PAGE_SHIFT), (end - first) << MEM_PAGE_SHIFT,
-            MADV_POPULATE_WRITE);
-}
-
-/* Pages that were backed or given back before are left alone: who gave them back does without. */
-void mem_ram_back_around(struct mem_ram *ram, uint64_t page)
-{
-    uint64_t lowest = page & ~(uint64_t)(AROUND_PAGES - 1);
-    uint64_t limit = MIN(lowest + AROUND_PAGES, ram->size >> MEM_PAGE_SHIFT);
-    uint64_t first = page, end = page + 1;
-
-    while (first > lowest && !(mem_page_flags(ram, first - 1) & MEM_PAGE_BACKED))
-        first--;
-    while (end < limit && !(mem_page_flags(ram, end) & MEM_PAGE_BACKED))
-        end++;
-    back(ram, first, end);
-}
-
-void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length)
-{
-    struct mem_view v;
-
-    mem_map_lookup(map, gpa, &v);
-    if (v.kind != MEM_RAM || !length)
-        return;
-    uint64_t offset = gpa - v.ram->gpa, last = offset + MIN(length, v.length) - 1;
-    back(v.ram, offset >> MEM_PAGE_SHIFT, (last >> MEM_PAGE_SHIFT) + 1);
-}
-
-bool mem_ram_discard(struct mem_ram *ram, uint64_t offset, uint64_t length)
-{
-    for (uint64_t at = offset; at < offset + length; at += MEM_PAGE_SIZE)
-        mem_page_set(ram, at >> MEM_PAGE_SHIFT, MEM_PAGE_BACKED);
-    return fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                     (off_t)length) == 0;
 }
 
 void mem_map_dirty_log(struct mem_map *map, bool on)

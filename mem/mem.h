@@ -9,6 +9,10 @@
  * whoever writes it must tell (vCPUs through their TLB, devices through mem_map_written()).
  * MEM_PAGE_DIRTY: written since the dirty log was last collected. MEM_PAGE_BACKED: the host was
  * asked for this page's memory, or it was given back: it comes with no neighbour's any more.
+ *
+ * A stretch of RAM may be sparse: it is there by blocks, which come and go while guests run. Its mapping and
+ * its struct stay, so who holds a host pointer never reads what is not his; but lookups find a hole where no
+ * block is, and listeners drop what they know of one before it is given back.
  */
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
@@ -55,6 +59,8 @@ struct mem_ram {
     int fd;         /* memfd, mapped from offset 0 */
     bool read_only; /* guest and devices may not write (ROM, flash) */
     uint8_t *flags; /* one byte of enum mem_page_flag a page; use the functions below */
+    uint64_t *there; /* sparse: a bit a block, atomic; NULL: all of it is always there */
+    unsigned block_shift;
 };
 
 enum mem_kind { MEM_NONE, MEM_RAM, MEM_DEVICE };
@@ -71,7 +77,8 @@ struct mem_view {
 struct mem_listener {
     /* Bytes of pages flagged MEM_PAGE_CODE were written by something other than a vCPU. */
     void (*code_written)(void *opaque, gpa_t gpa, uint64_t length);
-    /* A range was added or removed: cached host pointers into it must be dropped before return. */
+    /* A range was added or removed, or (MEM_RAM, not ADDED) blocks of a sparse one go: cached host pointers
+     * into it must be dropped before return. */
     void (*changed)(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added);
     /* A doorbell was added or is removed. */
     void (*doorbell)(void *opaque, gpa_t gpa, int fd, bool added);
@@ -92,6 +99,21 @@ void mem_map_free(struct mem_map *map);
  */
 struct mem_ram *mem_map_add_ram(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
                                 bool read_only, GError **err);
+
+/*
+ * The same, of which no block is there at first. BLOCK, in bytes, is a power of two and at least a page; GPA and
+ * SIZE are multiples of it. For accelerators that look memory up; KVM does not.
+ */
+struct mem_ram *mem_map_add_sparse_ram(struct mem_map *map, gpa_t gpa, uint64_t size, uint64_t block,
+                                       const char *name, GError **err);
+
+/*
+ * Blocks of a sparse RAM, from OFFSET and LENGTH bytes, come, reading as zeros, or go: then no vCPU reaches them
+ * on return, and their memory is the host's again. What a device has under way there may write to them yet.
+ * False: the host would not have the memory, and they stay. One thread at a time.
+ */
+void mem_map_plug(struct mem_map *map, struct mem_ram *ram, uint64_t offset, uint64_t length);
+bool mem_map_unplug(struct mem_map *map, struct mem_ram *ram, uint64_t offset, uint64_t length);
 
 /* Adds a device range; OPS and OPAQUE must outlive it. 0, or -EEXIST on overlap. */
 int mem_map_add_device(struct mem_map *map, gpa_t gpa, uint64_t size, const char *name,
@@ -162,6 +184,14 @@ int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t len
 
 /* All of LENGTH bytes at GPA is about to be written: RAM there gets its memory by one call. */
 void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length);
+
+/* Whether the byte at OFFSET is there. */
+static inline bool mem_ram_has(const struct mem_ram *ram, uint64_t offset)
+{
+    uint64_t block = offset >> ram->block_shift;
+
+    return likely(!ram->there) || (__atomic_load_n(&ram->there[block / 64], __ATOMIC_SEQ_CST) >> block % 64 & 1);
+}
 
 /* --- page flags and the dirty log ------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 
 #include "guest/agent/line.h"
 #include "machine/virtio/balloon.h"
+#include "machine/virtio/memory.h"
 #include "machine/virtio/net.h"
 #include "machine/virtio/scsi.h"
 
@@ -20,6 +21,7 @@ struct devices {
     struct device_env env;
     struct pci_host *pci;
     const struct vm_config *config;
+    struct mem_ram *room; /* NULL: none */
     GPtrArray *all; /* struct vm_device */
     struct agent *agent;         /* NULL: there was no console from the start */
     struct vm_device *agent_at;  /* the console whose port it is at; NULL: that is gone */
@@ -164,6 +166,11 @@ static struct vm_device *scsi_adapter(struct devices *d)
                         virtio_scsi_new(&d->env.virtio, MIN(d->env.cpus, LIMIT_BLK_QUEUES)));
 }
 
+static struct vm_device *memory_device(struct devices *d)
+{
+    return vm_device_of(&d->env, MEMORY_ID, "virtio-mem", virtio_mem_new(&d->env.virtio, d->room));
+}
+
 /* Network ports without a cable. Their addresses follow from the VM's name, so that they stay the same over
  * its runs. */
 static bool add_ports(struct devices *d, GError **err)
@@ -198,6 +205,7 @@ static bool add_all(struct devices *d, const struct machine_files *files, GError
     return (!c->devices->console || add_console(d, err)) &&
            (!c->devices->rng || plug(d, vm_device_rng(&d->env, "rng0"), err)) &&
            (!c->devices->balloon || plug(d, vm_device_balloon(&d->env, "balloon0"), err)) &&
+           (!d->room || plug(d, memory_device(d), err)) &&
            (!c->hotplug->scsi || plug(d, scsi_adapter(d), err)) && add_ports(d, err);
 }
 
@@ -218,6 +226,7 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
     };
     d->pci = env->pci;
     d->config = config;
+    d->room = env->room;
     d->all = g_ptr_array_new();
     if (add_all(d, env->files, err))
         return d;
@@ -395,14 +404,30 @@ static struct nic_stats *nic_row(const struct vm_device *device)
     return s;
 }
 
-static struct virtio_device *balloon_of(const struct devices *d)
+static struct virtio_device *frontend_of(const struct devices *d, uint16_t virtio_id)
 {
     for (guint i = 0; i < d->all->len; i++) {
         const struct vm_device *device = g_ptr_array_index(d->all, i);
-        if (device->frontend && device->frontend->ops->id == VIRTIO_ID_BALLOON)
+        if (device->frontend && device->frontend->ops->id == virtio_id)
             return device->frontend;
     }
     return NULL;
+}
+
+static struct virtio_device *balloon_of(const struct devices *d)
+{
+    return frontend_of(d, VIRTIO_ID_BALLOON);
+}
+
+struct virtio_device *devices_memory(const struct devices *d)
+{
+    return frontend_of(d, VIRTIO_ID_MEM);
+}
+
+void devices_memory_reset(struct devices *d)
+{
+    if (devices_memory(d))
+        virtio_mem_system_reset(devices_memory(d));
 }
 
 bool devices_balloon(struct devices *d, uint64_t bytes, uint64_t *target, uint64_t *actual)
@@ -415,6 +440,11 @@ bool devices_balloon(struct devices *d, uint64_t bytes, uint64_t *target, uint64
     *target = virtio_balloon_target(balloon);
     *actual = virtio_balloon_actual(balloon);
     return true;
+}
+
+bool devices_has_balloon(const struct devices *d)
+{
+    return balloon_of(d) != NULL;
 }
 
 uint64_t devices_balloon_bytes(const struct devices *d)
@@ -436,4 +466,5 @@ void devices_stats(struct devices *d, struct vm_stats *out)
             out->nics[out->n_nics++] = nic_row(device);
     }
     out->balloon_bytes = devices_balloon_bytes(d);
+    out->plugged_bytes = devices_memory(d) ? virtio_mem_plugged(devices_memory(d)) : 0;
 }

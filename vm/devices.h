@@ -18,12 +18,15 @@ struct devices;
 #define SCSI_ID "scsi0"
 /* And of the network ports whose link comes up, with a number from 0 behind it. */
 #define LINK_ID "link"
+/* And of the device by which memory comes and goes. */
+#define MEMORY_ID "mem0"
 
 struct devices_env {
     uv_loop_t *loop;
     struct mem_map *mem;
     struct vm_clock *clock;
     struct pci_host *pci;
+    struct mem_ram *room;              /* for memory that comes and goes; NULL: none does */
     const char *log_dir;               /* of consoles */
     const struct machine_files *files; /* taps come from here; may be NULL */
     void (*warning)(void *opaque, const char *text);
@@ -65,8 +68,14 @@ struct console *devices_console(struct devices *devices, const char *name);
  * there is no balloon. */
 bool devices_balloon(struct devices *devices, uint64_t bytes, uint64_t *target, uint64_t *actual);
 
+bool devices_has_balloon(const struct devices *devices);
 /* What the balloon holds; 0 where there is none. */
 uint64_t devices_balloon_bytes(const struct devices *devices);
+
+/* The device by which memory comes and goes; NULL where there is none. */
+struct virtio_device *devices_memory(const struct devices *devices);
+/* The machine was reset: such memory is gone. */
+void devices_memory_reset(struct devices *devices);
 
 /* Fills the disks, nics and balloon members of OUT. */
 void devices_stats(struct devices *devices, struct vm_stats *out);

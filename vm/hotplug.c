@@ -547,6 +547,9 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
     const struct vm_device *device = devices_find(h->devices, id);
     if (device && device->carrier)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what other devices come by: it stays", id);
+    if (device && device->frontend && device->frontend == devices_memory(h->devices))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s has some of the guest's memory: it stays",
+                        id);
     return slots_request(h->slots, &request, err);
 }
 

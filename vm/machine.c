@@ -7,6 +7,7 @@
 #include "accel/kvm/kvm.h"
 #include "machine/boards/board.h"
 #include "machine/bus/pci.h"
+#include "machine/virtio/memory.h"
 #include "vm/debugger.h"
 #include "vm/devices.h"
 #include "vm/panic.h"
@@ -310,11 +311,14 @@ static unsigned most_cpus(const struct vm_config *c)
 static bool build_board(struct machine *m, GError **err)
 {
     const struct vm_config *c = m->config;
+    uint64_t room = c->has_max_memory && c->max_memory > c->memory ? c->max_memory - c->memory : 0;
     struct board_config bc = {
         .isa = isa_of(c->arch),
         .cpus = most_cpus(c),
         .boot_cpus = c->cpus,
         .memory = c->memory,
+        .room = room,
+        .room_block = virtio_mem_block_bytes(room),
         .mem = m->mem,
         .ports = m->ports,
         .split_irqchip = wants_split(m->config),
@@ -378,6 +382,10 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
     if (accel == VM_ACCEL_KVM && ac.vcpus > m->config->cpus)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "guests on KVM have the same processors always: max_cpus needs the translator");
+    if (accel == VM_ACCEL_KVM && board_room(m->board))
+        return vmd_fail(
+            err, VMD_ERROR_UNSUPPORTED,
+            "guests on KVM have the same memory always: max_memory needs the translator");
     if (!accel_create(accel == VM_ACCEL_KVM ? &kvm_accel_ops : &xlate_accel_ops, &ac, &m->accel, err))
         return false;
     m->vcpus = vcpus_new(m->accel, vcpu_failed, m, err);
@@ -420,6 +428,7 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
         .mem = m->mem,
         .clock = m->clock,
         .pci = board_pci(m->board),
+        .room = board_room(m->board),
         .log_dir = log_dir,
         .files = files,
         .warning = machine_warning,
@@ -636,6 +645,7 @@ static void do_reset(struct machine *m)
     board_reset(m->board);
     accel_reset(m->accel);
     hotplug_reset(m->hotplug);
+    devices_memory_reset(m->devices);
     forget_pause(m); /* the reset dropped what the disk held */
     panic_reset(&m->panic);
     if (!load(m, &err)) {

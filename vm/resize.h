@@ -3,7 +3,7 @@
  *
  * A change is a job, one at a time. Processors: the guest is granted those that it is to have, or the grant is
  * withdrawn, then the agent in the guest brings them up or down; what counts is whether they run. Memory: the
- * balloon takes of what the VM began with. A job that does not succeed takes back what the guest does
+ * balloon takes of what the VM began with, and virtio-mem adds to it. A job that does not succeed takes back what the guest does
  * not use. Loop thread only.
  */
 #ifndef VM_RESIZE_H

@@ -62,9 +62,11 @@ const struct command command_resize = {
     .name = "resize",
     .synopsis = "VM [--cpus N] [--memory SIZE]",
     .doc = "change how many processors and how much memory a running VM has",
-    .more = "The agent in the guest (vmd-agent) brings processors up and down. Below what the VM began with, memory "
-            "goes by the balloon. What the guest does not use when the time is over is taken back. The VM's next "
-            "run begins with its configuration again.",
+    .more =
+        "The agent in the guest (vmd-agent) brings processors up and down. Memory beyond what the "
+        "VM began with, up to the max= of its --memory, comes by virtio-mem, and below it goes by "
+        "the balloon. What the guest does not use when the time is over is taken back. The VM's "
+        "next run begins with its configuration again.",
     .options = options,
     .least = 1,
     .most = 1,

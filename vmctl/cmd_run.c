@@ -98,26 +98,44 @@ static bool parse_cpus(const struct arguments *args, const char *option, uint32_
     return true;
 }
 
+static bool parse_memory_size(const char *text, uint64_t *bytes, GError **err)
+{
+    if (!size_parse(text, bytes, err))
+        return false;
+    if (*bytes < MIB(LIMIT_MEMORY_MIN_MIB) || *bytes > MIB((uint64_t)LIMIT_MEMORY_MAX_MIB) ||
+        *bytes % MIB(1)) {
+        g_autofree char *least = size_format(MIB(LIMIT_MEMORY_MIN_MIB));
+        g_autofree char *most = size_format(MIB((uint64_t)LIMIT_MEMORY_MAX_MIB));
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "--memory takes a size from %s to %s, a multiple of 1 MiB, not '%s'", least,
+                        most, text);
+    }
+    return true;
+}
+
+/* "SIZE[,max=SIZE]". */
+static bool parse_memory(const char *text, struct vm_config *c, GError **err)
+{
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    const char *most = words[0] && words[1] ? words[1] : NULL;
+
+    if (!words[0] || (most && (words[2] || !g_str_has_prefix(most, "max="))))
+        return vmd_fail(err, VMD_ERROR_INVALID, "--memory %s is not of the form SIZE[,max=SIZE]",
+                        text);
+    c->has_max_memory = most != NULL;
+    return parse_memory_size(words[0], &c->memory, err) &&
+           (!most || parse_memory_size(most + strlen("max="), &c->max_memory, err));
+}
+
 static bool parse_sizes(const struct arguments *args, struct vm_config *c, GError **err)
 {
     const char *memory = arguments_get(args, "memory");
 
     c->has_max_cpus = arguments_get(args, "max-cpus") != NULL;
-    if (!parse_cpus(args, "cpus", &c->cpus, err) || !parse_cpus(args, "max-cpus", &c->max_cpus, err))
+    if (!parse_cpus(args, "cpus", &c->cpus, err) ||
+        !parse_cpus(args, "max-cpus", &c->max_cpus, err))
         return false;
-    if (!memory)
-        return true;
-    if (!size_parse(memory, &c->memory, err))
-        return false;
-    if (c->memory < MIB(LIMIT_MEMORY_MIN_MIB) || c->memory > MIB((uint64_t)LIMIT_MEMORY_MAX_MIB) ||
-        c->memory % MIB(1)) {
-        g_autofree char *least = size_format(MIB(LIMIT_MEMORY_MIN_MIB));
-        g_autofree char *most = size_format(MIB((uint64_t)LIMIT_MEMORY_MAX_MIB));
-        return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--memory takes a size from %s to %s, a multiple of 1 MiB, not '%s'", least,
-                        most, memory);
-    }
-    return true;
+    return !memory || parse_memory(memory, c, err);
 }
 
 static bool parse_rates(const struct arguments *args, struct vm_xlate_config *x, GError **err)
@@ -386,16 +404,18 @@ static const struct option_row options[] = {
     {"cpus", "N", "virtual CPUs (1); a translated guest has at most 8", NULL},
     {"cpu", "MODEL[,+FEATURE][,-FEATURE]...",
      "processor of an x86_64 guest: host or baseline, with features more or less", "host baseline"},
-    {"irqchip", "WHERE", "where an x86_64 guest's I/O APIC is: kernel, or split: in the VM's process",
-     "kernel split"},
+    {"irqchip", "WHERE",
+     "where an x86_64 guest's I/O APIC is: kernel, or split: in the VM's process", "kernel split"},
     {"max-cpus", "N", "virtual CPUs that 'vmctl resize' can give it later", NULL},
-    {"memory", "SIZE", "guest memory, as 512M or 2G (512M)", NULL},
+    {"memory", "SIZE[,max=SIZE]",
+     "guest memory, as 512M or 2G (512M), and what 'vmctl resize' can give it later", NULL},
     {"kernel", "FILE", "kernel to boot: a Linux Image or an ELF file", "@file"},
     {"initrd", "FILE", "initial ramdisk", "@file"},
     {"append", "STRING", "kernel command line", NULL},
     {"firmware", "FILE", "firmware in place of the built-in one", "@file"},
     {"firmware-vars", "FILE",
-     "the firmware's variables, which it changes; without a file they are lost at the end", "@file"},
+     "the firmware's variables, which it changes; without a file they are lost at the end",
+     "@file"},
     {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=enospc|report|pause]",
      "a disk; may be given several times", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",
@@ -408,8 +428,10 @@ static const struct option_row options[] = {
     {"least-hit", "PERCENT", "tell by an event when less of the translator's lookups hit", NULL},
     {"least-link", "PERCENT", "tell by an event when less of its direct edges are linked", NULL},
     {"no-warm", NULL, "neither use nor add to what earlier runs remember of hot code", NULL},
-    {"hotplug-ports", "N", "PCI Express slots kept ready for devices that come later, 0 to 16 (4)", NULL},
-    {"hotplug-nics", "N", "network ports without a link kept ready, for guests that take no cards (0)", NULL},
+    {"hotplug-ports", "N", "PCI Express slots kept ready for devices that come later, 0 to 16 (4)",
+     NULL},
+    {"hotplug-nics", "N",
+     "network ports without a link kept ready, for guests that take no cards (0)", NULL},
     {"no-hotplug-scsi", NULL, "no virtio-scsi adapter for disks that come later", NULL},
     {"no-reboot", NULL, "end the run where the guest asks for a reset", NULL},
     {NULL, NULL, NULL, NULL},

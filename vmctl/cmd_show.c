@@ -226,7 +226,8 @@ static int run_info(const struct arguments *args)
 static void print_stats(const struct vm_stats *s)
 {
     g_autofree char *up = format_duration(s->uptime_ns), *guest = format_duration(s->guest_ns);
-    g_autofree char *cpu = format_duration(s->cpu_ns), *memory = size_format(s->memory_bytes);
+    g_autofree char *cpu = format_duration(s->cpu_ns),
+                    *memory = size_format(s->memory_bytes + s->plugged_bytes);
     g_autofree char *resident = size_format(s->resident_bytes);
     g_autofree char *balloon = size_format(s->balloon_bytes);
 

@@ -116,10 +116,21 @@ static void xlate_free(struct accel *accel)
     g_free(x);
 }
 
+/* Blocks of RAM that go: no vCPU knows a host address in them any more. New ranges are found when
+ * looked for, and a RAM that is removed whole is used by no vCPU. */
+static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added)
+{
+    struct xlate *x = opaque;
+    struct accel_fence_range all = {.size = UINT64_MAX};
+
+    if (kind == MEM_RAM && !added)
+        xlate__fence(&x->accel, NULL, UINT64_MAX, ACCEL_FENCE_TLB, &all);
+}
+
 static bool xlate_create(const struct accel_config *config, struct accel **out, GError **err)
 {
     const struct guest *guest = find_guest(config->isa);
-    struct mem_listener listener = {.code_written = xlate__code_written};
+    struct mem_listener listener = {.code_written = xlate__code_written, .changed = memory_changed};
     struct cache_config cache_config = {.limit = config->code_cache_bytes, .kick = kick_all,
                                         .dropped = xlate__warm_dropped};
 

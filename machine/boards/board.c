@@ -33,6 +33,12 @@ static bool check_config(const struct board_config *config, GError **err)
                         config->boot_cpus);
     if (config->memory & (MEM_PAGE_SIZE - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "the size of memory is not a multiple of 4 KiB");
+    if (config->room && config->isa == ISA_X86_64)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the machine %s has the same memory always",
+                        type->name);
+    if (config->room > MIB(LIMIT_MEMORY_MAX_MIB))
+        return vmd_fail(err, VMD_ERROR_LIMIT, "a machine has room for at most %d MiB of memory",
+                        LIMIT_MEMORY_MAX_MIB);
     if (config->append && strlen(config->append) > LIMIT_APPEND)
         return vmd_fail(err, VMD_ERROR_LIMIT, "the kernel command line is longer than %d bytes",
                         LIMIT_APPEND);
@@ -100,6 +106,47 @@ void board_free(struct board *board)
         g_free(*s);
     g_free(board);
 }
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* Linux adds memory by sections: 128 MiB, or 512 MiB with pages of 64 KiB, each at a multiple of
+ * its size. */
+#define ROOM_ALIGN GIB(1)
+
+static gpa_t room_place(const struct board_config *config, gpa_t base)
+{
+    return ALIGN_UP(base + config->memory, ROOM_ALIGN);
+}
+
+static uint64_t room_size(const struct board_config *config)
+{
+    return ALIGN_UP(config->room, MAX(ROOM_ALIGN, config->room_block));
+}
+
+uint64_t board__span(const struct board_config *config, gpa_t base)
+{
+    return config->room ? room_place(config, base) + room_size(config) - base : config->memory;
+}
+
+bool board__add_ram(struct board *board, gpa_t base, GError **err)
+{
+    const struct board_config *c = &board->config;
+
+    if (!mem_map_add_ram(c->mem, base, c->memory, "ram", false, err))
+        return false;
+    if (!c->room)
+        return true;
+    board->room = mem_map_add_sparse_ram(c->mem, room_place(c, base), room_size(c), c->room_block,
+                                         "room", err);
+    return board->room != NULL;
+}
+
+struct mem_ram *board_room(const struct board *board)
+{
+    return board->room;
+}
+
+/* --- devices ---------------------------------------------------------------------------------- */
 
 /* SIZE 0: DEV has no registers. */
 static bool add_device(struct board *board, struct device *dev, struct mem_map *map, gpa_t at,

@@ -136,6 +136,8 @@ struct board_config {
     unsigned cpus;         /* from 1, as many as the machine has; hart ids equal indexes */
     unsigned boot_cpus;    /* as many of them may the guest start at first; 0: all */
     uint64_t memory;       /* bytes of RAM, page-aligned; the board adds it to MEM */
+    uint64_t room;         /* bytes of sparse RAM above it, none of which is there; 0: none. Not x86 */
+    uint64_t room_block;   /* bytes of its blocks */
     struct mem_map *mem;   /* empty; outlives the board */
     struct mem_map *ports; /* x86: the 64 KiB of I/O ports, as mem; NULL: there are none */
     bool split_irqchip;    /* x86: the I/O APIC is the machine's own, not the accelerator's */
@@ -230,6 +232,9 @@ void board_console_ready(struct board *board);
 
 /* Gives all waiting output to the backend now; for the end of a guest. On the loop's thread. */
 void board_console_flush(struct board *board);
+
+/* The sparse RAM for memory that comes later; NULL where there is none. */
+struct mem_ram *board_room(const struct board *board);
 
 /* The host bridge that virtual PCI devices are plugged to (machine/bus/pci.h). */
 struct pci_host *board_pci(struct board *board);

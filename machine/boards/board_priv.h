@@ -39,10 +39,17 @@ struct board {
     gpa_t places[BOARD_DEVICES];           /* of the registers of those that have some */
     struct mem_map *maps[BOARD_DEVICES];   /* where these are; NULL: it has none */
     unsigned n_devices;
+    struct mem_ram *room;   /* NULL: none; the map's */
     struct serial *console; /* one of them; made by build() */
     struct pci_host *pci;
     void *machine; /* the type's own part */
 };
+
+/* Bytes from the base of RAM to the end of what may be RAM later: with the room, which begins where guests with
+ * any size of page can take all of it. BASE is the address of RAM. */
+uint64_t board__span(const struct board_config *config, gpa_t base);
+/* Adds RAM at BASE, and the room. */
+bool board__add_ram(struct board *board, gpa_t base, GError **err);
 
 /* Takes DEV; maps its registers at GPA when it has some. */
 bool board__add_device(struct board *board, struct device *dev, gpa_t gpa, GError **err);

@@ -103,8 +103,9 @@ static bool add_pci(struct board *board, struct arm *a, GError **err)
 
 static bool check(const struct board *board, GError **err)
 {
-    if (board->config.memory > ARM_RAM_MOST)
-        return vmd_fail(err, VMD_ERROR_LIMIT, "virt-arm64 has at most %" PRIu64 " MiB of memory",
+    if (board__span(&board->config, ARM_RAM) > ARM_RAM_MOST)
+        return vmd_fail(err, VMD_ERROR_LIMIT,
+                        "virt-arm64 has at most %" PRIu64 " MiB of memory, with what comes later",
                         ARM_RAM_MOST / MIB(1));
     return true;
 }
@@ -150,10 +151,9 @@ static bool arm_build(struct board *board, GError **err)
                                    .affinity = gicv3_affinity,
                                    .cpu_ops = board->config.cpu_ops,
                                    .cpu_opaque = board->config.cpu_opaque};
-    return check(board, err) &&
-           mem_map_add_ram(board->config.mem, ARM_RAM, board->config.memory, "ram", false, err) &&
-           add_gic(board, a, err) && add_uart(board, a, err) && add_rtc(board, a, err) &&
-           add_gpio(board, a, err) && add_pci(board, a, err) && add_firmware(board, a, err);
+    return check(board, err) && board__add_ram(board, ARM_RAM, err) && add_gic(board, a, err) &&
+           add_uart(board, a, err) && add_rtc(board, a, err) && add_gpio(board, a, err) &&
+           add_pci(board, a, err) && add_firmware(board, a, err);
 }
 
 static void arm_free(struct board *board)

@@ -98,7 +98,7 @@ static bool add_pci(struct board *board, struct virt *v, GError **err)
         .ecam = VIRT_ECAM,
         .buses = VIRT_PCI_BUSES,
         .mem32 = {VIRT_MEM32, VIRT_MEM32_SIZE},
-        .mem64 = {virt_mem64(board->config.memory), VIRT_MEM64_SIZE},
+        .mem64 = {virt_mem64(board__span(&board->config, VIRT_RAM)), VIRT_MEM64_SIZE},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(config.intx); i++)
@@ -116,8 +116,8 @@ static bool build(struct board *board, GError **err)
     board->traits.timebase_hz = VIRT_TIMEBASE_HZ;
     board->traits.firmware_mode = board->config.firmware.fd >= 0;
     return board__add_device(board, syscon_device(syscon), VIRT_SYSCON, err) &&
-           mem_map_add_ram(board->config.mem, VIRT_RAM, board->config.memory, "ram", false, err) &&
-           add_plic(board, v, err) && add_uart(board, v, err) && add_rtc(board, v, err) &&
+           board__add_ram(board, VIRT_RAM, err) && add_plic(board, v, err) &&
+           add_uart(board, v, err) && add_rtc(board, v, err) &&
            (board->traits.firmware_mode ? add_aclint(board, err) : add_sbi(board, v, err)) &&
            add_pci(board, v, err);
 }
@@ -158,6 +158,7 @@ static uint8_t *make_fdt(void *opaque, const struct boot_chosen *chosen, size_t 
     struct virt_dt config = {
         .cpus = board->config.cpus,
         .memory = board->config.memory,
+        .span = board__span(&board->config, VIRT_RAM),
         .firmware_mode = board->traits.firmware_mode,
         .append = append,
         .chosen = *chosen,

@@ -30,16 +30,16 @@ enum {
     VIRT_IRQ_INTX = 0x20, /* INTA; B to D follow */
 };
 
-/* Where the 64-bit window is on a machine with MEMORY bytes of RAM. */
-static inline gpa_t virt_mem64(uint64_t memory)
+/* Where the 64-bit window is on a machine with SPAN bytes that are RAM, or may be later. */
+static inline gpa_t virt_mem64(uint64_t span)
 {
-    return ALIGN_UP(VIRT_RAM + memory, VIRT_MEM64_SIZE);
+    return ALIGN_UP(VIRT_RAM + span, VIRT_MEM64_SIZE);
 }
 
 /* What a device tree tells that differs between two of these machines. */
 struct virt_dt {
     unsigned cpus;
-    uint64_t memory;
+    uint64_t memory, span; /* as of virt_mem64() */
     bool firmware_mode;
     const char *append; /* or NULL */
     struct boot_chosen chosen;

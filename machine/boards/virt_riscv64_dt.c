@@ -184,7 +184,7 @@ static unsigned intx_cells(uint32_t *cells, unsigned line)
 
 static void write_pci(struct dt *dt, const struct virt_dt *c)
 {
-    gpa_t mem64 = virt_mem64(c->memory);
+    gpa_t mem64 = virt_mem64(c->span);
 
     dt_node_at(dt, "pci", VIRT_ECAM);
     dt_string(dt, "compatible", "pci-host-ecam-generic");

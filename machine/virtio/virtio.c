@@ -147,7 +147,8 @@ void virtio_config_writable(struct virtio_device *dev, unsigned offset, unsigned
     memset(dev->config_mask + offset, 0xff, size);
 }
 
-void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *bytes, unsigned size)
+/* True when the driver is to be told. */
+static bool config_set(struct virtio_device *dev, unsigned offset, const void *bytes, unsigned size)
 {
     bool tell = false;
 
@@ -159,7 +160,18 @@ void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *b
         tell = dev->active;
     }
     pthread_mutex_unlock(&dev->lock);
-    if (tell)
+    return tell;
+}
+
+void virtio_config_set_silently(struct virtio_device *dev, unsigned offset, const void *bytes,
+                                unsigned size)
+{
+    config_set(dev, offset, bytes, size);
+}
+
+void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *bytes, unsigned size)
+{
+    if (config_set(dev, offset, bytes, size))
         dev->transport->interrupt(dev->transport_opaque, NULL);
 }
 

@@ -167,6 +167,9 @@ void virtio_config_writable(struct virtio_device *dev, unsigned offset, unsigned
 /* Sets bytes of the configuration, and tells a running driver when they differ. */
 void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *bytes,
                        unsigned size);
+/* The same without telling the driver, who knows already. */
+void virtio_config_set_silently(struct virtio_device *dev, unsigned offset, const void *bytes,
+                                unsigned size);
 /* Copies bytes of the configuration as they are now. */
 void virtio_config_get(struct virtio_device *dev, unsigned offset, void *bytes, unsigned size);
 

@@ -5,6 +5,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/virtio_rig.h"
 
+#include <linux/virtio_mem.h>
 #include <linux/virtio_pci.h>
 
 struct access {
@@ -58,6 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
     const struct access start[] = {
+        {1, 2, (uint8_t)n, 0, VIRTIO_PCI_COMMON_GF, 0,
+         n == RIG_MEMORY ? 1 << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE : 0},
         {1, 2, (uint8_t)n, 0, VIRTIO_PCI_COMMON_GFSELECT, 0, 1},
         {1, 2, (uint8_t)n, 0, VIRTIO_PCI_COMMON_GF, 0, 1},
         {1, 0, (uint8_t)n, 0, VIRTIO_PCI_COMMON_STATUS, 0, VIRTIO_CONFIG_S_FEATURES_OK},

@@ -9,6 +9,7 @@
 #include "tests/fuzz/virtio_rig.h"
 
 #include <linux/virtio_console.h>
+#include <linux/virtio_mem.h>
 #include <linux/virtio_pci.h>
 
 #define QUEUE_SIZE 16
@@ -96,8 +97,31 @@ static void scsi_seed(unsigned n, GByteArray *out)
     g_byte_array_append(out, ram, sizeof(ram));
 }
 
-/* What a driver of several ports says to a console, each message with room for one of ours. */
-static void control_seed(struct vring_desc *d, uint16_t *avail)
+/* MESSAGES, N of SIZE bytes, each with room for an answer, in chains of two. */
+static void messages_seed(unsigned device, const void *messages, unsigned n, unsigned size,
+                          GByteArray *out)
+{
+    const uint8_t head[2] = {(uint8_t)device, 7};
+    struct vring_desc d[(DATA_AT + 256) / sizeof(struct vring_desc)] = {{0}};
+    uint16_t *avail = (uint16_t *)(d + AVAIL_AT / sizeof(*d));
+
+    g_assert(2 * n <= QUEUE_SIZE && n * size <= 256);
+    memcpy((uint8_t *)d + DATA_AT, messages, (size_t)n * size);
+    for (unsigned i = 0; i < n; i++) {
+        d[2 * i] =
+            (struct vring_desc){GUINT64_TO_LE(RIG_RAM + DATA_AT + size * i), GUINT32_TO_LE(size),
+                                GUINT16_TO_LE(VRING_DESC_F_NEXT), GUINT16_TO_LE(2 * i + 1)};
+        d[2 * i + 1] = (struct vring_desc){GUINT64_TO_LE(RIG_RAM + KIB(64) + 64 * i),
+                                           GUINT32_TO_LE(64), GUINT16_TO_LE(VRING_DESC_F_WRITE), 0};
+        avail[2 + i] = GUINT16_TO_LE(2 * i);
+    }
+    avail[1] = GUINT16_TO_LE(n);
+    g_byte_array_append(out, head, sizeof(head));
+    g_byte_array_append(out, (const guint8 *)d, sizeof(d));
+}
+
+/* What a driver of several ports says to a console. */
+static void console_seed(GByteArray *out)
 {
     static const struct virtio_console_control messages[] = {
         {0, VIRTIO_CONSOLE_DEVICE_READY, 1}, {0, VIRTIO_CONSOLE_PORT_READY, 1},
@@ -105,26 +129,48 @@ static void control_seed(struct vring_desc *d, uint16_t *avail)
         {1, VIRTIO_CONSOLE_PORT_OPEN, 0},
     };
 
-    G_STATIC_ASSERT(2 * G_N_ELEMENTS(messages) <= QUEUE_SIZE);
-    memcpy((uint8_t *)d + DATA_AT, messages, sizeof(messages));
-    for (unsigned i = 0; i < G_N_ELEMENTS(messages); i++) {
-        d[2 * i] = (struct vring_desc){GUINT64_TO_LE(RIG_RAM + DATA_AT + 8 * i), GUINT32_TO_LE(8),
-                                       GUINT16_TO_LE(VRING_DESC_F_NEXT), GUINT16_TO_LE(2 * i + 1)};
-        d[2 * i + 1] = (struct vring_desc){GUINT64_TO_LE(RIG_RAM + KIB(64) + 64 * i),
-                                           GUINT32_TO_LE(64), GUINT16_TO_LE(VRING_DESC_F_WRITE), 0};
-        avail[2 + i] = GUINT16_TO_LE(2 * i);
+    messages_seed(1, messages, G_N_ELEMENTS(messages), sizeof(*messages), out);
+}
+
+/* Blocks of memory come and go: one request of each kind, and some more. */
+static void memory_seed(GByteArray *out)
+{
+    static const struct {
+        uint16_t type, blocks;
+        uint64_t at;
+    } rows[] = {
+        {VIRTIO_MEM_REQ_PLUG, 2, 1},   {VIRTIO_MEM_REQ_PLUG, 3, 4}, {VIRTIO_MEM_REQ_STATE, 3, 0},
+        {VIRTIO_MEM_REQ_UNPLUG, 1, 2}, {VIRTIO_MEM_REQ_UNPLUG_ALL}, {VIRTIO_MEM_REQ_PLUG, 1, 0},
+    };
+    struct virtio_mem_req messages[G_N_ELEMENTS(rows)] = {{0}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        messages[i].type = GUINT16_TO_LE(rows[i].type);
+        messages[i].u.plug.addr = GUINT64_TO_LE(RIG_ROOM + rows[i].at * RIG_BLOCK);
+        messages[i].u.plug.nb_blocks = GUINT16_TO_LE(rows[i].blocks);
     }
-    avail[1] = GUINT16_TO_LE(G_N_ELEMENTS(messages));
+    messages_seed(RIG_MEMORY, messages, G_N_ELEMENTS(rows), sizeof(*messages), out);
+}
+
+static bool other_seed(size_t n, GByteArray *out)
+{
+    static void (*const seeds[])(GByteArray * out) = {console_seed, memory_seed};
+
+    if (n < G_N_ELEMENTS(seeds))
+        seeds[n](out);
+    return n < G_N_ELEMENTS(seeds);
 }
 
 /* Device N % RIG_DEVICES with, by N / RIG_DEVICES: one chain, an indirect one, a full ring; then
- * commands, and a console's ports. */
+ * commands, a console's ports, and blocks of memory. */
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
     if (n >= 3 * RIG_DEVICES && n < 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs)) {
         scsi_seed(n - 3 * RIG_DEVICES, out);
         return true;
     }
+    if (n >= 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs))
+        return other_seed(n - 3 * RIG_DEVICES - G_N_ELEMENTS(cdbs), out);
     const uint8_t head[2] = {(uint8_t)(n % RIG_DEVICES), 7};
     struct vring_desc d[(DATA_AT + 256) / sizeof(struct vring_desc)] = {{0}};
     struct vring_desc *indirect = d + DATA_AT / sizeof(*d);
@@ -134,15 +180,6 @@ bool fuzz_seed(unsigned n, GByteArray *out)
         {GUINT64_TO_LE(RIG_RAM + KIB(64)), GUINT32_TO_LE(4096), VRING_DESC_F_WRITE, 0},
     };
 
-    if (n > 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs))
-        return false;
-    if (n == 3 * RIG_DEVICES + G_N_ELEMENTS(cdbs)) {
-        const uint8_t console[2] = {1, 7};
-        control_seed(d, avail);
-        g_byte_array_append(out, console, sizeof(console));
-        g_byte_array_append(out, (const guint8 *)d, sizeof(d));
-        return true;
-    }
     avail[1] = GUINT16_TO_LE(n / RIG_DEVICES == 2 ? QUEUE_SIZE : 1);
     memcpy(n / RIG_DEVICES == 1 ? indirect : d, chain, sizeof(chain));
     if (n / RIG_DEVICES == 1)

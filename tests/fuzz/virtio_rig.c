@@ -3,12 +3,14 @@
 
 #include "machine/virtio/balloon.h"
 #include "machine/virtio/console.h"
+#include "machine/virtio/memory.h"
 #include "machine/virtio/net.h"
 #include "machine/virtio/rng.h"
 #include "machine/virtio/scsi.h"
 
 #include <linux/pci_regs.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static void no_line(void *opaque, unsigned number, bool level)
 {
@@ -85,6 +87,8 @@ static struct rig *rig_new(void)
 
     r->mem = config.mem = mem_map_new();
     r->ram = mem_map_add_ram(r->mem, RIG_RAM, RIG_RAM_SIZE, "ram", false, NULL);
+    r->room =
+        mem_map_add_sparse_ram(r->mem, RIG_ROOM, RIG_BLOCKS * RIG_BLOCK, RIG_BLOCK, "room", NULL);
     uv_loop_init(&r->loop);
     for (unsigned i = 0; i < 4; i++)
         config.intx[i] = (struct irq_line){no_line, NULL, i};
@@ -95,6 +99,7 @@ static struct rig *rig_new(void)
     r->devices[2] = virtio_balloon_new(&env);
     r->devices[3] = virtio_net_new(&env, &backend, mac);
     r->devices[RIG_SCSI] = virtio_scsi_new(&env, 2);
+    r->devices[RIG_MEMORY] = virtio_mem_new(&env, r->room);
     for (unsigned lun = 0; lun < RIG_UNITS; lun++)
         add_unit(r, lun);
     for (unsigned i = 0; i < RIG_DEVICES; i++)
@@ -159,6 +164,8 @@ void rig_poke(struct rig *r)
         virtio_console_ready(r->devices[1], port);
     }
     virtio_balloon_poll(r->devices[2], ignore_stats, NULL);
+    uint64_t blocks = virtio_mem_requested(r->devices[RIG_MEMORY]) / RIG_BLOCK + 3;
+    virtio_mem_request(r->devices[RIG_MEMORY], blocks % (RIG_BLOCKS + 1) * RIG_BLOCK);
     for (unsigned i = 14; i < sizeof(frame); i += 700)
         backend.peer->receive(backend.peer_opaque, &hdr, frame, i);
     backend.peer->receive_end(backend.peer_opaque);
@@ -168,6 +175,22 @@ void rig_poke(struct rig *r)
 static void set_true(void *opaque)
 {
     *(bool *)opaque = true;
+}
+
+/* What the device says that it has plugged is what lookups find; then nothing is, and the host has
+ * it again. */
+static void reset_memory(struct rig *r)
+{
+    struct virtio_device *memory = r->devices[RIG_MEMORY];
+    uint64_t there = 0;
+    struct stat st;
+
+    for (uint64_t at = 0; at < r->room->size; at += RIG_BLOCK)
+        there += mem_ram_has(r->room, at) ? RIG_BLOCK : 0;
+    g_assert(virtio_mem_plugged(memory) == there);
+    virtio_mem_request(memory, 0);
+    virtio_mem_system_reset(memory);
+    g_assert(virtio_mem_plugged(memory) == 0 && fstat(r->room->fd, &st) == 0 && st.st_blocks == 0);
 }
 
 void rig_reset(struct rig *r)
@@ -180,6 +203,7 @@ void rig_reset(struct rig *r)
     pci_host_reset(r->host);
     pci_host_resume(r->host);
     rig_turn(r, 2);
+    reset_memory(r);
     if (!virtio_scsi_status(r->devices[RIG_SCSI], 0, NULL))
         add_unit(r, 0);
     for (unsigned i = 0; i < RIG_DEVICES; i++)

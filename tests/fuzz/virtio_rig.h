@@ -9,18 +9,22 @@
 #define RIG_RAM_SIZE MIB(1)
 #define RIG_ECAM     UINT64_C(0x30000000)
 #define RIG_WINDOW   UINT64_C(0x40000000)
-#define RIG_DEVICES  5
+#define RIG_ROOM     UINT64_C(0x100000000)
+#define RIG_BLOCK    MIB(2)
+#define RIG_BLOCKS   8
+#define RIG_DEVICES  6
 #define RIG_SCSI     4
+#define RIG_MEMORY   5
 #define RIG_UNITS    3
 
 struct rig {
     struct mem_map *mem;
-    struct mem_ram *ram;
+    struct mem_ram *ram, *room; /* the second is sparse */
     uv_loop_t loop;
     struct pci_host *host;
-    struct virtio_device *devices[RIG_DEVICES]; /* rng, console, balloon, net, scsi; slots 1 to 5 */
-    struct block *blocks[RIG_UNITS];             /* the first comes and goes, the second is read-only */
-    unsigned pokes;
+    struct virtio_device
+        *devices[RIG_DEVICES];       /* rng, console, balloon, net, scsi, memory; slots 1 to 6 */
+    struct block *blocks[RIG_UNITS]; /* the first comes and goes, the second is read-only */
 };
 
 struct rig *rig_get(void);

@@ -535,7 +535,7 @@ bool mmu_pte_replace(struct xl_cpu *cpu, gpa_t gpa, uint64_t *pte, uint64_t expe
 {
     struct mmu_place place = {.gpa = gpa, .ram = mmu__ram(cpu->mmu, gpa)};
 
-    *read_only = place.ram->read_only;
+    *read_only = !place.ram || place.ram->read_only; /* it may have gone since the walk read it */
     if (*read_only)
         return false;
     mmu__before_store(cpu->mmu, &place);

@@ -197,7 +197,8 @@ struct mem_ram *mmu__ram(struct mmu *mmu, gpa_t gpa)
 {
     struct mem_view view;
 
-    if (mmu->ram && gpa - mmu->ram->gpa < mmu->ram->size)
+    if (mmu->ram && gpa - mmu->ram->gpa < mmu->ram->size &&
+        mem_ram_has(mmu->ram, gpa - mmu->ram->gpa))
         return mmu->ram;
     mem_map_lookup(mmu->map, gpa, &view);
     if (view.kind != MEM_RAM)

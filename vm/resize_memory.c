@@ -1,0 +1,195 @@
+/*
+ * The memory's part of a change of size. Below what the VM began with, the balloon takes the
+ * difference; what is above it comes and goes by virtio-mem. All truth is in what the two devices
+ * hold.
+ *
+ * Memory that was plugged is of use to the guest once its kernel has it online. Kernels that do
+ * that by themselves need nothing; for the others the agent is asked, each time more was plugged,
+ * as drivers plug no more while too much is offline.
+ */
+#include "vm/resize_priv.h"
+
+#include "machine/virtio/memory.h"
+#include "vm/devices.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+/* As much memory, for each byte that the VM began with, may be for movable pages alone, and so be
+ * taken back: a kernel's own data need the rest. It is what Linux goes by
+ * (memory_hotplug.auto_movable_ratio). */
+#define MOVABLE_RATIO 3
+
+static struct virtio_device *device_of(const struct resize *r)
+{
+    return devices_memory(r->devices);
+}
+
+static uint64_t plugged(const struct resize *r)
+{
+    return device_of(r) ? virtio_mem_plugged(device_of(r)) : 0;
+}
+
+/* What balloon and virtio-mem are to hold. */
+static uint64_t balloon_wanted(const struct resize *r)
+{
+    return r->memory.bytes < r->config->memory ? r->config->memory - r->memory.bytes : 0;
+}
+
+static uint64_t plugged_wanted(const struct resize *r)
+{
+    return r->memory.bytes > r->config->memory ? r->memory.bytes - r->config->memory : 0;
+}
+
+enum resize_road resize__road(const struct resize *r)
+{
+    return device_of(r) && r->memory.bytes >= r->config->memory ? RESIZE_ROAD_VIRTIO_MEM
+                                                                : RESIZE_ROAD_BALLOON;
+}
+
+uint64_t resize_memory(const struct resize *r)
+{
+    uint64_t away = devices_balloon_bytes(r->devices);
+
+    return (away < r->config->memory ? r->config->memory - away : 0) + plugged(r);
+}
+
+/* --- bringing it online ----------------------------------------------------------------------- */
+
+static void answered(void *opaque, const struct agent_reply *reply)
+{
+    struct resize *r = opaque;
+
+    r->memory.question = -1;
+    if (!reply->error) {
+        r->memory.online = r->memory.about;
+    } else if (reply->error != ECONNRESET && reply->error != EPROTO && reply->error != ETIMEDOUT) {
+        r->memory.refused = true;
+        g_string_printf(r->why, "the agent in the guest, about its new memory: %s", reply->text);
+    }
+    resize__look(r);
+}
+
+/* The agent, where there is one, has all of what is plugged brought online. */
+static enum progress bring_online(struct resize *r)
+{
+    bool movable = plugged(r) <= MOVABLE_RATIO * r->config->memory;
+    const char *const words[] = {"memory-online", movable ? "online_movable" : "online", NULL};
+
+    if (r->memory.question >= 0)
+        return WAITING;
+    if (r->memory.refused)
+        return REFUSED;
+    if (plugged(r) <= r->memory.online)
+        return DONE;
+    r->memory.question = resize__ask(r, words, answered);
+    r->memory.about = plugged(r);
+    return r->memory.question >= 0 ? WAITING : DONE;
+}
+
+/* --- the job's part --------------------------------------------------------------------------- */
+
+static enum progress look_at_plugged(struct resize *r)
+{
+    struct virtio_device *dev = device_of(r);
+    bool more = plugged_wanted(r) > r->memory.before;
+
+    if (more && bring_online(r) == REFUSED)
+        return REFUSED;
+    if (plugged(r) == plugged_wanted(r))
+        return more && r->memory.question >= 0 ? WAITING : DONE;
+    if (!virtio_running(dev))
+        g_string_printf(
+            r->why,
+            "no driver in the guest has taken the device %s: its kernel has none for virtio-mem "
+            "(Debian's for riscv64 has not), or its module virtio_mem is not loaded",
+            MEMORY_ID);
+    else if (more)
+        g_string_printf(r->why, "the guest took %" PRIu64 " of %" PRIu64 " MiB",
+                        (plugged(r) - r->memory.before) >> 20,
+                        (plugged_wanted(r) - r->memory.before) >> 20);
+    else
+        g_string_printf(r->why,
+                        "the guest gave %" PRIu64 " of %" PRIu64 " MiB back; it uses the rest",
+                        (r->memory.before - MIN(plugged(r), r->memory.before)) >> 20,
+                        (r->memory.before - plugged_wanted(r)) >> 20);
+    return WAITING;
+}
+
+static enum progress look_at_balloon(struct resize *r)
+{
+    uint64_t there = devices_balloon_bytes(r->devices);
+
+    if (there == balloon_wanted(r))
+        return DONE;
+    g_string_printf(r->why, "the balloon holds %" PRIu64 " of %" PRIu64 " MiB", there >> 20,
+                    balloon_wanted(r) >> 20);
+    return WAITING;
+}
+
+enum progress resize__look_at_memory(struct resize *r)
+{
+    enum progress balloon, memory;
+
+    if (!r->memory.wanted)
+        return DONE;
+    balloon = look_at_balloon(r);
+    memory = device_of(r) ? look_at_plugged(r) : DONE;
+    return memory == DONE ? balloon : memory;
+}
+
+/* What the guest has plugged stays, unless its kernel would not have it online; what it gave stays
+ * given. */
+void resize__settle_memory(struct resize *r)
+{
+    uint64_t target, actual;
+
+    if (!r->memory.wanted)
+        return;
+    devices_balloon(r->devices, devices_balloon_bytes(r->devices), &target, &actual);
+    if (device_of(r))
+        virtio_mem_request(device_of(r), r->memory.refused ? r->memory.before : plugged(r));
+}
+
+bool resize__check_memory(const struct resize *r, const struct vmi_resize_params *p, GError **err)
+{
+    const struct vm_config *c = r->config;
+    uint64_t block = device_of(r) ? virtio_mem_block(device_of(r)) : MIB(1);
+
+    if (!p->has_memory)
+        return true;
+    if (p->memory % MIB(1))
+        return vmd_fail(err, VMD_ERROR_INVALID, "params.memory is not a multiple of 1 MiB");
+    if (p->memory > c->memory && !device_of(r))
+        return vmd_fail(
+            err, VMD_ERROR_UNSUPPORTED,
+            "params.memory: the VM was started without room for more memory (max_memory)");
+    if (p->memory > c->memory && p->memory > c->max_memory)
+        return vmd_fail(err, VMD_ERROR_LIMIT,
+                        "params.memory: the VM was started with room for %" PRIu64 " MiB "
+                        "(max_memory)",
+                        c->max_memory >> 20);
+    if (p->memory > c->memory && (p->memory - c->memory) % block)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "params.memory: beyond the %" PRIu64 " MiB that it began with, memory "
+                        "comes by blocks of %" PRIu64 " MiB",
+                        c->memory >> 20, block >> 20);
+    return p->memory >= c->memory || devices_has_balloon(r->devices) ||
+           vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no balloon", c->name);
+}
+
+void resize__begin_memory(struct resize *r, const struct vmi_resize_params *p)
+{
+    uint64_t target, actual;
+
+    r->memory = (struct resize_memory){.wanted = p->has_memory,
+                                       .bytes = p->memory,
+                                       .before = plugged(r),
+                                       .online = plugged(r),
+                                       .question = -1};
+    if (!r->memory.wanted)
+        return;
+    devices_balloon(r->devices, balloon_wanted(r), &target, &actual);
+    if (device_of(r))
+        virtio_mem_request(device_of(r), plugged_wanted(r));
+}
