@@ -76,7 +76,9 @@ static int unpack(const struct entry *e, char **text, size_t *len, char **log)
     }
     if (packed > e->size || e->unpacked > SOFT_MAX_IMAGE || !e->unpacked)
         return refuse(SOFT_INVALID_IMAGE, log, "fat binary: sizes that do not fit");
-    out = g_malloc(e->unpacked + 1);
+    out = g_try_malloc(e->unpacked + 1);
+    if (!out)
+        return refuse(SOFT_OUT_OF_MEMORY, log, "fat binary: no memory to unpack it");
     if (e->flags & FLAG_ZSTD) {
         got = ZSTD_decompress(out, e->unpacked, e->data, packed);
         if (ZSTD_isError(got))
@@ -88,6 +90,8 @@ static int unpack(const struct entry *e, char **text, size_t *len, char **log)
             return refuse(SOFT_INVALID_IMAGE, log, "fat binary: damaged LZ4 data");
         got = n;
     }
+    if (got != e->unpacked)
+        return refuse(SOFT_INVALID_IMAGE, log, "fat binary: sizes that do not fit");
     *text = g_steal_pointer(&out);
     *len = got;
     return SOFT_OK;

@@ -5,7 +5,9 @@
 #include "gpu/soft/soft.h"
 #include "tests/fuzz/fuzz.h"
 
+#include <lz4.h>
 #include <string.h>
+#include <zstd.h>
 
 enum { MEMORY = 4096 };
 
@@ -67,28 +69,55 @@ static const char *const seeds[] = {
          "cvt.f64.f32 %d1,%f3;div.rp.f64 %d2,%d1,%d1;st.shared.v2.f32 [s+8],{%f1,%f3};brx.idx 1,t;t:.branchtargets a,b;a:trap;b:ret;}\n",
 };
 
+enum { PLAIN, FAT, FAT_LZ4, FAT_ZSTD, FORMS };
+
+static void le(GByteArray *out, uint64_t v, unsigned size)
+{
+    v = GUINT64_TO_LE(v);
+    g_byte_array_append(out, (const uint8_t *)&v, size);
+}
+
+/* TEXT as the one entry of a fat binary, packed as FORM says. */
+static void fat(GByteArray *out, unsigned form, const char *text)
+{
+    static const unsigned flags[FORMS] = {0, 0, 0x2000, 0x8000};
+    size_t len = strlen(text), packed = len;
+    g_autofree char *data = g_malloc(2 * len);
+
+    if (form == FAT_LZ4)
+        packed = LZ4_compress_default(text, data, len, 2 * len);
+    else if (form == FAT_ZSTD)
+        packed = ZSTD_compress(data, 2 * len, text, len, 1);
+    else
+        memcpy(data, text, len);
+    le(out, 0xba55ed50, 4);
+    le(out, 1, 2);
+    le(out, 16, 2);
+    le(out, 64 + packed, 8);
+    le(out, 0x01010001, 4);
+    le(out, 64, 4);
+    le(out, packed, 8);
+    le(out, form == FAT ? 0 : packed, 8);
+    le(out, (uint64_t)80 << 32, 8);
+    le(out, 0, 8);
+    le(out, flags[form], 8);
+    le(out, 0, 8);
+    le(out, form == FAT ? 0 : len, 8);
+    g_byte_array_append(out, (const uint8_t *)data, packed);
+}
+
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
-    static const uint8_t header[] = {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0}, kind[] = {1, 0, 1, 1, 64, 0, 0, 0};
     uint8_t byte = 31 + n;
-    uint8_t fat[16 + 64] = {0};
-    uint32_t len;
 
-    if (n >= 2 * G_N_ELEMENTS(seeds))
+    if (n >= FORMS * G_N_ELEMENTS(seeds))
         return false;
-    const char *text = seeds[n / 2];
+    const char *text = seeds[n / FORMS];
 
     g_byte_array_append(out, &byte, 1);
-    if (n % 2) {
-        len = GUINT32_TO_LE(strlen(text) + 64);
-        memcpy(fat, header, sizeof(header));
-        memcpy(fat + 8, &len, 4);
-        memcpy(fat + 16, kind, sizeof(kind));
-        len = GUINT32_TO_LE(strlen(text));
-        memcpy(fat + 24, &len, 4);
-        fat[16 + 28] = 80;
-        g_byte_array_append(out, fat, sizeof(fat));
-    }
-    g_byte_array_append(out, (const uint8_t *)text, strlen(text));
+    if (n % FORMS == PLAIN)
+        g_byte_array_append(out, (const uint8_t *)text, strlen(text));
+    else
+        fat(out, n % FORMS, text);
     return true;
 }

@@ -1,6 +1,6 @@
 /*
- * The software GPU's half precision and bfloat16: kernels of nvcc and each rounding against an oracle that searches all
- * numbers of a format for the neighbours of an exact value.
+ * The software GPU's half precision and bfloat16: kernels of nvcc and each rounding against an
+ * oracle that searches all numbers of a format for the neighbours of an exact value.
  */
 #include "gpu/soft/soft.h"
 #include "tests/unit/unit.h"
@@ -22,7 +22,8 @@ static double magnitude(const struct format *f, uint16_t h)
 {
     int e = h >> f->mant, frac = h & ((1 << f->mant) - 1);
 
-    return e ? ldexp((1 << f->mant) + frac, e - f->bias - f->mant) : ldexp(frac, 1 - f->bias - f->mant);
+    return e ? ldexp((1 << f->mant) + frac, e - f->bias - f->mant)
+             : ldexp(frac, 1 - f->bias - f->mant);
 }
 
 static double value(const struct format *f, uint16_t h)
@@ -56,7 +57,10 @@ static uint16_t nearest(const struct format *f, double v, char mode)
     if (a > magnitude(f, hi))
         a = magnitude(f, hi);
     double below = a - magnitude(f, lo), above = magnitude(f, hi) - a;
-    away = mode == 'n' ? below > above || (below == above && lo & 1) : mode == 'm' ? sign : mode == 'p' ? !sign : false;
+    away = mode == 'n'   ? below > above || (below == above && lo & 1)
+           : mode == 'm' ? sign
+           : mode == 'p' ? !sign
+                         : false;
     return sign | (away ? hi : lo);
 }
 
@@ -92,7 +96,8 @@ static uint64_t put(struct rig *r, const void *data, uint64_t size)
 
 static void launch(struct rig *r, const char *name, uint32_t threads, const uint64_t *args)
 {
-    struct soft_launch l = {.grid = {(threads + 255) / 256, 1, 1}, .block = {256, 1, 1}, .threads = 2};
+    struct soft_launch l = {
+        .grid = {(threads + 255) / 256, 1, 1}, .block = {256, 1, 1}, .threads = 2};
     uint8_t params[256] = {0};
     g_autofree char *log = NULL;
     struct soft_param p;
@@ -147,7 +152,8 @@ START_TEST(kernels)
     launch(&r, "half_axpy", N, (uint64_t[]){a, b, kbits, N});
     launch(&r, "half2_mul", N / 2, (uint64_t[]){a, c, N / 2});
     launch(&r, "bfloat_sum", N, (uint64_t[]){ba, bb, N});
-    const uint16_t *axpy = soft_space_host(r.space, b, sizeof(y)), *mul = soft_space_host(r.space, c, sizeof(y));
+    const uint16_t *axpy = soft_space_host(r.space, b, sizeof(y)),
+                   *mul = soft_space_host(r.space, c, sizeof(y));
     const uint16_t *sum = soft_space_host(r.space, bb, sizeof(by));
     double kh = value(&half, nearest(&half, k, 'n'));
     for (unsigned i = 0; i < N; i++) {
@@ -156,9 +162,12 @@ START_TEST(kernels)
         uint16_t want = nearest(&half, kh * xv + yv, 'n');
 
         /* A negative zero of a sum is the processor's: both operands have to be negative zeroes. */
-        ck_assert_msg(axpy[i] == want, "%u: %g * %g + %g = %#x, not %#x", i, kh, xv, yv, axpy[i], want);
+        ck_assert_msg(axpy[i] == want, "%u: %g * %g + %g = %#x, not %#x", i, kh, xv, yv, axpy[i],
+                      want);
         /* nvcc may fuse the multiplication and the addition. */
-        ck_assert_msg(mul[i] == nearest(&half, two, 'n') || mul[i] == nearest(&half, xv * yv + 1, 'n'), "%u: %#x", i, mul[i]);
+        ck_assert_msg(mul[i] == nearest(&half, two, 'n') ||
+                          mul[i] == nearest(&half, xv * yv + 1, 'n'),
+                      "%u: %#x", i, mul[i]);
         want = nearest(&bfloat, value(&bfloat, bx[i]) + value(&bfloat, by[i]), 'n');
         ck_assert_msg(sum[i] == want, "%u: %#x, not %#x", i, sum[i], want);
     }
@@ -166,14 +175,17 @@ START_TEST(kernels)
 }
 END_TEST
 
-/* Every number of the format, the middles to their neighbours and floats just beside those, and some of any kind. */
+/* Every number of the format, the middles to their neighbours and floats just beside those, and
+ * some of any kind. */
 static GArray *inputs(const struct format *f)
 {
     GArray *a = g_array_new(false, false, sizeof(float));
 
     for (unsigned h = 0; h <= f->inf; h += h < 64 || h > f->inf - 64u ? 1 : 29) {
         double low = magnitude(f, h), mid = (low + magnitude(f, h + 1)) / 2;
-        float v[] = {low, mid, nextafterf(mid, 0), nextafterf(mid, INFINITY), nextafterf(low, 0), NAN, INFINITY, 0};
+        float v[] = {
+            low,      mid, nextafterf(mid, 0), nextafterf(mid, INFINITY), nextafterf(low, 0), NAN,
+            INFINITY, 0};
 
         for (unsigned i = 0; i < G_N_ELEMENTS(v); i++) {
             float minus = -v[i];
@@ -195,8 +207,9 @@ static const struct {
     const char *cvt;
     char mode;
 } roundings[] = {
-    {&half, "cvt.rn.f16.f32", 'n'}, {&half, "cvt.rz.f16.f32", 'z'}, {&half, "cvt.rm.f16.f32", 'm'},
-    {&half, "cvt.rp.f16.f32", 'p'}, {&bfloat, "cvt.rn.bf16.f32", 'n'}, {&bfloat, "cvt.rz.bf16.f32", 'z'},
+    {&half, "cvt.rn.f16.f32", 'n'},    {&half, "cvt.rz.f16.f32", 'z'},
+    {&half, "cvt.rm.f16.f32", 'm'},    {&half, "cvt.rp.f16.f32", 'p'},
+    {&bfloat, "cvt.rn.bf16.f32", 'n'}, {&bfloat, "cvt.rz.bf16.f32", 'z'},
 };
 
 /* The kernel narrows, widens again, and stores both. */
@@ -209,7 +222,8 @@ START_TEST(rounding)
         ".visible .entry k(.param .u64 in, .param .u64 out, .param .u32 n) {\n"
         ".reg .b64 %%d<6>; .reg .b32 %%r<6>; .reg .f32 %%f<3>; .reg .b16 %%h; .reg .pred %%p;\n"
         "ld.param.u64 %%d1, [in]; ld.param.u64 %%d2, [out]; ld.param.u32 %%r1, [n];\n"
-        "mov.u32 %%r2, %%tid.x; mov.u32 %%r3, %%ctaid.x; mov.u32 %%r4, %%ntid.x; mad.lo.u32 %%r2, %%r3, %%r4, %%r2;\n"
+        "mov.u32 %%r2, %%tid.x; mov.u32 %%r3, %%ctaid.x; mov.u32 %%r4, %%ntid.x; mad.lo.u32 %%r2, "
+        "%%r3, %%r4, %%r2;\n"
         "setp.ge.u32 %%p, %%r2, %%r1; @%%p ret;\n"
         "mad.wide.u32 %%d3, %%r2, 4, %%d1; mad.wide.u32 %%d4, %%r2, 8, %%d2;\n"
         "ld.global.f32 %%f1, [%%d3]; %s %%h, %%f1; cvt.f32.%s %%f2, %%h;\n"
@@ -225,10 +239,12 @@ START_TEST(rounding)
         float v = g_array_index(in, float, i), back, wide;
         uint16_t want = nearest(f, v, roundings[_i].mode);
 
-        ck_assert_msg(out[2 * i] == want, "%s %a: %#x, not %#x", roundings[_i].cvt, v, out[2 * i], want);
+        ck_assert_msg(out[2 * i] == want, "%s %a: %#x, not %#x", roundings[_i].cvt, v, out[2 * i],
+                      want);
         memcpy(&back, &out[2 * i + 1], 4);
         wide = value(f, want);
-        ck_assert_msg(isnan(wide) ? isnan(back) : !memcmp(&back, &wide, 4), "%#x is not %a", want, back);
+        ck_assert_msg(isnan(wide) ? isnan(back) : !memcmp(&back, &wide, 4), "%#x is not %a", want,
+                      back);
     }
     rig_free(&r);
 }
