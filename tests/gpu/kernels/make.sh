@@ -3,7 +3,7 @@
 # Makes the PTX beside this script anew from the .cu files. Needs CUDA's nvcc (13.0 made what is committed).
 set -e
 cd "$(dirname "$0")"
-for name in basic flow numbers; do
+for name in basic flow numbers together; do
     nvcc -arch=sm_80 -O3 -ptx "$name.cu" -o "$name.sm_80.ptx"
     nvcc -arch=sm_90 -O1 -Xcicc -O1 -ptx "$name.cu" -o "$name.sm_90.ptx"
 done
