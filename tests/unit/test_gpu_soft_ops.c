@@ -101,6 +101,8 @@ static const struct {
     {"neg.f16x2 %r0, 0x80003c00;", 0x0000bc00},
     {"abs.bf16x2 %r0, 0x8000bf80;", 0x00003f80},
     {"set.lt.f16x2.f16x2 %r0, 0x3c007e00, 0x40003c00;", 0x3c000000},
+    {"set.gt.u32.f16x2 %r0, 0x40003c00, 0x3c003c00;", 0xffff0000},
+    {"set.le.s32.bf16x2 %r0, 0x3f803f80, 0x3f803f00;", 0xffff0000},
     {"mov.b16 %h0, 0x7e00; mov.b16 %h1, 0x3c00; setp.neu.f16 %p0, %h0, %h1; selp.b32 %r0, 1, 2, %p0;", 1},
     {"mov.b16 %h0, 0x7e00; mov.b16 %h1, 0x3c00; setp.ne.f16 %p0, %h0, %h1; selp.b32 %r0, 1, 2, %p0;", 2},
     {"mov.b64 %d0, {1, 2};", 0x200000001},

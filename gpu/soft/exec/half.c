@@ -87,9 +87,9 @@ static double larger(double a, double b)
         }                                                                           \
         *pd = (*pd & ~w->exec) | (m & w->exec);                                     \
     }
-/* set.CMP.f16x2.f16x2: 1.0 or 0 in each half. */
-#define HALF_SET(id, kind, expr)                                                    \
-    static void op_set_##id##_##kind(struct warp *w, const struct soft_op *op)      \
+/* set.CMP of pairs: each half 0, or 1.0 for a pair of floats and all ones for an integer. */
+#define HALF_SET(id, kind, form, one, expr)                                                    \
+    static void op_set_##id##_##kind##form(struct warp *w, const struct soft_op *op)      \
     {                                                                               \
         const uint16_t *pa = exec_reg(w, op->a), *pb = exec_reg(w, op->b);          \
         uint16_t *pd = exec_reg(w, op->d);                                          \
@@ -97,7 +97,7 @@ static double larger(double a, double b)
         for (unsigned i = 0; i < SOFT_WARP * 2; i++) {                              \
             double a = start(pa[i], #kind[0], op->flags), b = start(pb[i], #kind[0], op->flags); \
             if (w->exec >> i / 2 & 1)                                               \
-                pd[i] = (expr) ? (#kind[0] == 'g' ? 0x3f80 : 0x3c00) : 0;           \
+                pd[i] = (expr) ? one : 0;           \
         }                                                                           \
     }
 
@@ -142,8 +142,10 @@ COMPARISONS(HALF_CMP, f, 2, 0)
 COMPARISONS(HALF_CMP, f, 2, 1)
 COMPARISONS(HALF_CMP, g, 2, 0)
 COMPARISONS(HALF_CMP, g, 2, 1)
-COMPARISONS(HALF_SET, f)
-COMPARISONS(HALF_SET, g)
+COMPARISONS(HALF_SET, f, 1, 0x3c00)
+COMPARISONS(HALF_SET, g, 1, 0x3f80)
+COMPARISONS(HALF_SET, f, m, 0xffff)
+COMPARISONS(HALF_SET, g, m, 0xffff)
 
 enum { HALF_FLAGS = OP_FTZ | OP_SAT };
 
@@ -158,8 +160,8 @@ enum { HALF_FLAGS = OP_FTZ | OP_SAT };
 
 #define CMP_ROW(id, type, suffix, tail, l, expr)                                    \
     {"setp." #id "." type tail, "p" l l, op_##id##_##suffix, OP_FTZ},
-#define SET_ROW(id, type, kind, expr)                                               \
-    {"set." #id "." type "." type, "www", op_set_##id##_##kind, OP_FTZ},
+#define SET_ROW(id, dtype, type, suffix, expr)                                            \
+    {"set." #id "." dtype "." type, "www", op_set_##id##_##suffix, OP_FTZ},
 
 static const struct soft_opdef rows[] = {
     ROWS("f16", f1, "h"),
@@ -172,8 +174,12 @@ static const struct soft_opdef rows[] = {
     COMPARISONS(CMP_ROW, "f16x2", f21, ".high", "w")
     COMPARISONS(CMP_ROW, "bf16x2", g20, "", "w")
     COMPARISONS(CMP_ROW, "bf16x2", g21, ".high", "w")
-    COMPARISONS(SET_ROW, "f16x2", f)
-    COMPARISONS(SET_ROW, "bf16x2", g)
+    COMPARISONS(SET_ROW, "f16x2", "f16x2", f1)
+    COMPARISONS(SET_ROW, "bf16x2", "bf16x2", g1)
+    COMPARISONS(SET_ROW, "u32", "f16x2", fm)
+    COMPARISONS(SET_ROW, "s32", "f16x2", fm)
+    COMPARISONS(SET_ROW, "u32", "bf16x2", gm)
+    COMPARISONS(SET_ROW, "s32", "bf16x2", gm)
 };
 
 const struct exec_ops exec_ops_half = {rows, G_N_ELEMENTS(rows)};

@@ -167,7 +167,7 @@ bool ptx_lower_setp(struct ptx_parser *p, struct ptx_insn *in)
 
 bool ptx_lower_set(struct ptx_parser *p, struct ptx_insn *in)
 {
-    struct ptx_type dtype;
+    struct ptx_type dtype, stype;
     const char *logic;
     char key[PTX_KEY], width;
     uint16_t flags;
@@ -175,9 +175,9 @@ bool ptx_lower_set(struct ptx_parser *p, struct ptx_insn *in)
     int32_t d, t = ptx_temp(p, 'p');
     struct soft_op *op;
 
-    if (!operands(p, in, 3, 4) || !ptx_insn_type(p, in, 1, &dtype))
+    if (!operands(p, in, 3, 4) || !ptx_insn_type(p, in, 1, &dtype) || !ptx_insn_type(p, in, 0, &stype))
         return false;
-    if (dtype.packed == 2)
+    if (dtype.packed == 2 || stype.packed == 2)
         return ptx_lower_plain(p, in);
     if (!comparison(p, in, in->mod[in->mods - 1], 2, &logic, key, &flags) ||
         !compare(p, in, 1, key, flags, logic, t, -1))
