@@ -223,6 +223,10 @@ static void play(struct rig *r, const char *word)
         slots_hold(r->slots, true);
     else if (strcmp(word, "go") == 0)
         slots_hold(r->slots, false);
+    else if (strcmp(word, "idle") == 0)
+        ck_assert_int_eq(uv_loop_alive(&r->loop), 0);
+    else if (strcmp(word, "timed") == 0)
+        ck_assert_int_ne(uv_loop_alive(&r->loop), 0);
     else if (strcmp(word, "wait") == 0)
         for (unsigned i = 0; i < 5; i++) {
             g_usleep(2000);
@@ -308,9 +312,10 @@ static const struct {
      TAKEN " leaving ask releasing withdraw close free 2=done requested make publish visible "
            "acknowledged 3=done"},
     {"never there", "remove", "1:not-found"},
-    {"standing time does not count", "add-brief | hold wait taken | remove-brief | wait go wait",
+    {"standing time does not count", "hold add-brief | wait taken | remove-brief | wait go wait",
      TAKEN " leaving ask unask acknowledged 2=timed-out(timeout)"},
-    {"time goes on after standing", "add-brief | hold wait go wait",
+    {"time stands that ran", "add | timed hold idle go timed taken | idle", TAKEN},
+    {"time goes on after standing", "hold add-brief | wait go wait",
      ADDED " " RELEASE " 1=timed-out(timeout)"},
 };
 
