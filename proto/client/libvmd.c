@@ -8,7 +8,7 @@
  */
 #include "proto/client/libvmd.h"
 #include "proto/jsonrpc/json.h"
-#include "proto/jsonrpc/lines.h"
+#include "proto/rpc/lines.h"
 #include "proto/jsonrpc/rpc.h"
 
 #include <errno.h>
@@ -373,7 +373,7 @@ struct vmd_client *vmd_client_new_fd(int fd)
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     c->fd = fd;
     c->timeout = -1;
-    rpc_lines_init(&c->in, LIMIT_RPC_OUTQ);
+    rpc_lines_init(&c->in, RPC_LINES, LIMIT_RPC_OUTQ);
     g_queue_init(&c->events);
     g_queue_init(&c->fds);
     c->late = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);

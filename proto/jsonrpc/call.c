@@ -4,6 +4,7 @@
  * Order of checks: shape of the request, method, role, params, descriptor, owner, key. Only then
  * does the handler see it.
  */
+#include "proto/jsonrpc/local.h"
 #include "proto/jsonrpc/rpc_priv.h"
 
 /* --- replies ------------------------------------------------------------------------------- */
@@ -71,10 +72,15 @@ static void answer(struct rpc_call *call, const char *member, struct json_object
     }
     call->answered = true;
     g_queue_unlink(&call->conn->calls, &call->link);
-    if (call->notification)
+    if (call->reply) {
+        bool ok = strcmp(member, "result") == 0;
+        rpc_local__answer(call, ok ? value : NULL, ok ? NULL : value, steal_fd(&own));
         json_object_put(value);
-    else
+    } else if (call->notification) {
+        json_object_put(value);
+    } else {
         send_reply(call->conn, call->batch, make_reply(call->id, member, value), steal_fd(&own));
+    }
     if (call->batch)
         rpc_batch__unref(call->conn, g_steal_pointer(&call->batch));
     rpc_conn__call_done(call->conn);
@@ -222,7 +228,7 @@ static bool check_fd(struct rpc_call *call, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s can't be part of a batch",
                         call->method->name);
     if (flags & RPC_FD_IN) {
-        call->fd = rpc_stream_take_fd(call->conn->stream);
+        call->fd = call->conn->stream ? rpc_stream_take_fd(call->conn->stream) : -1;
         if (call->fd < 0)
             return vmd_fail(err, VMD_ERROR_INVALID, "%s needs a file descriptor",
                             call->method->name);
@@ -278,17 +284,13 @@ static void dispatch(struct rpc_call *call)
         rpc_call_error(call, VMD_ERROR_UNSUPPORTED, "%s is not offered here", call->method->name);
 }
 
-static struct rpc_call *call_new(struct rpc_conn *conn, struct rpc_batch *batch, size_t number,
-                                 struct json_object *request)
+struct rpc_call *rpc_call__new(struct rpc_conn *conn, struct rpc_batch *batch, size_t number)
 {
     struct rpc_call *call = g_new0(struct rpc_call, 1);
-    struct json_object *id = NULL;
 
     call->server = conn->server;
     call->conn = conn;
     call->batch = batch;
-    call->notification = !json_object_object_get_ex(request, "id", &id);
-    call->id = json_object_get(id);
     call->number = number;
     call->method = &conn->server->service->methods[number];
     call->fd = -1;
@@ -301,11 +303,20 @@ static struct rpc_call *call_new(struct rpc_conn *conn, struct rpc_batch *batch,
     return call;
 }
 
+void rpc_call__carry_out(struct rpc_call *call, struct json_object *params)
+{
+    GError *err = NULL;
+
+    if (!check_call(call, params, &err))
+        rpc_call_fail(call, err);
+    else if (enter_key(call))
+        dispatch(call);
+}
+
 void rpc_call__begin(struct rpc_conn *conn, struct rpc_batch *batch, struct json_object *request)
 {
     const char *fault = fault_of_request(request);
     struct json_object *v = NULL;
-    GError *err = NULL;
 
     if (fault) {
         rpc_call__refuse(conn, batch, id_of_faulty(request),
@@ -321,21 +332,20 @@ void rpc_call__begin(struct rpc_conn *conn, struct rpc_batch *batch, struct json
                                                "no such method; rpc.discover lists them"));
         return;
     }
-    struct rpc_call *call = call_new(conn, batch, (size_t)number, request);
+    struct rpc_call *call = rpc_call__new(conn, batch, (size_t)number);
     g_autoptr(json_object) none = json_object_new_object();
+    call->notification = !json_object_object_get_ex(request, "id", &v);
+    call->id = call->notification ? NULL : json_object_get(v);
     if (!json_object_object_get_ex(request, "params", &v))
         v = none;
-    if (!check_call(call, v, &err))
-        rpc_call_fail(call, err);
-    else if (enter_key(call))
-        dispatch(call);
+    rpc_call__carry_out(call, v);
 }
 
 /* --- what handlers ask --------------------------------------------------------------------- */
 
 struct rpc_conn *rpc_call_conn(const struct rpc_call *call)
 {
-    return call->conn->stream ? call->conn : NULL;
+    return call->conn->stream || call->conn->local ? call->conn : NULL;
 }
 
 const struct rpc_peer *rpc_call_peer(const struct rpc_call *call)

@@ -8,7 +8,7 @@
 #include "proto/jsonrpc/client.h"
 #include "proto/jsonrpc/json.h"
 #include "proto/jsonrpc/rpc.h"
-#include "proto/jsonrpc/stream.h"
+#include "proto/rpc/stream.h"
 
 struct pending {
     uint64_t id;
@@ -306,14 +306,15 @@ void rpc_client_free(struct rpc_client *c)
 struct rpc_client *rpc_client_new(uv_loop_t *loop, int fd, const struct rpc_service *service,
                                   const struct rpc_client_ops *ops, void *user, GError **err)
 {
-    static const struct rpc_stream_ops stream_ops = {.line = on_line,
+    static const struct rpc_stream_ops stream_ops = {.message = on_line,
                                                      .ready = on_ready,
                                                      .half_closed = on_half_closed,
                                                      .overlong = on_overlong,
                                                      .ended = on_ended};
     struct rpc_client *c = g_new0(struct rpc_client, 1);
 
-    c->stream = rpc_stream_new(loop, fd, LIMIT_RPC_OUTQ, LIMIT_RPC_OUTQ, true, &stream_ops, c, err);
+    c->stream = rpc_stream_new(loop, fd, RPC_LINES, LIMIT_RPC_OUTQ, LIMIT_RPC_OUTQ, true,
+                               &stream_ops, c, err);
     if (!c->stream) {
         g_free(c);
         return NULL;

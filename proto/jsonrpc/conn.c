@@ -4,6 +4,7 @@
  * Reading stops while LIMIT_RPC_INFLIGHT calls are unanswered or a lot is unsent, so a client can't
  * make the server work ahead of what it reads.
  */
+#include "proto/jsonrpc/local.h"
 #include "proto/jsonrpc/rpc_priv.h"
 
 /* Bytes of unread replies at which a client's further requests wait. */
@@ -34,6 +35,8 @@ struct json_object *rpc__closing(enum vmd_error kind, const char *reason)
 /* Drops what is queued, says why, and ends when that is sent. */
 static void disconnect(struct rpc_conn *conn, enum vmd_error kind, const char *reason)
 {
+    if (conn->local)
+        conn->local->leave(conn->local_user);
     if (!conn->stream || rpc_stream_closing(conn->stream))
         return;
     g_autoptr(json_object) m = rpc__closing(kind, reason);
@@ -60,8 +63,11 @@ void rpc_conn__send(struct rpc_conn *conn, struct json_object *message, int fd)
 
 void rpc_conn_notify(struct rpc_conn *conn, const char *method, struct json_object *params)
 {
+    if (conn->local) {
+        rpc_local__notify(conn, method, params);
+        return;
+    }
     g_autoptr(json_object) m = rpc__notification(method, params);
-
     rpc_conn__send(conn, m, -1);
 }
 
@@ -159,12 +165,10 @@ static void abandon_calls(struct rpc_conn *conn)
         rpc_call__abandon(call);
 }
 
-static void on_ended(void *user, int errnum)
+void rpc_conn__ended(struct rpc_conn *conn)
 {
-    struct rpc_conn *conn = user;
     struct rpc_server *s = conn->server;
 
-    rpc_stream_free(g_steal_pointer(&conn->stream));
     g_queue_unlink(&s->conns, &conn->link);
     abandon_calls(conn);
     if (s->ops->closed)
@@ -173,12 +177,22 @@ static void on_ended(void *user, int errnum)
     rpc_conn__unref(conn);
 }
 
+static void on_ended(void *user, int errnum)
+{
+    struct rpc_conn *conn = user;
+
+    rpc_stream_free(g_steal_pointer(&conn->stream));
+    rpc_conn__ended(conn);
+}
+
 void rpc_conn__shut_down(struct rpc_conn *conn)
 {
     conn->refs++;
     abandon_calls(conn);
     if (conn->stream)
         rpc_stream_finish(conn->stream, RPC_LINGER_MS);
+    else if (conn->local)
+        conn->local->leave(conn->local_user);
     rpc_conn__unref(conn);
 }
 
@@ -191,22 +205,10 @@ void rpc_conn__unref(struct rpc_conn *conn)
     g_free(conn);
 }
 
-struct rpc_conn *rpc_conn__new(struct rpc_server *s, int fd, enum rpc_role role,
-                               struct rpc_peer *peer, GError **err)
+struct rpc_conn *rpc_conn__alloc(struct rpc_server *s, enum rpc_role role, struct rpc_peer *peer)
 {
-    static const struct rpc_stream_ops ops = {.line = on_line,
-                                              .ready = on_ready,
-                                              .half_closed = on_half_closed,
-                                              .overlong = on_overlong,
-                                              .ended = on_ended};
     struct rpc_conn *conn = g_new0(struct rpc_conn, 1);
 
-    conn->stream =
-        rpc_stream_new(s->loop, fd, LIMIT_RPC_LINE, LIMIT_RPC_OUTQ, s->take_fds, &ops, conn, err);
-    if (!conn->stream) {
-        g_free(conn);
-        return NULL;
-    }
     conn->server = s;
     rpc_server__ref(s);
     conn->peer = *peer;
@@ -217,6 +219,25 @@ struct rpc_conn *rpc_conn__new(struct rpc_server *s, int fd, enum rpc_role role,
     conn->link.data = conn;
     g_queue_push_tail_link(&s->conns, &conn->link);
     return conn;
+}
+
+struct rpc_conn *rpc_conn__new(struct rpc_server *s, int fd, enum rpc_role role,
+                               struct rpc_peer *peer, GError **err)
+{
+    static const struct rpc_stream_ops ops = {.message = on_line,
+                                              .ready = on_ready,
+                                              .half_closed = on_half_closed,
+                                              .overlong = on_overlong,
+                                              .ended = on_ended};
+    struct rpc_conn *conn = rpc_conn__alloc(s, role, peer);
+
+    conn->stream = rpc_stream_new(s->loop, fd, RPC_LINES, LIMIT_RPC_LINE, LIMIT_RPC_OUTQ,
+                                  s->take_fds, &ops, conn, err);
+    if (conn->stream)
+        return conn;
+    g_queue_unlink(&s->conns, &conn->link);
+    rpc_conn__unref(conn);
+    return NULL;
 }
 
 const struct rpc_peer *rpc_conn_peer(const struct rpc_conn *conn)

@@ -14,29 +14,14 @@
 #ifndef PROTO_JSONRPC_RPC_H
 #define PROTO_JSONRPC_RPC_H
 
+#include "proto/rpc/peer.h"
 #include "proto/schema/codec.h"
 
-#include <sys/types.h>
 #include <uv.h>
 
 struct rpc_server;
 struct rpc_conn;
 struct rpc_call;
-
-/* Who is at the other end, as the kernel says (SO_PEERCRED, SO_PEERGROUPS). */
-struct rpc_peer {
-    pid_t pid;
-    uid_t uid;
-    gid_t gid;
-    gid_t *groups; /* supplementary groups */
-    size_t n_groups;
-};
-
-/* Reads the credentials of the peer of the unix socket FD. Free with rpc_peer_clear(). */
-bool rpc_peer_read(int fd, struct rpc_peer *out, GError **err);
-void rpc_peer_clear(struct rpc_peer *peer);
-/* Whether GID is the peer's group or one of its supplementary groups. */
-bool rpc_peer_in_group(const struct rpc_peer *peer, gid_t gid);
 
 /* What the program decides. Each may be NULL. USER is that of rpc_server_new(). */
 struct rpc_server_ops {

@@ -8,9 +8,11 @@
 #ifndef PROTO_JSONRPC_RPC_PRIV_H
 #define PROTO_JSONRPC_RPC_PRIV_H
 
+#include "proto/jsonrpc/client.h"
 #include "proto/jsonrpc/json.h"
 #include "proto/jsonrpc/rpc.h"
-#include "proto/jsonrpc/stream.h"
+#include "proto/rpc/listener.h"
+#include "proto/rpc/stream.h"
 
 /* Codes of the specification that no kind of error of ours has. */
 enum { RPC_PARSE_ERROR = -32700, RPC_INVALID_REQUEST = -32600, RPC_METHOD_NOT_FOUND = -32601 };
@@ -18,7 +20,7 @@ enum { RPC_PARSE_ERROR = -32700, RPC_INVALID_REQUEST = -32600, RPC_METHOD_NOT_FO
 enum { RPC_LINGER_MS = 2000, RPC_ID_LENGTH = 256 };
 
 struct rpc_keys;
-struct rpc_listener;
+struct rpc_local_ops;
 
 struct rpc_server {
     uv_loop_t *loop;
@@ -26,7 +28,7 @@ struct rpc_server {
     const void *handlers;
     const struct rpc_server_ops *ops;
     void *user;
-    GQueue listeners; /* struct rpc_listener */
+    GList *listeners; /* struct rpc_listener */
     GQueue conns;     /* struct rpc_conn */
     struct rpc_keys *keys;
     bool take_fds; /* some method takes a descriptor */
@@ -39,6 +41,9 @@ struct rpc_server {
 
 void rpc_server__ref(struct rpc_server *s);
 void rpc_server__unref(struct rpc_server *s);
+/* Whether PEER may come in, and with which role. */
+bool rpc_server__admit(struct rpc_server *s, const struct rpc_peer *peer, enum rpc_role *role,
+                       GError **err);
 /* A connection has ended and is off the list. */
 void rpc_server__conn_gone(struct rpc_server *s);
 
@@ -46,7 +51,9 @@ void rpc_server__conn_gone(struct rpc_server *s);
 
 struct rpc_conn {
     struct rpc_server *server;
-    struct rpc_stream *stream; /* NULL once it has ended */
+    struct rpc_stream *stream; /* NULL once it has ended, or where LOCAL is set */
+    const struct rpc_local_ops *local; /* a client within the program; NULL once it has left */
+    void *local_user;
     struct rpc_peer peer;
     enum rpc_role role;
     unsigned version; /* release that the peer speaks; 0: the present one */
@@ -57,6 +64,10 @@ struct rpc_conn {
     unsigned refs;
 };
 
+/* A connection that has neither stream nor local client yet, on the server's list. Takes PEER's contents. */
+struct rpc_conn *rpc_conn__alloc(struct rpc_server *s, enum rpc_role role, struct rpc_peer *peer);
+/* It has ended: off the list; its calls are abandoned, the program is told. */
+void rpc_conn__ended(struct rpc_conn *conn);
 /* Takes STREAM's fd. NULL with ERR on failure. */
 struct rpc_conn *rpc_conn__new(struct rpc_server *s, int fd, enum rpc_role role,
                                struct rpc_peer *peer, GError **err);
@@ -92,11 +103,17 @@ struct rpc_call {
     char *key;
     char *key_id; /* in the table of keys, when this call is the first with its key */
     int fd;
+    rpc_client_reply reply; /* of a local client; NULL: the answer goes over the wire */
+    void *reply_arg;
     void (*cancel)(struct rpc_call *call, void *arg);
     void *cancel_arg;
     GList link;
 };
 
+/* A call of METHOD's number, not carried out. */
+struct rpc_call *rpc_call__new(struct rpc_conn *conn, struct rpc_batch *batch, size_t number);
+/* All checks, then the handler. Borrows PARAMS. */
+void rpc_call__carry_out(struct rpc_call *call, struct json_object *params);
 /* One element of a batch, or a whole line. Borrows REQUEST. */
 void rpc_call__begin(struct rpc_conn *conn, struct rpc_batch *batch, struct json_object *request);
 /* Sends an error that belongs to no call. ID may be NULL. */

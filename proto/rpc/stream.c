@@ -1,12 +1,11 @@
 /*
- * Lines and file descriptors over a connected unix socket.
+ * Messages and file descriptors over a connected unix socket.
  *
  * State: OPEN -> (peer's end of file) HALF -> FINISHING -> ENDED. The end is always told from the
  * loop, by the idle handle. Memory is released when the last libuv handle is closed, so that a
  * callback may free the stream that called it.
  */
-#include "proto/jsonrpc/stream.h"
-#include "proto/jsonrpc/lines.h"
+#include "proto/rpc/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,12 +31,13 @@ struct rpc_stream {
     bool dead;      /* freed by its owner */
     bool told;      /* ended() was called */
     bool half_told; /* half_closed() was called */
-    bool stopped;   /* reads no more (an overlong line) */
+    bool stopped;   /* reads no more (an overlong message) */
     bool take_fds;
     size_t max_queue;
     struct rpc_lines in;
     GQueue out;
     size_t queued;
+    uint64_t sent, came;
     int fds[FDS_KEPT];
     unsigned n_fds;
     uv_poll_t poll;
@@ -147,6 +147,7 @@ static void flush(struct rpc_stream *s)
             close(steal_fd(&o->fd));
         o->sent += (size_t)n;
         s->queued -= (size_t)n;
+        s->sent += (size_t)n;
         if (o->sent == o->len) {
             g_queue_pop_head(&s->out);
             out_free(o);
@@ -158,7 +159,9 @@ static void flush(struct rpc_stream *s)
 
 bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
 {
-    if (s->state == ENDED || s->queued + len + 1 > s->max_queue) {
+    size_t bytes = len + (s->in.framing == RPC_LINES);
+
+    if (s->state == ENDED || s->queued + bytes > s->max_queue) {
         if (fd >= 0)
             close(fd);
         return s->state == ENDED;
@@ -167,7 +170,7 @@ bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
     o->text = g_malloc(len + 1);
     memcpy(o->text, text, len);
     o->text[len] = '\n';
-    o->len = len + 1;
+    o->len = bytes;
     o->fd = fd;
     s->queued += o->len;
     g_queue_push_tail(&s->out, o);
@@ -179,6 +182,11 @@ bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
 size_t rpc_stream_queued(const struct rpc_stream *s)
 {
     return s->queued;
+}
+
+struct rpc_stream_counts rpc_stream_counts(const struct rpc_stream *s)
+{
+    return (struct rpc_stream_counts){s->sent, s->came, rpc_lines_left(&s->in)};
 }
 
 void rpc_stream_discard(struct rpc_stream *s)
@@ -266,6 +274,7 @@ static void receive(struct rpc_stream *s)
     ssize_t n = recvmsg(s->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     int errnum = errno;
     rpc_lines_added(&s->in, n > 0 ? (size_t)n : 0);
+    s->came += n > 0 ? (size_t)n : 0;
     if (n < 0 && errnum != EAGAIN && errnum != EINTR)
         end(s, errnum);
     else if (n >= 0 && s->take_fds && !keep_fds(s, &msg))
@@ -274,26 +283,26 @@ static void receive(struct rpc_stream *s)
         end_of_file(s);
 }
 
-/* Gives the next complete line to the owner. False when there is none. */
-static bool give_line(struct rpc_stream *s)
+/* Gives the next complete message to the owner. False when there is none. */
+static bool give_message(struct rpc_stream *s)
 {
-    const char *line;
+    const char *message;
     size_t len;
-    int rc = rpc_lines_next(&s->in, &line, &len);
+    int rc = rpc_lines_next(&s->in, &message, &len);
 
     if (rc < 0) {
         s->stopped = true;
         s->ops->overlong(s->user);
     } else if (rc > 0) {
-        s->ops->line(s->user, line, len);
+        s->ops->message(s->user, message, len);
     }
     return rc > 0 && !s->dead;
 }
 
-/* Does what can be done now: gives lines, tells of the peer's end of file and of the end. */
+/* Does what can be done now: gives messages, tells of the peer's end of file and of the end. */
 static void pump(struct rpc_stream *s)
 {
-    while (!s->dead && may_give(s) && give_line(s))
+    while (!s->dead && may_give(s) && give_message(s))
         ;
     if (!s->dead && s->state == HALF && !s->half_told && may_give(s)) {
         s->half_told = true;
@@ -383,9 +392,9 @@ void rpc_stream_free(struct rpc_stream *s)
     close(s->fd); /* after the poll handle has left the loop's set */
 }
 
-struct rpc_stream *rpc_stream_new(uv_loop_t *loop, int fd, size_t max_line, size_t max_queue,
-                                  bool take_fds, const struct rpc_stream_ops *ops, void *user,
-                                  GError **err)
+struct rpc_stream *rpc_stream_new(uv_loop_t *loop, int fd, enum rpc_framing framing,
+                                  size_t max_message, size_t max_queue, bool take_fds,
+                                  const struct rpc_stream_ops *ops, void *user, GError **err)
 {
     struct rpc_stream *s = g_new0(struct rpc_stream, 1);
     int rc = fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : uv_poll_init(loop, &s->poll, fd);
@@ -401,7 +410,7 @@ struct rpc_stream *rpc_stream_new(uv_loop_t *loop, int fd, size_t max_line, size
     s->fd = fd;
     s->take_fds = take_fds;
     s->max_queue = max_queue;
-    rpc_lines_init(&s->in, max_line);
+    rpc_lines_init(&s->in, framing, max_message);
     g_queue_init(&s->out);
     uv_idle_init(loop, &s->later);
     uv_timer_init(loop, &s->linger);

@@ -1,5 +1,5 @@
 /* Who is at the other end of a unix socket, as the kernel says. */
-#include "proto/jsonrpc/rpc.h"
+#include "proto/rpc/peer.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -38,6 +38,12 @@ bool rpc_peer_read(int fd, struct rpc_peer *out, GError **err)
     peer.gid = cred.gid;
     *out = peer;
     return true;
+}
+
+void rpc_peer_copy(const struct rpc_peer *peer, struct rpc_peer *out)
+{
+    *out = *peer;
+    out->groups = g_memdup2(peer->groups, peer->n_groups * sizeof(gid_t));
 }
 
 void rpc_peer_clear(struct rpc_peer *peer)

@@ -1,11 +1,11 @@
-/* Framing: one message a line. Each byte is looked at once, however it arrives. */
-#include "proto/jsonrpc/lines.h"
+/* Framing: one message a line, or by length. Each byte is looked at once, however it arrives. */
+#include "proto/rpc/lines.h"
 
 #include <errno.h>
 
-void rpc_lines_init(struct rpc_lines *l, size_t max)
+void rpc_lines_init(struct rpc_lines *l, enum rpc_framing framing, size_t max)
 {
-    *l = (struct rpc_lines){.buf = g_byte_array_new(), .max = max};
+    *l = (struct rpc_lines){.framing = framing, .buf = g_byte_array_new(), .max = max};
 }
 
 void rpc_lines_clear(struct rpc_lines *l)
@@ -39,7 +39,33 @@ void rpc_lines_added(struct rpc_lines *l, size_t n)
     g_byte_array_set_size(l->buf, (guint)(l->buf->len - RPC_LINES_CHUNK + n));
 }
 
-int rpc_lines_next(struct rpc_lines *l, const char **line, size_t *len)
+size_t rpc_lines_left(const struct rpc_lines *l)
+{
+    return l->buf->len - l->given;
+}
+
+static int next_counted(struct rpc_lines *l, const char **frame, size_t *len)
+{
+    const char *data = (const char *)l->buf->data + l->given;
+    size_t have = rpc_lines_left(l);
+    uint32_t n;
+
+    if (have < sizeof(n))
+        return 0;
+    memcpy(&n, data, sizeof(n));
+    n = GUINT32_FROM_BE(n);
+    if (n < sizeof(n) || n > l->max)
+        return -EMSGSIZE;
+    if (have < n)
+        return 0;
+    *frame = data;
+    *len = n;
+    l->given += n;
+    l->scanned = l->given;
+    return 1;
+}
+
+static int next_line(struct rpc_lines *l, const char **line, size_t *len)
 {
     const char *data = (const char *)l->buf->data;
     size_t have = l->buf->len;
@@ -56,4 +82,9 @@ int rpc_lines_next(struct rpc_lines *l, const char **line, size_t *len)
     *len = n;
     l->given = l->scanned = (size_t)(lf - data) + 1;
     return 1;
+}
+
+int rpc_lines_next(struct rpc_lines *l, const char **line, size_t *len)
+{
+    return l->framing == RPC_LINES ? next_line(l, line, len) : next_counted(l, line, len);
 }
