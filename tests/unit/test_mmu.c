@@ -13,7 +13,7 @@
 #define PAGE  UINT64_C(4096)
 #define VA(n) (UINT64_C(0x40000000) + (n)*PAGE)
 
-enum { FAULT_PAGE = 100, FAULT_ACCESS = 200, FAULT_ALIGN = 300 };
+enum { FAULT_PAGE = 100, FAULT_ACCESS = 200, FAULT_ALIGN = 300, FAULT_WATCHED = 400 };
 enum { USER, KERNEL, BARE };
 enum { R = 1, W = 2, X = 4, RW = 3, RWX = 7 };
 
@@ -34,6 +34,8 @@ struct fix {
     uint32_t space;
     uint64_t device[2];
     unsigned device_fpenv;
+    unsigned watched;    /* accesses to what the guest watches: the last one's */
+    gva_t watched_at;
     bool dirty_late; /* stores walk apart from loads: the dirty bit is set by the first */
 };
 
@@ -73,7 +75,18 @@ static void access_fault(struct xl_cpu *cpu, gva_t va, enum xl_access access, bo
     cpu->fault_value = va;
 }
 
-static const struct xl_sys sys = {.walk = walk, .access_fault = access_fault};
+/* Number 0 faults, the others let pass. */
+static bool watched(struct xl_cpu *cpu, unsigned n, gva_t va, enum accel_watch kind)
+{
+    fix.watched++;
+    fix.watched_at = va;
+    if (n)
+        return false;
+    cpu->fault = FAULT_WATCHED;
+    return true;
+}
+
+static const struct xl_sys sys = {.walk = walk, .access_fault = access_fault, .watched = watched};
 
 static int dev_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
 {
@@ -393,6 +406,110 @@ START_TEST(loops_keep_out)
     ck_assert_uint_eq(mmu_copy(fix.cpu, VA(1), VA(0), 0, 1, &last), 0);
     ck_assert_uint_eq(mmu_fill(fix.cpu, VA(1), 0, 0, 1), 0);
     ck_assert_uint_eq(fix.code_drops, 0);
+}
+END_TEST
+
+/* --- what the guest watches ------------------------------------------------------------------- */
+
+#define TAG (UINT64_C(0xa5) << 56)
+
+enum { LOAD, STORE, ADD, SC, LOAD16, STORE16 };
+
+/* Number 0 is for loads of [100, 107] by KERNEL, number 1 for stores there. */
+static const struct {
+    const char *name;
+    unsigned op;
+    uint32_t mem;
+    gva_t offset;
+    unsigned hits;
+    uint32_t fault;
+    uint64_t at;
+} own_watches[] = {
+    {"before it", LOAD, 2, 96, 0, 0, 0},
+    {"behind it", LOAD, 3, 108, 0, 0, 0},
+    {"its first byte", LOAD, 3, 93, 1, FAULT_WATCHED, 100},
+    {"its last byte", LOAD, 0, 107, 1, FAULT_WATCHED, 107},
+    {"a store", STORE, 3, 104, 1, 0, 104},
+    {"an atomic does both", ADD, 3, 104, 1, FAULT_WATCHED, 104},
+    {"an SC stores", SC, 3, 104, 1, 0, 104},
+    {"16 bytes", LOAD16, 4, 86, 1, FAULT_WATCHED, 100},
+    {"16 bytes stored", STORE16, 4, 86, 1, 0, 100},
+    {"with a tag", LOAD, 0, TAG + 100, 1, FAULT_WATCHED, TAG + 100},
+    {"with a tag, its first byte", LOAD, 3, TAG + 96, 1, FAULT_WATCHED, TAG + 100},
+    {"as USER", LOAD, 3 | IR_MEM_USER, 100, 0, 0, 0},
+    {"alignment comes first", LOAD, 2 | IR_MEM_ALIGNED, 101, 0, FAULT_ALIGN, 0},
+};
+
+static void access_by(unsigned op, gva_t va, uint32_t mem)
+{
+    struct ir_v128 wide = {{0, 0}};
+
+    switch (op) {
+    case LOAD:
+        mmu_load(fix.cpu, va, mem);
+        break;
+    case STORE:
+        mmu_store(fix.cpu, va, 0, mem);
+        break;
+    case ADD:
+        mmu_rmw(fix.cpu, va, 1, mem, IR_RMW_ADD);
+        break;
+    case SC:
+        mmu_sc(fix.cpu, va, 1, 0, 0, mem);
+        break;
+    case LOAD16:
+        mmu_load16(fix.cpu, va, &wide, mem);
+        break;
+    default:
+        mmu_store16(fix.cpu, va, &wide, mem);
+        break;
+    }
+}
+
+START_TEST(own_watch_rows)
+{
+    const struct mmu_watch own[] = {{VA(0) + 100, VA(0) + 107, ACCEL_WATCH_READ, 1 << KERNEL},
+                                    {VA(0) + 100, VA(0) + 107, ACCEL_WATCH_WRITE, 1 << KERNEL}};
+    const char *name = own_watches[_i].name;
+
+    map_row(0, VA(0), RAM, PAGE, RWX, RWX, 1);
+    map_row(1, VA(0) + TAG, RAM, PAGE, RWX, RWX, 1);
+    access_by(own_watches[_i].op, VA(0) + own_watches[_i].offset, own_watches[_i].mem);
+    fix.cpu->fault = 0;
+    mmu_watch_own(fix.cpu, own, 2);
+    access_by(own_watches[_i].op, VA(0) + own_watches[_i].offset, own_watches[_i].mem);
+    ck_assert_msg(fix.cpu->fault == own_watches[_i].fault, "%s: fault %u", name, fix.cpu->fault);
+    ck_assert_msg(fix.watched == own_watches[_i].hits, "%s: %u hits", name, fix.watched);
+    ck_assert_msg(!fix.watched || fix.watched_at == VA(0) + own_watches[_i].at, "%s: at %lx", name,
+                  fix.watched_at);
+    ck_assert_msg(!fast(KERNEL, VA(0), false) && !fast(KERNEL, VA(0), true), "%s: fast", name);
+}
+END_TEST
+
+/* Faults of translation come before watchpoints, of both pages; pages are fast again where nothing is watched. */
+START_TEST(own_watches_come_and_go)
+{
+    const struct mmu_watch own = {VA(1) - 4, VA(1) - 1, ACCEL_WATCH_ACCESS, 1 << KERNEL};
+
+    map_row(0, VA(0), RAM, PAGE, RWX, R, 1);
+    mmu_watch_own(fix.cpu, &own, 1);
+    mmu_store(fix.cpu, VA(1) - 4, 0, 2);
+    ck_assert_uint_eq(fix.cpu->fault, FAULT_PAGE + XL_STORE);
+    fix.cpu->fault = 0;
+    mmu_load(fix.cpu, VA(1) - 4, 3);
+    ck_assert_uint_eq(fix.cpu->fault, FAULT_PAGE + XL_LOAD);
+    ck_assert_uint_eq(fix.cpu->fault_value, VA(1));
+    ck_assert_uint_eq(fix.watched, 0);
+    fix.cpu->fault = 0;
+    mmu_load(fix.cpu, VA(0), 3 | IR_MEM_USER);
+    ck_assert(fast(USER, VA(0), false));
+    mmu_load(fix.cpu, VA(0), 3);
+    ck_assert(!fast(KERNEL, VA(0), false));
+    mmu_watch_own(fix.cpu, NULL, 0);
+    ck_assert(!fast(USER, VA(0), false));
+    mmu_load(fix.cpu, VA(1) - 4, 2);
+    ck_assert_uint_eq(fix.cpu->fault, 0);
+    ck_assert(fast(KERNEL, VA(0), false));
 }
 END_TEST
 
@@ -787,6 +904,8 @@ int main(void)
     tcase_add_loop_test(tc, copying, 0, (int)G_N_ELEMENTS(copies));
     tcase_add_test(tc, filling);
     tcase_add_test(tc, loops_keep_out);
+    tcase_add_loop_test(tc, own_watch_rows, 0, G_N_ELEMENTS(own_watches));
+    tcase_add_test(tc, own_watches_come_and_go);
     tcase_add_loop_test(tc, rmw, 0, G_N_ELEMENTS(rmws));
     tcase_add_test(tc, conditional_stores);
     tcase_add_loop_test(tc, atomics_that_fault, 0, G_N_ELEMENTS(bad_atomics));

@@ -254,6 +254,116 @@ START_TEST(hypercalls)
 }
 END_TEST
 
+/* --- self-hosted debug ------------------------------------------------------------------------- */
+
+#define MDSCR A64_SYSREG(2, 0, 0, 2, 2)
+#define BVR(n) A64_SYSREG(2, 0, 0, n, 4)
+#define BCR(n) A64_SYSREG(2, 0, 0, n, 5)
+#define WVR(n) A64_SYSREG(2, 0, 0, n, 6)
+#define WCR(n) A64_SYSREG(2, 0, 0, n, 7)
+
+enum { BCR_EL1 = 0x1e3, BCR_LINK_5 = 0x150000, BCR_CONTEXT = 0x200000, BCR_LINKED = 0x300000 };
+
+/* Number 0 is at PC 0x1000 but for what the row says; number 5 is another. */
+static const struct {
+    const char *name;
+    uint64_t bvr, bcr, bvr5, bcr5;
+    bool looks, hits; /* in a mode that looks for them; it is there */
+} break_rows[] = {
+    {"an address", 0x1000, BCR_EL1, 0, 0, true, true},
+    {"another in the same place", 0x2000, BCR_EL1, 0, 0, true, false},
+    {"bits above 48 are copies", 0x1000 | UINT64_C(0x7f) << 50, BCR_EL1, 0, 0, true, true},
+    {"bit 48 counts", 0x1000 | UINT64_C(1) << 48, BCR_EL1, 0, 0, true, false},
+    {"off", 0x1000, BCR_EL1 - 1, 0, 0, false, false},
+    {"of EL0", 0x1000, BCR_EL1 + 2, 0, 0, false, false},
+    {"of a security state", 0x1000, BCR_EL1 | 0x4000, 0, 0, false, false},
+    {"a reserved type", 0x1000, BCR_EL1 | 0x800000, 0, 0, false, false},
+    {"a context", 0, 0, 0x77, BCR_EL1 | BCR_CONTEXT, true, true},
+    {"another context", 0, 0, 0x76, BCR_EL1 | BCR_CONTEXT, true, false},
+    {"a context where none can be", 0x77, BCR_EL1 | BCR_CONTEXT, 0, 0, true, false},
+    {"linked", 0x1000, BCR_EL1 | BCR_LINK_5, 0x77, BCR_EL1 | BCR_LINKED, true, true},
+    {"linked with another", 0x1000, BCR_EL1 | BCR_LINK_5, 0x78, BCR_EL1 | BCR_LINKED, true, false},
+    {"linked with what is off", 0x1000, BCR_EL1 | BCR_LINK_5, 0x77, BCR_LINKED, true, false},
+    {"linked with an address", 0x1000, BCR_EL1 | BCR_LINK_5, 0x77, BCR_EL1 + 2, true, false},
+    {"linked with what is not there", 0x1000, BCR_EL1 | 0x1f0000, 0, 0, true, false},
+    {"a link alone", 0, 0, 0x77, BCR_EL1 | BCR_LINKED, false, false},
+};
+
+static void debug_on(void)
+{
+    *slot(A64_SLOT_DAIF) = 0;
+    a64_sysreg_write(t.cpu, A64_SYSREG(2, 0, 1, 0, 4), 0);
+    a64_sysreg_write(t.cpu, MDSCR, MDSCR_MDE | MDSCR_KDE);
+}
+
+START_TEST(breakpoints)
+{
+    const char *name = break_rows[_i].name;
+
+    debug_on();
+    a64_sysreg_write(t.cpu, A64_SYSREG(3, 0, 13, 0, 1), 0x77);
+    a64_sysreg_write(t.cpu, BVR(0), break_rows[_i].bvr);
+    a64_sysreg_write(t.cpu, BCR(0), break_rows[_i].bcr);
+    a64_sysreg_write(t.cpu, BVR(5), break_rows[_i].bvr5);
+    a64_sysreg_write(t.cpu, BCR(5), break_rows[_i].bcr5);
+    bool looks = (t.cpu->cpu.mode & A64_MODE_BREAKS) && (*slot(A64_SLOT_BREAKS) & 1);
+    ck_assert_msg(looks == break_rows[_i].looks, "%s: slot %lx", name, *slot(A64_SLOT_BREAKS));
+    t.cpu->cpu.pc = 0x1000;
+    a64_help_breakpoint(&t.cpu->cpu);
+    ck_assert_msg(!!t.cpu->cpu.fault == break_rows[_i].hits, "%s", name);
+    t.cpu->cpu.fault = 0;
+    *slot(A64_SLOT_DAIF) = SPSR_D; /* it may be set while the mode still looks */
+    a64_help_breakpoint(&t.cpu->cpu);
+    ck_assert_msg(!t.cpu->cpu.fault, "%s: masked", name);
+}
+END_TEST
+
+#define WCR_OF(mask, bas) ((uint64_t)(mask) << 24 | (uint64_t)(bas) << 5 | 0x1b)
+
+static const struct {
+    const char *name;
+    uint64_t wvr, wcr;
+    uint64_t first, last; /* offsets in RAM of what is watched; both 0: nothing */
+} watch_rows[] = {
+    {"a doubleword", 8, WCR_OF(0, 0xff), 8, 15},
+    {"a byte", 8, WCR_OF(0, 0x08), 11, 11},
+    {"some bytes", 8, WCR_OF(0, 0x3c), 10, 13},
+    {"with a gap", 8, WCR_OF(0, 0xcc), 10, 11},
+    {"a word", 12, WCR_OF(0, 0xff), 12, 15},
+    {"no byte", 8, WCR_OF(0, 0), 0, 0},
+    {"no byte of a word", 12, WCR_OF(0, 0xf0), 0, 0},
+    {"eight bytes by mask", 8, WCR_OF(3, 0xff), 8, 15},
+    {"a page", 0x1008, WCR_OF(12, 0xff), 0x1000, 0x1fff},
+    {"a reserved mask", 8, WCR_OF(2, 0xff), 0, 0},
+    {"off", 8, WCR_OF(0, 0xff) - 1, 0, 0},
+    {"of neither loads nor stores", 8, WCR_OF(0, 0xff) & ~UINT64_C(0x18), 0, 0},
+    {"of EL0", 8, WCR_OF(0, 0xff) + 2, 0, 0},
+};
+
+START_TEST(watchpoints)
+{
+    uint64_t first = watch_rows[_i].first, last = watch_rows[_i].last;
+    const char *name = watch_rows[_i].name;
+
+    debug_on();
+    a64_sysreg_write(t.cpu, WVR(3), RAM + watch_rows[_i].wvr);
+    a64_sysreg_write(t.cpu, WCR(3), watch_rows[_i].wcr);
+    for (gva_t va = 0; va < 0x2008; va++) {
+        t.cpu->cpu.fault = 0;
+        mmu_load(&t.cpu->cpu, RAM + va, 0);
+        bool hit = last && va >= first && va <= last;
+        ck_assert_msg(!!t.cpu->cpu.fault == hit, "%s: offset %lx", name, va);
+        ck_assert_msg(!hit || (t.cpu->syndrome == 0xd2000022 && t.cpu->cpu.fault_value == RAM + va), "%s",
+                      name);
+    }
+    t.cpu->cpu.fault = 0;
+    aarch64_sys.reset(&t.cpu->cpu, &(struct vcpu_start){.pc = RAM});
+    debug_on();
+    mmu_load(&t.cpu->cpu, RAM + first, 0);
+    ck_assert_msg(!t.cpu->cpu.fault, "%s: reset", name);
+}
+END_TEST
+
 /* --- timers ----------------------------------------------------------------------------------- */
 
 START_TEST(timers)
@@ -344,6 +454,8 @@ int main(void)
     tcase_add_test(tc, debugger_rows);
     tcase_add_loop_test(tc, return_rows, 0, G_N_ELEMENTS(returns));
     tcase_add_test(tc, hypercalls);
+    tcase_add_loop_test(tc, breakpoints, 0, G_N_ELEMENTS(break_rows));
+    tcase_add_loop_test(tc, watchpoints, 0, G_N_ELEMENTS(watch_rows));
     tcase_add_test(tc, timers);
     tcase_add_loop_test(tc, geometry_rows, 0, G_N_ELEMENTS(geometries));
     suite_add_tcase(s, tc);

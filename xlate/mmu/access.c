@@ -235,7 +235,7 @@ uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem)
         cpu->mmu->sys->access_fault(cpu, va, XL_LOAD, true);
         return 0;
     }
-    if (!mmu__may_access(cpu, va, size, ACCEL_WATCH_READ))
+    if (!mmu__may_access(cpu, mode, va, size, ACCEL_WATCH_READ))
         return 0;
     if (crosses(va, size)) {
         xl_count(&cpu->count.slow_accesses, 1);
@@ -257,28 +257,30 @@ uint64_t mmu_load(struct xl_cpu *cpu, gva_t va, uint32_t mem)
     return extend(value, mem);
 }
 
-/* Resolves a store to RAM or a device (WRITE), or an atomic on RAM (ACCESS), and makes the page
- * writable. */
-static bool resolve_store(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum accel_watch kind,
+/* Atomics are for RAM alone. An SC reads nothing that the program sees. */
+enum store { STORE_PLAIN, STORE_SC, STORE_ATOMIC };
+
+/* Resolves a store to RAM or, where it is plain, a device, and makes the page writable. */
+static bool resolve_store(struct xl_cpu *cpu, gva_t va, uint32_t mem, enum store store,
                           struct mmu_place *place)
 {
-    bool device_too = kind == ACCEL_WATCH_WRITE; /* atomics are for RAM alone */
+    enum accel_watch kind = store == STORE_ATOMIC ? ACCEL_WATCH_ACCESS : ACCEL_WATCH_WRITE;
     unsigned mode = mode_of(cpu, mem);
 
     if ((mem & IR_MEM_ALIGNED) && (va & (width(mem) - 1))) {
         cpu->mmu->sys->access_fault(cpu, va, XL_STORE, true);
         return false;
     }
-    if (!mmu__may_access(cpu, va, width(mem), kind))
+    if (!mmu__may_access(cpu, mode, va, width(mem), kind))
         return false;
     if ((mem & IR_MEM_RESERVE) && !mmu__resolve(cpu, mode, va, XL_LOAD, place))
         return false;
     if (!mmu__resolve(cpu, mode, va, XL_STORE, place))
         return false;
     if (!place->ram) {
-        if (!device_too)
+        if (store != STORE_PLAIN)
             fault(cpu, va, XL_STORE);
-        return device_too;
+        return store == STORE_PLAIN;
     }
     if (place->ram->read_only) {
         fault(cpu, va, XL_STORE);
@@ -298,13 +300,13 @@ void mmu_store(struct xl_cpu *cpu, gva_t va, uint64_t value, uint32_t mem)
     value = extend(value, mem & ~(uint32_t)IR_MEM_SIGNED);
     if (crosses(va, size) && !(mem & IR_MEM_ALIGNED)) {
         xl_count(&cpu->count.slow_accesses, 1);
-        if (!mmu__may_access(cpu, va, size, ACCEL_WATCH_WRITE))
+        if (!mmu__may_access(cpu, mode_of(cpu, mem), va, size, ACCEL_WATCH_WRITE))
             return;
         value = GUINT64_TO_LE(value);
         store_crossing(cpu, va, &value, mem);
         return;
     }
-    if (!resolve_store(cpu, va, mem, ACCEL_WATCH_WRITE, &place))
+    if (!resolve_store(cpu, va, mem, STORE_PLAIN, &place))
         return;
     if (place.ram) {
         ram_store(place.host, size, value, mem & IR_MEM_RELEASE);
@@ -341,7 +343,7 @@ void mmu_load16(struct xl_cpu *cpu, gva_t va, struct ir_v128 *value, uint32_t me
         cpu->mmu->sys->access_fault(cpu, va, XL_LOAD, true);
         return;
     }
-    if (!mmu__may_access(cpu, va, 16, ACCEL_WATCH_READ))
+    if (!mmu__may_access(cpu, mode, va, 16, ACCEL_WATCH_READ))
         return;
     if (crosses(va, 16)) {
         xl_count(&cpu->count.slow_accesses, 1);
@@ -365,11 +367,11 @@ void mmu_store16(struct xl_cpu *cpu, gva_t va, const struct ir_v128 *value, uint
 
     if (crosses(va, 16) && !(mem & IR_MEM_ALIGNED)) {
         xl_count(&cpu->count.slow_accesses, 1);
-        if (mmu__may_access(cpu, va, 16, ACCEL_WATCH_WRITE))
+        if (mmu__may_access(cpu, mode_of(cpu, mem), va, 16, ACCEL_WATCH_WRITE))
             store_crossing(cpu, va, bytes.d, mem);
         return;
     }
-    if (!resolve_store(cpu, va, mem, ACCEL_WATCH_WRITE, &place))
+    if (!resolve_store(cpu, va, mem, STORE_PLAIN, &place))
         return;
     for (unsigned i = 0; i < 2; i++) {
         uint64_t half = value->d[i];
@@ -388,7 +390,7 @@ uint64_t mmu_rmw(struct xl_cpu *cpu, gva_t va, uint64_t operand, uint32_t mem, u
     struct mmu_place place;
     uint64_t old, seen;
 
-    if (!resolve_store(cpu, va, mem | IR_MEM_ALIGNED, ACCEL_WATCH_ACCESS, &place))
+    if (!resolve_store(cpu, va, mem | IR_MEM_ALIGNED, STORE_ATOMIC, &place))
         return 0;
     operand = extend(operand, plain);
     seen = ram_load(place.host, width(mem));
@@ -404,7 +406,7 @@ uint64_t mmu_cas(struct xl_cpu *cpu, gva_t va, uint64_t expected, uint64_t desir
 {
     struct mmu_place place;
 
-    if (!resolve_store(cpu, va, mem | IR_MEM_ALIGNED, ACCEL_WATCH_ACCESS, &place))
+    if (!resolve_store(cpu, va, mem | IR_MEM_ALIGNED, STORE_ATOMIC, &place))
         return 0;
     return extend(ram_cas(place.host, width(mem), expected, desired), mem);
 }
@@ -415,7 +417,7 @@ uint64_t mmu_sc(struct xl_cpu *cpu, gva_t va, uint64_t condition, uint64_t expec
     uint32_t plain = mem & ~(uint32_t)IR_MEM_SIGNED;
     struct mmu_place place;
 
-    if (!resolve_store(cpu, va, mem | IR_MEM_ALIGNED, ACCEL_WATCH_ACCESS, &place) || !condition)
+    if (!resolve_store(cpu, va, mem | IR_MEM_ALIGNED, STORE_SC, &place) || !condition)
         return 1;
     expected = extend(expected, plain);
     return ram_cas(place.host, width(mem), expected, extend(desired, plain)) != expected;
@@ -449,7 +451,7 @@ void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access ac
     g_assert(!crosses(va, length));
     if (host)
         return host;
-    if (!mmu__may_access(cpu, va, length,
+    if (!mmu__may_access(cpu, xl_tlb_mode(cpu->mode), va, length,
                          access == XL_STORE ? ACCEL_WATCH_WRITE : ACCEL_WATCH_READ))
         return NULL;
     if (!mmu__resolve(cpu, xl_tlb_mode(cpu->mode), va, access, &place))
@@ -463,62 +465,6 @@ void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access ac
         mmu__fill(cpu, xl_tlb_mode(cpu->mode), va, place.host, true);
     }
     return place.host;
-}
-
-/* --- watchpoints ------------------------------------------------------------------------------ */
-
-void mmu_watch(struct xl_cpu *cpu, const struct mmu_watch *watches, size_t n)
-{
-    cpu->mmu->watches = watches;
-    cpu->mmu->n_watches = n;
-    mmu_watch_record(cpu, false);
-    mmu__clear_fast(cpu);
-}
-
-void mmu_watch_record(struct xl_cpu *cpu, bool on)
-{
-    cpu->mmu->recording = on;
-    if (on)
-        cpu->mmu->noted = NULL;
-}
-
-bool mmu_watch_noted(const struct xl_cpu *cpu, gva_t *address, enum accel_watch *kind)
-{
-    const struct mmu_watch *noted = cpu->mmu->noted;
-
-    if (!noted)
-        return false;
-    *address = MAX(cpu->mmu->noted_at, noted->first);
-    *kind = noted->kind;
-    return true;
-}
-
-bool mmu__page_watched(const struct mmu *mmu, gva_t va)
-{
-    for (size_t i = 0; i < mmu->n_watches; i++)
-        if ((va | PAGE_MASK) >= mmu->watches[i].first && (va & ~PAGE_MASK) <= mmu->watches[i].last)
-            return true;
-    return false;
-}
-
-bool mmu__watch_passes(struct xl_cpu *cpu, gva_t va, unsigned size, enum accel_watch kind)
-{
-    struct mmu *mmu = cpu->mmu;
-
-    for (size_t i = 0; i < mmu->n_watches; i++) {
-        const struct mmu_watch *w = &mmu->watches[i];
-        if (!(w->kind & kind) || va > w->last || va + (size - 1) < w->first)
-            continue;
-        if (!mmu->recording) {
-            cpu->fault = XL_FAULT_WATCH;
-            return false;
-        }
-        if (!mmu->noted) {
-            mmu->noted = w;
-            mmu->noted_at = va;
-        }
-    }
-    return true;
 }
 
 /* --- page tables ------------------------------------------------------------------------------ */

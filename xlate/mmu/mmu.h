@@ -102,10 +102,17 @@ bool mmu_fetch(struct xl_cpu *cpu, gva_t pc, struct mmu_fetched *out);
 struct mmu_watch {
     gva_t first, last; /* of the bytes */
     enum accel_watch kind;
+    uint8_t modes; /* the guest's own: mask of TLB modes whose accesses count */
 };
 
 /* Watches N places in place of those before; WATCHES is kept by reference. While CPU isn't inside. */
 void mmu_watch(struct xl_cpu *cpu, const struct mmu_watch *watches, size_t n);
+/*
+ * The same of places that the guest itself watches. Of addresses the low 56 bits count. Where an access
+ * touches one and would not fault otherwise, struct xl_sys's watched() says what becomes of it. vCPU
+ * thread, also in a helper with IR_CALL_MMU.
+ */
+void mmu_watch_own(struct xl_cpu *cpu, const struct mmu_watch *watches, size_t n);
 /* From now on notes accesses, having forgotten what was noted; or faults again. */
 void mmu_watch_record(struct xl_cpu *cpu, bool on);
 /* The first access that was noted; false where there is none. */

@@ -52,8 +52,9 @@ struct mmu {
     uint64_t fetched[1 << (MMU_FILTER_BITS - 6)];
     unsigned fetched_n; /* bits set in it */
 
-    const struct mmu_watch *watches;
-    size_t n_watches;
+    bool watching; /* there is any of these */
+    const struct mmu_watch *watches, *own; /* the debugger's; the guest's */
+    size_t n_watches, n_own;
     bool recording;
     const struct mmu_watch *noted; /* the first that was hit while recording */
     gva_t noted_at;
@@ -94,16 +95,18 @@ void mmu__before_store(struct mmu *mmu, const struct mmu_place *place);
  */
 void mmu__after_store(struct mmu *mmu, const struct mmu_place *place);
 
-/* Is something in VA's page watched? */
-bool mmu__page_watched(const struct mmu *mmu, gva_t va);
+/* Is something in VA's page watched, for accesses in MODE? */
+bool mmu__page_watched(const struct mmu *mmu, unsigned mode, gva_t va);
 
-/* An access of KIND to [VA, VA + SIZE) is due. True: it may be made; else cpu->fault is set. */
-bool mmu__watch_passes(struct xl_cpu *cpu, gva_t va, unsigned size, enum accel_watch kind);
+/* An access of KIND in MODE to [VA, VA + SIZE) is due, and aligned as it has to be. True: it may be made;
+ * else cpu->fault is set. */
+bool mmu__watch_passes(struct xl_cpu *cpu, unsigned mode, gva_t va, unsigned size,
+                       enum accel_watch kind);
 
-static inline bool mmu__may_access(struct xl_cpu *cpu, gva_t va, unsigned size,
+static inline bool mmu__may_access(struct xl_cpu *cpu, unsigned mode, gva_t va, unsigned size,
                                    enum accel_watch kind)
 {
-    return likely(!cpu->mmu->n_watches) || mmu__watch_passes(cpu, va, size, kind);
+    return likely(!cpu->mmu->watching) || mmu__watch_passes(cpu, mode, va, size, kind);
 }
 
 /* Empties the fast TLB. */

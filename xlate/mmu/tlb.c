@@ -59,7 +59,7 @@ void mmu__fill(struct xl_cpu *cpu, unsigned mode, gva_t va, uint8_t *host, bool 
     unsigned i = xl_tlb_index(va);
     struct xl_tlb_entry *e = store ? &cpu->tlb[mode].store[i] : &cpu->tlb[mode].load[i];
 
-    if (unlikely(cpu->mmu->n_watches) && mmu__page_watched(cpu->mmu, va))
+    if (unlikely(cpu->mmu->watching) && mmu__page_watched(cpu->mmu, mode, va))
         return;
     e->tag = va & ~PAGE_MASK;
     e->delta = (uintptr_t)host - va;
@@ -260,7 +260,7 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem)
     bool store = mem & IR_MEM_WRITE;
 
     if ((va & PAGE_MASK) + span > MEM_PAGE_SIZE ||
-        (unlikely(mmu->n_watches) && mmu__page_watched(mmu, va)))
+        (unlikely(mmu->watching) && mmu__page_watched(mmu, mode, va)))
         return NULL;
     struct mmu_entry *e = mmu__find(mmu, mode, va, store ? XL_STORE : XL_LOAD);
     struct mem_ram *ram = e ? mmu__ram(mmu, e->gpa + (va - e->page)) : NULL;

@@ -15,7 +15,7 @@ static const char *const slot_names[A64_SLOTS] = {
     "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28",
     "x29", "x30", "sp", "nzcv", "daif", "exclusive", "exclusive_value", "exclusive_high", "sp_el0",
     "sp_el1", "tpidr_el0", "tpidrro_el0", "tpidr_el1", "elr_el1", "spsr_el1", "esr_el1", "far_el1",
-    "unused", "unused", "v0", "v0h", "v1", "v1h", "v2", "v2h", "v3", "v3h", "v4", "v4h", "v5", "v5h", "v6",
+    "breaks", "unused", "v0", "v0h", "v1", "v1h", "v2", "v2h", "v3", "v3h", "v4", "v4h", "v5", "v5h", "v6",
     "v6h", "v7", "v7h", "v8", "v8h", "v9", "v9h", "v10", "v10h", "v11", "v11h", "v12", "v12h", "v13",
     "v13h", "v14", "v14h", "v15", "v15h", "v16", "v16h", "v17", "v17h", "v18", "v18h", "v19", "v19h",
     "v20", "v20h", "v21", "v21h", "v22", "v22h", "v23", "v23h", "v24", "v24h", "v25", "v25h", "v26",
@@ -36,6 +36,24 @@ static void emit(struct a64_translation *t, const struct a64_insn *insn)
         a64_undefined(t);
     else
         row->emit(t, insn, row->arg);
+}
+
+/*
+ * Breakpoints of the guest's come before all that an instruction may raise, but for what its fetching does.
+ * Which are set is not known here, only that there are some: where A64_SLOT_BREAKS has the bit of this place, a
+ * helper looks.
+ */
+static void look_for_breakpoint(struct a64_translation *t)
+{
+    uint32_t hit = ir_block_reserve(t->unit), on = ir_block_reserve(t->unit);
+    uint32_t breaks = ir_get(t->unit, IR_I64, A64_SLOT_BREAKS);
+    uint32_t here = ir_bini(t->unit, IR_AND, IR_I64, breaks, (int64_t)(UINT64_C(1) << (t->pc / 4 % 64)));
+
+    ir_brif(t->unit, ir_cmp(t->unit, IR_NE, IR_I64, here, ir_const(t->unit, IR_I64, 0)), 2, hit, on);
+    ir_block_start(t->unit, hit);
+    a64_call(t, A64_HELPER_BREAKPOINT, IR_NONE, IR_NONE, IR_NONE, IR_NONE);
+    ir_br(t->unit, on, NULL, 0);
+    ir_block_start(t->unit, on);
 }
 
 /* A unit that only raises an exception. */
@@ -72,6 +90,8 @@ static void translate(const struct xl_source *source, struct ir_unit *unit)
         } else {
             struct a64_insn insn;
             uint32_t word;
+            if (source->mode & A64_MODE_BREAKS)
+                look_for_breakpoint(&t);
             memcpy(&word, source->code + offset - BYTES, BYTES);
             a64_decode(GUINT32_FROM_LE(word), &insn);
             emit(&t, &insn);

@@ -12,6 +12,7 @@
 #include "xlate/front/aarch64/a64_helpers.h"
 #include "xlate/front/aarch64/a64_mode.h"
 #include "xlate/front/aarch64/a64_slots.h"
+#include "xlate/mmu/mmu.h"
 #include "xlate/sys/aarch64/aarch64.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -69,6 +70,7 @@
 /* MDSCR_EL1 */
 #define MDSCR_SS  BIT(0)
 #define MDSCR_KDE BIT(13)
+#define MDSCR_MDE BIT(15)
 
 /* CNTKCTL_EL1 */
 #define CNTKCTL_EL0PCTEN BIT(0)
@@ -95,7 +97,9 @@ enum a64_ec {
     A64_EC_PC_ALIGNMENT = 0x22,
     A64_EC_DATA_ABORT = 0x24,
     A64_EC_SP_ALIGNMENT = 0x26,
+    A64_EC_BREAKPOINT = 0x30,
     A64_EC_STEP = 0x32,
+    A64_EC_WATCHPOINT = 0x34,
     A64_EC_BRK = 0x3c,
 };
 #define ESR_EC_SHIFT 26
@@ -111,13 +115,15 @@ enum a64_fsc {
     A64_FSC_PERMISSION = 0x0c,
     A64_FSC_EXTERNAL = 0x10,
     A64_FSC_ALIGNMENT = 0x21,
+    A64_FSC_DEBUG = 0x22,
     A64_FSC_WALK_EXTERNAL = 0x14,
 };
 
 /* cpu->fault of what is no exception: the pc has a tag that the guest's address space ignores. */
 #define A64_FAULT_TAGGED_PC (UINT32_MAX - 1)
 
-enum { A64_BREAKPOINTS = 2 }; /* and watchpoints: registers that hold what is written */
+/* As Cortex-A72 has them; the last of the breakpoints can match CONTEXTIDR_EL1. */
+enum { A64_BREAKPOINTS = 6, A64_CONTEXTS = 2, A64_WATCHPOINTS = 4 };
 
 enum a64_timer_number { A64_TIMER_VIRTUAL, A64_TIMER_PHYSICAL, A64_TIMERS };
 
@@ -147,9 +153,15 @@ struct a64_cpu {
     uint64_t cntkctl, csselr, scxtnum;
     uint64_t mdscr, mdccint, oslock, osdlr, dbgclaim;
     uint64_t dbgbvr[A64_BREAKPOINTS], dbgbcr[A64_BREAKPOINTS];
-    uint64_t dbgwvr[A64_BREAKPOINTS], dbgwcr[A64_BREAKPOINTS];
+    uint64_t dbgwvr[A64_WATCHPOINTS], dbgwcr[A64_WATCHPOINTS];
     uint64_t fpcr;
     struct a64_timer timer[A64_TIMERS];
+
+    /* What follows from the registers for debugging (selfhosted.c). */
+    uint8_t break_els; /* mask: levels at which a breakpoint may match */
+    uint8_t n_watches;
+    uint8_t watchpoint[A64_WATCHPOINTS]; /* numbers of WATCHES */
+    struct mmu_watch watches[A64_WATCHPOINTS];
 };
 
 static inline struct a64_cpu *a64_cpu(struct xl_cpu *cpu)
@@ -190,6 +202,24 @@ uint64_t a64_spsr(const struct a64_cpu *c);
 /* NZCV of it, from and to enum ir_nzcv. */
 uint64_t a64_nzcv_from_slot(uint64_t flags);
 uint64_t a64_nzcv_to_slot(uint64_t spsr);
+
+/* --- selfhosted.c ------------------------------------------------------------------------------ */
+
+/* The OS lock or the OS double lock has debug exceptions wait. */
+static inline bool a64_debug_locked(const struct a64_cpu *c)
+{
+    return c->oslock || c->osdlr;
+}
+/* Are debug exceptions but those of BRK taken from EL? */
+bool a64_debug_enabled(const struct a64_cpu *c, unsigned el);
+/* Mask of enum a64_mode_flag: software step, and whether breakpoints are looked for. */
+unsigned a64_debug_flags(const struct a64_cpu *c);
+/* Registers for debugging changed: computes what follows from them, the mode included. */
+void a64_update_debug(struct a64_cpu *c);
+/* DBGBVR, DBGBCR, DBGWVR or DBGWCR, by a number that is there. */
+uint64_t *a64_debug_register(struct a64_cpu *c, unsigned number);
+/* struct xl_sys.watched. */
+bool a64_watched(struct xl_cpu *cpu, unsigned n, gva_t va, enum accel_watch kind);
 
 /* --- sysreg.c --------------------------------------------------------------------------------- */
 

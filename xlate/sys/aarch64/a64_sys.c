@@ -4,8 +4,6 @@
  */
 #include "xlate/sys/aarch64/a64_cpu.h"
 
-#include "xlate/mmu/mmu.h"
-
 /* --- the translation mode --------------------------------------------------------------------- */
 
 uint32_t a64_space(const struct a64_cpu *c, uint64_t asid)
@@ -26,23 +24,11 @@ static unsigned fp_flags(const struct a64_cpu *c)
            (c->fpcr & FPCR_DN ? A64_MODE_DN : 0);
 }
 
-/* Software step (D2.12): of EL0 always, of EL1 where MDSCR_EL1.KDE and PSTATE.D say so. */
-static unsigned step_flags(const struct a64_cpu *c)
-{
-    bool masked = c->cpu.slots[A64_SLOT_DAIF] & SPSR_D;
-
-    if (!(c->mdscr & MDSCR_SS) || c->oslock)
-        return 0;
-    if (c->el == A64_EL1 && (!(c->mdscr & MDSCR_KDE) || masked))
-        return 0;
-    return c->ss ? A64_MODE_STEP : A64_MODE_STEPPED;
-}
-
 void a64_update_mode(struct a64_cpu *c)
 {
     bool el0 = c->el == A64_EL0;
     unsigned tlb = el0 ? A64_TLB_EL0 : c->pan ? A64_TLB_EL1_PAN : A64_TLB_EL1;
-    unsigned flags = fp_flags(c) | step_flags(c);
+    unsigned flags = fp_flags(c) | a64_debug_flags(c);
 
     if (!el0 && !c->spsel)
         flags |= A64_MODE_SP_EL0;
@@ -117,7 +103,9 @@ static void reset(struct xl_cpu *cpu, const struct vcpu_start *start)
     c->spsel = 1;
     c->sctlr = SCTLR_RES1 | SCTLR_SPAN;
     c->oslock = 1;
+    mmu_watch_own(cpu, NULL, 0);
     mmu_flush_all(cpu);
+    a64_update_debug(c);
     a64_set_fpcr(c, 0);
     a64_update_timers(c);
 }
@@ -168,6 +156,7 @@ static void loaded(struct xl_cpu *cpu)
     cpu->fault = 0;
     cpu->fp_flags &= 0x7f;
     mmu_flush_all(cpu);
+    a64_update_debug(c);
     a64_set_fpcr(c, c->fpcr);
     a64_update_timers(c);
 }
@@ -193,6 +182,7 @@ const struct xl_sys aarch64_sys = {
     .loaded = loaded,
     .walk = a64_walk,
     .access_fault = a64_access_fault,
+    .watched = a64_watched,
     .take_fault = a64_take_fault,
     .refresh = a64_refresh,
     .poll = a64_poll,

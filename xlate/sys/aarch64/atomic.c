@@ -33,7 +33,18 @@ static bool aligned(struct xl_cpu *cpu, gva_t va, unsigned bytes, enum xl_access
     return false;
 }
 
-/* The same of a pair; false with cpu->fault set. OLD gets what was there. */
+/* Compare-and-swap of 16 bytes; false with cpu->fault set. OLD gets what was there. */
+static bool exchange_wide(struct xl_cpu *cpu, gva_t va, pair_t expected, pair_t desired, pair_t *old)
+{
+    if (!aligned(cpu, va, 16, XL_STORE))
+        return false;
+    void *host = mmu_range(cpu, va, 16, XL_STORE);
+    if (host)
+        *old = exchange16(host, expected, desired);
+    return host;
+}
+
+/* The same of a pair that the instruction also loads. */
 static bool exchange_pair(struct xl_cpu *cpu, gva_t va, unsigned log2, pair_t expected, pair_t desired,
                           pair_t *old)
 {
@@ -41,12 +52,8 @@ static bool exchange_pair(struct xl_cpu *cpu, gva_t va, unsigned log2, pair_t ex
         *old = mmu_cas(cpu, va, (uint64_t)expected, (uint64_t)desired, 3);
         return !cpu->fault;
     }
-    if (!aligned(cpu, va, 16, XL_STORE))
-        return false;
-    void *host = mmu_range(cpu, va, 16, XL_STORE);
-    if (host)
-        *old = exchange16(host, expected, desired);
-    return host;
+    return aligned(cpu, va, 16, XL_STORE) && mmu_range(cpu, va, 16, XL_LOAD) &&
+           exchange_wide(cpu, va, expected, desired, old);
 }
 
 uint64_t a64_help_alignment(struct xl_cpu *cpu, uint64_t va, uint64_t how)
@@ -67,7 +74,9 @@ uint64_t a64_help_store_exclusive_pair(struct xl_cpu *cpu, uint64_t va, uint64_t
             mmu_probe(cpu, va, XL_STORE);
         return 1;
     }
-    if (!exchange_pair(cpu, va, log2, expected, pair_of(first, second, log2), &old))
+    if (log2 == 2)
+        return mmu_sc(cpu, va, 1, (uint64_t)expected, (uint64_t)pair_of(first, second, log2), 3);
+    if (!exchange_wide(cpu, va, expected, pair_of(first, second, log2), &old))
         return 1;
     return old != expected;
 }

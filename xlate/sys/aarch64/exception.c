@@ -3,8 +3,6 @@
  */
 #include "xlate/sys/aarch64/a64_cpu.h"
 
-#include "xlate/mmu/mmu.h"
-
 #include <sched.h>
 
 /* --- PSTATE ----------------------------------------------------------------------------------- */
@@ -69,7 +67,8 @@ void a64_raise_at(struct a64_cpu *c, enum a64_ec ec, uint64_t iss, uint64_t far)
 /* Classes that have a number of their own where they come from EL1. */
 static bool tells_el(unsigned ec)
 {
-    return ec == A64_EC_FETCH_ABORT || ec == A64_EC_DATA_ABORT || ec == A64_EC_STEP;
+    return ec == A64_EC_FETCH_ABORT || ec == A64_EC_DATA_ABORT || ec == A64_EC_BREAKPOINT ||
+           ec == A64_EC_STEP || ec == A64_EC_WATCHPOINT;
 }
 
 void a64_take_fault(struct xl_cpu *cpu)
@@ -112,7 +111,7 @@ bool a64_poll(struct xl_cpu *cpu)
     uint32_t mode = cpu->mode;
 
     if (likely(!irqs)) {
-        if (unlikely(c->mdscr & MDSCR_SS)) /* PSTATE.D may have been cleared */
+        if (unlikely(c->mdscr & MDSCR_KDE)) /* PSTATE.D may have been cleared */
             a64_update_mode(c);
         return cpu->mode != mode;
     }
@@ -152,9 +151,9 @@ void a64_set_irq(struct xl_cpu *cpu, unsigned irq, bool level)
 uint64_t a64_help_unmasked(struct xl_cpu *cpu, uint64_t daif)
 {
     struct a64_cpu *c = a64_cpu(cpu);
-    bool steps = (c->mdscr & MDSCR_SS) && (c->mdscr & MDSCR_KDE) && !(daif & SPSR_D);
+    bool debugged = (c->mdscr & (MDSCR_SS | MDSCR_MDE)) && (c->mdscr & MDSCR_KDE) && !(daif & SPSR_D);
 
-    if ((pending(c) & ~daif) || steps)
+    if ((pending(c) & ~daif) || debugged)
         __atomic_fetch_or(&cpu->request, (uint32_t)XL_REQ_IRQ, __ATOMIC_SEQ_CST);
     return 0;
 }
@@ -173,9 +172,8 @@ static bool illegal_return(uint64_t spsr)
 /* PSTATE.SS is the saved one where the step that it asks for begins with this return (D2.12.3). */
 static bool step_begins(const struct a64_cpu *c, uint64_t spsr)
 {
-    bool from_debugged = (c->mdscr & MDSCR_KDE) && !(c->cpu.slots[A64_SLOT_DAIF] & SPSR_D);
-
-    return (c->mdscr & MDSCR_SS) && !c->oslock && !from_debugged && (spsr & SPSR_SS);
+    return (c->mdscr & MDSCR_SS) && !a64_debug_locked(c) && !a64_debug_enabled(c, c->el) &&
+           (spsr & SPSR_SS);
 }
 
 uint64_t a64_help_eret(struct xl_cpu *cpu)
@@ -283,28 +281,5 @@ uint64_t a64_help_yield(struct xl_cpu *cpu)
 {
     if (cpu->vcpu.accel->config.vcpus > 1)
         sched_yield();
-    return 0;
-}
-
-/* --- software step ---------------------------------------------------------------------------- */
-
-uint64_t a64_help_stepped(struct xl_cpu *cpu)
-{
-    enum { ISV = 1 << 24, DEBUG_EXCEPTION = 0x22 };
-
-    a64_raise(a64_cpu(cpu), A64_EC_STEP, ISV | DEBUG_EXCEPTION);
-    return 0;
-}
-
-uint64_t a64_help_step_to(struct xl_cpu *cpu, uint64_t pc)
-{
-    cpu->pc = pc;
-    return a64_help_step_end(cpu);
-}
-
-uint64_t a64_help_step_end(struct xl_cpu *cpu)
-{
-    a64_cpu(cpu)->ss = 0;
-    a64_update_mode(a64_cpu(cpu));
     return 0;
 }

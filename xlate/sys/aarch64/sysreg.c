@@ -3,8 +3,6 @@
  */
 #include "xlate/sys/aarch64/a64_cpu.h"
 
-#include "xlate/mmu/mmu.h"
-
 struct sysreg {
     uint64_t (*get)(struct a64_cpu *c, unsigned number);
     void (*set)(struct a64_cpu *c, unsigned number, uint64_t value);
@@ -242,14 +240,39 @@ static uint64_t get_mdscr(struct a64_cpu *c, unsigned number)
 
 static void set_mdscr(struct a64_cpu *c, unsigned number, uint64_t value)
 {
-    c->mdscr = value & (MDSCR_SS | MDSCR_KDE | BIT(12) | BIT(15));
-    a64_update_mode(c);
+    c->mdscr = value & (MDSCR_SS | MDSCR_KDE | MDSCR_MDE | BIT(12));
+    a64_update_debug(c);
+}
+
+/* DBGBVR, DBGBCR, DBGWVR, DBGWCR. A DBGBVR may hold a context, of which all bits count. */
+static uint64_t get_debug(struct a64_cpu *c, unsigned number)
+{
+    return *a64_debug_register(c, number);
+}
+
+static void set_debug(struct a64_cpu *c, unsigned number, uint64_t value)
+{
+    static const uint64_t masks[] = {UINT64_MAX, 0x00ffe1e7, ~UINT64_C(3), 0x1f1fffff};
+
+    *a64_debug_register(c, number) = value & masks[number & 3];
+    a64_update_debug(c);
 }
 
 static void set_oslar(struct a64_cpu *c, unsigned number, uint64_t value)
 {
     c->oslock = value & 1;
-    a64_update_mode(c);
+    a64_update_debug(c);
+}
+
+static uint64_t get_osdlr(struct a64_cpu *c, unsigned number)
+{
+    return c->osdlr;
+}
+
+static void set_osdlr(struct a64_cpu *c, unsigned number, uint64_t value)
+{
+    c->osdlr = value & 1;
+    a64_update_debug(c);
 }
 
 /* OSLM: the lock is there. */
