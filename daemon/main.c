@@ -8,6 +8,7 @@
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
 #include "daemon/hostdevs.h"
+#include "daemon/libvirt/bridge.h"
 #include "daemon/methods.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
@@ -15,7 +16,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,13 +32,14 @@ struct program {
     uv_timer_t idle; /* with --idle */
     int64_t idle_s;
     uint64_t quiet_since; /* loop time in ms */
+    struct bridge *bridge; /* to libvirt's clients; NULL: none */
     char *keys_path; /* of remembered idempotency keys */
     int lock;
 };
 
 struct options {
     gboolean system, user, version;
-    char *store, *runtime, *socket;
+    char *store, *runtime, *socket, *libvirt;
     gint idle; /* seconds; 0: never */
 };
 
@@ -50,6 +51,8 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
         {"store", 0, 0, G_OPTION_ARG_FILENAME, &o->store, "Keep VMs in DIR", "DIR"},
         {"runtime", 0, 0, G_OPTION_ARG_FILENAME, &o->runtime, "Keep sockets in DIR", "DIR"},
         {"socket", 0, 0, G_OPTION_ARG_FILENAME, &o->socket, "Listen at PATH", "PATH"},
+        {"libvirt", 0, 0, G_OPTION_ARG_FILENAME, &o->libvirt,
+         "Serve libvirt's clients in DIR, their own run directory by default; \"off\": nowhere", "DIR"},
         {"idle", 0, 0, G_OPTION_ARG_INT, &o->idle,
          "End after SECONDS without clients and running VMs", "SECONDS"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
@@ -75,6 +78,7 @@ static void options_clear(struct options *o)
     g_free(o->store);
     g_free(o->runtime);
     g_free(o->socket);
+    g_free(o->libvirt);
 }
 
 /* --- idempotency keys ------------------------------------------------------------------------- */
@@ -106,35 +110,38 @@ static void keys_load(struct program *p)
 
 /* --- coming ----------------------------------------------------------------------------------- */
 
-/* The socket of the system's daemon is the group vmd's, where there is one. */
-static bool share_socket(const char *path, GError **err)
-{
-    const struct group *group = getgrnam("vmd");
-
-    if (!group) {
-        log_info("there is no group vmd: only root can use %s", path);
-        return true;
-    }
-    if (chown(path, (uid_t)-1, group->gr_gid) < 0 || chmod(path, 0660) < 0)
-        return vmd_set_errno(err, errno, "giving %s to the group vmd", path);
-    log_info("the group vmd can use %s", path);
-    return true;
-}
-
 /* Sockets that the service manager holds, or our own. */
 static bool listen_all(struct program *p, GError **err)
 {
     struct daemon *d = &p->daemon;
-    int n = sd_listen_fds(1);
+    char **names = NULL;
+    int n = sd_listen_fds_with_names(0, &names);
+    int own = 0;
+    bool ok = true;
 
     for (int i = 0; i < n; i++) {
-        if (!rpc_server_listen_fd(d->server, SD_LISTEN_FDS_START + i, err))
-            return false;
+        if (ok && !g_str_has_prefix(names[i], "libvirt")) {
+            ok = rpc_server_listen_fd(d->server, SD_LISTEN_FDS_START + i, err);
+            own++;
+        }
+        free(names[i]);
     }
-    if (n > 0)
-        return true;
+    free(names);
+    if (!ok || own > 0)
+        return ok;
     return rpc_server_listen(d->server, d->paths.socket, 0600, err) &&
-           (!d->paths.system || share_socket(d->paths.socket, err));
+           (!d->paths.system || paths_share_socket(d->paths.socket, err));
+}
+
+/* Sockets of libvirt's; OPTION says where, or "off". */
+static bool listen_libvirt(struct program *p, const char *option, GError **err)
+{
+    struct daemon *d = &p->daemon;
+
+    if (!option || strcmp(option, "off") != 0)
+        p->bridge = bridge_open(d, option ? option : d->paths.libvirt, err);
+    sd_listen_fds(1); /* no child is to take them for its own */
+    return !*err;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -145,7 +152,7 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static bool open_all(struct program *p, GError **err)
+static bool open_all(struct program *p, const char *libvirt, GError **err)
 {
     struct daemon *d = &p->daemon;
 
@@ -168,7 +175,7 @@ static bool open_all(struct program *p, GError **err)
     d->hostdevs = hostdevs_open(d);
     d->server = methods_server(d);
     keys_load(p);
-    return listen_all(p, err);
+    return listen_all(p, err) && listen_libvirt(p, libvirt, err);
 }
 
 /* --- going ------------------------------------------------------------------------------------ */
@@ -204,6 +211,13 @@ static void server_closed(void *arg)
     uv_stop(&p->loop);
 }
 
+static void bridge_closed(void *arg)
+{
+    struct program *p = arg;
+
+    rpc_server_close(p->daemon.server, server_closed, p);
+}
+
 static void leave(struct daemon *d)
 {
     struct program *p = container_of(d, struct program, daemon);
@@ -213,7 +227,10 @@ static void leave(struct daemon *d)
     d->leaving = true;
     sd_notify(0, "STOPPING=1");
     events_emit(d->events, API_EVENT_SYSTEM_STOPPING, NULL, 0, NULL);
-    rpc_server_close(d->server, server_closed, p);
+    if (p->bridge)
+        bridge_close(g_steal_pointer(&p->bridge), bridge_closed, p);
+    else
+        bridge_closed(p);
 }
 
 static void on_signal(uv_signal_t *handle, int signum)
@@ -296,7 +313,7 @@ int main(int argc, char **argv)
     ok = daemon_confine(&err) &&
          paths_init(&p.daemon.paths, options.system, options.store, options.runtime,
                     options.socket, &err) &&
-         open_all(&p, &err);
+         open_all(&p, options.libvirt, &err);
     if (ok)
         serve(&p);
     else

@@ -1,9 +1,11 @@
 /* Directories by the file-hierarchy and XDG conventions. */
 #include "daemon/paths.h"
 
+#include "base/log.h"
 #include "proto/client/libvmd.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <sys/stat.h>
 
 /* The per-user runtime directory holds the user's socket: one rule, in libvmd. */
@@ -26,6 +28,18 @@ static char *user_store(void)
 static char *absolute(const char *path)
 {
     return g_canonicalize_filename(path, NULL);
+}
+
+/* Libvirt's clients look in its run directory. What was told to be elsewhere stays there. */
+static char *libvirt_dir(const struct paths *p, bool elsewhere)
+{
+    const char *xdg = g_getenv("XDG_RUNTIME_DIR");
+
+    if (p->system && !elsewhere)
+        return g_strdup("/run/libvirt");
+    if (!elsewhere && xdg && g_path_is_absolute(xdg))
+        return g_build_filename(xdg, "libvirt", NULL);
+    return g_build_filename(p->runtime, "libvirt", NULL);
 }
 
 /* vmd-vm beside this program, in the build tree, or where it is installed. */
@@ -59,14 +73,27 @@ bool paths_make_dir(const char *dir, GError **err)
     return true;
 }
 
-/* The folder of the system's socket, which others must reach; what is below it stays ours alone. */
-static bool make_shared_dir(const char *dir, GError **err)
+bool paths_make_shared_dir(const char *dir, GError **err)
 {
     if (access(dir, F_OK) == 0)
         return true;
     if (!paths_make_dir(dir, err))
         return false;
     return chmod(dir, 0755) == 0 || vmd_set_errno(err, errno, "opening the directory %s", dir);
+}
+
+bool paths_share_socket(const char *path, GError **err)
+{
+    const struct group *group = getgrnam("vmd");
+
+    if (!group) {
+        log_info("there is no group vmd: only root can use %s", path);
+        return true;
+    }
+    if (chown(path, (uid_t)-1, group->gr_gid) < 0 || chmod(path, 0660) < 0)
+        return vmd_set_errno(err, errno, "giving %s to the group vmd", path);
+    log_info("the group vmd can use %s", path);
+    return true;
 }
 
 bool paths_init(struct paths *out, bool system, const char *store, const char *runtime,
@@ -76,6 +103,7 @@ bool paths_init(struct paths *out, bool system, const char *store, const char *r
     out->store = store ? absolute(store) : system ? g_strdup("/var/lib/vmd") : user_store();
     out->runtime = runtime ? absolute(runtime) : system ? g_strdup("/run/vmd") : user_runtime();
     out->socket = socket ? absolute(socket) : g_build_filename(out->runtime, "vmd.sock", NULL);
+    out->libvirt = libvirt_dir(out, runtime != NULL);
     out->vm_program = find_vm_program();
 
     g_autofree char *vms = g_build_filename(out->store, "vms", NULL);
@@ -84,7 +112,7 @@ bool paths_init(struct paths *out, bool system, const char *store, const char *r
     /* A unix socket's path has 107 bytes; those of VMs are the longest. */
     if (strlen(run) + 1 + 36 + strlen("/control.sock") > 107 || strlen(out->socket) > 107)
         return vmd_fail(err, VMD_ERROR_LIMIT, "the path %s is too long for a socket", run);
-    if (system && (!make_shared_dir(out->runtime, err) || !make_shared_dir(socket_dir, err)))
+    if (system && (!paths_make_shared_dir(out->runtime, err) || !paths_make_shared_dir(socket_dir, err)))
         return false;
     return paths_make_dir(vms, err) && paths_make_dir(run, err) &&
            (access(socket_dir, F_OK) == 0 || paths_make_dir(socket_dir, err));
@@ -95,6 +123,7 @@ void paths_clear(struct paths *paths)
     g_free(paths->store);
     g_free(paths->runtime);
     g_free(paths->socket);
+    g_free(paths->libvirt);
     g_free(paths->vm_program);
     memset(paths, 0, sizeof(*paths));
 }

@@ -9,6 +9,7 @@ struct paths {
     char *store;   /* survives reboots: definitions, logs */
     char *runtime; /* sockets and what belongs to running processes */
     char *socket;
+    char *libvirt;    /* where libvirt's clients look for sockets */
     char *vm_program; /* vmd-vm */
 };
 
@@ -26,6 +27,11 @@ char *paths_vm_runtime(const struct paths *paths, const char *id);
 
 /* Makes DIR and its parents, mode 0700; existing ones stay as they are. */
 bool paths_make_dir(const char *dir, GError **err);
+
+/* A folder that others must reach, mode 0755; an existing one stays as it is. */
+bool paths_make_shared_dir(const char *dir, GError **err);
+/* Gives the socket PATH of the system's daemon to the group vmd, where there is one. */
+bool paths_share_socket(const char *path, GError **err);
 
 /* Removes DIR with the files in it (one level). */
 void paths_remove_dir(const char *dir);

@@ -109,6 +109,26 @@ bool vm_active(const struct vm *vm)
            vm->state == VM_STATE_PAUSED || vm->state == VM_STATE_STOPPING;
 }
 
+pid_t vm_pid(const struct vm *vm)
+{
+    return vm->process.pid;
+}
+
+const struct vm_end *vm_end_of(const struct vm *vm)
+{
+    return vm->end;
+}
+
+const struct vm_pause_info *vm_pause_of(const struct vm *vm)
+{
+    return vm->pause;
+}
+
+const struct resize_result *vm_size_of(const struct vm *vm)
+{
+    return vm->size;
+}
+
 char *vm_log_dir(const struct vm *vm)
 {
     return paths_vm_store(&vm->daemon->paths, vm->id);

@@ -33,6 +33,12 @@ enum vm_state vm_state(const struct vm *vm);
 const struct vm_config *vm_config_of(const struct vm *vm);
 /* Has a process: starting, running, paused or stopping. */
 bool vm_active(const struct vm *vm);
+/* Its process, or 0. */
+pid_t vm_pid(const struct vm *vm);
+/* How its latest run ended, why it is paused, what vm.resize left it with: borrowed, or NULL. */
+const struct vm_end *vm_end_of(const struct vm *vm);
+const struct vm_pause_info *vm_pause_of(const struct vm *vm);
+const struct resize_result *vm_size_of(const struct vm *vm);
 /* A description; the caller frees. */
 struct vm_info *vm_describe(const struct vm *vm);
 /* Where the logs of its consoles are; the caller frees. */

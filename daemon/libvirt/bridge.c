@@ -1,0 +1,175 @@
+/* Libvirt's clients: coming, going, and the way of a request to its handler. See bridge.h. */
+#include "daemon/libvirt/bridge_priv.h"
+
+#include "base/log.h"
+
+#include <systemd/sd-daemon.h>
+
+enum { STALL_MS = LIMIT_LIBVIRT_STALL_S * 1000 };
+
+/* --- requests --- */
+
+static const struct {
+    const struct bridge_row *rows;
+    const size_t *count;
+} tables[] = {
+    {bridge_connect_rows, &bridge_connect_count},
+    {bridge_domain_rows, &bridge_domain_count},
+    {bridge_list_rows, &bridge_list_count},
+    {bridge_life_rows, &bridge_life_count},
+};
+
+static bridge_handler find(int32_t procedure)
+{
+    for (size_t t = 0; t < G_N_ELEMENTS(tables); t++) {
+        for (size_t i = 0; i < *tables[t].count; i++) {
+            if (tables[t].rows[i].procedure == procedure)
+                return tables[t].rows[i].handler;
+        }
+    }
+    return NULL;
+}
+
+/* Whether CALL has a meaning before a URI was opened. */
+static bool before_open(const struct libvirt_call *call)
+{
+    return call->number == LIBVIRT_AUTH_LIST || call->number == LIBVIRT_CONNECT_OPEN ||
+           call->number == LIBVIRT_CONNECT_SUPPORTS_FEATURE;
+}
+
+static void on_call(void *user, struct libvirt_request *request)
+{
+    const struct libvirt_call *call = libvirt_request_call(request);
+    struct client *c = libvirt_conn_data(libvirt_request_conn(request));
+    bridge_handler handler = find(call->number);
+
+    if (!handler)
+        libvirt_fail(request, LIBVIRT_ERR_NO_SUPPORT, LIBVIRT_FROM_NONE, "vmd does not offer %s",
+                     call->name);
+    else if (!c->open && !before_open(call))
+        libvirt_fail(request, LIBVIRT_ERR_INTERNAL, LIBVIRT_FROM_NONE,
+                     "%s came before a connection was opened", call->name);
+    else
+        handler(c, request, libvirt_request_args(request));
+}
+
+/* --- clients --- */
+
+static void on_notify(void *user, const char *method, struct json_object *params)
+{
+}
+
+static void on_leave(void *user)
+{
+    struct client *c = user;
+
+    libvirt_conn_finish(c->conn);
+}
+
+static const struct rpc_local_ops local_ops = {.notify = on_notify, .leave = on_leave};
+
+static bool on_opened(void *user, struct libvirt_conn *conn, GError **err)
+{
+    struct bridge *b = user;
+    struct client *c = g_new0(struct client, 1);
+
+    c->bridge = b;
+    c->conn = conn;
+    c->rpc = rpc_server_join(b->daemon->server, libvirt_conn_peer(conn), &local_ops, c, err);
+    libvirt_conn_set_data(conn, c);
+    return c->rpc != NULL;
+}
+
+static void on_closed(void *user, struct libvirt_conn *conn)
+{
+    struct client *c = libvirt_conn_data(conn);
+
+    if (c->rpc)
+        rpc_conn_leave(g_steal_pointer(&c->rpc));
+    g_free(c->uri);
+    g_free(c);
+}
+
+static const struct libvirt_server_ops server_ops = {
+    .opened = on_opened, .call = on_call, .closed = on_closed};
+
+/* --- sockets --- */
+
+/* The sockets NAME and NAME-ro in DIR. */
+static bool listen_pair(struct bridge *b, const char *dir, const char *name, GError **err)
+{
+    for (int readonly = 0; readonly < 2; readonly++) {
+        g_autofree char *path = g_strdup_printf("%s/%s%s", dir, name, readonly ? "-ro" : "");
+        if (!libvirt_server_listen(b->server, path, 0600, readonly, err) ||
+            (b->daemon->paths.system && !paths_share_socket(path, err)))
+            return false;
+        log_debug("libvirt's clients are served at %s", path);
+    }
+    return true;
+}
+
+/* Those of the service manager; COUNT gets how many there are. */
+static bool listen_given(struct bridge *b, unsigned *count, GError **err)
+{
+    char **given = NULL;
+    int n = sd_listen_fds_with_names(0, &given);
+    bool ok = true;
+
+    for (int i = 0; i < n; i++) {
+        bool readonly = strcmp(given[i], "libvirt-ro") == 0;
+        if (ok && (readonly || strcmp(given[i], "libvirt") == 0)) {
+            ok = libvirt_server_listen_fd(b->server, SD_LISTEN_FDS_START + i, readonly, err);
+            (*count)++;
+        }
+        free(given[i]);
+    }
+    free(given);
+    return ok;
+}
+
+/* Where libvirt's clients look without being told. Another daemon may be there, or the folder not
+ * ours. */
+static void listen_where_clients_look(struct bridge *b, const char *dir)
+{
+    g_autoptr(GError) err = NULL;
+
+    bool made =
+        b->daemon->paths.system ? paths_make_shared_dir(dir, &err) : paths_make_dir(dir, &err);
+    if (!made || !listen_pair(b, dir, "virtvmdd-sock", &err))
+        log_warning("libvirt's clients need ?socket= in their URIs: %s", err->message);
+}
+
+static void closed(void *arg)
+{
+    struct bridge *b = arg;
+    void (*done)(void *) = b->done;
+    void *done_arg = b->done_arg;
+
+    g_free(b);
+    if (done)
+        done(done_arg);
+}
+
+void bridge_close(struct bridge *b, void (*done)(void *arg), void *arg)
+{
+    b->done = done;
+    b->done_arg = arg;
+    libvirt_server_close(b->server, closed, b);
+}
+
+struct bridge *bridge_open(struct daemon *daemon, const char *dir, GError **err)
+{
+    struct bridge *b = g_new0(struct bridge, 1);
+    unsigned given = 0;
+
+    b->daemon = daemon;
+    b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
+    if (!listen_pair(b, daemon->paths.runtime, "libvirt-sock", err) ||
+        !listen_given(b, &given, err)) {
+        bridge_close(b, NULL, NULL);
+        return NULL;
+    }
+    if (!given)
+        listen_where_clients_look(b, dir);
+    return b;
+}

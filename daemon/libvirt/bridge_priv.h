@@ -1,0 +1,72 @@
+/*
+ * daemon/libvirt/bridge_priv.h: what the files of the bridge share: clients, handlers by procedure,
+ * and how a VM is a domain.
+ *
+ * A handler answers its request once, now or later. What it keeps over a call of a method is the
+ * request alone: the client may be gone by the answer, and its VM too.
+ */
+#ifndef DAEMON_LIBVIRT_BRIDGE_PRIV_H
+#define DAEMON_LIBVIRT_BRIDGE_PRIV_H
+
+#include "daemon/libvirt/bridge.h"
+#include "daemon/registry.h"
+#include "proto/jsonrpc/local.h"
+#include "proto/libvirt/server.h"
+
+struct bridge {
+    struct daemon *daemon;
+    struct libvirt_server *server;
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+/* One connection of libvirt's. */
+struct client {
+    struct bridge *bridge;
+    struct libvirt_conn *conn;
+    struct rpc_conn *rpc; /* the same client at the JSON-RPC server */
+    bool open;            /* it has named a URI */
+    char *uri;
+};
+
+/* Handles REQUEST of C, whose arguments are ARGS. */
+typedef void (*bridge_handler)(struct client *c, struct libvirt_request *request, const void *args);
+
+/* A row of a table of handlers. */
+struct bridge_row {
+    int32_t procedure;
+    bridge_handler handler;
+};
+extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
+    bridge_life_rows[];
+extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count;
+
+/* --- domains --- */
+
+/* The VM that DOM names by its UUID; NULL, and REQUEST was answered with an error. */
+struct vm *bridge_need(struct client *c, struct libvirt_request *request,
+                       const struct libvirt_dom *dom);
+/* The VM of REF, a name or an id, likewise. */
+struct vm *bridge_need_ref(struct client *c, struct libvirt_request *request, const char *ref);
+/* VM's domain. The name is borrowed. */
+void bridge_fill(const struct vm *vm, struct libvirt_dom *out);
+/* The number of a VM that runs: its process; -1 where it does not run. */
+int32_t bridge_number(const struct vm *vm);
+/* State and reason of VM, as the protocol numbers them. */
+struct libvirt_state bridge_state(const struct vm *vm);
+/* The bits of the protocol's list flags that are true of VM. */
+uint32_t bridge_list_bits(const struct vm *vm);
+
+/* --- answers --- */
+
+/* Answers REQUEST with ERR, borrowed, of a method or of ours. */
+void bridge_fail(struct libvirt_request *request, const GError *err);
+/* Whether FLAGS has none but ALLOWED; else REQUEST was answered with an error. */
+bool bridge_flags(struct libvirt_request *request, uint32_t flags, uint32_t allowed);
+/* A reply of rpc_local_call() for a request (ARG) without results. */
+void bridge_done(void *arg, const void *result, int fd, const GError *err);
+/* Calls METHOD with PARAMS for C, and answers REQUEST when that is answered. */
+void bridge_call(struct client *c, struct libvirt_request *request, enum api_method method,
+                 const void *params);
+
+#endif

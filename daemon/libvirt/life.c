@@ -1,0 +1,307 @@
+/* What starts, stops and forgets domains: each is a method of the API, called for the client. */
+#include "daemon/libvirt/bridge_priv.h"
+
+enum {
+    START_PAUSED = 1 << 0,
+    START_BYPASS_CACHE = 1 << 2,
+    START_FORCE_BOOT = 1 << 3,
+    DESTROY_GRACEFUL = 1 << 0,
+    BY_ACPI = 1 << 0, /* of shutdown and reboot: the one way that there is */
+    UNDEFINE_ALL =
+        0x1f, /* saves, snapshots, checkpoints, variable stores: none that would be in the way */
+    JOB_PATIENCE_MS = 3600000,
+};
+
+/* --- start --- */
+
+struct start {
+    struct bridge *bridge;
+    struct libvirt_request *request;
+    char *id;
+};
+
+/* The result of a start names the domain, with its new number. */
+static void started(void *arg, const void *result, int fd, const GError *err)
+{
+    struct start *s = arg;
+    struct vm *vm = err ? NULL : registry_find(s->bridge->daemon->registry, s->id);
+    struct libvirt_one_dom out;
+
+    if (err) {
+        bridge_fail(s->request, err);
+    } else if (!vm) {
+        libvirt_fail(s->request, LIBVIRT_ERR_NO_DOMAIN, LIBVIRT_FROM_DOMAIN,
+                     "the domain is gone already");
+    } else if (libvirt_request_call(s->request)->result) {
+        bridge_fill(vm, &out.dom);
+        libvirt_reply(s->request, &out);
+    } else {
+        libvirt_reply(s->request, NULL);
+    }
+    g_free(s->id);
+    g_free(s);
+}
+
+static void start(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
+                  uint32_t flags)
+{
+    struct vm *vm = bridge_need(c, request, dom);
+
+    if (!vm || !bridge_flags(request, flags, START_PAUSED | START_BYPASS_CACHE | START_FORCE_BOOT))
+        return;
+    struct vm_start_params p = {.vm = (char *)vm_id(vm), .paused = flags & START_PAUSED};
+    struct start *s = g_new0(struct start, 1);
+    *s = (struct start){c->bridge, request, g_strdup(vm_id(vm))};
+    rpc_local_call(c->rpc, API_VM_START, &p, started, s);
+}
+
+static void create(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_one_dom *a = args;
+
+    start(c, request, &a->dom, 0);
+}
+
+static void create_with_flags(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_flagged_dom *a = args;
+
+    start(c, request, &a->dom, a->flags);
+}
+
+/* --- stop --- */
+
+/* Who asks again while the guest is at it, is heard as well. */
+static void shut_down(struct client *c, struct libvirt_request *request,
+                      const struct libvirt_dom *dom, uint32_t flags)
+{
+    struct vm *vm = bridge_need(c, request, dom);
+
+    if (!vm || !bridge_flags(request, flags, BY_ACPI))
+        return;
+    if (vm_state(vm) == VM_STATE_STOPPING) {
+        libvirt_reply(request, NULL);
+        return;
+    }
+    struct vm_stop_params p = {.vm = (char *)vm_id(vm), .timeout_s = LIMIT_STOP_TIMEOUT_S};
+    bridge_call(c, request, API_VM_STOP, &p);
+}
+
+static void shutdown_plain(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_one_dom *a = args;
+
+    shut_down(c, request, &a->dom, 0);
+}
+
+static void shutdown_flags(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_flagged_dom *a = args;
+
+    shut_down(c, request, &a->dom, a->flags);
+}
+
+/* --- reboot: the guest is asked to power off, and started again ------------------------------
+ *
+ * That goes on when the client has left, so it is a client of its own with the same rights. */
+
+struct reboot {
+    struct rpc_conn *rpc;
+    struct libvirt_request *request; /* NULL once answered */
+    char *id;
+    uint64_t job;
+    uv_timer_t
+        turn; /* the end of a run is told from within it: the next run begins from the loop */
+};
+
+static void reboot_closed(uv_handle_t *handle)
+{
+    struct reboot *r = handle->data;
+
+    g_free(r->id);
+    g_free(r);
+}
+
+static void reboot_over(struct reboot *r)
+{
+    if (r->rpc)
+        rpc_conn_leave(g_steal_pointer(&r->rpc));
+    if (!uv_is_closing((uv_handle_t *)&r->turn))
+        uv_close((uv_handle_t *)&r->turn, reboot_closed);
+}
+
+/* From within a call of the same connection: it ends from the loop. */
+static void reboot_end_soon(uv_timer_t *timer)
+{
+    reboot_over(timer->data);
+}
+
+static void reboot_soon(struct reboot *r, uv_timer_cb what)
+{
+    if (r->rpc && !uv_is_closing((uv_handle_t *)&r->turn))
+        uv_timer_start(&r->turn, what, 0, 0);
+}
+
+static void reboot_started(void *arg, const void *result, int fd, const GError *err)
+{
+    reboot_soon(arg, reboot_end_soon);
+}
+
+static void reboot_start(uv_timer_t *timer)
+{
+    struct reboot *r = timer->data;
+    struct vm_start_params p = {.vm = r->id};
+
+    rpc_local_call(r->rpc, API_VM_START, &p, reboot_started, r);
+}
+
+static void reboot_off(void *arg, const void *result, int fd, const GError *err)
+{
+    const struct job_info *job = result;
+
+    reboot_soon(arg, job && job->state == JOB_STATE_DONE ? reboot_start : reboot_end_soon);
+}
+
+static void reboot_wait(uv_timer_t *timer)
+{
+    struct reboot *r = timer->data;
+    struct job_wait_params p = {
+        .job = r->job, .has_timeout_ms = true, .timeout_ms = JOB_PATIENCE_MS};
+
+    rpc_local_call(r->rpc, API_JOB_WAIT, &p, reboot_off, r);
+}
+
+static void reboot_asked(void *arg, const void *result, int fd, const GError *err)
+{
+    struct reboot *r = arg;
+    const struct job_ref *ref = result;
+
+    bridge_done(g_steal_pointer(&r->request), NULL, -1, err);
+    if (ref)
+        r->job = ref->job;
+    reboot_soon(r, err ? reboot_end_soon : reboot_wait);
+}
+
+static void reboot_told(void *user, const char *method, struct json_object *params)
+{
+}
+
+static void reboot_leave(void *user)
+{
+    reboot_over(user);
+}
+
+static const struct rpc_local_ops reboot_ops = {.notify = reboot_told, .leave = reboot_leave};
+
+static void reboot(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_flagged_dom *a = args;
+    struct vm *vm = bridge_need(c, request, &a->dom);
+    g_autoptr(GError) err = NULL;
+
+    if (!vm || !bridge_flags(request, a->flags, BY_ACPI))
+        return;
+    if (vm_config_of(vm)->ephemeral) {
+        libvirt_fail(request, LIBVIRT_ERR_OPERATION_UNSUPPORTED, LIBVIRT_FROM_DOMAIN,
+                     "a transient domain ends with its run; reset it instead");
+        return;
+    }
+    struct reboot *r = g_new0(struct reboot, 1);
+    r->rpc =
+        rpc_server_join(c->bridge->daemon->server, rpc_conn_peer(c->rpc), &reboot_ops, r, &err);
+    if (!r->rpc) {
+        bridge_fail(request, err);
+        g_free(r);
+        return;
+    }
+    r->request = request;
+    r->id = g_strdup(vm_id(vm));
+    uv_timer_init(c->bridge->daemon->loop, &r->turn);
+    r->turn.data = r;
+    struct vm_stop_params p = {.vm = r->id, .timeout_s = LIMIT_STOP_TIMEOUT_S};
+    rpc_local_call(r->rpc, API_VM_STOP, &p, reboot_asked, r);
+}
+
+/* --- what takes the VM alone --- */
+
+static void act(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
+                enum api_method method)
+{
+    struct vm *vm = bridge_need(c, request, dom);
+
+    if (!vm)
+        return;
+    /* vm.kill, vm.pause, vm.resume and vm.reset have the same parameters. */
+    struct vm_kill_params p = {.vm = (char *)vm_id(vm)};
+    bridge_call(c, request, method, &p);
+}
+
+static const struct {
+    int32_t procedure;
+    enum api_method method;
+    uint32_t flags; /* that are taken, where the call has flags */
+} plain[] = {
+    {LIBVIRT_DOMAIN_DESTROY, API_VM_KILL, 0},
+    {LIBVIRT_DOMAIN_DESTROY_FLAGS, API_VM_KILL, DESTROY_GRACEFUL},
+    {LIBVIRT_DOMAIN_RESET, API_VM_RESET, 0},
+    {LIBVIRT_DOMAIN_SUSPEND, API_VM_PAUSE, 0},
+    {LIBVIRT_DOMAIN_RESUME, API_VM_RESUME, 0},
+};
+
+static void act_plain(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_call *call = libvirt_request_call(request);
+    const struct libvirt_flagged_dom *a = args; /* or the domain alone, which it begins with */
+
+    for (size_t i = 0; i < G_N_ELEMENTS(plain); i++) {
+        if (plain[i].procedure != call->number)
+            continue;
+        if (call->args != &libvirt_flagged_dom_layout ||
+            bridge_flags(request, a->flags, plain[i].flags))
+            act(c, request, &a->dom, plain[i].method);
+        return;
+    }
+}
+
+/* --- undefine --- */
+
+static void forget(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom)
+{
+    struct vm *vm = bridge_need(c, request, dom);
+
+    if (!vm)
+        return;
+    struct vm_delete_params p = {.vm = (char *)vm_id(vm)};
+    bridge_call(c, request, API_VM_DELETE, &p);
+}
+
+static void undefine(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_one_dom *a = args;
+
+    forget(c, request, &a->dom);
+}
+
+static void undefine_flags(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_flagged_dom *a = args;
+
+    if (bridge_flags(request, a->flags, UNDEFINE_ALL))
+        forget(c, request, &a->dom);
+}
+
+const struct bridge_row bridge_life_rows[] = {
+    {LIBVIRT_DOMAIN_CREATE, create},
+    {LIBVIRT_DOMAIN_CREATE_WITH_FLAGS, create_with_flags},
+    {LIBVIRT_DOMAIN_SHUTDOWN, shutdown_plain},
+    {LIBVIRT_DOMAIN_SHUTDOWN_FLAGS, shutdown_flags},
+    {LIBVIRT_DOMAIN_REBOOT, reboot},
+    {LIBVIRT_DOMAIN_DESTROY, act_plain},
+    {LIBVIRT_DOMAIN_DESTROY_FLAGS, act_plain},
+    {LIBVIRT_DOMAIN_RESET, act_plain},
+    {LIBVIRT_DOMAIN_SUSPEND, act_plain},
+    {LIBVIRT_DOMAIN_RESUME, act_plain},
+    {LIBVIRT_DOMAIN_UNDEFINE, undefine},
+    {LIBVIRT_DOMAIN_UNDEFINE_FLAGS, undefine_flags},
+};
+const size_t bridge_life_count = G_N_ELEMENTS(bridge_life_rows);

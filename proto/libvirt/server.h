@@ -1,0 +1,106 @@
+/*
+ * proto/libvirt/server: libvirt's RPC over unix sockets: frames, calls and their answers, several
+ * under way on a connection, the keepalive program, events, and what a connection that may only
+ * read is refused.
+ *
+ * A client that breaks the framing, does not finish a frame, or does not read what it asked for is
+ * disconnected; one that asks for what is not offered gets an error. All of it runs on the loop's
+ * thread. Requests and connections are owned by the server.
+ */
+#ifndef PROTO_LIBVIRT_SERVER_H
+#define PROTO_LIBVIRT_SERVER_H
+
+#include "proto/libvirt/calls.h"
+#include "proto/rpc/peer.h"
+
+#include <uv.h>
+
+/* Codes of errors and where they come from, as the protocol numbers them. */
+enum libvirt_code {
+    LIBVIRT_ERR_INTERNAL = 1,
+    LIBVIRT_ERR_NO_SUPPORT = 3,
+    LIBVIRT_ERR_NO_CONNECT = 5,
+    LIBVIRT_ERR_INVALID_ARG = 8,
+    LIBVIRT_ERR_OPERATION_FAILED = 9,
+    LIBVIRT_ERR_XML = 27,
+    LIBVIRT_ERR_OPERATION_DENIED = 29,
+    LIBVIRT_ERR_SYSTEM = 38,
+    LIBVIRT_ERR_RPC = 39,
+    LIBVIRT_ERR_NO_DOMAIN = 42,
+    LIBVIRT_ERR_AUTH_FAILED = 45,
+    LIBVIRT_ERR_OPERATION_INVALID = 55,
+    LIBVIRT_ERR_CONFIG_UNSUPPORTED = 67,
+    LIBVIRT_ERR_OPERATION_TIMEOUT = 68,
+    LIBVIRT_ERR_NO_METADATA = 80,
+    LIBVIRT_ERR_OPERATION_UNSUPPORTED = 84,
+    LIBVIRT_ERR_BUSY = 87,
+    LIBVIRT_ERR_ACCESS_DENIED = 88,
+    LIBVIRT_ERR_DEVICE_MISSING = 99,
+};
+enum libvirt_domain { LIBVIRT_FROM_NONE = 0, LIBVIRT_FROM_RPC = 7, LIBVIRT_FROM_DOMAIN = 20 };
+
+struct libvirt_server;
+struct libvirt_conn;
+struct libvirt_request;
+
+/* What the program decides. USER is that of libvirt_server_new(). */
+struct libvirt_server_ops {
+    /* A client connected. False with ERR: its first call is answered with that, and it is
+     * disconnected. */
+    bool (*opened)(void *user, struct libvirt_conn *conn, GError **err);
+    /* A call whose arguments are good and that the connection may make; to be answered once, now or
+     * later. */
+    void (*call)(void *user, struct libvirt_request *request);
+    /* The connection is gone; its last use. */
+    void (*closed)(void *user, struct libvirt_conn *conn);
+};
+
+/* A client that leaves a frame unfinished, or unread what was sent, for two periods of STALL_MS is
+ * disconnected. */
+struct libvirt_server *libvirt_server_new(uv_loop_t *loop, const struct libvirt_server_ops *ops,
+                                          void *user, unsigned stall_ms);
+
+/* Listens at PATH with file mode MODE; READONLY: connections by it may change nothing. */
+bool libvirt_server_listen(struct libvirt_server *s, const char *path, mode_t mode, bool readonly,
+                           GError **err);
+/* Listens on a socket that is bound and listening. Takes FD, also on error. */
+bool libvirt_server_listen_fd(struct libvirt_server *s, int fd, bool readonly, GError **err);
+/* Serves one connected socket. Takes FD, also on error. */
+bool libvirt_server_adopt(struct libvirt_server *s, int fd, bool readonly, GError **err);
+
+/* Stops listening, sends what is queued for at most two seconds, closes all, frees the server, then
+ * calls DONE. */
+void libvirt_server_close(struct libvirt_server *s, void (*done)(void *arg), void *arg);
+
+/* --- connections --- */
+
+const struct rpc_peer *libvirt_conn_peer(const struct libvirt_conn *conn);
+void *libvirt_conn_user(const struct libvirt_conn *conn);
+/* What the program keeps for a connection; it frees it in closed(). */
+void libvirt_conn_set_data(struct libvirt_conn *conn, void *data);
+void *libvirt_conn_data(const struct libvirt_conn *conn);
+/* From here on it may change nothing. */
+void libvirt_conn_set_readonly(struct libvirt_conn *conn);
+/* Sends the event PROCEDURE with MESSAGE, a struct of LAYOUT. */
+void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,
+                        const struct libvirt_layout *layout, const void *message);
+/* Sends what is queued, then disconnects. closed() comes from the loop. */
+void libvirt_conn_finish(struct libvirt_conn *conn);
+
+/* --- requests ---
+ *
+ * A request lives until it is answered, also where its connection has ended: the answer is dropped
+ * then. */
+
+const struct libvirt_call *libvirt_request_call(const struct libvirt_request *request);
+/* The struct of arguments; NULL where the call has none. */
+const void *libvirt_request_args(const struct libvirt_request *request);
+/* Its connection; NULL where that has ended. */
+struct libvirt_conn *libvirt_request_conn(const struct libvirt_request *request);
+
+/* Answers with RESULT, the call's struct of results; NULL where it has none. */
+void libvirt_reply(struct libvirt_request *request, const void *result);
+void libvirt_fail(struct libvirt_request *request, enum libvirt_code code,
+                  enum libvirt_domain domain, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
+
+#endif

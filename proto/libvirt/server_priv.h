@@ -1,0 +1,55 @@
+/*
+ * proto/libvirt/server_priv.h: what the files of the server share.
+ *
+ * The server counts its connections, a connection is counted by the server and by each of its
+ * requests.
+ */
+#ifndef PROTO_LIBVIRT_SERVER_PRIV_H
+#define PROTO_LIBVIRT_SERVER_PRIV_H
+
+#include "proto/libvirt/server.h"
+#include "proto/rpc/stream.h"
+
+enum {
+    LIBVIRT_PROGRAM = 0x20008086,
+    LIBVIRT_KEEPALIVE = 0x6b656570,
+    LIBVIRT_LINGER_MS = 2000,
+};
+enum libvirt_type { LIBVIRT_CALL, LIBVIRT_REPLY, LIBVIRT_MESSAGE, LIBVIRT_STREAM };
+enum libvirt_status { LIBVIRT_OK, LIBVIRT_ERROR, LIBVIRT_CONTINUE };
+
+struct libvirt_server {
+    uv_loop_t *loop;
+    const struct libvirt_server_ops *ops;
+    void *user;
+    GList *listeners; /* struct listener of server.c */
+    GQueue conns;     /* struct libvirt_conn */
+    bool closing;
+    uv_timer_t watch; /* looks for clients that stall */
+    void (*done)(void *arg);
+    void *done_arg;
+};
+
+struct libvirt_conn {
+    struct libvirt_server *server;
+    struct rpc_stream *stream; /* NULL once it has ended */
+    struct rpc_peer peer;
+    bool readonly, half_closed;
+    GError *refused;               /* why nothing is done for it */
+    unsigned calls;                /* requests under way */
+    struct rpc_stream_counts seen; /* when the watch looked last */
+    size_t seen_queued;
+    void *data;
+    GList link;
+    unsigned refs;
+};
+
+/* Takes FD, and PEER's contents. NULL with ERR on failure. */
+struct libvirt_conn *libvirt_conn__new(struct libvirt_server *s, int fd, struct rpc_peer *peer,
+                                       bool readonly, GError **err);
+/* Disconnects it where nothing went on since the last time, and something should have. */
+void libvirt_conn__watch(struct libvirt_conn *conn);
+/* A connection has ended and is off the list. */
+void libvirt_server__conn_gone(struct libvirt_server *s);
+
+#endif
