@@ -29,8 +29,14 @@ static void console_room(void *opaque)
 {
 }
 
-static const struct virtio_console_ops console_ops = {.output = console_out,
-                                                      .input_room = console_room};
+/* From here on Linux takes what is written to its hvc0; to open that earlier fails. */
+static void console_opened(void *opaque, bool open)
+{
+    printf("port 0: %s\n", open ? "open" : "closed");
+    fflush(stdout);
+}
+
+static const struct virtio_console_ops console_ops = {console_out, console_room, console_opened};
 
 static size_t agent_out(void *opaque, const uint8_t *data, size_t n)
 {
