@@ -130,8 +130,9 @@ static void host_devices(struct rpc_call *call, struct host_devices_params *para
 static void create(struct rpc_call *call, struct vm_create_params *params)
 {
     GError *err = NULL;
-    struct vm *vm = registry_create(daemon_of(call)->registry, g_steal_pointer(&params->config),
-                                    rpc_call_peer(call)->uid, &err);
+    struct vm *vm =
+        registry_create(daemon_of(call)->registry, params->id, g_steal_pointer(&params->config),
+                        rpc_call_peer(call)->uid, &err);
 
     if (!vm) {
         rpc_call_fail(call, err);
@@ -142,6 +143,21 @@ static void create(struct rpc_call *call, struct vm_create_params *params)
         vm_made_by(vm, rpc_call_conn(call));
         vm_create_reply(call, described);
     }
+}
+
+static void configure(struct rpc_call *call, struct vm_configure_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+    GError *err = NULL;
+
+    if (!vm)
+        return;
+    if (!registry_configure(daemon_of(call)->registry, vm, g_steal_pointer(&params->config), &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    g_autoptr(vm_info) described = vm_describe(vm);
+    vm_configure_reply(call, described);
 }
 
 static void list(struct rpc_call *call, struct vm_list_params *params)
@@ -491,6 +507,7 @@ static const struct api_handlers handlers = {
     .host_capabilities = capabilities,
     .host_devices = host_devices,
     .vm_create = create,
+    .vm_configure = configure,
     .vm_list = list,
     .vm_get = get,
     .vm_start = start,

@@ -13,7 +13,7 @@
 struct registry {
     struct daemon *daemon;
     GHashTable *by_id;   /* char * -> struct vm, owned */
-    GHashTable *by_name; /* char * of the VM -> struct vm */
+    GHashTable *by_name; /* char *, owned -> struct vm */
 };
 
 static void free_vm(gpointer p)
@@ -24,7 +24,7 @@ static void free_vm(gpointer p)
 static void add(struct registry *r, struct vm *vm)
 {
     g_hash_table_insert(r->by_id, (gpointer)vm_id(vm), vm);
-    g_hash_table_insert(r->by_name, (gpointer)vm_name(vm), vm);
+    g_hash_table_insert(r->by_name, g_strdup(vm_name(vm)), vm);
 }
 
 /* What a daemon that was killed left of a VM: not made to the end, or deleted. */
@@ -70,7 +70,7 @@ struct registry *registry_open(struct daemon *daemon, GError **err)
     struct registry *r = g_new0(struct registry, 1);
     r->daemon = daemon;
     r->by_id = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_vm);
-    r->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    r->by_name = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     while ((id = g_dir_read_name(dir))) {
         load(r, vms, id);
     }
@@ -93,6 +93,20 @@ static void host_renamed(void *arg, const struct host_device *device, const char
         vm_devices_host_renamed(vm_devices_of(g_ptr_array_index(all, i)), was, device);
 }
 
+/* Once after each boot, which empties the runtime directory. */
+static void autostart(struct registry *r)
+{
+    g_autofree char *done = g_build_filename(r->daemon->paths.runtime, "autostarted", NULL);
+    autofd fd = open(done, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    g_autoptr(GPtrArray) all = registry_list(r);
+
+    for (guint i = 0; i < all->len && fd >= 0; i++) {
+        struct vm *vm = g_ptr_array_index(all, i);
+        if (vm_config_of(vm)->autostart && !vm_active(vm))
+            vm_autostart(vm);
+    }
+}
+
 void registry_recover(struct registry *r)
 {
     hostdevs_on_gone(r->daemon->hostdevs, host_lost, host_renamed, r);
@@ -101,6 +115,7 @@ void registry_recover(struct registry *r)
     for (guint i = 0; i < all->len; i++)
         vm_recover(g_ptr_array_index(all, i));
     jobs_end_orphans(r->daemon->jobs);
+    autostart(r);
 }
 
 void registry_free(struct registry *r)
@@ -436,18 +451,36 @@ bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
     return true;
 }
 
-struct vm *registry_create(struct registry *r, struct vm_config *config, uid_t uid, GError **err)
+static bool check_name(struct registry *r, const char *name, GError **err)
+{
+    if (g_uuid_string_is_valid(name))
+        return vmd_fail(err, VMD_ERROR_INVALID, "config.name: %s could be the id of a VM", name);
+    return !registry_find(r, name) ||
+           vmd_fail(err, VMD_ERROR_EXISTS, "there is a VM %s already", name);
+}
+
+static bool check_id(struct registry *r, const char *id, GError **err)
+{
+    g_autofree char *small = id ? g_ascii_strdown(id, -1) : NULL;
+
+    if (!id)
+        return true;
+    if (!g_uuid_string_is_valid(id) || strcmp(id, small) != 0)
+        return vmd_fail(err, VMD_ERROR_INVALID, "params.id: %s is no UUID in small letters", id);
+    return !registry_find(r, id) ||
+           vmd_fail(err, VMD_ERROR_EXISTS, "there is a VM with the id %s already", id);
+}
+
+struct vm *registry_create(struct registry *r, const char *id, struct vm_config *config, uid_t uid,
+                           GError **err)
 {
     struct vm *vm = NULL;
 
-    if (g_uuid_string_is_valid(config->name))
-        vmd_fail(err, VMD_ERROR_INVALID, "config.name: %s could be the id of a VM", config->name);
-    else if (registry_find(r, config->name))
-        vmd_fail(err, VMD_ERROR_EXISTS, "there is a VM %s already", config->name);
-    else if (g_hash_table_size(r->by_id) >= LIMIT_VMS)
+    if (g_hash_table_size(r->by_id) >= LIMIT_VMS)
         vmd_fail(err, VMD_ERROR_LIMIT, "there are %d VMs already", LIMIT_VMS);
-    else if (check_machine(config, err) && settle(config, err))
-        vm = vm_new(r->daemon, g_steal_pointer(&config), uid, err);
+    else if (check_name(r, config->name, err) && check_id(r, id, err) &&
+             check_machine(config, err) && settle(config, err))
+        vm = vm_new(r->daemon, id, g_steal_pointer(&config), uid, err);
     vm_config_free(config);
     if (!vm)
         return NULL;
@@ -456,4 +489,24 @@ struct vm *registry_create(struct registry *r, struct vm_config *config, uid_t u
     struct vm_created_event event = {.state = vm_state(vm)};
     events_emit(r->daemon->events, API_EVENT_VM_CREATED, &source, 0, &event);
     return vm;
+}
+
+bool registry_configure(struct registry *r, struct vm *vm, struct vm_config *config, GError **err)
+{
+    g_autofree char *was = g_strdup(vm_name(vm));
+    bool renamed = strcmp(was, config->name) != 0;
+
+    if (renamed && vm_active(vm)) {
+        vmd_fail(err, VMD_ERROR_STATE, "VM %s is %s: it keeps its name until its run ends", was,
+                 vm_state_to_string(vm_state(vm)));
+    } else if ((!renamed || check_name(r, config->name, err)) && check_machine(config, err) &&
+               settle(config, err) && vm_configure(vm, config, err)) {
+        if (renamed) {
+            g_hash_table_remove(r->by_name, was);
+            g_hash_table_insert(r->by_name, g_strdup(vm_name(vm)), vm);
+        }
+        return true;
+    }
+    vm_config_free(config);
+    return false;
 }

@@ -31,6 +31,7 @@ struct vm {
     struct daemon *daemon;
     char *id;
     struct vm_config *config;
+    struct vm_config *next; /* of the next run on; NULL: the same */
     uid_t uid;
     enum vm_state state;
     uint64_t created_ns, started_ns, runs;
@@ -164,6 +165,7 @@ struct vm_info *vm_describe(const struct vm *vm)
     info->size = vm_active(vm) ? resize_result_copy(vm->size) : NULL;
     vm_config_free(info->config);
     info->config = vm_config_copy(vm->config);
+    info->next = vm_config_copy(vm->next);
     return info;
 }
 
@@ -209,11 +211,12 @@ static struct vm *vm_alloc(struct daemon *daemon)
     return vm;
 }
 
-struct vm *vm_new(struct daemon *daemon, struct vm_config *config, uid_t uid, GError **err)
+struct vm *vm_new(struct daemon *daemon, const char *id, struct vm_config *config, uid_t uid,
+                  GError **err)
 {
     struct vm *vm = vm_alloc(daemon);
 
-    vm->id = g_uuid_string_random();
+    vm->id = id ? g_strdup(id) : g_uuid_string_random();
     vm->config = config;
     vm->uid = uid;
     vm->created_ns = now_ns();
@@ -275,6 +278,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm_devices_load(vm->devices, holdings);
     vm->id = g_strdup(id);
     vm->config = g_steal_pointer(&info->config);
+    vm->next = g_steal_pointer(&info->next);
     vm->uid = info->owner_uid;
     vm->state = info->state;
     events_vm_state(daemon->events, id, &vm->state);
@@ -310,6 +314,7 @@ void vm_free(struct vm *vm)
     spawned_forget(&vm->process);
     g_clear_error(&vm->start_err);
     vm_config_free(vm->config);
+    vm_config_free(vm->next);
     vm_end_free(vm->end);
     resize_result_free(vm->size);
     vm_pause_info_free(vm->pause);
@@ -377,6 +382,60 @@ static void reply_deleted(struct rpc_call *call, void *opaque)
     vm_delete_reply(call);
 }
 
+/* --- another configuration ---------------------------------------------------------------------- */
+
+const struct vm_config *vm_next_config_of(const struct vm *vm)
+{
+    return vm->next ? vm->next : vm->config;
+}
+
+/* A copy of CONFIG with what can change during a run as FROM has it. */
+static struct vm_config *with_changes(const struct vm_config *config, const struct vm_config *from)
+{
+    struct vm_config *out = vm_config_copy(config);
+
+    out->autostart = from->autostart;
+    out->ephemeral = from->ephemeral;
+    g_free(out->libvirt_xml);
+    out->libvirt_xml = g_strdup(from->libvirt_xml);
+    return out;
+}
+
+static bool same(const struct vm_config *a, const struct vm_config *b)
+{
+    g_autoptr(json_object) x = vm_config_encode(a), y = vm_config_encode(b);
+
+    return json_object_equal(x, y);
+}
+
+bool vm_configure(struct vm *vm, struct vm_config *config, GError **err)
+{
+    struct vm_config *was = vm->config, *was_next = vm->next;
+
+    vm->next = NULL;
+    if (!vm_active(vm)) {
+        vm->config = config;
+    } else {
+        vm->config = with_changes(was, config);
+        vm->next = same(vm->config, config) ? NULL : config;
+    }
+    if (!save(vm, true, err)) {
+        if (vm->config != config)
+            vm_config_free(vm->config);
+        vm->config = was;
+        vm->next = was_next;
+        return false;
+    }
+    if (vm->config != config && vm->next != config)
+        vm_config_free(config);
+    if (!vm->config->ephemeral)
+        vm->maker = NULL;
+    vm_config_free(was);
+    vm_config_free(was_next);
+    emit(vm, API_EVENT_VM_CONFIGURED, &(struct vm_configured_event){.pending = vm->next != NULL});
+    return true;
+}
+
 /* --- timers ----------------------------------------------------------------------------------- */
 
 static void timer_closed(uv_handle_t *handle)
@@ -420,6 +479,15 @@ static void end_stop_job(struct vm *vm, bool cancelled, const GError *err)
         job_end(job, cancelled, err);
 }
 
+/* The run is over: what vm_configure() left holds. */
+static void take_next(struct vm *vm)
+{
+    if (!vm->next)
+        return;
+    vm_config_free(vm->config);
+    vm->config = g_steal_pointer(&vm->next);
+}
+
 /* What everybody hears once the run is over. May free VM. */
 static void tell_end(struct vm *vm)
 {
@@ -439,6 +507,7 @@ static void tell_end(struct vm *vm)
     waiters_answer(vm->waiters, WAIT_END, reply_info, vm);
     waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
     waiters_answer(vm->waiters, WAIT_KILLED, reply_info, vm);
+    take_next(vm);
     vm_store(vm);
     if (go)
         registry_drop(vm->daemon->registry, vm);
@@ -504,6 +573,8 @@ static void answer_failed_start(struct vm *vm)
 {
     struct rpc_call *call = g_steal_pointer(&vm->starting);
 
+    if (!call && vm->start_err)
+        log_error("VM %s does not start: %s", vm->config->name, vm->start_err->message);
     if (call && vm->start_err)
         rpc_call_fail(call, g_steal_pointer(&vm->start_err));
     else if (call)
@@ -788,7 +859,7 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
                        vm_state_to_string(vm->state));
         return;
     }
-    if (rpc_call_conn(call) != vm->maker)
+    if (!call || rpc_call_conn(call) != vm->maker)
         vm->maker = NULL;
     vm->starting = call;
     vm->starting_process = true;
@@ -806,6 +877,11 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     if (!registry_check_start(vm->daemon->registry, vm, &err) ||
         !vm_devices_run_begins(vm->devices, &err) || !launch(vm, &err))
         fail_start(vm, g_steal_pointer(&err));
+}
+
+void vm_autostart(struct vm *vm)
+{
+    vm_start(vm, false, NULL);
 }
 
 void vm_start_new(struct vm *vm, struct rpc_call *call)

@@ -65,6 +65,9 @@ void bridge_fail(struct libvirt_request *request, const GError *err);
 bool bridge_flags(struct libvirt_request *request, uint32_t flags, uint32_t allowed);
 /* A reply of rpc_local_call() for a request (ARG) without results. */
 void bridge_done(void *arg, const void *result, int fd, const GError *err);
+/* vm.configure for C. CONFIG is borrowed. */
+void bridge_configure(struct client *c, const struct vm *vm, struct vm_config *config,
+                      rpc_client_reply reply, void *arg);
 /* Calls METHOD with PARAMS for C, and answers REQUEST when that is answered. */
 void bridge_call(struct client *c, struct libvirt_request *request, enum api_method method,
                  const void *params);

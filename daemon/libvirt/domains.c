@@ -223,6 +223,11 @@ static int32_t is_persistent(const struct vm *vm)
     return !vm_config_of(vm)->ephemeral;
 }
 
+static int32_t autostart(const struct vm *vm)
+{
+    return vm_config_of(vm)->autostart;
+}
+
 static int32_t max_vcpus(const struct vm *vm)
 {
     const struct vm_config *config = vm_config_of(vm);
@@ -239,8 +244,11 @@ static const struct {
     int32_t procedure;
     int32_t (*of)(const struct vm *vm);
 } numbers[] = {
-    {LIBVIRT_DOMAIN_IS_ACTIVE, is_active},     {LIBVIRT_DOMAIN_IS_PERSISTENT, is_persistent},
-    {LIBVIRT_DOMAIN_IS_UPDATED, nothing},      {LIBVIRT_DOMAIN_HAS_MANAGED_SAVE_IMAGE, nothing},
+    {LIBVIRT_DOMAIN_IS_ACTIVE, is_active},
+    {LIBVIRT_DOMAIN_IS_PERSISTENT, is_persistent},
+    {LIBVIRT_DOMAIN_GET_AUTOSTART, autostart},
+    {LIBVIRT_DOMAIN_IS_UPDATED, nothing},
+    {LIBVIRT_DOMAIN_HAS_MANAGED_SAVE_IMAGE, nothing},
     {LIBVIRT_DOMAIN_GET_MAX_VCPUS, max_vcpus},
 };
 
@@ -288,6 +296,7 @@ const struct bridge_row bridge_domain_rows[] = {
     {LIBVIRT_DOMAIN_IS_ACTIVE, number},
     {LIBVIRT_DOMAIN_IS_PERSISTENT, number},
     {LIBVIRT_DOMAIN_IS_UPDATED, number},
+    {LIBVIRT_DOMAIN_GET_AUTOSTART, number},
     {LIBVIRT_DOMAIN_HAS_MANAGED_SAVE_IMAGE, number},
     {LIBVIRT_DOMAIN_GET_MAX_VCPUS, number},
     {LIBVIRT_DOMAIN_GET_MAX_MEMORY, get_max_memory},

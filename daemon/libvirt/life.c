@@ -263,7 +263,27 @@ static void act_plain(struct client *c, struct libvirt_request *request, const v
     }
 }
 
-/* --- undefine --- */
+/* --- what changes a definition --- */
+
+void bridge_configure(struct client *c, const struct vm *vm, struct vm_config *config,
+                      rpc_client_reply reply, void *arg)
+{
+    struct vm_configure_params p = {.vm = (char *)vm_id(vm), .config = config};
+
+    rpc_local_call(c->rpc, API_VM_CONFIGURE, &p, reply, arg);
+}
+
+static void set_autostart(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_autostart *a = args;
+    struct vm *vm = bridge_need(c, request, &a->dom);
+
+    if (!vm)
+        return;
+    g_autoptr(vm_config) config = vm_config_copy(vm_next_config_of(vm));
+    config->autostart = a->autostart != 0;
+    bridge_configure(c, vm, config, bridge_done, request);
+}
 
 static void forget(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom)
 {
@@ -271,6 +291,13 @@ static void forget(struct client *c, struct libvirt_request *request, const stru
 
     if (!vm)
         return;
+    if (vm_active(vm) && !vm_config_of(vm)->ephemeral) {
+        /* It runs on, and is gone when that ends. */
+        g_autoptr(vm_config) config = vm_config_copy(vm_next_config_of(vm));
+        config->ephemeral = true;
+        bridge_configure(c, vm, config, bridge_done, request);
+        return;
+    }
     struct vm_delete_params p = {.vm = (char *)vm_id(vm)};
     bridge_call(c, request, API_VM_DELETE, &p);
 }
@@ -301,6 +328,7 @@ const struct bridge_row bridge_life_rows[] = {
     {LIBVIRT_DOMAIN_RESET, act_plain},
     {LIBVIRT_DOMAIN_SUSPEND, act_plain},
     {LIBVIRT_DOMAIN_RESUME, act_plain},
+    {LIBVIRT_DOMAIN_SET_AUTOSTART, set_autostart},
     {LIBVIRT_DOMAIN_UNDEFINE, undefine},
     {LIBVIRT_DOMAIN_UNDEFINE_FLAGS, undefine_flags},
 };

@@ -41,7 +41,7 @@ uint32_t bridge_list_bits(const struct vm *vm)
 
     bits |= bridge_number(vm) != -1 ? ACTIVE : INACTIVE;
     bits |= vm_config_of(vm)->ephemeral ? TRANSIENT : PERSISTENT;
-    bits |= NO_AUTOSTART;
+    bits |= vm_config_of(vm)->autostart ? AUTOSTART : NO_AUTOSTART;
     return bits | state_bits[bridge_state(vm).state];
 }
 

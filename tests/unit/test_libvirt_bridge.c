@@ -35,7 +35,7 @@ static struct vm *define(const char *name, bool ephemeral)
     config->max_memory = 128 << 20;
     config->ephemeral = ephemeral;
     config->kernel = g_build_filename(rig.dir, "kernel", NULL);
-    struct vm *vm = registry_create(rig.daemon.registry, config, geteuid(), &err);
+    struct vm *vm = registry_create(rig.daemon.registry, NULL, config, geteuid(), &err);
     ck_assert_msg(vm != NULL, "%s", err ? err->message : "");
     return vm;
 }

@@ -241,7 +241,7 @@ START_TEST(round_trip)
         "\"hostfwd\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":65535,"
         "\"guest_port\":1}]}],\"devices\":{\"rng\":true,\"balloon\":false,\"console\":true,"
         "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1},\"ephemeral\":true,\"on_reset\":\"end\",\"xlate\":{\"cache_bytes\":1048576,"
-        "\"tier\":1,\"warm\":false}}";
+        "\"tier\":1,\"warm\":false},\"autostart\":true,\"libvirt_xml\":\"<title/>\"}";
     g_autoptr(json_object) v = NULL;
     g_autoptr(json_object) again = NULL;
     g_autoptr(vm_config) c = NULL;
