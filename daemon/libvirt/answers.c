@@ -30,6 +30,17 @@ void bridge_fail(struct libvirt_request *request, const GError *err)
     libvirt_fail(request, code, LIBVIRT_FROM_DOMAIN, "%s", err->message);
 }
 
+void bridge_fail_xml(struct libvirt_request *request, const GError *err)
+{
+    if (g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED))
+        libvirt_fail(request, LIBVIRT_ERR_CONFIG_UNSUPPORTED, LIBVIRT_FROM_DOMAIN, "%s",
+                     err->message);
+    else if (g_error_matches(err, VMD_ERROR, VMD_ERROR_INVALID))
+        libvirt_fail(request, LIBVIRT_ERR_XML, LIBVIRT_FROM_DOMAIN, "%s", err->message);
+    else
+        bridge_fail(request, err);
+}
+
 bool bridge_flags(struct libvirt_request *request, uint32_t flags, uint32_t allowed)
 {
     if (!(flags & ~allowed))

@@ -13,10 +13,9 @@ static const struct {
     const struct bridge_row *rows;
     const size_t *count;
 } tables[] = {
-    {bridge_connect_rows, &bridge_connect_count},
-    {bridge_domain_rows, &bridge_domain_count},
-    {bridge_list_rows, &bridge_list_count},
-    {bridge_life_rows, &bridge_life_count},
+    {bridge_connect_rows, &bridge_connect_count}, {bridge_domain_rows, &bridge_domain_count},
+    {bridge_list_rows, &bridge_list_count},       {bridge_life_rows, &bridge_life_count},
+    {bridge_define_rows, &bridge_define_count},
 };
 
 static bridge_handler find(int32_t procedure)

@@ -38,8 +38,9 @@ struct bridge_row {
     bridge_handler handler;
 };
 extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
-    bridge_life_rows[];
-extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count;
+    bridge_life_rows[], bridge_define_rows[];
+extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
+    bridge_define_count;
 
 /* --- domains --- */
 
@@ -61,6 +62,10 @@ uint32_t bridge_list_bits(const struct vm *vm);
 
 /* Answers REQUEST with ERR, borrowed, of a method or of ours. */
 void bridge_fail(struct libvirt_request *request, const GError *err);
+/* The same where it is about XML that the client sent. */
+void bridge_fail_xml(struct libvirt_request *request, const GError *err);
+/* Answers with VM's domain. */
+void bridge_reply_dom(struct libvirt_request *request, const struct vm *vm);
 /* Whether FLAGS has none but ALLOWED; else REQUEST was answered with an error. */
 bool bridge_flags(struct libvirt_request *request, uint32_t flags, uint32_t allowed);
 /* A reply of rpc_local_call() for a request (ARG) without results. */

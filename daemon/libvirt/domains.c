@@ -77,7 +77,7 @@ struct vm *bridge_need(struct client *c, struct libvirt_request *request,
     return bridge_need_ref(c, request, id);
 }
 
-static void reply_dom(struct libvirt_request *request, const struct vm *vm)
+void bridge_reply_dom(struct libvirt_request *request, const struct vm *vm)
 {
     struct libvirt_one_dom out;
 
@@ -91,7 +91,7 @@ static void lookup_by_name(struct client *c, struct libvirt_request *request, co
     struct vm *vm = bridge_need_ref(c, request, a->value);
 
     if (vm)
-        reply_dom(request, vm);
+        bridge_reply_dom(request, vm);
 }
 
 static void lookup_by_uuid(struct client *c, struct libvirt_request *request, const void *args)
@@ -101,7 +101,7 @@ static void lookup_by_uuid(struct client *c, struct libvirt_request *request, co
     struct vm *vm = bridge_need_ref(c, request, id);
 
     if (vm)
-        reply_dom(request, vm);
+        bridge_reply_dom(request, vm);
 }
 
 static void lookup_by_id(struct client *c, struct libvirt_request *request, const void *args)
@@ -112,7 +112,7 @@ static void lookup_by_id(struct client *c, struct libvirt_request *request, cons
     for (guint i = 0; i < all->len && a->value > 0; i++) {
         const struct vm *vm = g_ptr_array_index(all, i);
         if (bridge_number(vm) == a->value) {
-            reply_dom(request, vm);
+            bridge_reply_dom(request, vm);
             return;
         }
     }

@@ -1,0 +1,298 @@
+/* Domain XML into a configuration. Elements are a table; what a rule takes it checks, ranges are
+ * the schema's to check. */
+#include "proto/libvirt/xml/xml_priv.h"
+
+#include <sys/utsname.h>
+
+/* Firmware that starts disks, where Debian's packages put it. */
+static const struct {
+    enum vm_arch arch;
+    const char *path, *package;
+} firmware[] = {
+    {VM_ARCH_AARCH64, "/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"},
+    {VM_ARCH_RISCV64, "/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "qemu-efi-riscv64"},
+    {VM_ARCH_X86_64, "/usr/share/seabios/bios-256k.bin", "seabios"},
+};
+
+static void set_text(char **at, char *value)
+{
+    g_free(*at);
+    *at = value;
+}
+
+static bool read_memory(struct vm_config *config, xmlNode *node, GError **err)
+{
+    uint64_t most = 0, now = 0;
+    xmlNode *current = xml_child(node->parent, "currentMemory");
+
+    if (!xml_bytes(node, &most, err) || (current && !xml_bytes(current, &now, err)))
+        return false;
+    /* Whole MiB, as a guest's memory is. */
+    most = most > UINT64_MAX - MIB(1) ? most : (most + MIB(1) - 1) & ~(uint64_t)(MIB(1) - 1);
+    now = now > most - MIB(1) + 1 ? most : (now + MIB(1) - 1) & ~(uint64_t)(MIB(1) - 1);
+    config->memory = current && now ? now : most;
+    config->has_max_memory = config->memory < most;
+    config->max_memory = config->has_max_memory ? most : 0;
+    return true;
+}
+
+static bool read_vcpu(struct vm_config *config, xmlNode *node, GError **err)
+{
+    g_autofree char *text = xml_text(node), *current = xml_attr(node, "current");
+    uint64_t most = 0, now = 0;
+
+    if (!xml_number(text, &most) || most == 0 || most > UINT32_MAX)
+        return vmd_fail(err, VMD_ERROR_INVALID, "<vcpu> is no number of processors: '%s'", text);
+    now = most;
+    if (current && (!xml_number(current, &now) || now == 0 || now > most))
+        return vmd_fail(err, VMD_ERROR_INVALID, "<vcpu current='%s'> of %s processors", current,
+                        text);
+    config->cpus = (uint32_t)now;
+    config->has_max_cpus = now < most;
+    config->max_cpus = config->has_max_cpus ? (uint32_t)most : 0;
+    return true;
+}
+
+/* --- what boots --- */
+
+static bool read_type(struct vm_config *config, xmlNode *os, GError **err)
+{
+    xmlNode *type = xml_child(os, "type");
+    g_autofree char *text = xml_text(type), *arch = xml_attr(type, "arch");
+    struct utsname u;
+
+    if (text && strcmp(text, "hvm") != 0)
+        return xml_refuse(err, "<type>%s</type>: guests are hvm", text);
+    uname(&u);
+    if (!vm_arch_from_string(arch ? arch : u.machine, &config->arch, NULL))
+        return xml_refuse(err, "arch='%s': guests are riscv64, aarch64 or x86_64",
+                          arch ? arch : u.machine);
+    return true;
+}
+
+/* A loader that was named, or what starts a disk where the XML leaves it to us. */
+static bool settle_firmware(struct vm_config *config, xmlNode *os, GError **err)
+{
+    const char *path = NULL, *package = "";
+
+    set_text(&config->firmware, xml_child_text(os, "loader"));
+    set_text(&config->firmware_vars, xml_child_text(os, "nvram"));
+    if (config->firmware && !*config->firmware)
+        g_clear_pointer(&config->firmware, g_free);
+    if (!config->firmware || (config->firmware_vars && !*config->firmware_vars))
+        g_clear_pointer(&config->firmware_vars, g_free);
+    if (config->firmware || config->kernel)
+        return true;
+    for (size_t i = 0; i < G_N_ELEMENTS(firmware); i++) {
+        if (firmware[i].arch == config->arch) {
+            path = firmware[i].path;
+            package = firmware[i].package;
+        }
+    }
+    if (!path || !g_file_test(path, G_FILE_TEST_EXISTS))
+        return xml_refuse(err,
+                          "<os>: no kernel and no loader, and %s, which would start a disk, is not "
+                          "there (package %s)",
+                          path, package);
+    config->firmware = g_strdup(path);
+    return true;
+}
+
+static bool read_boot(struct vm_config *config, xmlNode *node, GError **err)
+{
+    return !xml_attr_is(node, "dev", "network") ||
+           xml_refuse(err, "<boot dev='network'>: guests start from disks or a kernel");
+}
+
+static const struct xml_rule os_rules[] = {
+    {.name = "type"},
+    {.name = "loader"},
+    {.name = "nvram"},
+    {.name = "kernel"},
+    {.name = "initrd"},
+    {.name = "cmdline"},
+    {.name = "boot", .read = read_boot},
+    {.name = "bootmenu"},
+    {.name = "bios"},
+    {.name = "smbios"},
+    {.name = "firmware"},
+    {.name = "dtb", .refused = "vmd makes device trees itself"},
+    {.name = "acpi", .refused = "vmd makes ACPI tables itself"},
+    {.name = "init", .refused = "guests are machines, no containers"},
+};
+
+static bool read_os(struct vm_config *config, xmlNode *node, GError **err)
+{
+    if (!xml_apply(os_rules, G_N_ELEMENTS(os_rules), config, node, err) ||
+        !read_type(config, node, err))
+        return false;
+    set_text(&config->kernel, xml_child_text(node, "kernel"));
+    set_text(&config->initrd, xml_child_text(node, "initrd"));
+    set_text(&config->append, xml_child_text(node, "cmdline"));
+    return settle_firmware(config, node, err);
+}
+
+/* --- the rest --- */
+
+static bool read_on_reboot(struct vm_config *config, xmlNode *node, GError **err)
+{
+    g_autofree char *text = xml_text(node);
+
+    config->on_reset = g_strcmp0(text, "destroy") == 0 ? VM_ON_RESET_END : VM_ON_RESET_RESET;
+    return true;
+}
+
+static bool read_name(struct vm_config *config, xmlNode *node, GError **err)
+{
+    set_text(&config->name, xml_text(node));
+    return true;
+}
+
+/* Verbatim, one behind the other. */
+static bool keep(struct vm_config *config, xmlNode *node, GError **err)
+{
+    g_autofree char *own = xml_dump(node);
+    char *all = g_strconcat(config->libvirt_xml ? config->libvirt_xml : "", own, NULL);
+
+    set_text(&config->libvirt_xml, all);
+    return true;
+}
+
+/* Elements of <domain>. Names, sizes and tunings that change nothing a guest can rely on are
+ * dropped. */
+static const struct xml_rule rules[] = {
+    {.name = "name", .read = read_name},
+    {.name = "uuid"},
+    {.name = "title", .read = keep},
+    {.name = "description", .read = keep},
+    {.name = "metadata", .read = keep},
+    {.name = "memory", .read = read_memory},
+    {.name = "currentMemory"},
+    {.name = "vcpu", .read = read_vcpu},
+    {.name = "os", .read = read_os},
+    {.name = "on_reboot", .read = read_on_reboot},
+    {.name = "devices", .read = xml_read_devices},
+    {.name = "memoryBacking"},
+    {.name = "numatune"},
+    {.name = "features"},
+    {.name = "clock"},
+    {.name = "cpu"},
+    {.name = "pm"},
+    {.name = "on_poweroff"},
+    {.name = "on_crash"},
+    {.name = "sysinfo"},
+    {.name = "resource"},
+    {.name = "seclabel"},
+    {.name = "iothreads"},
+    {.name = "vcpus"},
+    {.name = "maxMemory",
+     .refused = "memory that comes later is what <memory> has beyond <currentMemory>"},
+    {.name = "bootloader", .refused = "guests start from a kernel or a firmware"},
+    {.name = "genid", .refused = "guests have no generation id"},
+    {.name = "cputune", .refused = "processors of guests are not limited by vmd"},
+    {.name = "memtune", .refused = "memory of guests is not limited by vmd"},
+    {.name = "blkiotune", .refused = "disks of guests are not limited by vmd"},
+    {.name = "launchSecurity", .refused = "guests are not encrypted"},
+};
+
+static bool read_uuid(const xmlNode *root, char **uuid, GError **err)
+{
+    g_autofree char *text = xml_child_text(root, "uuid");
+
+    if (text) {
+        g_autofree char *small = g_ascii_strdown(text, -1);
+        if (!g_uuid_string_is_valid(small))
+            return vmd_fail(err, VMD_ERROR_INVALID, "<uuid> is none: '%s'", text);
+        *uuid = g_steal_pointer(&small);
+    }
+    return true;
+}
+
+static bool read_domain(struct vm_config *config, xmlNode *root, GError **err)
+{
+    g_autofree char *type = xml_attr(root, "type");
+
+    if (g_strcmp0(type, "kvm") != 0 && g_strcmp0(type, "qemu") != 0 && g_strcmp0(type, "vmd") != 0)
+        return xml_refuse(err, "<domain type='%s'>: there are kvm and qemu, which is translated",
+                          type ? type : "");
+    if (g_strcmp0(type, "qemu") == 0)
+        config->accel = VM_ACCEL_XLATE;
+    else if (config->accel == VM_ACCEL_XLATE)
+        config->accel = VM_ACCEL_AUTO;
+    if (!xml_child(root, "name"))
+        return vmd_fail(err, VMD_ERROR_INVALID, "the domain has no <name>");
+    if (!xml_child(root, "memory") || !xml_child(root, "os"))
+        return vmd_fail(err, VMD_ERROR_INVALID, "the domain has no <%s>",
+                        xml_child(root, "os") ? "memory" : "os");
+    config->cpus = 1;
+    config->has_max_cpus = false;
+    g_clear_pointer(&config->libvirt_xml, g_free);
+    return xml_apply(rules, G_N_ELEMENTS(rules), config, root, err);
+}
+
+/* Without <devices> there are none. */
+static void drop_devices(struct vm_config *config)
+{
+    for (size_t i = 0; i < config->n_disks; i++)
+        vm_disk_config_free(config->disks[i]);
+    for (size_t i = 0; i < config->n_nics; i++)
+        vm_nic_config_free(config->nics[i]);
+    g_clear_pointer(&config->disks, g_free);
+    g_clear_pointer(&config->nics, g_free);
+    config->n_disks = config->n_nics = 0;
+    config->devices->rng = config->devices->console = false;
+}
+
+/* What an interface's XML cannot say stays what it was: the one of the same address. */
+static void take_over(struct vm_config *config, const struct vm_config *base)
+{
+    for (size_t i = 0; i < config->n_nics; i++) {
+        for (size_t j = 0; base && j < base->n_nics; j++) {
+            struct vm_nic_config *now = config->nics[i], *was = base->nics[j];
+            if (g_strcmp0(now->mac, was->mac) != 0 || now->kind != was->kind || now->n_hostfwd)
+                continue;
+            struct vm_nic_config *copy = vm_nic_config_copy(was);
+            set_text(&copy->tap, g_steal_pointer(&now->tap));
+            vm_nic_config_free(now);
+            config->nics[i] = copy;
+            break;
+        }
+    }
+}
+
+struct vm_config *domain_xml_read(const char *text, const struct vm_config *base, char **uuid,
+                                  GError **err)
+{
+    xmlNode *root = xml_open(text, "domain", err);
+    g_autofree char *id = NULL;
+
+    if (!root)
+        return NULL;
+    struct vm_config *config = base ? vm_config_copy(base) : vm_config_new();
+    drop_devices(config);
+    bool ok = read_uuid(root, &id, err) && read_domain(config, root, err);
+    xml_close(root);
+    if (!ok) {
+        vm_config_free(config);
+        return NULL;
+    }
+    take_over(config, base);
+    *uuid = g_steal_pointer(&id);
+    return config;
+}
+
+bool domain_xml_identity(const char *text, char **name, char **uuid, GError **err)
+{
+    xmlNode *root = xml_open(text, "domain", err);
+    g_autofree char *id = NULL;
+
+    if (!root)
+        return false;
+    bool ok = read_uuid(root, &id, err);
+    if (ok) {
+        *name = xml_child_text(root, "name");
+        *uuid = g_steal_pointer(&id);
+    }
+    xml_close(root);
+    return ok;
+}

@@ -1,0 +1,351 @@
+/* Elements of <devices>, and devices that come alone. */
+#include "proto/libvirt/xml/xml_priv.h"
+
+static const char *const buses[] = {"virtio"};
+
+static bool any_of(const char *text, const char *const *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(text, all[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* --- disks --- */
+
+bool xml_is_empty_drive(const xmlNode *node)
+{
+    xmlNode *source = xml_child(node, "source");
+    g_autofree char *file = xml_attr(source, "file"), *dev = xml_attr(source, "dev");
+    bool drive = xml_attr_is(node, "device", "cdrom") || xml_attr_is(node, "device", "floppy");
+
+    return drive && !file && !dev;
+}
+
+static const struct xml_rule disk_rules[] = {
+    {.name = "driver"},
+    {.name = "source"},
+    {.name = "target"},
+    {.name = "readonly"},
+    {.name = "serial"},
+    {.name = "boot"},
+    {.name = "alias"},
+    {.name = "address"},
+    {.name = "backingStore"},
+    {.name = "geometry"},
+    {.name = "blockio"},
+    {.name = "wwn"},
+    {.name = "vendor"},
+    {.name = "product"},
+    {.name = "acpi"},
+    {.name = "iotune", .refused = "disks are not limited by vmd"},
+    {.name = "shareable", .refused = "a disk is one guest's, or read-only"},
+    {.name = "transient", .refused = "what a guest writes stays"},
+    {.name = "encryption", .refused = "vmd reads no encrypted images"},
+    {.name = "auth", .refused = "disks are files or block devices"},
+    {.name = "mirror", .refused = "vmd mirrors no disks"},
+};
+
+static bool check_disk(xmlNode *node, const char *target, GError **err)
+{
+    g_autofree char *type = xml_attr(node, "type"), *device = xml_attr(node, "device"),
+                    *bus = xml_child_attr(node, "target", "bus");
+    bool cdrom = g_strcmp0(device, "cdrom") == 0;
+
+    if (g_strcmp0(type, "file") != 0 && g_strcmp0(type, "block") != 0)
+        return xml_refuse(err, "disk %s: type='%s': disks are of type file or block", target,
+                          type ? type : "");
+    if (device && !cdrom && strcmp(device, "disk") != 0)
+        return xml_refuse(err, "disk %s: device='%s': there are disk and cdrom", target, device);
+    /* A drive is a disk that cannot be written, whatever it would hang on elsewhere. */
+    if (bus && !cdrom && !any_of(bus, buses, G_N_ELEMENTS(buses)))
+        return xml_refuse(err, "disk %s: bus='%s': use bus='virtio'", target, bus);
+    return xml_apply(disk_rules, G_N_ELEMENTS(disk_rules), NULL, node, err);
+}
+
+static bool read_format(struct vm_disk_config *disk, const xmlNode *node, const char *target,
+                        GError **err)
+{
+    g_autofree char *format = xml_child_attr(node, "driver", "type");
+
+    disk->format = VM_DISK_FORMAT_RAW;
+    if (g_strcmp0(format, "qcow2") == 0)
+        disk->format = VM_DISK_FORMAT_QCOW2;
+    return !format || disk->format == VM_DISK_FORMAT_QCOW2 || strcmp(format, "raw") == 0 ||
+           xml_refuse(err, "disk %s: type='%s': images are raw or qcow2", target, format);
+}
+
+static void read_policy(struct vm_disk_config *disk, const xmlNode *node)
+{
+    g_autofree char *policy = xml_child_attr(node, "driver", "error_policy");
+
+    if (g_strcmp0(policy, "stop") == 0)
+        disk->onerror = VM_DISK_ONERROR_PAUSE;
+    else if (g_strcmp0(policy, "report") == 0)
+        disk->onerror = VM_DISK_ONERROR_REPORT;
+}
+
+struct vm_disk_config *xml_read_disk(xmlNode *node, GError **err)
+{
+    g_autofree char *target = xml_child_attr(node, "target", "dev");
+    xmlNode *source = xml_child(node, "source");
+
+    if (!target) {
+        vmd_fail(err, VMD_ERROR_INVALID, "a <disk> has no <target dev=...>");
+        return NULL;
+    }
+    if (!xml_is_target(target)) {
+        vmd_fail(err, VMD_ERROR_INVALID, "<target dev='%s'>: disks are vda, vdb and so on", target);
+        return NULL;
+    }
+    if (!check_disk(node, target, err))
+        return NULL;
+    struct vm_disk_config *disk = vm_disk_config_new();
+    disk->path = xml_attr(source, "file");
+    if (!disk->path)
+        disk->path = xml_attr(source, "dev");
+    disk->readonly = xml_child(node, "readonly") || xml_attr_is(node, "device", "cdrom");
+    disk->serial = xml_child_text(node, "serial");
+    read_policy(disk, node);
+    if (!disk->path)
+        vmd_fail(err, VMD_ERROR_INVALID, "disk %s has no <source>", target);
+    if (!disk->path || !read_format(disk, node, target, err)) {
+        vm_disk_config_free(disk);
+        return NULL;
+    }
+    disk->id = g_steal_pointer(&target);
+    return disk;
+}
+
+static bool read_disk(struct vm_config *config, xmlNode *node, GError **err)
+{
+    if (xml_is_empty_drive(node))
+        return true;
+    if (config->n_disks >= LIMIT_DISKS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "more than %d disks", LIMIT_DISKS);
+    struct vm_disk_config *disk = xml_read_disk(node, err);
+    if (!disk)
+        return false;
+    config->disks = g_renew(struct vm_disk_config *, config->disks, config->n_disks + 1);
+    config->disks[config->n_disks++] = disk;
+    return true;
+}
+
+/* --- interfaces --- */
+
+static const struct xml_rule nic_rules[] = {
+    {.name = "mac"},
+    {.name = "model"},
+    {.name = "target"},
+    {.name = "source"},
+    {.name = "alias"},
+    {.name = "address"},
+    {.name = "driver"},
+    {.name = "link"},
+    {.name = "boot"},
+    {.name = "rom"},
+    {.name = "backend"},
+    {.name = "acpi"},
+    {.name = "script", .refused = "vmd runs no scripts"},
+    {.name = "bandwidth", .refused = "interfaces are not limited by vmd"},
+    {.name = "filterref", .refused = "vmd filters no packets"},
+    {.name = "virtualport", .refused = "there is none on a tap"},
+    {.name = "vlan", .refused = "vmd tags no packets"},
+    {.name = "mtu", .refused = "a tap's own is taken"},
+    {.name = "portForward", .refused = "forwards are members of vmd's own configuration (hostfwd)"},
+};
+
+static bool read_link(struct vm_nic_config *nic, xmlNode *node, GError **err)
+{
+    g_autofree char *type = xml_attr(node, "type");
+
+    if (g_strcmp0(type, "ethernet") == 0) {
+        nic->kind = VM_NIC_KIND_TAP;
+        nic->tap = xml_child_attr(node, "target", "dev");
+        if (!nic->tap)
+            return vmd_fail(err, VMD_ERROR_INVALID,
+                            "<interface type='ethernet'> has no <target dev=...>, a tap");
+    } else if (g_strcmp0(type, "user") == 0) {
+        nic->kind = VM_NIC_KIND_USER;
+    } else {
+        return xml_refuse(err,
+                          "<interface type='%s'>: there are user, and ethernet, which is a tap",
+                          type ? type : "");
+    }
+    xmlNode *link = xml_child(node, "link");
+    if (link && xml_attr_is(link, "state", "down")) {
+        nic->kind = VM_NIC_KIND_NONE;
+        g_clear_pointer(&nic->tap, g_free);
+    }
+    return true;
+}
+
+struct vm_nic_config *xml_read_nic(xmlNode *node, GError **err)
+{
+    g_autofree char *model = xml_child_attr(node, "model", "type");
+
+    if (model && strcmp(model, "virtio") != 0) {
+        xml_refuse(err, "<interface>: model='%s': use model type='virtio'", model);
+        return NULL;
+    }
+    struct vm_nic_config *nic = vm_nic_config_new();
+    nic->mac = xml_child_attr(node, "mac", "address");
+    if (nic->mac) {
+        char *small = g_ascii_strdown(nic->mac, -1);
+        g_free(nic->mac);
+        nic->mac = small;
+    }
+    if (xml_apply(nic_rules, G_N_ELEMENTS(nic_rules), NULL, node, err) && read_link(nic, node, err))
+        return nic;
+    vm_nic_config_free(nic);
+    return NULL;
+}
+
+static bool read_nic(struct vm_config *config, xmlNode *node, GError **err)
+{
+    if (config->n_nics >= LIMIT_NICS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "more than %d interfaces", LIMIT_NICS);
+    struct vm_nic_config *nic = xml_read_nic(node, err);
+    if (!nic)
+        return false;
+    config->nics = g_renew(struct vm_nic_config *, config->nics, config->n_nics + 1);
+    config->nics[config->n_nics++] = nic;
+    return true;
+}
+
+/* --- others --- */
+
+static bool read_rng(struct vm_config *config, xmlNode *node, GError **err)
+{
+    config->devices->rng = true;
+    return true;
+}
+
+static bool read_balloon(struct vm_config *config, xmlNode *node, GError **err)
+{
+    config->devices->balloon = !xml_attr_is(node, "model", "none");
+    return true;
+}
+
+/* The serial port is always there. */
+static bool read_console(struct vm_config *config, xmlNode *node, GError **err)
+{
+    xmlNode *target = xml_child(node, "target");
+
+    config->devices->console |= target && xml_attr_is(target, "type", "virtio");
+    return true;
+}
+
+static bool read_channel(struct vm_config *config, xmlNode *node, GError **err)
+{
+    return xml_attr_is(node, "type", "unix") || xml_attr_is(node, "type", "spicevmc") ||
+           xml_refuse(err, "<channel>: there are none to guests");
+}
+
+static bool read_audio(struct vm_config *config, xmlNode *node, GError **err)
+{
+    return xml_attr_is(node, "type", "none") || xml_refuse(err, "<audio>: guests have no sound");
+}
+
+static const struct xml_rule rules[] = {
+    {.name = "disk", .read = read_disk},
+    {.name = "interface", .read = read_nic},
+    {.name = "rng", .read = read_rng},
+    {.name = "memballoon", .read = read_balloon},
+    {.name = "console", .read = read_console},
+    {.name = "channel", .read = read_channel},
+    {.name = "audio", .read = read_audio},
+    {.name = "emulator"},
+    {.name = "serial"},
+    {.name = "controller"},
+    {.name = "input"},
+    {.name = "graphics", .refused = "guests have no screen; use --graphics none"},
+    {.name = "video", .refused = "guests have no screen"},
+    {.name = "sound", .refused = "guests have no sound"},
+    {.name = "redirdev", .refused = "guests have no USB"},
+    {.name = "hub", .refused = "guests have no USB"},
+    {.name = "parallel", .refused = "guests have no parallel port"},
+    {.name = "hostdev", .refused = "devices of the host are given by vmd's own configuration"},
+    {.name = "filesystem", .refused = "folders of the host are not shared with guests"},
+    {.name = "vsock", .refused = "guests have none"},
+    {.name = "watchdog", .refused = "guests have none"},
+    {.name = "tpm", .refused = "guests have none"},
+    {.name = "smartcard", .refused = "guests have none"},
+    {.name = "shmem", .refused = "guests have none"},
+    {.name = "panic", .refused = "guests tell of a panic by the serial port"},
+    {.name = "memory",
+     .refused = "memory that comes later is what <memory> has beyond <currentMemory>"},
+    {.name = "iommu", .refused = "guests have none"},
+    {.name = "lease", .refused = "disks are locked by vmd"},
+};
+
+bool xml_read_devices(struct vm_config *config, xmlNode *node, GError **err)
+{
+    return xml_apply(rules, G_N_ELEMENTS(rules), config, node, err);
+}
+
+/* --- a device alone --- */
+
+struct device_spec *device_xml_read(const char *text, GError **err)
+{
+    xmlNode *root = xml_open(text, NULL, err);
+
+    if (!root)
+        return NULL;
+    struct device_spec *spec = device_spec_new();
+    if (xml_is(root, "disk")) {
+        spec->kind = HOT_KIND_DISK;
+        spec->disk = xml_read_disk(root, err);
+    } else if (xml_is(root, "interface")) {
+        spec->kind = HOT_KIND_NIC;
+        spec->nic = xml_read_nic(root, err);
+    } else {
+        xml_refuse(err, "<%s>: disks and interfaces come and go while a guest runs", root->name);
+    }
+    xml_close(root);
+    if (spec->disk || spec->nic)
+        return spec;
+    device_spec_free(spec);
+    return NULL;
+}
+
+static char *find_disk(const xmlNode *root, const struct vm_config *config)
+{
+    g_autofree char *target = xml_child_attr(root, "target", "dev");
+
+    for (size_t i = 0; i < config->n_disks && target; i++) {
+        g_autofree char *name = domain_xml_target(config, i);
+        if (strcmp(name, target) == 0)
+            return g_strdup(config->disks[i]->id);
+    }
+    return NULL;
+}
+
+static char *find_nic(const xmlNode *root, const struct vm_config *config)
+{
+    g_autofree char *mac = xml_child_attr(root, "mac", "address");
+
+    for (size_t i = 0; i < config->n_nics && mac; i++) {
+        if (config->nics[i]->mac && g_ascii_strcasecmp(config->nics[i]->mac, mac) == 0)
+            return g_strdup(config->nics[i]->id);
+    }
+    return NULL;
+}
+
+char *device_xml_find(const char *text, const struct vm_config *config, GError **err)
+{
+    xmlNode *root = xml_open(text, NULL, err);
+    char *id = NULL;
+
+    if (!root)
+        return NULL;
+    if (xml_is(root, "disk"))
+        id = find_disk(root, config);
+    else if (xml_is(root, "interface"))
+        id = find_nic(root, config);
+    if (!id)
+        vmd_fail(err, VMD_ERROR_NOT_FOUND, "the domain has no such <%s>", root->name);
+    xml_close(root);
+    return id;
+}

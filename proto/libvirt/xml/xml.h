@@ -1,0 +1,47 @@
+/*
+ * proto/libvirt/xml: a VM's configuration as libvirt's domain XML, and back.
+ *
+ * What vmd has is read into the configuration and written out of it. What means nothing to vmd is
+ * dropped where that harms nobody (a table says what), kept verbatim where it is the client's own
+ * (title, description, metadata), and refused by name otherwise. Documents with a DTD are refused,
+ * nothing outside the text is read. Any thread.
+ */
+#ifndef PROTO_LIBVIRT_XML_XML_H
+#define PROTO_LIBVIRT_XML_XML_H
+
+#include "proto/schema/types.h"
+
+/*
+ * Reads the domain TEXT. BASE (borrowed, or NULL) is a configuration of the same VM: what the XML
+ * cannot say stays as it is there. UUID gets the domain's, in small letters, or NULL where it has
+ * none; the caller frees. The result is the caller's. NULL with VMD_ERROR_INVALID where TEXT is no
+ * domain, VMD_ERROR_UNSUPPORTED where vmd does not have what it asks for, which the message names.
+ */
+struct vm_config *domain_xml_read(const char *text, const struct vm_config *base, char **uuid,
+                                  GError **err);
+
+/* The name and the UUID (NULL: none) of the domain TEXT alone; the caller frees both. */
+bool domain_xml_identity(const char *text, char **name, char **uuid, GError **err);
+
+/* The domain of CONFIG, whose UUID is ID. NUMBER is that of its run, -1 without one. The caller
+ * frees. */
+char *domain_xml_write(const struct vm_config *config, const char *id, int32_t number);
+
+/* Reads one device, a disk or an interface. The result is the caller's; NULL with ERR as above. */
+struct device_spec *device_xml_read(const char *text, GError **err);
+/* The id of the device of CONFIG that TEXT, as device_xml_read() takes it, describes: a disk by its
+ * target, an interface by its address; NULL with VMD_ERROR_NOT_FOUND. The caller frees. */
+char *device_xml_find(const char *text, const struct vm_config *config, GError **err);
+
+/* The name at which libvirt's clients know disk INDEX of CONFIG: vda. The caller frees. */
+char *domain_xml_target(const struct vm_config *config, size_t index);
+
+/* An element that the configuration keeps for clients, by its name: what is in it as text (title,
+ * description), or the element of namespace URI within metadata. NULL: it is not there. The caller
+ * frees. */
+char *domain_xml_kept(const struct vm_config *config, const char *name, const char *uri);
+/* Replaces it; VALUE NULL takes it away. */
+bool domain_xml_keep(struct vm_config *config, const char *name, const char *uri, const char *key,
+                     const char *value, GError **err);
+
+#endif

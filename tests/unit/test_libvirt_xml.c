@@ -1,0 +1,358 @@
+/* Domain XML in and out: what is taken, what is refused and by which name, and that what was
+ * written is read the same. */
+#include "proto/libvirt/xml/xml.h"
+#include "tests/unit/unit.h"
+
+#include <json-c/json.h>
+
+#define ID   "11111111-2222-3333-4444-555555555555"
+#define OS   "<os><type arch='riscv64' machine='virt'>hvm</type><kernel>/k</kernel></os>"
+#define HEAD "<domain type='kvm'><name>a</name><memory unit='MiB'>64</memory>"
+/* A domain with MORE in it, and one with DEVICES. */
+#define DOMAIN(more)   HEAD OS more "</domain>"
+#define DEVICES(inner) DOMAIN("<devices>" inner "</devices>")
+#define DISK(attrs, in)                                                                            \
+    DEVICES("<disk " attrs "><source file='/d'/><target dev='vda' bus='virtio'/>" in "</disk>")
+
+static struct vm_config *read_ok(const char *text, const struct vm_config *base)
+{
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+    struct vm_config *config = domain_xml_read(text, base, &uuid, &err);
+
+    ck_assert_msg(config != NULL, "%s: %s", err ? err->message : "", text);
+    ck_assert_ptr_null(err);
+    return config;
+}
+
+/* The member PATH of CONFIG as JSON, names and numbers separated by '.'. */
+static const char *member(struct json_object *v, const char *path)
+{
+    g_auto(GStrv) names = g_strsplit(path, ".", -1);
+
+    for (size_t i = 0; names[i] && v; i++) {
+        if (json_object_is_type(v, json_type_array))
+            v = json_object_array_get_idx(v, (size_t)atoi(names[i]));
+        else if (!json_object_object_get_ex(v, names[i], &v))
+            v = NULL;
+    }
+    return v ? json_object_get_string(v) : "none";
+}
+
+/* What becomes of an element. */
+static const struct {
+    const char *xml, *path, *value;
+} taken[] = {
+    {DOMAIN(""), "arch", "riscv64"},
+    {DOMAIN(""), "accel", "auto"},
+    {DOMAIN(""), "memory", "67108864"},
+    {DOMAIN(""), "cpus", "1"},
+    {DOMAIN(""), "max_cpus", "none"},
+    {DOMAIN(""), "devices.rng", "false"},
+    {DOMAIN(""), "devices.console", "false"},
+    {DOMAIN(""), "devices.balloon", "true"},
+    {DOMAIN(""), "kernel", "/k"},
+    {DOMAIN(""), "firmware", "none"},
+    {DOMAIN(""), "libvirt_xml", "none"},
+    {"<domain type='qemu'><name>a</name><memory>65536</memory>" OS "</domain>", "accel", "xlate"},
+    {"<domain type='kvm'><name>a</name><memory>65537</memory>" OS "</domain>", "memory",
+     "68157440"},
+    {"<domain type='kvm'><name>a</name><memory unit='GiB'>1</memory>" OS "</domain>", "memory",
+     "1073741824"},
+    {"<domain type='kvm'><name>a</name><memory unit='b'>67108864</memory>" OS "</domain>", "memory",
+     "67108864"},
+    {DOMAIN("<currentMemory unit='MiB'>32</currentMemory>"), "memory", "33554432"},
+    {DOMAIN("<currentMemory unit='MiB'>32</currentMemory>"), "max_memory", "67108864"},
+    {DOMAIN("<currentMemory unit='MiB'>64</currentMemory>"), "max_memory", "none"},
+    {DOMAIN("<vcpu placement='static'>4</vcpu>"), "cpus", "4"},
+    {DOMAIN("<vcpu current='2'>4</vcpu>"), "cpus", "2"},
+    {DOMAIN("<vcpu current='2'>4</vcpu>"), "max_cpus", "4"},
+    {DOMAIN("<on_reboot>destroy</on_reboot>"), "on_reset", "end"},
+    {DOMAIN("<on_reboot>restart</on_reboot>"), "on_reset", "reset"},
+    {DOMAIN("<title>x &lt; y</title>"), "libvirt_xml", "<title>x &lt; y</title>"},
+    {DOMAIN("<features><acpi/></features><clock offset='utc'/><cpu mode='host-passthrough'/><pm/>"),
+     "libvirt_xml", "none"},
+    {HEAD "<os><type arch='aarch64'>hvm</type><loader "
+          "type='pflash'>/f</loader><nvram>/v</nvram><boot dev='hd'/></os></domain>",
+     "firmware", "/f"},
+    {HEAD "<os><type arch='aarch64'>hvm</type><loader>/f</loader><nvram>/v</nvram></os></domain>",
+     "firmware_vars", "/v"},
+    {HEAD "<os><type arch='x86_64'>hvm</type><kernel>/k</kernel><initrd>/i</initrd><cmdline>a  "
+          "'b'</cmdline></os></domain>",
+     "append", "a  'b'"},
+    {DISK("type='file' device='disk'", ""), "disks.0.path", "/d"},
+    {DISK("type='file'", ""), "disks.0.format", "raw"},
+    {DISK("type='file'", ""), "disks.0.id", "vda"},
+    {DISK("type='file'", "<driver name='qemu' type='qcow2' cache='none'/>"), "disks.0.format",
+     "qcow2"},
+    {DISK("type='file'", "<driver error_policy='stop'/>"), "disks.0.onerror", "pause"},
+    {DISK("type='file'", "<readonly/><serial>S1</serial>"), "disks.0.readonly", "true"},
+    {DISK("type='file'", "<readonly/><serial>S1</serial>"), "disks.0.serial", "S1"},
+    {DISK("type='file' device='cdrom'", ""), "disks.0.readonly", "true"},
+    {DEVICES("<disk type='block'><source dev='/dev/x'/><target dev='vdb'/></disk>"), "disks.0.path",
+     "/dev/x"},
+    {DEVICES("<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"), "disks.0",
+     "none"},
+    {DEVICES("<interface type='user'><mac address='52:54:00:AB:00:01'/></interface>"), "nics.0.mac",
+     "52:54:00:ab:00:01"},
+    {DEVICES("<interface type='user'><link state='down'/></interface>"), "nics.0.kind", "none"},
+    {DEVICES("<interface type='ethernet'><target dev='tap0' managed='no'/><model "
+             "type='virtio'/></interface>"),
+     "nics.0.tap", "tap0"},
+    {DEVICES("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"),
+     "devices.rng", "true"},
+    {DEVICES("<memballoon model='none'/>"), "devices.balloon", "false"},
+    {DEVICES("<console type='pty'><target type='virtio'/></console>"), "devices.console", "true"},
+    {DEVICES("<emulator>/q</emulator><controller type='usb'/><input type='tablet' "
+             "bus='usb'/><serial type='pty'/>"
+             "<channel type='unix'><target type='virtio' "
+             "name='org.qemu.guest_agent.0'/></channel><audio id='1' type='none'/>"),
+     "disks.0", "none"},
+};
+
+START_TEST(elements_taken)
+{
+    g_autoptr(vm_config) config = read_ok(taken[_i].xml, NULL);
+    g_autoptr(json_object) json = vm_config_encode(config);
+    const char *got = member(json, taken[_i].path);
+
+    ck_assert_msg(strcmp(got, taken[_i].value) == 0, "%s is %s, not %s: %s", taken[_i].path, got,
+                  taken[_i].value, taken[_i].xml);
+}
+END_TEST
+
+static const struct {
+    const char *xml;
+    enum vmd_error kind;
+    const char *text;
+} refused[] = {
+    {"", VMD_ERROR_INVALID, "XML"},
+    {"<domain", VMD_ERROR_INVALID, "line 1"},
+    {"<:domain/>", VMD_ERROR_INVALID, "line 1"},
+    {DOMAIN("<metadata><p:x/></metadata>"), VMD_ERROR_INVALID, "line 1"},
+    {"<network/>", VMD_ERROR_INVALID, "no <domain>"},
+    {"<!DOCTYPE d [<!ENTITY e 'x'>]>" DOMAIN("<title>&e;</title>"), VMD_ERROR_INVALID,
+     "document type"},
+    {"<!DOCTYPE d SYSTEM 'file:///etc/passwd'>" DOMAIN(""), VMD_ERROR_INVALID, "document type"},
+    {"<domain type='kvm'><memory>1</memory>" OS "</domain>", VMD_ERROR_INVALID, "<name>"},
+    {"<domain type='kvm'><name>a</name>" OS "</domain>", VMD_ERROR_INVALID, "<memory>"},
+    {HEAD "</domain>", VMD_ERROR_INVALID, "<os>"},
+    {DOMAIN("<uuid>11111111</uuid>"), VMD_ERROR_INVALID, "<uuid>"},
+    {"<domain type='kvm'><name>a</name><memory>x</memory>" OS "</domain>", VMD_ERROR_INVALID,
+     "no size"},
+    {"<domain type='kvm'><name>a</name><memory>-1</memory>" OS "</domain>", VMD_ERROR_INVALID,
+     "no size"},
+    {"<domain type='kvm'><name>a</name><memory unit='TiB'>99999999999</memory>" OS "</domain>",
+     VMD_ERROR_INVALID, "no size"},
+    {"<domain type='kvm'><name>a</name><memory unit='ells'>1</memory>" OS "</domain>",
+     VMD_ERROR_INVALID, "ells"},
+    {DOMAIN("<vcpu>0</vcpu>"), VMD_ERROR_INVALID, "<vcpu>"},
+    {DOMAIN("<vcpu>99999999999</vcpu>"), VMD_ERROR_INVALID, "<vcpu>"},
+    {DOMAIN("<vcpu current='3'>2</vcpu>"), VMD_ERROR_INVALID, "current='3'"},
+    {"<domain type='xen'><name>a</name><memory>1</memory>" OS "</domain>", VMD_ERROR_UNSUPPORTED,
+     "xen"},
+    {HEAD "<os><type arch='ppc64'>hvm</type></os></domain>", VMD_ERROR_UNSUPPORTED, "ppc64"},
+    {HEAD "<os><type>exe</type></os></domain>", VMD_ERROR_UNSUPPORTED, "exe"},
+    {HEAD
+     "<os><type arch='riscv64'>hvm</type><kernel>/k</kernel><boot dev='network'/></os></domain>",
+     VMD_ERROR_UNSUPPORTED, "network"},
+    {HEAD "<os><type arch='riscv64'>hvm</type><dtb>/x</dtb></os></domain>", VMD_ERROR_UNSUPPORTED,
+     "<dtb>"},
+    {DOMAIN("<genid/>"), VMD_ERROR_UNSUPPORTED, "<genid>"},
+    {DOMAIN("<cputune/>"), VMD_ERROR_UNSUPPORTED, "<cputune>"},
+    {DOMAIN("<whatever/>"), VMD_ERROR_UNSUPPORTED, "<whatever>"},
+    {DOMAIN("<q:commandline xmlns:q='http://q'/>"), VMD_ERROR_UNSUPPORTED, "<q:commandline>"},
+    {DISK("type='network'", ""), VMD_ERROR_UNSUPPORTED, "disk vda: type='network'"},
+    {DISK("type='file' device='lun'", ""), VMD_ERROR_UNSUPPORTED, "device='lun'"},
+    {DISK("type='file'", "<driver type='vmdk'/>"), VMD_ERROR_UNSUPPORTED, "vmdk"},
+    {DISK("type='file'", "<shareable/>"), VMD_ERROR_UNSUPPORTED, "<shareable>"},
+    {DISK("type='file'", "<iotune/>"), VMD_ERROR_UNSUPPORTED, "<iotune>"},
+    {DEVICES("<disk type='file'><source file='/d'/><target dev='vfa'/></disk>"), VMD_ERROR_INVALID,
+     "dev='vfa'"},
+    {DEVICES("<disk type='file'><source file='/d'/></disk>"), VMD_ERROR_INVALID, "<target"},
+    {DEVICES("<disk type='file'><target dev='vda'/></disk>"), VMD_ERROR_INVALID, "<source>"},
+    {DEVICES("<disk type='file'><source file='/d'/><target dev='hda' bus='ide'/></disk>"),
+     VMD_ERROR_UNSUPPORTED, "use bus='virtio'"},
+    {DEVICES("<interface type='network'><source network='default'/></interface>"),
+     VMD_ERROR_UNSUPPORTED, "type='network'"},
+    {DEVICES("<interface type='bridge'><source bridge='br0'/></interface>"), VMD_ERROR_UNSUPPORTED,
+     "type='bridge'"},
+    {DEVICES("<interface type='user'><model type='e1000'/></interface>"), VMD_ERROR_UNSUPPORTED,
+     "type='virtio'"},
+    {DEVICES("<interface type='ethernet'/>"), VMD_ERROR_INVALID, "tap"},
+    {DEVICES("<graphics type='vnc'/>"), VMD_ERROR_UNSUPPORTED, "<graphics>"},
+    {DEVICES("<video/>"), VMD_ERROR_UNSUPPORTED, "<video>"},
+    {DEVICES("<sound model='ich9'/>"), VMD_ERROR_UNSUPPORTED, "<sound>"},
+    {DEVICES("<audio id='1' type='alsa'/>"), VMD_ERROR_UNSUPPORTED, "<audio>"},
+    {DEVICES("<hostdev/>"), VMD_ERROR_UNSUPPORTED, "<hostdev>"},
+    {DEVICES("<tpm/>"), VMD_ERROR_UNSUPPORTED, "<tpm>"},
+    {DEVICES("<channel type='tcp'/>"), VMD_ERROR_UNSUPPORTED, "<channel>"},
+};
+
+START_TEST(elements_refused)
+{
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+
+    ck_assert_msg(domain_xml_read(refused[_i].xml, NULL, &uuid, &err) == NULL, "%s",
+                  refused[_i].xml);
+    ck_assert_msg(err && err->code == (int)refused[_i].kind, "%s: %s", err ? err->message : "",
+                  refused[_i].xml);
+    ck_assert_msg(strstr(err->message, refused[_i].text) != NULL, "%s", err->message);
+    ck_assert_ptr_null(uuid);
+}
+END_TEST
+
+/* What is written is read the same, also where the XML says less than the configuration. */
+START_TEST(round_trip)
+{
+    g_autoptr(vm_config) config = read_ok(taken[_i].xml, NULL);
+    g_autofree char *xml = domain_xml_write(config, ID, _i % 2 ? 7 : -1);
+    g_autofree char *uuid = NULL;
+    g_autoptr(vm_config) again = domain_xml_read(xml, config, &uuid, NULL);
+
+    ck_assert_msg(again != NULL, "%s", xml);
+    ck_assert_str_eq(uuid, ID);
+    g_autoptr(json_object) x = vm_config_encode(config), y = vm_config_encode(again);
+    ck_assert_msg(json_object_equal(x, y), "%s\n%s\n%s", json_object_to_json_string(x),
+                  json_object_to_json_string(y), xml);
+    ck_assert(!strstr(xml, "type=\"vmd\""));
+    ck_assert((strstr(xml, " id=\"7\"") != NULL) == (_i % 2 == 1));
+}
+END_TEST
+
+/* What XML has no word for outlives a definition anew; what it leaves out is gone. */
+START_TEST(over_what_is_there)
+{
+    g_autoptr(vm_config) base =
+        read_ok(DEVICES("<disk type='file'><source file='/d'/><target dev='vda'/></disk>"
+                        "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>"),
+                NULL);
+
+    base->hotplug->ports = 9;
+    base->autostart = true;
+    base->nics[0]->id = g_strdup("net5");
+    base->nics[0]->n_hostfwd = 1;
+    base->nics[0]->hostfwd = g_new0(struct vm_hostfwd_config *, 1);
+    base->nics[0]->hostfwd[0] = vm_hostfwd_config_new();
+    g_autoptr(vm_config) again = read_ok(
+        DEVICES("<interface type='user'><mac address='52:54:00:00:00:01'/></interface>"), base);
+    ck_assert_uint_eq(again->hotplug->ports, 9);
+    ck_assert(again->autostart);
+    ck_assert_uint_eq(again->n_disks, 0);
+    ck_assert_uint_eq(again->n_nics, 1);
+    ck_assert_str_eq(again->nics[0]->id, "net5");
+    ck_assert_uint_eq(again->nics[0]->n_hostfwd, 1);
+}
+END_TEST
+
+/* Foreign elements come back as they were, with their namespaces, wherever those were declared. */
+START_TEST(verbatim)
+{
+    g_autoptr(vm_config) config = read_ok(
+        "<domain type='kvm' xmlns:o='http://o'><name>a</name><memory unit='MiB'>64</memory>" OS
+        "<metadata><o:info k='&quot;v'><o:os id='x'/><!-- c --></o:info><z "
+        "xmlns='http://z'>t</z></metadata></domain>",
+        NULL);
+    g_autofree char *xml = domain_xml_write(config, ID, -1);
+    g_autofree char *o = domain_xml_kept(config, "metadata", "http://o");
+    g_autofree char *z = domain_xml_kept(config, "metadata", "http://z");
+
+    ck_assert(strstr(xml, "<o:os id=\"x\"/><!-- c --></o:info>") != NULL);
+    ck_assert_str_eq(
+        o, "<o:info xmlns:o=\"http://o\" k=\"&quot;v\"><o:os id=\"x\"/><!-- c --></o:info>");
+    ck_assert_str_eq(z, "<z xmlns=\"http://z\">t</z>");
+    ck_assert_ptr_null(domain_xml_kept(config, "metadata", "http://none"));
+    ck_assert_ptr_null(domain_xml_kept(config, "title", NULL));
+}
+END_TEST
+
+START_TEST(keeping)
+{
+    g_autoptr(vm_config) config = read_ok(DOMAIN(""), NULL);
+    GError *err = NULL;
+
+    ck_assert(domain_xml_keep(config, "title", NULL, NULL, "a < b", &err));
+    ck_assert(domain_xml_keep(config, "metadata", "http://u", "u", "<w><x/></w>", &err));
+    ck_assert(!domain_xml_keep(config, "metadata", "http://u", "u", "<w", &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_INVALID));
+    g_clear_error(&err);
+    ck_assert_str_eq(
+        config->libvirt_xml,
+        "<title>a &lt; b</title><metadata><u:w xmlns:u=\"http://u\"><x/></u:w></metadata>");
+    g_autofree char *title = domain_xml_kept(config, "title", NULL);
+    ck_assert_str_eq(title, "a < b");
+    ck_assert(domain_xml_keep(config, "title", NULL, NULL, NULL, &err));
+    ck_assert(domain_xml_keep(config, "metadata", "http://u", NULL, NULL, &err));
+    ck_assert_str_eq(config->libvirt_xml, "<metadata/>");
+}
+END_TEST
+
+/* Names of disks that libvirt has none for. */
+START_TEST(targets)
+{
+    static const char *const ids[] = {"disk0", "vda", "sda", "root", "vdx1", "vd"};
+    static const char *const want[] = {"vdb", "vda", "sda", "vdc", "vdd", "vde"};
+    g_autoptr(vm_config) config = read_ok(DOMAIN(""), NULL);
+
+    config->n_disks = G_N_ELEMENTS(ids);
+    config->disks = g_new0(struct vm_disk_config *, G_N_ELEMENTS(ids));
+    for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+        config->disks[i] = vm_disk_config_new();
+        config->disks[i]->id = g_strdup(ids[i]);
+        config->disks[i]->path = g_strdup("/d");
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+        g_autofree char *name = domain_xml_target(config, i);
+        ck_assert_str_eq(name, want[i]);
+    }
+    g_autofree char *found =
+        device_xml_find("<disk type='file'><target dev='vdc'/></disk>", config, NULL);
+    ck_assert_str_eq(found, "root");
+}
+END_TEST
+
+START_TEST(devices)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(device_spec) disk =
+        device_xml_read("<disk type='file'><source file='/d'/><target dev='vdb'/></disk>", NULL);
+    g_autoptr(device_spec) nic = device_xml_read("<interface type='user'/>", NULL);
+
+    ck_assert_int_eq(disk->kind, HOT_KIND_DISK);
+    ck_assert_str_eq(disk->disk->id, "vdb");
+    ck_assert_int_eq(nic->kind, HOT_KIND_NIC);
+    ck_assert_ptr_null(device_xml_read("<hostdev/>", &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED));
+}
+END_TEST
+
+START_TEST(identity)
+{
+    g_autofree char *name = NULL, *uuid = NULL;
+
+    ck_assert(domain_xml_identity(
+        "<domain><name> a </name><uuid>AAAAAAAA-2222-3333-4444-555555555555</uuid></domain>", &name,
+        &uuid, NULL));
+    ck_assert_str_eq(name, "a");
+    ck_assert_str_eq(uuid, "aaaaaaaa-2222-3333-4444-555555555555");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("libvirt_xml");
+    TCase *tc = tcase_create("all");
+
+    tcase_add_loop_test(tc, elements_taken, 0, G_N_ELEMENTS(taken));
+    tcase_add_loop_test(tc, elements_refused, 0, G_N_ELEMENTS(refused));
+    tcase_add_loop_test(tc, round_trip, 0, G_N_ELEMENTS(taken));
+    tcase_add_test(tc, over_what_is_there);
+    tcase_add_test(tc, verbatim);
+    tcase_add_test(tc, keeping);
+    tcase_add_test(tc, targets);
+    tcase_add_test(tc, devices);
+    tcase_add_test(tc, identity);
+    suite_add_tcase(s, tc);
+    return unit_run(s);
+}
