@@ -388,6 +388,21 @@ START_TEST(timers)
 }
 END_TEST
 
+/* A guest that polls for the condition has the interrupt with it, whenever the host's timer goes off. */
+START_TEST(timer_polled)
+{
+    uint64_t value = 0;
+
+    a64_sysreg_write(t.cpu, A64_SYSREG(3, 3, 14, 3, 2), a64_count(t.cpu) + 1000000);
+    a64_sysreg_write(t.cpu, A64_SYSREG(3, 3, 14, 3, 1), 1);
+    ck_assert(!t.level[ARM_LINE_VIRTUAL_TIMER]);
+    vm_clock_resume(t.accel.config.clock);
+    while (!(value & 4))
+        a64_sysreg_read(t.cpu, A64_SYSREG(3, 3, 14, 3, 1), &value);
+    ck_assert(t.level[ARM_LINE_VIRTUAL_TIMER]);
+}
+END_TEST
+
 /* --- page tables ------------------------------------------------------------------------------ */
 
 #define T(unused, tg0) ((uint64_t)(unused) | (uint64_t)(tg0) << 14 | UINT64_C(5) << 32 | TCR_EPD1)
@@ -457,6 +472,7 @@ int main(void)
     tcase_add_loop_test(tc, breakpoints, 0, G_N_ELEMENTS(break_rows));
     tcase_add_loop_test(tc, watchpoints, 0, G_N_ELEMENTS(watch_rows));
     tcase_add_test(tc, timers);
+    tcase_add_test(tc, timer_polled);
     tcase_add_loop_test(tc, geometry_rows, 0, G_N_ELEMENTS(geometries));
     suite_add_tcase(s, tc);
     return unit_run(s);

@@ -237,8 +237,8 @@ void a64_trap_sysreg(struct a64_cpu *c, unsigned number, unsigned rt, bool reads
 
 /* The counter now. */
 uint64_t a64_count(const struct a64_cpu *c);
-/* CNTx_CTL_EL0 as it reads, with ISTATUS. */
-uint64_t a64_timer_ctl(const struct a64_cpu *c, const struct a64_timer *timer);
+/* CNTx_CTL_EL0 as it reads, with ISTATUS; the output is brought in line with that. */
+uint64_t a64_timer_ctl(struct a64_cpu *c, const struct a64_timer *timer);
 /* Brings outputs and the host's timer in line with registers and clock. Not under any lock. */
 void a64_update_timers(struct a64_cpu *c);
 /* Looks at the clock (XL_REQ_IRQ). */

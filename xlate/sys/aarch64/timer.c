@@ -33,14 +33,19 @@ static bool condition(const struct a64_timer *timer, uint64_t count)
     return (timer->ctl & CTL_ENABLE) && count >= timer->cval;
 }
 
-uint64_t a64_timer_ctl(const struct a64_cpu *c, const struct a64_timer *timer)
-{
-    return timer->ctl | (condition(timer, a64_count(c)) ? CTL_ISTATUS : 0);
-}
-
 static bool output(const struct a64_timer *timer, uint64_t count)
 {
     return condition(timer, count) && !(timer->ctl & CTL_IMASK);
+}
+
+/* Who sees that the condition is met finds the interrupt pending too, before the host's timer has told. */
+uint64_t a64_timer_ctl(struct a64_cpu *c, const struct a64_timer *timer)
+{
+    uint64_t count = a64_count(c);
+
+    if (output(timer, count) != timer->line)
+        a64_update_timers(c);
+    return timer->ctl | (condition(timer, count) ? CTL_ISTATUS : 0);
 }
 
 /* The guest time at which an output that is low rises. */
