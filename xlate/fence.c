@@ -24,6 +24,15 @@ void xlate__attend(struct xl_cpu *cpu)
     xlate__request(runner_of(cpu), XL_REQ_IRQ);
 }
 
+void xlate__each(struct xl_cpu *cpu, void (*fn)(struct xl_cpu *each))
+{
+    struct xlate *x = xlate_of(cpu);
+
+    for (unsigned i = 0; i < x->accel.config.vcpus; i++)
+        if (x->runner[i])
+            fn(x->runner[i]->cpu);
+}
+
 /* Wakes those who wait for a fence. After what they wait for, by a sequentially consistent store. */
 static void tell_waiters(struct xlate *x)
 {

@@ -141,6 +141,8 @@ void xlate__request(struct runner *r, uint32_t request);
 
 /* struct xl_host.attend. */
 void xlate__attend(struct xl_cpu *cpu);
+/* struct xl_host.each. */
+void xlate__each(struct xl_cpu *cpu, void (*fn)(struct xl_cpu *each));
 
 /* Goes inside; false when there are requests: still outside then. */
 bool xlate__enter(struct runner *r);

@@ -162,7 +162,8 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
 /* --- vCPUs ------------------------------------------------------------------------------------ */
 
 static const struct xl_host host = {
-    .fence_code = xlate__fence_code, .fence_code_all = xlate__fence_code_all, .timer = xlate__timer_set, .attend = xlate__attend};
+    .fence_code = xlate__fence_code, .fence_code_all = xlate__fence_code_all, .timer = xlate__timer_set,
+    .attend = xlate__attend, .each = xlate__each};
 
 static void init_locks(struct runner *r)
 {

@@ -77,6 +77,8 @@ struct xl_host {
     void (*timer)(struct xl_cpu *cpu, uint64_t guest_ns);
     /* Any thread: polls the vCPU soon, waking it from WFI. */
     void (*attend)(struct xl_cpu *cpu);
+    /* Calls FN with every vCPU of the machine, CPU's own included. vCPU thread. */
+    void (*each)(struct xl_cpu *cpu, void (*fn)(struct xl_cpu *each));
 };
 
 struct xl_sys {

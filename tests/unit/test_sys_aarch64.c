@@ -34,8 +34,13 @@ static void attend(struct xl_cpu *cpu)
     t.attended++;
 }
 
+static void each(struct xl_cpu *cpu, void (*fn)(struct xl_cpu *each))
+{
+    fn(cpu);
+}
+
 static const struct xl_host host = {.fence_code = fence_code, .fence_code_all = fence_code,
-                                    .timer = set_timer, .attend = attend};
+                                    .timer = set_timer, .attend = attend, .each = each};
 
 static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])
 {
@@ -254,6 +259,100 @@ START_TEST(hypercalls)
 }
 END_TEST
 
+/* --- events ------------------------------------------------------------------------------------ */
+
+enum { LATE = 50000, LONGEST = 10000000 }; /* what a host sleeps too long; without a stream */
+
+/* CNTKCTL_EL1, and when WFE ends, with the clock at 1 ms and the counter at 100,000, or a little more. */
+static const struct {
+    const char *name;
+    uint64_t cntkctl, end;
+} streams[] = {
+    {"no event stream", 0, LONGEST},
+    {"bit 15 rises", 4 | 15 << 4, (65536 * 2 + 32768) * 10},
+    {"bit 15 falls", 4 | 8 | 15 << 4, 65536 * 2 * 10},
+    {"bit 0 rises, too soon to sleep", 4, 0},
+};
+
+START_TEST(event_streams)
+{
+    const char *name = streams[_i].name;
+    uint64_t deadline = 0, end = streams[_i].end;
+
+    if (end == LONGEST)
+        end += vm_clock_now(t.accel.config.clock);
+    t.accel.config.timebase_hz = 100000000;
+    t.cpu->cntkctl = streams[_i].cntkctl;
+    a64_help_wfe(&t.cpu->cpu);
+    ck_assert_msg(t.cpu->cpu.waiting && t.cpu->cpu.pc == RAM + 4, "%s", name);
+    bool idle = aarch64_sys.idle(&t.cpu->cpu, &deadline);
+    ck_assert_msg(idle == !!end, "%s", name);
+    ck_assert_msg(!idle || deadline == end - LATE, "%s: %lu", name, deadline);
+}
+END_TEST
+
+/* What ends a wait that has begun, and what doesn't. */
+enum { NOTHING, SEV, STORE, IRQ, IRQ_MASKED };
+
+static const struct {
+    const char *name;
+    int what;
+    bool monitor, ends;
+} wakers[] = {
+    {"nothing", NOTHING, true, false},
+    {"SEV", SEV, false, true},
+    {"a store to the monitor's word", STORE, true, true},
+    {"a store to another", STORE, false, false},
+    {"an interrupt", IRQ, false, true},
+    {"one that is masked", IRQ_MASKED, false, false},
+};
+
+START_TEST(wake_ups)
+{
+    struct xl_cpu *cpu = &t.cpu->cpu;
+    uint64_t deadline = 0, word = 1;
+
+    mem_map_write(t.map, RAM + 64, &word, 8);
+    mmu_load(cpu, RAM + 64, 3);
+    if (wakers[_i].monitor) {
+        *slot(A64_SLOT_EXCL_TAG) = (RAM + 64) ^ UINT64_C(4) << 56;
+        *slot(A64_SLOT_EXCL_VALUE) = 1;
+    }
+    *slot(A64_SLOT_DAIF) = wakers[_i].what == IRQ ? 0 : SPSR_DAIF;
+    a64_help_wfe(cpu);
+    ck_assert(cpu->waiting && aarch64_sys.idle(cpu, &deadline));
+    t.attended = 0;
+    if (wakers[_i].what == SEV) {
+        a64_help_sev(cpu, 0);
+        ck_assert_uint_eq(t.attended, 1);
+    } else if (wakers[_i].what == STORE) {
+        mmu_store(cpu, RAM + 64, 2, 3);
+    } else if (wakers[_i].what >= IRQ) {
+        a64_set_irq(cpu, ARM_IRQ_IRQ, true);
+    }
+    ck_assert_msg(aarch64_sys.idle(cpu, &deadline) == !wakers[_i].ends, "%s", wakers[_i].name);
+}
+END_TEST
+
+/* No wait at all: the event register is set; the events are used up by it. */
+START_TEST(events_of_before)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        if (i < 2)
+            a64_help_sev(&t.cpu->cpu, i);
+        else
+            a64_help_eret(&t.cpu->cpu);
+        t.attended = 0;
+        a64_help_wfe(&t.cpu->cpu);
+        ck_assert(!t.cpu->cpu.waiting && !t.cpu->cpu.fault);
+        ck_assert_uint_eq(t.attended, 0);
+    }
+    ck_assert_uint_eq(t.cpu->el, A64_EL0);
+    a64_help_wfe(&t.cpu->cpu); /* which EL0 may not, now that it has to wait */
+    ck_assert_uint_eq(t.cpu->syndrome, 0x07e00001);
+}
+END_TEST
+
 /* --- self-hosted debug ------------------------------------------------------------------------- */
 
 #define MDSCR A64_SYSREG(2, 0, 0, 2, 2)
@@ -469,6 +568,9 @@ int main(void)
     tcase_add_test(tc, debugger_rows);
     tcase_add_loop_test(tc, return_rows, 0, G_N_ELEMENTS(returns));
     tcase_add_test(tc, hypercalls);
+    tcase_add_loop_test(tc, event_streams, 0, G_N_ELEMENTS(streams));
+    tcase_add_loop_test(tc, wake_ups, 0, G_N_ELEMENTS(wakers));
+    tcase_add_test(tc, events_of_before);
     tcase_add_loop_test(tc, breakpoints, 0, G_N_ELEMENTS(break_rows));
     tcase_add_loop_test(tc, watchpoints, 0, G_N_ELEMENTS(watch_rows));
     tcase_add_test(tc, timers);

@@ -434,13 +434,18 @@ bool mmu_probe(struct xl_cpu *cpu, gva_t va, enum xl_access access)
 }
 
 /* The byte at VA, where generated code would find it too: such a page is ready for ACCESS. */
-static void *find_fast(struct xl_cpu *cpu, gva_t va, enum xl_access access)
+static void *find_fast(const struct xl_cpu *cpu, gva_t va, enum xl_access access)
 {
     const struct xl_tlb *tlb = &cpu->tlb[xl_tlb_mode(cpu->mode)];
     unsigned i = xl_tlb_index(va);
     const struct xl_tlb_entry *e = access == XL_STORE ? &tlb->store[i] : &tlb->load[i];
 
     return e->tag == (va & ~PAGE_MASK) ? (void *)(uintptr_t)(va + e->delta) : NULL;
+}
+
+const void *mmu_at_hand(const struct xl_cpu *cpu, gva_t va)
+{
+    return find_fast(cpu, va, XL_LOAD);
 }
 
 void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access access)

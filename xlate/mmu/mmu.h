@@ -69,6 +69,9 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem);
  */
 void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access access);
 
+/* Host address of VA where generated code would find it for loads, else NULL. Good for as long as the VM is. */
+const void *mmu_at_hand(const struct xl_cpu *cpu, gva_t va);
+
 /* Checks that an access of ACCESS at VA would not fault; false with cpu->fault set. Devices pass. */
 bool mmu_probe(struct xl_cpu *cpu, gva_t va, enum xl_access access);
 

@@ -88,21 +88,18 @@ void a64_emit_yield(struct a64_translation *t, const struct a64_insn *i, uint32_
 
 void a64_emit_wfi(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
-    call_and_end(t, A64_HELPER_WFI, constant(t, 0));
+    call_and_end(t, A64_HELPER_WFI, IR_NONE);
 }
 
 void a64_emit_wfe(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
-    call_and_end(t, A64_HELPER_WFI, constant(t, 1));
+    call_and_end(t, A64_HELPER_WFE, IR_NONE);
 }
 
-/* No vCPU sleeps in WFE: there is nobody to wake. */
+/* ARG: it is SEVL. */
 void a64_emit_sev(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
 {
-}
-
-void a64_emit_sevl(struct a64_translation *t, const struct a64_insn *i, uint32_t arg)
-{
+    a64_call(t, A64_HELPER_SEV, constant(t, arg), IR_NONE, IR_NONE, IR_NONE);
 }
 
 /* --- PSTATE ----------------------------------------------------------------------------------- */

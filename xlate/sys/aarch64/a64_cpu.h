@@ -4,7 +4,7 @@
  * It has EL0 and EL1. Firmware is the machine's: HVC and SMC go to the configuration's hypercall
  * handler. Registers that are only stored lie in slots (a64_slots.h).
  *
- * All members belong to the vCPU's thread but for LINES, which any thread changes atomically.
+ * All members belong to the vCPU's thread but for those that say otherwise.
  */
 #ifndef XLATE_SYS_AARCH64_A64_CPU_H
 #define XLATE_SYS_AARCH64_A64_CPU_H
@@ -138,6 +138,8 @@ struct a64_cpu {
 
     /* Interrupt inputs: bits are enum arm_irq. Any thread, atomically. */
     uint32_t lines;
+    /* Any thread, atomically: the event register; whether the vCPU waits in WFE (event.c). */
+    uint32_t event, wfe;
 
     /* PSTATE, but for NZCV, DAIF and the stack pointer, which are slots. */
     uint8_t el; /* enum a64_el */
@@ -156,6 +158,14 @@ struct a64_cpu {
     uint64_t dbgwvr[A64_WATCHPOINTS], dbgwcr[A64_WATCHPOINTS];
     uint64_t fpcr;
     struct a64_timer timer[A64_TIMERS];
+
+    /* Of a wait in WFE: when it ends at the latest (guest ns); the word that the monitor holds (or NULL), what
+     * was in it, log2 of its bytes. */
+    uint64_t wfe_until;
+    const void *wfe_word;
+    uint64_t wfe_value;
+    uint8_t wfe_log2;
+    uint8_t wfe_tired; /* the last one took its whole time */
 
     /* What follows from the registers for debugging (selfhosted.c). */
     uint8_t break_els; /* mask: levels at which a breakpoint may match */
@@ -197,11 +207,18 @@ void a64_take_fault(struct xl_cpu *cpu);
 bool a64_poll(struct xl_cpu *cpu);
 bool a64_idle(struct xl_cpu *cpu, uint64_t *deadline);
 void a64_set_irq(struct xl_cpu *cpu, unsigned irq, bool level);
+/* The exception of WFI or WFE at EL0. */
+void a64_trap_wait(struct a64_cpu *c, bool is_wfe);
 /* PSTATE as SPSR_EL1 saves it. */
 uint64_t a64_spsr(const struct a64_cpu *c);
 /* NZCV of it, from and to enum ir_nzcv. */
 uint64_t a64_nzcv_from_slot(uint64_t flags);
 uint64_t a64_nzcv_to_slot(uint64_t spsr);
+
+/* --- event.c ------------------------------------------------------------------------------------ */
+
+/* a64_idle() of a vCPU in WFE, without an interrupt. */
+bool a64_wfe_idle(struct a64_cpu *c, uint64_t *deadline);
 
 /* --- selfhosted.c ------------------------------------------------------------------------------ */
 
@@ -237,6 +254,8 @@ void a64_trap_sysreg(struct a64_cpu *c, unsigned number, unsigned rt, bool reads
 
 /* The counter now. */
 uint64_t a64_count(const struct a64_cpu *c);
+/* When the counter reaches COUNT, in guest nanoseconds; UINT64_MAX for never. */
+uint64_t a64_time_of(const struct a64_cpu *c, uint64_t count);
 /* CNTx_CTL_EL0 as it reads, with ISTATUS; the output is brought in line with that. */
 uint64_t a64_timer_ctl(struct a64_cpu *c, const struct a64_timer *timer);
 /* Brings outputs and the host's timer in line with registers and clock. Not under any lock. */

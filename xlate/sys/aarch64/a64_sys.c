@@ -90,6 +90,8 @@ static void reset(struct xl_cpu *cpu, const struct vcpu_start *start)
     memset((char *)c + after, 0, sizeof(*c) - after);
     for (unsigned i = 0; i < A64_TIMERS; i++)
         c->timer[i].line = line[i];
+    __atomic_store_n(&c->event, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&c->wfe, 0, __ATOMIC_RELAXED);
     memset(cpu->slots, 0, sizeof(cpu->slots));
     cpu->slots[A64_SLOT_EXCL_TAG] = A64_EXCL_NONE;
     cpu->slots[A64_SLOT_DAIF] = SPSR_DAIF;
@@ -120,7 +122,7 @@ static void fini(struct xl_cpu *cpu)
 #define U32(member) STATE_FIELD_U32(struct a64_cpu, member, 1)
 #define U8(member)  STATE_FIELD_U8(struct a64_cpu, member, 1)
 static const struct state_field fields[] = {
-    U64(cpu.pc), U64(cpu.slots), U8(cpu.fp_flags), U8(cpu.waiting), U32(lines), U8(el), U8(spsel),
+    U64(cpu.pc), U64(cpu.slots), U8(cpu.fp_flags), U8(cpu.waiting), U32(lines), U32(event), U32(wfe), U8(el), U8(spsel),
     U8(pan), U8(uao), U8(ss), U64(sctlr), U64(actlr), U64(cpacr), U64(ttbr), U64(tcr), U64(mair),
     U64(amair), U64(afsr0), U64(afsr1), U64(par), U64(vbar), U64(contextidr), U64(cntkctl),
     U64(csselr), U64(scxtnum), U64(mdscr), U64(mdccint), U64(oslock), U64(osdlr), U64(dbgclaim), U64(dbgbvr),

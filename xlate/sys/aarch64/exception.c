@@ -116,6 +116,7 @@ bool a64_poll(struct xl_cpu *cpu)
         return cpu->mode != mode;
     }
     cpu->waiting = false;
+    __atomic_store_n(&c->wfe, 0, __ATOMIC_RELAXED);
     xl_count(&cpu->count.interrupts, 1);
     enter(c, irqs & SPSR_F ? VECTOR_FIQ : VECTOR_IRQ, a64_spsr(c));
     return true;
@@ -126,6 +127,8 @@ bool a64_idle(struct xl_cpu *cpu, uint64_t *deadline)
 {
     struct a64_cpu *c = a64_cpu(cpu);
 
+    if (__atomic_load_n(&c->wfe, __ATOMIC_RELAXED))
+        return !(pending(c) & ~cpu->slots[A64_SLOT_DAIF]) && a64_wfe_idle(c, deadline);
     if (pending(c))
         return false;
     if (!a64_timer_due(c, deadline))
@@ -181,6 +184,7 @@ uint64_t a64_help_eret(struct xl_cpu *cpu)
     struct a64_cpu *c = a64_cpu(cpu);
     uint64_t spsr = cpu->slots[A64_SLOT_SPSR_EL1];
 
+    __atomic_store_n(&c->event, 1, __ATOMIC_RELAXED);
     c->ss = step_begins(c, spsr);
     cpu->pc = cpu->slots[A64_SLOT_ELR_EL1];
     cpu->slots[A64_SLOT_NZCV] = a64_nzcv_to_slot(spsr);
@@ -259,20 +263,24 @@ uint64_t a64_help_fp_trap(struct xl_cpu *cpu)
     return 0;
 }
 
-/* EL0 may wait where SCTLR_EL1 says so. Nobody is woken from WFE: it only gives way. */
-uint64_t a64_help_wfi(struct xl_cpu *cpu, uint64_t is_wfe)
+/* ISS: the condition is "always". */
+void a64_trap_wait(struct a64_cpu *c, bool is_wfe)
+{
+    a64_raise(c, A64_EC_WFX, BIT(24) | UINT64_C(0xe) << 20 | is_wfe);
+}
+
+/* EL0 may wait where SCTLR_EL1 says so. */
+uint64_t a64_help_wfi(struct xl_cpu *cpu)
 {
     struct a64_cpu *c = a64_cpu(cpu);
 
-    if (c->el == A64_EL0 && !(c->sctlr & (is_wfe ? SCTLR_NTWE : SCTLR_NTWI))) {
-        a64_raise(c, A64_EC_WFX, BIT(24) | UINT64_C(0xe) << 20 | is_wfe);
+    if (c->el == A64_EL0 && !(c->sctlr & SCTLR_NTWI)) {
+        a64_trap_wait(c, false);
         return 0;
     }
     cpu->pc += 4;
-    if (is_wfe)
-        a64_help_yield(cpu);
-    else
-        cpu->waiting = true;
+    cpu->waiting = true;
+    __atomic_store_n(&c->wfe, 0, __ATOMIC_RELAXED);
     return 0;
 }
 

@@ -19,8 +19,7 @@ uint64_t a64_count(const struct a64_cpu *c)
     return (uint64_t)((unsigned __int128)vm_clock_now(config->clock) * config->timebase_hz / NS_PER_S);
 }
 
-/* When the counter reaches COUNT, in guest nanoseconds; UINT64_MAX for never. */
-static uint64_t time_of(const struct a64_cpu *c, uint64_t count)
+uint64_t a64_time_of(const struct a64_cpu *c, uint64_t count)
 {
     uint64_t hz = a64_config(c)->timebase_hz;
     unsigned __int128 ns = ((unsigned __int128)count * NS_PER_S + hz - 1) / hz;
@@ -58,7 +57,7 @@ static uint64_t next_rise(const struct a64_cpu *c, uint64_t count)
         if ((timer->ctl & (CTL_ENABLE | CTL_IMASK)) == CTL_ENABLE && timer->cval > count)
             next = MIN(next, timer->cval);
     }
-    return next == UINT64_MAX ? UINT64_MAX : time_of(c, next);
+    return next == UINT64_MAX ? UINT64_MAX : a64_time_of(c, next);
 }
 
 void a64_update_timers(struct a64_cpu *c)
