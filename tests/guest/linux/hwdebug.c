@@ -217,7 +217,8 @@ static void by_perf(void)
     must(count(run) == MANY);
     must(count(stored) == MANY);
     must(count(loaded) == 0);
-    must(count(called) == MANY);
+    /* The kernel steps over its own: an interrupt in the step's way has it come there anew. */
+    must(count(called) >= MANY);
 }
 
 int main(void)
