@@ -42,24 +42,23 @@ static char *libvirt_dir(const struct paths *p, bool elsewhere)
     return g_build_filename(p->runtime, "libvirt", NULL);
 }
 
-/* vmd-vm beside this program, in the build tree, or where it is installed. */
-static char *find_vm_program(void)
+/* The program NAME: what the variable SET names, or beside this program, or in FOLDER of the build
+ * tree, or where it is installed. */
+static char *find_program(const char *name, const char *set, const char *folder)
 {
-    const char *set = g_getenv("VMD_VM_PROGRAM");
+    const char *named = g_getenv(set);
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
+    const char *places[] = {"", folder};
 
-    if (set)
-        return absolute(set);
-    if (dir) {
-        static const char *const places[] = {"vmd-vm", "../vm/vmd-vm"};
-        for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
-            g_autofree char *path = g_build_filename(dir, places[i], NULL);
-            if (access(path, X_OK) == 0)
-                return g_steal_pointer(&path);
-        }
+    if (named)
+        return absolute(named);
+    for (size_t i = 0; dir && i < G_N_ELEMENTS(places); i++) {
+        g_autofree char *path = g_build_filename(dir, places[i], name, NULL);
+        if (access(path, X_OK) == 0)
+            return g_steal_pointer(&path);
     }
-    return g_strdup(VMD_LIBEXECDIR "/vmd-vm");
+    return g_build_filename(VMD_LIBEXECDIR, name, NULL);
 }
 
 bool paths_make_dir(const char *dir, GError **err)
@@ -104,7 +103,8 @@ bool paths_init(struct paths *out, bool system, const char *store, const char *r
     out->runtime = runtime ? absolute(runtime) : system ? g_strdup("/run/vmd") : user_runtime();
     out->socket = socket ? absolute(socket) : g_build_filename(out->runtime, "vmd.sock", NULL);
     out->libvirt = libvirt_dir(out, runtime != NULL);
-    out->vm_program = find_vm_program();
+    out->vm_program = find_program("vmd-vm", "VMD_VM_PROGRAM", "../vm");
+    out->gpu_program = find_program("vmd-gpu", "VMD_GPU_PROGRAM", "../gpu/server");
 
     g_autofree char *vms = g_build_filename(out->store, "vms", NULL);
     g_autofree char *run = g_build_filename(out->runtime, "vms", NULL);
@@ -125,6 +125,7 @@ void paths_clear(struct paths *paths)
     g_free(paths->socket);
     g_free(paths->libvirt);
     g_free(paths->vm_program);
+    g_free(paths->gpu_program);
     memset(paths, 0, sizeof(*paths));
 }
 

@@ -9,8 +9,9 @@ struct paths {
     char *store;   /* survives reboots: definitions, logs */
     char *runtime; /* sockets and what belongs to running processes */
     char *socket;
-    char *libvirt;    /* where libvirt's clients look for sockets */
-    char *vm_program; /* vmd-vm */
+    char *libvirt;     /* where libvirt's clients look for sockets */
+    char *vm_program;  /* vmd-vm */
+    char *gpu_program; /* vmd-gpu */
 };
 
 /*

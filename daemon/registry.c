@@ -274,6 +274,17 @@ static bool check_max_memory(const struct vm_config *c, GError **err)
     return true;
 }
 
+static bool check_gpu(const struct vm_config *c, GError **err)
+{
+    if (!c->gpu)
+        return true;
+    if (c->arch == VM_ARCH_X86_64)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "config.gpu: x86_64 guests have no GPU yet");
+    if (c->gpu->memory & (MIB(1) - 1))
+        return vmd_fail(err, VMD_ERROR_INVALID, "config.gpu.memory is not a multiple of 1 MiB");
+    return true;
+}
+
 static bool check_machine(const struct vm_config *c, GError **err)
 {
     if ((c->cpu || c->has_irqchip) && c->arch != VM_ARCH_X86_64)
@@ -287,7 +298,7 @@ static bool check_machine(const struct vm_config *c, GError **err)
         return false;
     if (c->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
-    if (!check_max_memory(c, err))
+    if (!check_max_memory(c, err) || !check_gpu(c, err))
         return false;
     if (!c->kernel && !c->firmware)
         return vmd_fail(err, VMD_ERROR_INVALID, "a kernel or a firmware is needed to boot");
@@ -384,11 +395,11 @@ static bool check_doubles(const struct vm_config *c, GError **err)
 static bool settle(struct vm_config *c, GError **err)
 {
     /* The VM's own devices have names too (vm/devices.c). */
-    static const char *const own[] = {"hvc0",  "rng0",  "balloon0", "scsi0", "link0", "link1",
-                                      "link2", "link3", "link4",    "link5", "link6", "link7"};
+    static const char *const own[] = {"hvc0",  "rng0",  "balloon0", "scsi0", "mem0",  "gpu0",  "link0",
+                                      "link1", "link2", "link3",    "link4", "link5", "link6", "link7"};
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
 
-    G_STATIC_ASSERT(G_N_ELEMENTS(own) == 4 + LIMIT_NICS);
+    G_STATIC_ASSERT(G_N_ELEMENTS(own) == 6 + LIMIT_NICS);
     for (size_t i = 0; i < G_N_ELEMENTS(own); i++)
         g_hash_table_add(seen, (gpointer)own[i]);
     for (size_t i = 0; i < c->n_disks; i++) {
@@ -444,6 +455,9 @@ bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
         return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s%s of memory; the host has %s",
                         c->name, wants > c->memory ? "up to " : "", wanted, there);
     }
+    if (c->gpu && access(r->daemon->paths.gpu_program, X_OK) < 0)
+        return vmd_set_errno(err, errno, "VM %s has a GPU, for which there is no worker: %s", c->name,
+                             r->daemon->paths.gpu_program);
     for (size_t i = 0; i < c->n_disks; i++) {
         if (!check_free(r, vm, c->disks[i], err))
             return false;

@@ -114,24 +114,16 @@ static int launch(pid_t *pid, const char *program, const char *option, const cha
     return rc;
 }
 
-int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
-                     const char *log, void (*gone)(void *opaque), void *opaque, GError **err)
+bool spawn_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                   const char *log, int socket, void (*gone)(void *opaque), void *opaque,
+                   GError **err)
 {
-    int pair[2];
-    int rc;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        vmd_set_errno(err, errno, "a socket for the VM process");
-        return -1;
-    }
-    autofd ours = pair[0];
-    autofd theirs = pair[1];
     spawned_init(p);
-    rc = launch(&p->pid, program, option, log, theirs);
+    int rc = launch(&p->pid, program, option, log, socket);
+
     if (rc) {
         p->pid = 0;
-        vmd_set_errno(err, rc, "starting %s", program);
-        return -1;
+        return vmd_set_errno(err, rc, "starting %s", program);
     }
     p->start_time = start_time_of(p->pid);
     p->gone = gone;
@@ -141,9 +133,24 @@ int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, co
         kill(p->pid, SIGKILL);
         waitpid(p->pid, NULL, 0);
         spawned_init(p);
-        vmd_set_errno(err, -rc, "watching the VM process");
+        return vmd_set_errno(err, -rc, "watching %s", program);
+    }
+    return true;
+}
+
+int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                     const char *log, void (*gone)(void *opaque), void *opaque, GError **err)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        vmd_set_errno(err, errno, "a socket for the VM process");
         return -1;
     }
+    autofd ours = pair[0];
+    autofd theirs = pair[1];
+    if (!spawn_process(p, loop, program, option, log, theirs, gone, opaque, err))
+        return -1;
     return steal_fd(&ours);
 }
 

@@ -1,5 +1,5 @@
 /*
- * daemon/spawn: VM processes, started by this daemon or by one before it.
+ * daemon/spawn: VM processes and GPU workers, started by this daemon or by one before it.
  *
  * A process is known by its id and its start time, so that an id that the kernel gave to somebody
  * else is never signalled, and watched through a pidfd. Loop thread.
@@ -31,6 +31,11 @@ void spawned_init(struct spawned *p);
  */
 int spawn_vm_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
                      const char *log, void (*gone)(void *opaque), void *opaque, GError **err);
+
+/* The same with an end of a socket that there is already: SOCKET stays the caller's. */
+bool spawn_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                   const char *log, int socket, void (*gone)(void *opaque), void *opaque,
+                   GError **err);
 
 /* A process that an earlier daemon started. */
 void spawned_adopt(struct spawned *p, pid_t pid, uint64_t start_time);

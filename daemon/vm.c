@@ -7,6 +7,7 @@
 #include "daemon/spawn.h"
 #include "daemon/store.h"
 #include "daemon/vm_devices.h"
+#include "daemon/vm_gpu.h"
 #include "daemon/waiters.h"
 #include "daemon/warm.h"
 #include "proto/jsonrpc/json.h"
@@ -46,6 +47,7 @@ struct vm {
     struct spawned process;
     struct vmipc_link *link;
     struct vm_devices *devices;
+    struct vm_gpu *gpu;
     bool end_known;            /* of this run: vm->end is set, the process is leaving */
     bool killed;               /* a client wants this run over */
     bool leaving;              /* vm_free(): what is still asked of the process has no answer */
@@ -178,6 +180,7 @@ static struct json_object *encode(const struct vm *vm)
 
     json_object_object_add(json, "acked", json_object_new_uint64(vm->acked));
     json_object_object_add(json, "holdings", vm_devices_save(vm->devices));
+    json_object_object_add(json, "gpu_worker", vm_gpu_save(vm->gpu));
     json_object_object_add(json, "process_start", json_object_new_uint64(vm->process.start_time));
     return json;
 }
@@ -207,6 +210,7 @@ static struct vm *vm_alloc(struct daemon *daemon)
     vm->daemon = daemon;
     vm->waiters = waiters_new(daemon->loop);
     vm->devices = vm_devices_new(vm);
+    vm->gpu = vm_gpu_new(vm);
     spawned_init(&vm->process);
     return vm;
 }
@@ -271,11 +275,14 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     uint64_t process_start = take_number(json, "process_start");
     g_autoptr(json_object) holdings = json_object_get(json_object_object_get(json, "holdings"));
     json_object_object_del(json, "holdings");
+    g_autoptr(json_object) worker = json_object_get(json_object_object_get(json, "gpu_worker"));
+    json_object_object_del(json, "gpu_worker");
     if (!vm_info_decode(json, &info, err))
         return NULL;
 
     struct vm *vm = vm_alloc(daemon);
     vm_devices_load(vm->devices, holdings);
+    vm_gpu_load(vm->gpu, worker);
     vm->id = g_strdup(id);
     vm->config = g_steal_pointer(&info->config);
     vm->next = g_steal_pointer(&info->next);
@@ -312,6 +319,7 @@ void vm_free(struct vm *vm)
     stop_timer(vm);
     vmipc_link_free(g_steal_pointer(&vm->link));
     spawned_forget(&vm->process);
+    vm_gpu_free(vm->gpu);
     g_clear_error(&vm->start_err);
     vm_config_free(vm->config);
     vm_config_free(vm->next);
@@ -520,6 +528,7 @@ static void forget_process(struct vm *vm)
 
     vmipc_link_free(g_steal_pointer(&vm->link));
     spawned_forget(&vm->process);
+    vm_gpu_end(vm->gpu);
     hostdevs_end_run(vm->daemon->hostdevs, vm);
     warm_lists_take(vm->daemon->warm, vm->config->arch, vm->uid, runtime);
     paths_remove_dir(runtime);
@@ -693,6 +702,13 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
                   seq, time_ns);
         break;
     }
+    case VMI_EVENT_GPU_WORKER: {
+        const struct vmi_gpu_worker_event *g = data;
+        emit_from(vm, API_EVENT_GPU_WORKER, &(struct gpu_worker_event){g->state, g->text}, seq,
+                  time_ns);
+        vm_gpu_news(vm->gpu, g);
+        break;
+    }
     case VMI_EVENT_DEVICE: {
         const struct vmi_device_event *d = data;
         emit_from(vm, API_EVENT_DEVICE_CHANGED,
@@ -751,6 +767,7 @@ static void recovered(struct vm *vm, const struct vmi_hello_result *hello)
         set_paused_state(vm, VM_STATE_PAUSED, hello->pause);
     /* Of an ended one the event comes; of an idle one nothing will. */
     vm_devices_recovered(vm->devices);
+    vm_gpu_begin(vm->gpu);
     if (hello->state == VMI_STATE_IDLE)
         vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);
 }
@@ -829,6 +846,7 @@ static void started(void *arg, const void *result, int fd, const GError *err)
     if (call)
         reply_info(call, vm);
     vm_devices_host_lost(vm->devices);
+    vm_gpu_begin(vm->gpu);
 }
 
 static bool launch(struct vm *vm, GError **err)

@@ -184,6 +184,22 @@ struct vm_device *vm_device_console(const struct device_env *env, const char *id
     return d;
 }
 
+/* --- GPUs ------------------------------------------------------------------------------------- */
+
+struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
+                                const struct vm_gpu_config *c, GError **err)
+{
+    struct gpu *gpu = gpu_new(env->virtio.loop, c, env->gpu_changed, env->opaque, err);
+
+    if (!gpu)
+        return NULL;
+    struct vm_device *d = device_new(env, id, "gpu");
+    g_autofree char *memory = size_format(c->memory);
+    d->gpu = gpu;
+    d->text = g_strdup_printf("%s, %s", vm_gpu_backend_to_string(c->backend), memory);
+    return d;
+}
+
 /* --- any -------------------------------------------------------------------------------------- */
 
 struct vm_device *vm_device_new(const struct device_env *env, struct device_spec *spec,
@@ -210,6 +226,11 @@ struct vm_device *vm_device_new(const struct device_env *env, struct device_spec
     else
         device_spec_free(spec);
     return d;
+}
+
+struct pci_function *vm_device_function(const struct vm_device *d)
+{
+    return d->gpu ? gpu_pci(d->gpu) : d->pci ? virtio_pci_function(d->pci) : NULL;
 }
 
 static void free_rest(struct vm_device *d)
@@ -254,6 +275,7 @@ void vm_device_close(struct vm_device *d, void (*closed)(void *opaque), void *op
     virtio_pci_free(d->pci);
     d->frontend = NULL;
     net_free(d->net);
+    gpu_free(d->gpu);
     if (d->disk)
         disk_close(d->disk, disk_closed, d);
     else if (d->console)

@@ -12,6 +12,7 @@
 #include "proto/schema/types.h"
 #include "vm/console.h"
 #include "vm/disk.h"
+#include "vm/gpu.h"
 
 /* What devices are made with, and whom they tell. */
 struct device_env {
@@ -22,6 +23,7 @@ struct device_env {
     unsigned console_ms; /* how long clients of a console that goes may take to read the rest */
     disk_failed_fn disk_failed;
     void (*warning)(void *opaque, const char *text);
+    gpu_changed_fn gpu_changed;
     void *opaque;
 };
 
@@ -41,6 +43,7 @@ struct vm_device {
     struct disk *disk;              /* NULL: it is none */
     struct net_backend *net;        /* of an interface without a frontend of its own; else NULL */
     struct console *console;        /* its own; NULL */
+    struct gpu *gpu;                /* NULL: it is none */
     struct device_spec *spec;       /* of one that came later; NULL */
     /* Where it is: vm/devices' and vm/hotplug's own. */
     enum device_road road;
@@ -71,6 +74,9 @@ struct vm_device *vm_device_balloon(const struct device_env *env, const char *id
 /* With a console of its own, named ID, and one more port, SECOND, unless that is NULL. */
 struct vm_device *vm_device_console(const struct device_env *env, const char *id,
                                     const struct virtio_console_port *second, GError **err);
+/* A GPU, without a worker yet. */
+struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
+                                const struct vm_gpu_config *config, GError **err);
 /* Any other virtio device, whose FRONTEND is taken. */
 struct vm_device *vm_device_of(const struct device_env *env, const char *id, const char *kind,
                                struct virtio_device *frontend);
@@ -78,6 +84,9 @@ struct vm_device *vm_device_of(const struct device_env *env, const char *id, con
 /* What a SPEC with an id, which is taken, says. */
 struct vm_device *vm_device_new(const struct device_env *env, struct device_spec *spec,
                                 const struct device_files *files, bool frontend, GError **err);
+
+/* Its function, to put on a bus; NULL where what is behind it belongs to another's. */
+struct pci_function *vm_device_function(const struct vm_device *device);
 
 /* Takes MAC apart, whose form the schema has checked. */
 void vm_device_mac(const char *text, uint8_t mac[6]);

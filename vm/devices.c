@@ -136,7 +136,7 @@ static bool plug(struct devices *d, struct vm_device *device, GError **err)
         return vmd_fail(err, VMD_ERROR_LIMIT, "device %s: no PCI slot is free", device->id);
     device->road = DEVICE_ROAD_FIXED;
     device->place = (unsigned)slot;
-    device->shown = pci_host_add(d->pci, virtio_pci_function(device->pci), device->place, 0, err);
+    device->shown = pci_host_add(d->pci, vm_device_function(device), device->place, 0, err);
     return device->shown;
 }
 
@@ -206,7 +206,8 @@ static bool add_all(struct devices *d, const struct machine_files *files, GError
            (!c->devices->rng || plug(d, vm_device_rng(&d->env, "rng0"), err)) &&
            (!c->devices->balloon || plug(d, vm_device_balloon(&d->env, "balloon0"), err)) &&
            (!d->room || plug(d, memory_device(d), err)) &&
-           (!c->hotplug->scsi || plug(d, scsi_adapter(d), err)) && add_ports(d, err);
+           (!c->hotplug->scsi || plug(d, scsi_adapter(d), err)) && add_ports(d, err) &&
+           (!c->gpu || plug(d, vm_device_gpu(&d->env, GPU_ID, c->gpu, err), err));
 }
 
 struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,
@@ -222,6 +223,7 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
         .console_ms = CONSOLE_MS,
         .disk_failed = env->disk_failed,
         .warning = env->warning,
+        .gpu_changed = env->gpu_changed,
         .opaque = env->opaque,
     };
     d->pci = env->pci;
@@ -310,8 +312,9 @@ void devices_close(struct devices *d, struct vm_device *device, void (*closed)(v
         d->agent_at = NULL;
         agent_opened(d->agent, false);
     }
-    if (device->pci && !d->quiet)
-        pci_function_quiesce(virtio_pci_function(device->pci), on_quiet, c);
+    struct pci_function *function = vm_device_function(device);
+    if (function && !d->quiet)
+        pci_function_quiesce(function, on_quiet, c);
     else
         on_quiet(c);
 }
@@ -319,7 +322,7 @@ void devices_close(struct devices *d, struct vm_device *device, void (*closed)(v
 void devices_unplug(struct vm_device *device)
 {
     if (device->shown)
-        pci_host_remove(virtio_pci_function(device->pci));
+        pci_host_remove(vm_device_function(device));
     device->shown = false;
 }
 
@@ -452,6 +455,13 @@ uint64_t devices_balloon_bytes(const struct devices *d)
     struct virtio_device *balloon = balloon_of(d);
 
     return balloon ? virtio_balloon_actual(balloon) : 0;
+}
+
+struct gpu *devices_gpu(struct devices *d)
+{
+    struct vm_device *device = devices_find(d, GPU_ID);
+
+    return device ? device->gpu : NULL;
 }
 
 void devices_stats(struct devices *d, struct vm_stats *out)

@@ -20,6 +20,8 @@ struct devices;
 #define LINK_ID "link"
 /* And of the device by which memory comes and goes. */
 #define MEMORY_ID "mem0"
+/* And of the GPU. */
+#define GPU_ID "gpu0"
 
 struct devices_env {
     uv_loop_t *loop;
@@ -31,6 +33,7 @@ struct devices_env {
     const struct machine_files *files; /* taps come from here; may be NULL */
     void (*warning)(void *opaque, const char *text);
     disk_failed_fn disk_failed;
+    gpu_changed_fn gpu_changed;
     void *opaque;
 };
 
@@ -76,6 +79,9 @@ uint64_t devices_balloon_bytes(const struct devices *devices);
 struct virtio_device *devices_memory(const struct devices *devices);
 /* The machine was reset: such memory is gone. */
 void devices_memory_reset(struct devices *devices);
+
+/* NULL where there is none. */
+struct gpu *devices_gpu(struct devices *devices);
 
 /* Fills the disks, nics and balloon members of OUT. */
 void devices_stats(struct devices *devices, struct vm_stats *out);

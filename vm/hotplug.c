@@ -386,7 +386,8 @@ static void adopt(void *opaque, struct vm_device *device)
 
     device->hotplug = h;
     device->slot = slots_adopt(h->slots, device->id, device);
-    virtio_watch_running(device->frontend, running, device);
+    if (device->frontend)
+        virtio_watch_running(device->frontend, running, device);
 }
 
 struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, struct devices *devices,
@@ -547,6 +548,8 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
     const struct vm_device *device = devices_find(h->devices, id);
     if (device && device->carrier)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what other devices come by: it stays", id);
+    if (device && device->gpu)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is there as long as the run: it stays", id);
     if (device && device->frontend && device->frontend == devices_memory(h->devices))
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s has some of the guest's memory: it stays",
                         id);

@@ -403,6 +403,13 @@ static void machine_warning(void *opaque, const char *text)
     m->ops->warning(m->opaque, text);
 }
 
+static void gpu_worker(void *opaque, enum gpu_worker_state state, const char *text)
+{
+    struct machine *m = opaque;
+
+    m->ops->gpu_worker(m->opaque, state, text);
+}
+
 /* The disk, which is in the middle of something, is let finish that before the machine is paused. */
 static void disk_failed(void *opaque, const struct disk_failure *f)
 {
@@ -433,6 +440,7 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
         .files = files,
         .warning = machine_warning,
         .disk_failed = disk_failed,
+        .gpu_changed = gpu_worker,
         .opaque = m,
     };
 
@@ -1011,6 +1019,16 @@ bool machine_balloon(struct machine *m, uint64_t bytes, uint64_t *target, uint64
                         "params.bytes: the balloon holds less than the VM's memory");
     return devices_balloon(m->devices, bytes, target, actual) ||
            vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no balloon", m->config->name);
+}
+
+int machine_gpu_serve(struct machine *m, GError **err)
+{
+    struct gpu *gpu = devices_gpu(m->devices);
+
+    if (gpu)
+        return gpu_serve(gpu, err);
+    vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no GPU", m->config->name);
+    return -1;
 }
 
 struct hotplug *machine_hotplug(struct machine *m)

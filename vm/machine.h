@@ -30,6 +30,8 @@ struct machine_ops {
     void (*paused)(void *opaque, const struct vm_pause_info *why);
     /* Whether the guest runs may have changed, by a debugger: machine_running() and machine_held(). */
     void (*debugged)(void *opaque);
+    /* The GPU's worker is in another state. */
+    void (*gpu_worker)(void *opaque, enum gpu_worker_state state, const char *text);
     /* Something the owner should know. */
     void (*warning)(void *opaque, const char *text);
     /* News of devices that come and go. */
@@ -93,6 +95,9 @@ struct vm_stats *machine_stats(struct machine *machine);
 /* As devices_balloon(), with an error where BYTES are all of the guest's memory or more. */
 bool machine_balloon(struct machine *machine, uint64_t bytes, uint64_t *target, uint64_t *actual,
                      GError **err);
+
+/* As gpu_serve(); VMD_ERROR_UNSUPPORTED where the VM has no GPU. */
+int machine_gpu_serve(struct machine *machine, GError **err);
 
 /* Devices that come and go. */
 struct hotplug *machine_hotplug(struct machine *machine);

@@ -334,6 +334,14 @@ static bool guest_runs(void *opaque)
     return machine_running(p->machine);
 }
 
+static void on_gpu_worker(void *opaque, enum gpu_worker_state state, const char *text)
+{
+    struct process *p = opaque;
+    struct vmi_gpu_worker_event event = {.state = state, .text = (char *)text};
+
+    vmipc_server_emit(p->server, VMI_EVENT_GPU_WORKER, &event);
+}
+
 static void on_device(void *opaque, const struct vmi_device_event *event)
 {
     struct process *p = opaque;
@@ -355,6 +363,7 @@ static const struct machine_ops machine_ops = {
     .was_reset = on_reset,
     .disk_error = on_disk_error,
     .paused = on_paused,
+    .gpu_worker = on_gpu_worker,
     .warning = on_warning,
 };
 
@@ -670,6 +679,20 @@ static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
         rpc_call_fail(call, err);
 }
 
+static void gpu_serve_method(struct rpc_call *call, struct vmi_gpu_serve_params *params)
+{
+    struct machine *m = need_machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    int fd = machine_gpu_serve(m, &err);
+    if (fd < 0)
+        rpc_call_fail(call, err);
+    else
+        vmi_gpu_serve_reply(call, fd);
+}
+
 static struct console *need_console(struct rpc_call *call, const char *name)
 {
     struct machine *m = need_machine(call);
@@ -881,6 +904,7 @@ static const struct vmi_handlers handlers = {
     .vmi_device_jobs = device_jobs,
     .vmi_resize = resize,
     .vmi_balloon = balloon,
+    .vmi_gpu_serve = gpu_serve_method,
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,
     .vmi_console_write = console_write_method,

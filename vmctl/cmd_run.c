@@ -158,11 +158,13 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
     const char *arch = arguments_get(args, "arch");
     const char *accel = arguments_get(args, "accel");
     const char *irqchip = arguments_get(args, "irqchip");
+    const char *gpu = arguments_get(args, "gpu");
 
     if ((arch && !vm_arch_from_string(arch, &c->arch, err)) ||
         (accel && !vm_accel_from_string(accel, &c->accel, err)) ||
         (irqchip && !vm_irqchip_from_string(irqchip, &c->irqchip, err)) || !parse_sizes(args, c, err) ||
-        !parse_devices(args, c, err) || !parse_gdb(args, c, err))
+        !parse_devices(args, c, err) ||
+        (gpu && !parse_gpu(gpu, &c->gpu, err)) || !parse_gdb(args, c, err))
         return NULL;
     c->has_irqchip = irqchip != NULL;
     c->name = make_name(vm_arch_to_string(c->arch));
@@ -420,6 +422,9 @@ static const struct option_row options[] = {
      "a disk; may be given several times", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",
      "a network interface (user); may be given several times", "user none"},
+    {"gpu", "soft[,memory=SIZE]",
+     "GPU compute for the guest's programs, with so much memory (512M): on the host's processors",
+     "soft"},
     {"gdb", "[ADDRESS:]PORT[,wait]",
      "let a debugger connect to this port (of 127.0.0.1); wait: start when it says so", NULL},
     {"console", NULL, "connect this terminal to the console (the default)", NULL},

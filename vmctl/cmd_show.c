@@ -114,6 +114,13 @@ static void print_devices_of(const struct vm_config *c)
     }
 }
 
+static void print_gpu(const struct vm_gpu_config *gpu)
+{
+    g_autofree char *memory = size_format(gpu->memory);
+
+    printf("gpu       %s, memory %s\n", vm_gpu_backend_to_string(gpu->backend), memory);
+}
+
 static void print_vm(const struct vm_info *vm)
 {
     const struct vm_config *c = vm->config;
@@ -158,6 +165,8 @@ static void print_vm(const struct vm_info *vm)
         printf("gdb       %s:%u%s\n", c->gdb->addr, c->gdb->port,
                c->gdb->wait ? ", waits for a debugger at the start" : "");
     print_devices_of(c);
+    if (c->gpu)
+        print_gpu(c->gpu);
 }
 
 static void print_accel(const struct accel_info *a)

@@ -45,6 +45,29 @@ bool parse_disk(const char *text, struct vm_disk_config **out, GError **err)
     return ok;
 }
 
+bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
+{
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    g_autoptr(vm_gpu_config) gpu = vm_gpu_config_new();
+
+    if (!words[0] || !vm_gpu_backend_from_string(words[0], &gpu->backend, NULL) ||
+        (words[1] && (words[2] || !g_str_has_prefix(words[1], "memory="))))
+        return vmd_fail(err, VMD_ERROR_INVALID, "--gpu %s is not of the form soft[,memory=SIZE]",
+                        text);
+    if (words[1] && !size_parse(words[1] + strlen("memory="), &gpu->memory, err))
+        return false;
+    if (gpu->memory < MIB(LIMIT_GPU_MEMORY_MIN_MIB) ||
+        gpu->memory > MIB((uint64_t)LIMIT_GPU_MEMORY_MAX_MIB) || gpu->memory % MIB(1)) {
+        g_autofree char *least = size_format(MIB(LIMIT_GPU_MEMORY_MIN_MIB));
+        g_autofree char *most = size_format(MIB((uint64_t)LIMIT_GPU_MEMORY_MAX_MIB));
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "--gpu: memory is a size from %s to %s, a multiple of 1 MiB, not '%s'", least,
+                        most, words[1] + strlen("memory="));
+    }
+    *out = g_steal_pointer(&gpu);
+    return true;
+}
+
 /* "tcp:HOSTPORT:PORT", or "tcp:HOSTADDR:HOSTPORT:PORT". */
 static bool parse_hostfwd(const char *text, struct vm_hostfwd_config **out, GError **err)
 {

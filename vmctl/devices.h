@@ -7,6 +7,8 @@
 /* What --disk and --net take, into a new *OUT; "none" is the caller's to see to. */
 bool parse_disk(const char *text, struct vm_disk_config **out, GError **err);
 bool parse_net(const char *text, struct vm_nic_config **out, GError **err);
+/* "soft[,memory=SIZE]". */
+bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err);
 /* A port's number. */
 bool parse_port(const char *text, uint16_t *out);
 

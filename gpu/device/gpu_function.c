@@ -85,8 +85,25 @@ static const struct mem_device_ops window_ops = {
 
 /* --- the function ----------------------------------------------------------------------------- */
 
+static volatile struct gpu_channel *channel_of(const struct gpu_function *f, unsigned channel)
+{
+    return (volatile struct gpu_channel *)(f->window + (size_t)channel * GPU_CHANNEL_BYTES);
+}
+
+/* The guest's programs are gone without closing their channels. */
+static void function_reset(void *opaque)
+{
+    const struct gpu_function *f = opaque;
+    uint64_t one = 1;
+
+    for (unsigned i = 0; i < GPU_CHANNELS; i++) {
+        gpu_store(&channel_of(f, i)->guest_open, 0);
+        (void)!write(f->doorbells[i], &one, sizeof(one));
+    }
+}
+
 /* Words are moved when a vCPU asks for them: nothing is ever under way. */
-static const struct pci_function_ops function_ops = {0};
+static const struct pci_function_ops function_ops = {.reset = function_reset};
 
 static const struct pci_id function_id = {
     .vendor = GPU_PCI_VENDOR,
@@ -158,4 +175,10 @@ int gpu_function_memory(const struct gpu_function *f)
 int gpu_function_doorbell(const struct gpu_function *f, unsigned channel)
 {
     return f->doorbells[channel];
+}
+
+void gpu_function_lost(struct gpu_function *f)
+{
+    for (unsigned i = 0; i < GPU_CHANNELS; i++)
+        gpu_store(&channel_of(f, i)->host_open, 0);
 }

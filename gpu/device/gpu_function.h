@@ -30,4 +30,7 @@ struct pci_function *gpu_function_pci(struct gpu_function *f);
 int gpu_function_memory(const struct gpu_function *f);
 int gpu_function_doorbell(const struct gpu_function *f, unsigned channel);
 
+/* The worker is gone: programs that have a channel open see it lost. No thread of a worker runs. */
+void gpu_function_lost(struct gpu_function *f);
+
 #endif

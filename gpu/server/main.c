@@ -1,7 +1,7 @@
 /*
- * vmd-gpu: the process that holds the GPU contexts of one VM. Started by vmd with a connected
- * socket; with
- * --listen it serves programs of the host, for tests and for those who want to see how it works.
+ * vmd-gpu: the process that holds the GPU contexts of one VM. Started by vmd with a socket whose
+ * other end the VM process has; with --listen it serves programs of the host, for tests and for
+ * those who want to see how it works.
  */
 #include "base/log.h"
 #include "gpu/server/engine_soft.h"
@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,15 +25,6 @@ static struct gpu_backend *backend_named(const char *name, GError **err)
     return NULL;
 }
 
-/* Until the VM process goes. */
-static void wait_for_end(int fd)
-{
-    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
-
-    while (poll(&end, 1, -1) < 0 && errno == EINTR)
-        ;
-}
-
 static bool serve_vm(int fd, GError **err)
 {
     struct worker_hello hello;
@@ -46,7 +36,7 @@ static bool serve_vm(int fd, GError **err)
     struct session_env env = {.backend = backend_named(hello.backend, err), .quota = &quota};
     if (!env.backend || !sandbox_gpu(err) || !worker_start(&env, fds, err))
         return false;
-    wait_for_end(fd);
+    worker_report(&env, fd);
     _exit(EXIT_SUCCESS); /* sessions are not waited for: what they hold dies with this process */
 }
 

@@ -93,7 +93,22 @@ bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GErr
         if (!serve(env, link_ring(window + (size_t)i * GPU_CHANNEL_BYTES, fds[1 + i]), err))
             return false;
     }
-    return serve(env, link_stream(fds[1 + GPU_CHANNELS]), err);
+    return true;
+}
+
+void worker_report(const struct session_env *env, int fd)
+{
+    struct worker_report report = {.magic = WORKER_MAGIC, .size = sizeof(report)};
+    char asked;
+    ssize_t n;
+
+    do {
+        report.used = __atomic_load_n(&env->quota->used, __ATOMIC_RELAXED);
+        if (send(fd, &report, sizeof(report), MSG_NOSIGNAL) != sizeof(report))
+            return;
+        while ((n = read(fd, &asked, 1)) < 0 && errno == EINTR)
+            ;
+    } while (n > 0);
 }
 
 /* --- of programs of the host ------------------------------------------------------------------ */

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <poll.h>
-#include <sys/socket.h>
 
 enum { SLOT = 4, CHANNEL = 3 };
 
@@ -23,7 +22,6 @@ struct rig {
     struct gpu_function *function;
     struct gpu_quota quota;
     struct session_env env;
-    int streams[2];
 };
 
 /* The function where a guest's kernel would put it. */
@@ -50,11 +48,9 @@ static void rig_worker(struct rig *r)
 
     r->quota.most = MIB(16);
     r->env = (struct session_env){backend_queue_new(&engine_test), &r->quota};
-    ck_assert(socketpair(AF_UNIX, SOCK_STREAM, 0, r->streams) == 0);
     fds[0] = dup(gpu_function_memory(r->function));
     for (unsigned i = 0; i < GPU_CHANNELS; i++)
         fds[1 + i] = dup(gpu_function_doorbell(r->function, i));
-    fds[1 + GPU_CHANNELS] = r->streams[1];
     ck_assert(worker_start(&r->env, fds, NULL));
 }
 

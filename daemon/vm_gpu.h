@@ -1,0 +1,30 @@
+/*
+ * daemon/vm_gpu: the GPU worker of a running VM: vmd's side, which starts the process, ends one
+ * that hangs, and starts another where it is gone, at once at first and then ever more slowly.
+ *
+ * The VM process has the worker's connection and tells how it does (vmi.gpu_worker); so a worker
+ * goes on with its VM while there is no vmd, and the next vmd knows it by vm.json. Loop thread.
+ */
+#ifndef DAEMON_VM_GPU_H
+#define DAEMON_VM_GPU_H
+
+#include "daemon/vm.h"
+
+struct vm_gpu;
+
+struct vm_gpu *vm_gpu_new(struct vm *vm);
+/* A worker goes on with its VM process where vmd ends, else it is ended. Takes NULL. */
+void vm_gpu_free(struct vm_gpu *gpu);
+
+/* The VM's run has begun, or was found again: it gets a worker where it wants one and has none. */
+void vm_gpu_begin(struct vm_gpu *gpu);
+/* The run is over. */
+void vm_gpu_end(struct vm_gpu *gpu);
+/* News of the VM process. */
+void vm_gpu_news(struct vm_gpu *gpu, const struct vmi_gpu_worker_event *event);
+
+/* Which process the worker is, for vm.json. */
+struct json_object *vm_gpu_save(const struct vm_gpu *gpu);
+void vm_gpu_load(struct vm_gpu *gpu, struct json_object *json);
+
+#endif

@@ -1,0 +1,203 @@
+/* The worker's other end. See gpu.h, gpu/protocol/contract.h. */
+#include "vm/gpu.h"
+
+#include "gpu/device/gpu_function.h"
+#include "gpu/protocol/contract.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+enum {
+    ASK_MS = 2000,       /* how often the worker is asked whether it is there */
+    UNANSWERED_MOST = 5, /* questions without an answer, after which it hangs */
+};
+
+struct gpu {
+    uv_loop_t *loop;
+    const struct vm_gpu_config *config;
+    struct gpu_function *function;
+    gpu_changed_fn changed;
+    void *opaque;
+    /* The connection; -1, NULL: there is none. The handles are freed by their closes. */
+    int fd;
+    uv_poll_t *poll;
+    uv_timer_t *timer;
+    bool serving, hung;
+    unsigned unanswered;
+    struct worker_report report; /* what came of it so far */
+    size_t have;
+};
+
+struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_changed_fn changed,
+                    void *opaque, GError **err)
+{
+    struct gpu_function *function = gpu_function_new(err);
+
+    if (!function)
+        return NULL;
+    struct gpu *g = g_new0(struct gpu, 1);
+    *g = (struct gpu){.loop = loop,
+                      .config = config,
+                      .function = function,
+                      .changed = changed,
+                      .opaque = opaque,
+                      .fd = -1};
+    return g;
+}
+
+struct pci_function *gpu_pci(struct gpu *g)
+{
+    return gpu_function_pci(g->function);
+}
+
+static void handle_closed(uv_handle_t *handle)
+{
+    g_free(handle);
+}
+
+static void disconnect(struct gpu *g)
+{
+    autofd fd = steal_fd(&g->fd); /* closed when nobody polls it any more */
+
+    if (g->poll) {
+        uv_poll_stop(g->poll);
+        uv_close((uv_handle_t *)g->poll, handle_closed);
+        uv_close((uv_handle_t *)g->timer, handle_closed);
+    }
+    g->poll = NULL;
+    g->timer = NULL;
+}
+
+void gpu_free(struct gpu *g)
+{
+    if (!g)
+        return;
+    disconnect(g);
+    gpu_function_free(g->function);
+    g_free(g);
+}
+
+/* --- what the worker says --------------------------------------------------------------------- */
+
+/* Its end is closed, so none of its threads is there any more. */
+static void lost(struct gpu *g, const char *text)
+{
+    disconnect(g);
+    gpu_function_lost(g->function);
+    g->changed(g->opaque, GPU_WORKER_STATE_LOST, text);
+}
+
+/* It stays connected until vmd has ended it: until then it may write to the window. */
+static void hang(struct gpu *g, const char *text)
+{
+    if (g->hung)
+        return;
+    g->hung = true;
+    uv_timer_stop(g->timer);
+    g->changed(g->opaque, GPU_WORKER_STATE_HUNG, text);
+}
+
+static void reported(struct gpu *g)
+{
+    g->have = 0;
+    g->unanswered = 0;
+    if (g->report.magic != WORKER_MAGIC || g->report.size != sizeof(g->report)) {
+        hang(g, "the GPU worker does not make sense");
+    } else if (!g->serving) {
+        g->serving = true;
+        g->changed(g->opaque, GPU_WORKER_STATE_SERVING, "the GPU worker serves");
+    }
+}
+
+static void readable(uv_poll_t *poll, int status, int events)
+{
+    struct gpu *g = poll->data;
+    uint8_t *at = (uint8_t *)&g->report + g->have;
+    ssize_t n = recv(g->fd, at, sizeof(g->report) - g->have, MSG_DONTWAIT);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        lost(g, g->serving ? "the GPU worker died" : "the GPU worker ended before it served");
+        return;
+    }
+    g->have += n > 0 ? (size_t)n : 0;
+    if (g->have == sizeof(g->report))
+        reported(g);
+}
+
+/* A worker that begins has as long as one that serves. */
+static void ask(uv_timer_t *timer)
+{
+    struct gpu *g = timer->data;
+
+    if (g->unanswered == UNANSWERED_MOST) {
+        hang(g, "the GPU worker does not answer");
+        return;
+    }
+    g->unanswered++;
+    (void)!send(g->fd, "?", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* --- connecting ------------------------------------------------------------------------------- */
+
+static bool send_hello(const struct gpu *g, int fd, GError **err)
+{
+    struct worker_hello hello = {
+        .magic = WORKER_MAGIC, .size = sizeof(hello), .memory = g->config->memory};
+    int fds[WORKER_FDS] = {gpu_function_memory(g->function)};
+    char control[CMSG_SPACE(sizeof(fds))] = {0};
+    struct iovec iov = {&hello, sizeof(hello)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    g_strlcpy(hello.backend, vm_gpu_backend_to_string(g->config->backend), sizeof(hello.backend));
+    for (unsigned i = 0; i < GPU_CHANNELS; i++)
+        fds[1 + i] = gpu_function_doorbell(g->function, i);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(fds));
+    memcpy(CMSG_DATA(c), fds, sizeof(fds));
+    return sendmsg(fd, &msg, MSG_NOSIGNAL) == sizeof(hello) ||
+           vmd_set_errno(err, errno, "telling a GPU worker what to serve");
+}
+
+static bool watch(struct gpu *g, int fd, GError **err)
+{
+    g->poll = g_new0(uv_poll_t, 1);
+    int rc = uv_poll_init(g->loop, g->poll, fd);
+
+    if (rc < 0) {
+        g_clear_pointer(&g->poll, g_free);
+        return vmd_set_errno(err, -rc, "watching a GPU worker");
+    }
+    g->timer = g_new0(uv_timer_t, 1);
+    uv_timer_init(g->loop, g->timer);
+    g->poll->data = g->timer->data = g;
+    uv_poll_start(g->poll, UV_READABLE, readable);
+    uv_timer_start(g->timer, ask, ASK_MS, ASK_MS);
+    return true;
+}
+
+int gpu_serve(struct gpu *g, GError **err)
+{
+    int pair[2];
+
+    if (g->fd >= 0) {
+        vmd_fail(err, VMD_ERROR_BUSY, "there is a GPU worker already");
+        return -1;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        vmd_set_errno(err, errno, "a socket for a GPU worker");
+        return -1;
+    }
+    autofd ours = pair[0], theirs = pair[1];
+    if (!send_hello(g, ours, err) || !watch(g, ours, err))
+        return -1;
+    g->fd = steal_fd(&ours);
+    g->serving = g->hung = false;
+    g->unanswered = 0;
+    g->have = 0;
+    return steal_fd(&theirs);
+}

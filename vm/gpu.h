@@ -1,0 +1,37 @@
+/*
+ * vm/gpu: the GPU of a VM: the function that its guest finds, and the connection to the worker that
+ * runs its kernels.
+ *
+ * The worker is a process of its own, which vmd starts with a socket that it gets here. Window and
+ * doorbells stay the VM process's, so that a worker may die and another take its place: programs
+ * that had a channel open see it lost. A worker that does not answer for a while is told as hung.
+ * Loop thread.
+ */
+#ifndef VM_GPU_H
+#define VM_GPU_H
+
+#include "machine/bus/pci.h"
+#include "proto/schema/types.h"
+
+#include <uv.h>
+
+struct gpu;
+
+/* The worker is in another state. */
+typedef void (*gpu_changed_fn)(void *opaque, enum gpu_worker_state state, const char *text);
+
+/* Without a worker at first. CONFIG is kept by reference. NULL where the host has no memory. */
+struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_changed_fn changed,
+                    void *opaque, GError **err);
+/* Ends the connection, and with it the worker. The function is on no bus. Takes NULL. */
+void gpu_free(struct gpu *gpu);
+
+struct pci_function *gpu_pci(struct gpu *gpu);
+
+/*
+ * The end of a new connection for a worker, which finds there all that it has to know; the
+ * caller's. -1 with VMD_ERROR_BUSY while there is a worker, or VMD_ERROR_IO.
+ */
+int gpu_serve(struct gpu *gpu, GError **err);
+
+#endif
