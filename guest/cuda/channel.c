@@ -327,6 +327,13 @@ bool channel_lost(struct channel *c)
     return __atomic_load_n(&c->lost, __ATOMIC_ACQUIRE);
 }
 
+void channel_leave(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    transport_leave(&c->t);
+    pthread_mutex_unlock(&c->lock);
+}
+
 /* --- the window ------------------------------------------------------------------------------- */
 
 static int free_run(const struct channel *c, int want, int *run)

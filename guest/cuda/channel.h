@@ -23,6 +23,8 @@ struct channel *channel_open(int *result);
 /* What the host said at first. */
 const struct gpu_answer_hello *channel_hello(const struct channel *c);
 bool channel_lost(struct channel *c);
+/* Of a lost one: somebody else may have the host's side of it. Threads may still come here. */
+void channel_leave(struct channel *c);
 /* No thread uses it any more. */
 void channel_close(struct channel *c);
 

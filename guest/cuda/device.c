@@ -89,6 +89,7 @@ int cu_reopen(void)
 
     pthread_mutex_lock(&cu.lock);
     if (cu.ready && channel_lost(cu.channel)) {
+        channel_leave(cu.channel);
         struct channel *c = channel_open(&rc);
         if (c) {
             cu.channel = c;

@@ -190,6 +190,19 @@ void transport_close(struct transport *t)
     *t = (struct transport){.fd = -1, .bell = -1};
 }
 
+void transport_leave(struct transport *t)
+{
+    for (int i = 0; i < 2; i++) {
+        if (t->mapped[i])
+            mmap((void *)t->mapped[i], t->mapped_bytes[i], PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+    }
+    if (t->shared && t->fd >= 0) {
+        close(t->fd);
+        t->fd = -1;
+    }
+}
+
 void transport_ring(const struct transport *t)
 {
     uint64_t one = 1;

@@ -23,6 +23,11 @@ struct transport {
  */
 int transport_open(struct transport *t);
 void transport_close(struct transport *t);
+/*
+ * Lets go of a channel that is lost, for whoever opens one next; for threads that still come here
+ * its memory stays, but is nobody else's any more. Nothing of a stream.
+ */
+void transport_leave(struct transport *t);
 void transport_ring(const struct transport *t);
 
 #endif

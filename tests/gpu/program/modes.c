@@ -1,0 +1,124 @@
+/* What the program does beside its cases: measures, loses its worker, fills a quota. */
+#include "tests/gpu/program/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- measure ---------------------------------------------------------------------------------- */
+
+static void measure_copies(void)
+{
+    enum { MOST = 64 << 20 };
+    uint8_t *host = calloc(1, MOST);
+    CUdeviceptr d = program_put(NULL, MOST);
+
+    SAME(host != NULL, 0);
+    for (size_t bytes = 4096; bytes <= MOST; bytes *= 8) {
+        int times = bytes < 1 << 20 ? 50 : 2;
+        double start = program_seconds();
+        for (int i = 0; i < times; i++)
+            CU(cuMemcpyHtoD_v2(d, host, bytes));
+        double mid = program_seconds();
+        for (int i = 0; i < times; i++)
+            CU(cuMemcpyDtoH_v2(host, d, bytes));
+        double total = (double)bytes * times / 1e6;
+        printf("copy %zu bytes: to the device %.1f MB/s, from it %.1f MB/s\n", bytes,
+               total / (mid - start), total / (program_seconds() - mid));
+    }
+    CU(cuMemFree_v2(d));
+    free(host);
+}
+
+static void measure_launches(void)
+{
+    enum { TIMES = 1000 };
+    float k = 1;
+    int n = 1;
+    CUdeviceptr x = program_put(NULL, 4), y = program_put(NULL, 4);
+    void *params[] = {&k, &x, &y, &n};
+    CUfunction f = program_kernel("saxpy");
+    double start = program_seconds();
+
+    for (int i = 0; i < TIMES; i++)
+        CU(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+    double posted = program_seconds();
+    CU(cuCtxSynchronize());
+    double all = program_seconds();
+    for (int i = 0; i < TIMES / 10; i++) {
+        CU(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL));
+        CU(cuCtxSynchronize());
+    }
+    double each = program_seconds();
+    printf("launch: %.1f us to post, %.1f us with its run, %.1f us with a wait for each\n",
+           (posted - start) * 1e6 / TIMES, (all - start) * 1e6 / TIMES,
+           (each - all) * 1e6 / (TIMES / 10));
+}
+
+int measure_run(void)
+{
+    program_begin("basic.sm_80.ptx");
+    measure_copies();
+    measure_launches();
+    program_end();
+    puts("measured");
+    return 0;
+}
+
+/* --- lost ------------------------------------------------------------------------------------- */
+
+enum { CONTEXT_IS_DESTROYED = 709, TIMES_LOST = 3 };
+
+/* Waits for its context to be lost, then opens another; as often as a program may have to. */
+int lost_run(void)
+{
+    CUresult rc;
+
+    for (int i = 1; i <= TIMES_LOST; i++) {
+        program_begin("basic.sm_80.ptx");
+        CUdeviceptr d = program_put(NULL, 1 << 20);
+        basic_cases[0].run();
+        printf("working %d\n", i);
+        fflush(stdout);
+        while (!(rc = cuCtxSynchronize()))
+            ;
+        CU_IS(CONTEXT_IS_DESTROYED, rc);
+        double start = program_seconds();
+        CU_IS(CONTEXT_IS_DESTROYED, cuMemFree_v2(d));
+        program_end();
+        program_begin("basic.sm_80.ptx");
+        double took = program_seconds() - start;
+        basic_cases[0].run();
+        program_end();
+        printf("lost %d, and a new context after %.0f ms\n", i, took * 1e3);
+    }
+    return 0;
+}
+
+/* --- quota ------------------------------------------------------------------------------------ */
+
+/* Takes all memory that there is, a MiB at a time, and holds it until a line comes. */
+int quota_run(void)
+{
+    enum { MOST = 4096, PIECE = 1 << 20, OUT_OF_MEMORY = 2 };
+    static CUdeviceptr pieces[MOST];
+    size_t free_bytes, total;
+    CUdeviceptr one;
+    char line[16];
+    CUresult rc = 0;
+    int n = 0;
+
+    program_begin(NULL);
+    CU(cuMemGetInfo_v2(&free_bytes, &total));
+    while (n < MOST && !(rc = cuMemAlloc_v2(&pieces[n], PIECE)))
+        n++;
+    CU_IS(OUT_OF_MEMORY, rc);
+    printf("got %d MiB of %zu MiB, %zu MiB were free\n", n, total >> 20, free_bytes >> 20);
+    fflush(stdout);
+    if (!fgets(line, sizeof(line), stdin))
+        return 1;
+    CU(cuMemFree_v2(pieces[0]));
+    CU(cuMemAlloc_v2(&one, PIECE));
+    program_end();
+    puts("gave all back");
+    return 0;
+}
