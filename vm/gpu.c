@@ -9,6 +9,7 @@
 
 enum {
     ASK_MS = 2000,       /* how often the worker is asked whether it is there */
+    REPORTS_MOST = 16,   /* that are taken at once */
     UNANSWERED_MOST = 5, /* questions without an answer, after which it hangs */
 };
 
@@ -101,6 +102,8 @@ static void reported(struct gpu *g)
 {
     g->have = 0;
     g->unanswered = 0;
+    if (g->hung)
+        return;
     if (g->report.magic != WORKER_MAGIC || g->report.size != sizeof(g->report)) {
         hang(g, "the GPU worker does not make sense");
     } else if (!g->serving) {
@@ -109,19 +112,28 @@ static void reported(struct gpu *g)
     }
 }
 
+/* Takes what is there, of one that does not end a part; false: its end is closed. */
+static bool take_reports(struct gpu *g, bool all)
+{
+    for (unsigned i = 0; all || i < REPORTS_MOST; i++) {
+        uint8_t *at = (uint8_t *)&g->report + g->have;
+        ssize_t n = recv(g->fd, at, sizeof(g->report) - g->have, MSG_DONTWAIT);
+        if (n <= 0)
+            return n < 0 && (errno == EAGAIN || errno == EINTR);
+        g->have += (size_t)n;
+        if (g->have == sizeof(g->report))
+            reported(g);
+    }
+    return true;
+}
+
+/* After an error (STATUS) nobody polls any more, so all that there is has to be taken now. */
 static void readable(uv_poll_t *poll, int status, int events)
 {
     struct gpu *g = poll->data;
-    uint8_t *at = (uint8_t *)&g->report + g->have;
-    ssize_t n = recv(g->fd, at, sizeof(g->report) - g->have, MSG_DONTWAIT);
 
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+    if (!take_reports(g, status < 0) || status < 0)
         lost(g, g->serving ? "the GPU worker died" : "the GPU worker ended before it served");
-        return;
-    }
-    g->have += n > 0 ? (size_t)n : 0;
-    if (g->have == sizeof(g->report))
-        reported(g);
 }
 
 /* A worker that begins has as long as one that serves. */

@@ -70,7 +70,7 @@ static void streams(void)
     CU(cuStreamSynchronize(s[PARTS]));
     for (int i = 0; i < N; i++)
         SAME(y[i] == 6 * (float)i, i);
-    CU(cuEventElapsedTime(&ms, begun, done[PARTS - 1]));
+    CU(cuEventElapsedTime(&ms, begun, done[0]));
     SAME(ms >= 0, 0);
     CU(cuEventDestroy_v2(begun));
     for (int p = 0; p <= PARTS; p++)
