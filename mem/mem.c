@@ -25,6 +25,7 @@ struct range {
     char *name;
     int users;    /* vCPUs inside OPS; atomic, raised while counted in */
     bool removed; /* by the thread that is inside, which frees it as it leaves */
+    bool shown;   /* RAM is a device's, but for its bit of what is there */
 };
 
 struct table {
@@ -47,6 +48,7 @@ struct mem_map {
     struct table *table;  /* atomic; owned, as are its ranges */
     unsigned phase;       /* which count newcomers use; atomic */
     int readers[2];       /* atomic */
+    GPtrArray *hidden;    /* struct range that was shown, for the next time at its place; lock */
     GArray *doorbells;    /* struct doorbell */
     GArray *listeners;    /* struct mem_listener; filled before vCPUs run */
     pthread_mutex_t idle_lock;
@@ -62,7 +64,9 @@ static __thread unsigned inside_n;
 
 static void range_free(struct range *r)
 {
-    if (r->kind == MEM_RAM)
+    if (r->shown)
+        g_free(r->ram.there);
+    else if (r->kind == MEM_RAM)
         mem__ram_unmap(&r->ram);
     g_free(r->name);
     g_free(r);
@@ -76,6 +80,7 @@ struct mem_map *mem_map_new(void)
     pthread_mutex_init(&map->idle_lock, NULL);
     pthread_cond_init(&map->idle, NULL);
     map->table = g_malloc0(sizeof(*map->table));
+    map->hidden = g_ptr_array_new();
     map->doorbells = g_array_new(FALSE, FALSE, sizeof(struct doorbell));
     map->listeners = g_array_new(FALSE, FALSE, sizeof(struct mem_listener));
     return map;
@@ -88,6 +93,9 @@ void mem_map_free(struct mem_map *map)
     for (guint i = 0; i < map->table->n; i++)
         range_free(map->table->ranges[i]);
     g_free(map->table);
+    for (guint i = 0; i < map->hidden->len; i++)
+        range_free(g_ptr_array_index(map->hidden, i));
+    g_ptr_array_free(map->hidden, TRUE);
     g_array_free(map->doorbells, TRUE);
     g_array_free(map->listeners, TRUE);
     pthread_cond_destroy(&map->idle);
@@ -368,6 +376,68 @@ int mem_map_remove_ram(struct mem_map *map, gpa_t gpa)
         return -ENOENT;
     mem__tell_changed(map, r->gpa, r->size, MEM_RAM, false);
     range_free(r);
+    return 0;
+}
+
+/* --- RAM that devices show -------------------------------------------------------------------- */
+
+/* What there was of MEMORY at GPA before, or a new range. */
+static struct range *take_hidden(struct mem_map *map, gpa_t gpa, const struct mem_ram *memory)
+{
+    struct range *r = NULL;
+
+    pthread_mutex_lock(&map->lock);
+    for (guint i = 0; !r && i < map->hidden->len; i++) {
+        struct range *old = g_ptr_array_index(map->hidden, i);
+        if (old->gpa == gpa && old->ram.host == memory->host)
+            r = g_ptr_array_remove_index_fast(map->hidden, i);
+    }
+    pthread_mutex_unlock(&map->lock);
+    if (r)
+        return r;
+    r = g_new0(struct range, 1);
+    r->gpa = gpa;
+    r->size = memory->size;
+    r->kind = MEM_RAM;
+    r->shown = true;
+    r->name = g_strdup(memory->name);
+    r->ram = *memory;
+    r->ram.name = r->name;
+    r->ram.gpa = gpa;
+    mem__ram_sparse(&r->ram, memory->size);
+    return r;
+}
+
+static void keep_hidden(struct mem_map *map, struct range *r)
+{
+    pthread_mutex_lock(&map->lock);
+    g_ptr_array_add(map->hidden, r);
+    pthread_mutex_unlock(&map->lock);
+}
+
+int mem_map_show_ram(struct mem_map *map, gpa_t gpa, const struct mem_ram *memory)
+{
+    struct range *r = take_hidden(map, gpa, memory);
+
+    if (!insert(map, r)) {
+        keep_hidden(map, r);
+        return -EEXIST;
+    }
+    mem__ram_there(&r->ram, true);
+    mem__tell_changed(map, gpa, r->size, MEM_SHOWN, true);
+    return 0;
+}
+
+int mem_map_hide_ram(struct mem_map *map, gpa_t gpa)
+{
+    struct range *r = take_out(map, gpa, MEM_RAM);
+
+    if (!r)
+        return -ENOENT;
+    g_assert(r->shown);
+    mem__ram_there(&r->ram, false);
+    mem__tell_changed(map, gpa, r->size, MEM_SHOWN, false);
+    keep_hidden(map, r);
     return 0;
 }
 

@@ -38,6 +38,26 @@ bool mem__ram_map(struct mem_ram *ram, GError **err)
     return true;
 }
 
+struct mem_ram *mem_ram_new(const char *name, uint64_t size, GError **err)
+{
+    struct mem_ram *memory = g_new0(struct mem_ram, 1);
+
+    g_assert(size >= MEM_PAGE_SIZE && !(size & (size - 1)));
+    *memory = (struct mem_ram){.name = name, .size = size, .fd = -1};
+    if (mem__ram_map(memory, err))
+        return memory;
+    g_free(memory);
+    return NULL;
+}
+
+void mem_ram_free(struct mem_ram *memory)
+{
+    if (!memory)
+        return;
+    mem__ram_unmap(memory);
+    g_free(memory);
+}
+
 void mem__ram_unmap(struct mem_ram *ram)
 {
     munmap(ram->host, ram->size);
@@ -129,6 +149,11 @@ static void mark_there(struct mem_ram *ram, uint64_t offset, uint64_t length, bo
         else
             __atomic_fetch_and(&ram->there[block / 64], ~bit, __ATOMIC_SEQ_CST);
     }
+}
+
+void mem__ram_there(struct mem_ram *ram, bool there)
+{
+    mark_there(ram, 0, ram->size, there);
 }
 
 /* Code that was made of what was there before goes now: nobody could run it meanwhile. */

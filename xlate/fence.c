@@ -264,6 +264,16 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
     await(x, self, targets, counts);
 }
 
+void xlate__fence_soon(struct xlate *x, enum accel_fence kind, const struct accel_fence_range *range)
+{
+    struct fence fence = {.kind = kind, .range = *range};
+
+    for (unsigned i = 0; i < x->accel.config.vcpus; i++) {
+        if (x->runner[i])
+            post(x->runner[i], &fence);
+    }
+}
+
 /*
  * Adds to TARGETS, by asking them out, the vCPUs that may still know of dropped units, in their jump caches. One
  * that is outside is asked too: it may have passed its safepoint, and be about to enter.

@@ -116,8 +116,8 @@ static void xlate_free(struct accel *accel)
     g_free(x);
 }
 
-/* Blocks of RAM that go: no vCPU knows a host address in them any more. New ranges are found when
- * looked for, and a RAM that is removed whole is used by no vCPU. */
+/* Blocks of RAM that go: no vCPU knows a host address in them any more; of RAM that a device shows, from its next
+ * safepoint on. New ranges are found when looked for, and a RAM that is removed whole is used by no vCPU. */
 static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added)
 {
     struct xlate *x = opaque;
@@ -125,6 +125,8 @@ static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_ki
 
     if (kind == MEM_RAM && !added)
         xlate__fence(&x->accel, NULL, UINT64_MAX, ACCEL_FENCE_TLB, &all);
+    if (kind == MEM_SHOWN && !added)
+        xlate__fence_soon(x, ACCEL_FENCE_TLB, &all);
 }
 
 static bool xlate_create(const struct accel_config *config, struct accel **out, GError **err)

@@ -74,7 +74,7 @@ static void changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind
     struct mem_view view;
     int rc;
 
-    if (kind != MEM_RAM)
+    if (kind != MEM_RAM && kind != MEM_SHOWN)
         return;
     mem_map_lookup(k->accel.config.mem, gpa, &view);
     pthread_mutex_lock(&k->slots_lock);

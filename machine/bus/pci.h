@@ -130,6 +130,13 @@ void pci_function_add_bar(struct pci_function *fn, unsigned index, uint64_t size
                           const char *name, const struct mem_device_ops *ops, void *opaque);
 
 /*
+ * Adds BAR INDEX that shows MEMORY (mem_ram_new()), the device's own, as RAM: the guest's accesses are not seen.
+ * Before pci_host_add().
+ */
+void pci_function_add_memory_bar(struct pci_function *fn, unsigned index, unsigned flags,
+                                 const struct mem_ram *memory);
+
+/*
  * Makes OFFSET of memory BAR INDEX a doorbell: a write there signals eventfd FD, the caller's, or
  * comes to the BAR's own write, as the accelerator can. Before pci_host_add().
  */

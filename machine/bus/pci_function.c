@@ -79,6 +79,13 @@ void pci_function_add_bar(struct pci_function *fn, unsigned index, uint64_t size
         pci__set32(fn->writable + at + 4, (uint32_t)(~(size - 1) >> 32));
 }
 
+void pci_function_add_memory_bar(struct pci_function *fn, unsigned index, unsigned flags,
+                                 const struct mem_ram *memory)
+{
+    pci_function_add_bar(fn, index, memory->size, flags, memory->name, NULL, NULL);
+    fn->bars[index].memory = memory;
+}
+
 void pci_function_add_doorbell(struct pci_function *fn, unsigned index, uint64_t offset, int fd)
 {
     const struct pci_doorbell bell = {offset, fd};
@@ -239,10 +246,19 @@ static void map_doorbells(struct pci_host *host, const struct pci_bar *bar, bool
 static void unmap_bar(struct pci_host *host, struct pci_bar *bar)
 {
     map_doorbells(host, bar, false);
-    int rc = mem_map_remove_device(host->config.mem, bar->gpa);
+    int rc = bar->memory ? mem_map_hide_ram(host->config.mem, bar->gpa)
+                         : mem_map_remove_device(host->config.mem, bar->gpa);
 
     g_assert(rc == 0);
     bar->mapped = false;
+}
+
+static bool map_bar(struct pci_host *host, const struct pci_bar *bar)
+{
+    if (bar->memory)
+        return mem_map_show_ram(host->config.mem, bar->gpa, bar->memory) == 0;
+    return mem_map_add_device(host->config.mem, bar->gpa, bar->size, bar->name, bar->ops,
+                              bar->opaque) == 0;
 }
 
 void pci__unmap(struct pci_host *host, struct pci_function *fn)
@@ -270,8 +286,7 @@ void pci__remap(struct pci_host *host)
         if (!bar || bar->mapped || !bar_wanted(host, fn, i % PCI_BARS, &gpa))
             continue;
         bar->gpa = gpa;
-        bar->mapped = mem_map_add_device(host->config.mem, gpa, bar->size, bar->name, bar->ops,
-                                         bar->opaque) == 0;
+        bar->mapped = map_bar(host, bar);
         if (bar->mapped)
             map_doorbells(host, bar, true);
     }

@@ -26,6 +26,7 @@ struct pci_bar {
     char *name;
     const struct mem_device_ops *ops;
     void *opaque;
+    const struct mem_ram *memory; /* what the BAR shows; NULL: OPS have it */
     GArray *doorbells; /* struct pci_doorbell; NULL: none */
     bool mapped;       /* bus lock, as is GPA: where it is in the memory map */
     gpa_t gpa;

@@ -75,21 +75,59 @@ START_TEST(registers)
 }
 END_TEST
 
-/* Words of each size are where the worker finds them, to the window's last. */
+/* The guest's view of the window, as of any RAM. */
+static uint64_t window_read(struct guest *g, gpa_t gpa, unsigned size)
+{
+    uint64_t value = 0;
+
+    ck_assert_int_eq(mem_map_read(g->mem, gpa, &value, size), 0);
+    return value;
+}
+
+static void window_write(struct guest *g, gpa_t gpa, unsigned size, uint64_t value)
+{
+    ck_assert_int_eq(mem_map_write(g->mem, gpa, &value, size), 0);
+}
+
+/* What the guest writes is where the worker finds it, to the window's last byte, and wherever the
+ * guest moves the window. */
 START_TEST(window)
 {
+    const gpa_t last = GPU_SHARED_BYTES - 8, moved = WINDOW + 2 * GPU_SHARED_BYTES;
     struct rig r = {0};
-    uint8_t bytes[16] = {0};
+    uint64_t bytes = 0;
 
     rig_init(&r);
-    for (unsigned size = 1; size <= 8; size *= 2) {
-        gpa_t at = WINDOW + GPU_SHARED_BYTES - size;
-        guest_write(&r.guest, at, size, UINT64_C(0x1122334455667788));
-        ck_assert_uint_eq(pread(gpu_function_memory(r.function), bytes, 8, GPU_SHARED_BYTES - 8),
-                          8);
-        ck_assert_uint_eq(bytes[8 - size], 0x88);
-        ck_assert_uint_eq(guest_read(&r.guest, at, 1), 0x88);
-    }
+    window_write(&r.guest, WINDOW + last, 8, UINT64_C(0x1122334455667788));
+    ck_assert_uint_eq(pread(gpu_function_memory(r.function), &bytes, 8, last), 8);
+    ck_assert_uint_eq(bytes, UINT64_C(0x1122334455667788));
+    guest_config_write(&r.guest, SLOT, PCI_BASE_ADDRESS_2, 4, moved);
+    ck_assert_ptr_null(mem_map_host(r.guest.mem, WINDOW + last, 8, false));
+    ck_assert_uint_eq(window_read(&r.guest, moved + last, 1), 0x88);
+    guest_config_write(&r.guest, SLOT, PCI_COMMAND, 2, 0);
+    ck_assert_ptr_null(mem_map_host(r.guest.mem, moved, 8, false));
+    rig_fini(&r);
+}
+END_TEST
+
+/* A worker that is gone shows as lost; a reset closes what the guest's programs had open. */
+START_TEST(lost)
+{
+    struct rig r = {0};
+    uint64_t count;
+
+    rig_init(&r);
+    window_write(&r.guest, AT(guest_open), 4, 9);
+    window_write(&r.guest, AT(host_open), 4, 9);
+    gpu_function_lost(r.function);
+    ck_assert_uint_eq(window_read(&r.guest, AT(host_open), 4), 0);
+    ck_assert_uint_eq(window_read(&r.guest, AT(guest_open), 4), 9);
+    pci_host_reset(r.guest.host);
+    ck_assert_int_eq(read(gpu_function_doorbell(r.function, CHANNEL), &count, sizeof(count)),
+                     sizeof(count));
+    guest_config_write(&r.guest, SLOT, PCI_BASE_ADDRESS_2, 4, WINDOW);
+    guest_config_write(&r.guest, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    ck_assert_uint_eq(window_read(&r.guest, AT(guest_open), 4), 0);
     rig_fini(&r);
 }
 END_TEST
@@ -99,7 +137,7 @@ static void write_words(struct guest *g, gpa_t at, const void *from, size_t leng
     for (size_t i = 0; i < length; i += 8) {
         uint64_t word;
         memcpy(&word, (const uint8_t *)from + i, 8);
-        guest_write(g, at + i, 8, word);
+        window_write(g, at + i, 8, word);
     }
 }
 
@@ -116,28 +154,28 @@ START_TEST(hello)
 
     rig_init(&r);
     rig_worker(&r);
-    while (guest_read(g, AT(magic), 8) != GPU_MAGIC)
+    while (window_read(g, AT(magic), 8) != GPU_MAGIC)
         sched_yield();
-    guest_write(g, AT(guest_open), 4, 5);
+    window_write(g, AT(guest_open), 4, 5);
     guest_write(g, REGISTERS + GPU_REG_DOORBELL + 4 * CHANNEL, 4, 1);
-    while (guest_read(g, AT(host_open), 4) != 5)
+    while (window_read(g, AT(host_open), 4) != 5)
         sched_yield();
     write_words(g, SHARED + GPU_CALLS_AT, &call, sizeof(call));
-    guest_write(g, AT(calls_tail), 4, sizeof(call));
+    window_write(g, AT(calls_tail), 4, sizeof(call));
     guest_write(g, REGISTERS + GPU_REG_DOORBELL + 4 * CHANNEL, 4, 1);
-    while (!guest_read(g, AT(answers_tail), 4))
+    while (!window_read(g, AT(answers_tail), 4))
         sched_yield();
-    ck_assert_uint_eq(guest_read(g, answer + offsetof(struct gpu_answer_head, seq), 4), 77);
-    ck_assert_uint_eq(guest_read(g, answer + offsetof(struct gpu_answer_head, result), 4), 0);
+    ck_assert_uint_eq(window_read(g, answer + offsetof(struct gpu_answer_head, seq), 4), 77);
+    ck_assert_uint_eq(window_read(g, answer + offsetof(struct gpu_answer_head, result), 4), 0);
     /* A counter that cannot be: the session ends, and the next program's begins. */
-    guest_write(g, AT(calls_tail), 4, 0x80000000);
+    window_write(g, AT(calls_tail), 4, 0x80000000);
     guest_write(g, REGISTERS + GPU_REG_DOORBELL + 4 * CHANNEL, 4, 1);
-    while (guest_read(g, AT(host_open), 4))
+    while (window_read(g, AT(host_open), 4))
         sched_yield();
-    guest_write(g, AT(calls_tail), 4, 0);
-    guest_write(g, AT(guest_open), 4, 6);
+    window_write(g, AT(calls_tail), 4, 0);
+    window_write(g, AT(guest_open), 4, 6);
     guest_write(g, REGISTERS + GPU_REG_DOORBELL + 4 * CHANNEL, 4, 1);
-    while (guest_read(g, AT(host_open), 4) != 6)
+    while (window_read(g, AT(host_open), 4) != 6)
         sched_yield();
     rig_fini(&r);
 }
@@ -151,6 +189,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, registers);
     tcase_add_test(tc, window);
+    tcase_add_test(tc, lost);
     tcase_add_test(tc, hello);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

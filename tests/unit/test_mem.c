@@ -335,6 +335,43 @@ START_TEST(ram_goes)
 }
 END_TEST
 
+/* A device's memory at one place, at another, and at the first again, with what was written to it. */
+START_TEST(ram_shown)
+{
+    const gpa_t places[] = {0x40000, 0x80000, 0x40000};
+    struct mem_map *map = mem_map_new();
+    struct mem_ram *memory = mem_ram_new("window", 0x10000, NULL);
+    struct heard h = {0};
+    struct mem_view view;
+    uint32_t word = 0;
+
+    mem_map_add_ram(map, 0x60000, PAGE, "ram", false, NULL);
+    mem_map_add_listener(map, &(struct mem_listener){.changed = on_changed, .opaque = &h});
+    ck_assert_int_eq(mem_map_show_ram(map, 0x60000, memory), -EEXIST);
+    ck_assert_int_eq(mem_map_hide_ram(map, 0x40000), -ENOENT);
+    for (uint32_t i = 0; i < G_N_ELEMENTS(places); i++) {
+        ck_assert_int_eq(mem_map_show_ram(map, places[i], memory), 0);
+        mem_map_lookup(map, places[i] + 0x1234, &view);
+        ck_assert_int_eq(view.kind, MEM_RAM);
+        ck_assert_ptr_eq(view.host, memory->host + 0x1234);
+        ck_assert_uint_eq(view.length, 0x10000 - 0x1234);
+        ck_assert_int_eq(mem_map_read(map, places[i] + 8, &word, sizeof(word)), 0);
+        ck_assert_uint_eq(word, i);
+        word = i + 1;
+        ck_assert_int_eq(mem_map_write(map, places[i] + 8, &word, sizeof(word)), 0);
+        struct mem_ram *ram = view.ram;
+        ck_assert(mem_ram_has(ram, 0));
+        ck_assert_int_eq(mem_map_hide_ram(map, places[i]), 0);
+        ck_assert(!mem_ram_has(ram, 0)); /* for who has it still */
+        mem_map_lookup(map, places[i] + 0x1234, &view);
+        ck_assert_int_eq(view.kind, MEM_NONE);
+    }
+    ck_assert_int_eq(h.changed, 2 * G_N_ELEMENTS(places));
+    mem_map_free(map);
+    mem_ram_free(memory);
+}
+END_TEST
+
 struct looker {
     struct mem_map *map;
     bool stop;      /* atomic */
@@ -419,6 +456,7 @@ int main(void)
     tcase_add_test(tc, removal_waits_for_those_inside);
     tcase_add_test(tc, removal_from_inside);
     tcase_add_test(tc, ram_goes);
+    tcase_add_test(tc, ram_shown);
     tcase_add_test(tc, lookups_beside_changes);
     tcase_add_test(tc, clock_pauses);
     suite_add_tcase(s, tc);

@@ -237,6 +237,44 @@ START_TEST(hypercall_leaves)
 }
 END_TEST
 
+#define SHOWN UINT64_C(0x40000000)
+#define BELL  UINT64_C(0x10000000)
+
+static int hide(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    return mem_map_hide_ram(t.map, SHOWN);
+}
+
+/* A vCPU's write to a device takes the RAM away that the vCPU itself has just read: it soon finds what a window of a
+ * bus has where nothing is. */
+START_TEST(hidden_by_itself)
+{
+    const uint32_t code[] = {
+        0x00053283, /* ld t0, 0(a0) */
+        0x00a5a023, /* sw a0, 0(a1) */
+        0x00053303, /* ld t1, 0(a0) */
+        0xfe031ee3, /* bnez t1, the load */
+        0x00563023, /* sd t0, 0(a2) */
+        LI_A7_1, ECALL, LOOP,
+    };
+    const struct mem_device_ops bell = {.write = hide, .sizes = 4};
+    struct mem_ram *memory = mem_ram_new("window", MIB(1), NULL);
+    uint64_t word = 77, got = 0;
+
+    memcpy(memory->host, &word, sizeof(word));
+    mem_map_add_window(t.map, SHOWN, MIB(1));
+    ck_assert_int_eq(mem_map_show_ram(t.map, SHOWN, memory), 0);
+    ck_assert_int_eq(mem_map_add_device(t.map, BELL, 4096, "bell", &bell, NULL), 0);
+    program(code, G_N_ELEMENTS(code));
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = RAM, .args = {SHOWN, BELL, RAM + 0x1000}});
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    mem_map_read(t.map, RAM + 0x1000, &got, sizeof(got));
+    ck_assert_uint_eq(got, 77);
+    mem_map_remove_window(t.map, SHOWN);
+    mem_ram_free(memory);
+}
+END_TEST
+
 /* State that was taken out can be put into another vCPU, which goes on from there. */
 START_TEST(state_moves)
 {
@@ -674,6 +712,7 @@ int main(void)
     tcase_add_test(accel, kick_running);
     tcase_add_test(accel, kick_waiting);
     tcase_add_test(accel, hypercall_leaves);
+    tcase_add_test(accel, hidden_by_itself);
     tcase_add_test(accel, state_moves);
     tcase_add_test(accel, dma_into_code);
     tcase_add_test(accel, statistics);
