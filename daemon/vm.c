@@ -61,6 +61,7 @@ struct vm {
     struct waiters *waiters;
     struct job *stop_job;
     bool stop_force, deleting;
+    uint32_t stop_timeout_s;
     uv_timer_t *timer; /* of the stop job, or of a kill; freed by its close */
 };
 
@@ -975,7 +976,9 @@ static void stop_timeout(uv_timer_t *timer)
         return;
     }
     g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_TIMEOUT,
-                                        "the guest of VM %s did not power off", vm->config->name);
+                                        "the guest of VM %s was asked to power off and has not done so in "
+                                        "%u s; it goes on",
+                                        vm->config->name, vm->stop_timeout_s);
     stop_over(vm, false, err);
 }
 
@@ -1014,11 +1017,11 @@ void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call
         jobs_begin(vm->daemon->jobs, "vm.stop", vm->config->name, vm->id, rpc_call_peer(call)->uid,
                    "asking the guest to power off", stop_cancelled, vm);
     struct job_ref ref = {.job = job_id(vm->stop_job)};
-    uint64_t timeout_ms = (uint64_t)params->timeout_s * 1000; /* the answer frees PARAMS */
+    vm->stop_timeout_s = params->timeout_s; /* the answer frees PARAMS */
     vm_stop_reply(call, &ref);
     if (vm->state == VM_STATE_RUNNING)
         set_state(vm, VM_STATE_STOPPING);
-    start_timer(vm, stop_timeout, timeout_ms);
+    start_timer(vm, stop_timeout, (uint64_t)vm->stop_timeout_s * 1000);
     vmipc_link_call(vm->link, VMI_POWERDOWN, NULL, CALL_MS, powerdown_answered, vm);
 }
 

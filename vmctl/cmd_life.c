@@ -1,6 +1,8 @@
 /* The commands that change a VM's life: start, stop, pause, resume, reset, kill, balloon, delete, wait. */
 #include "vmctl/commands.h"
 
+#include <unistd.h>
+
 static const struct option_row no_options[] = {{NULL, NULL, NULL, NULL}};
 
 /* Prints the VM as it is now: JSON, or nothing for people who asked for a change and got it. */
@@ -84,7 +86,18 @@ static bool delete_one(struct vmd_client *c, const struct arguments *args, char 
     return vmd_client_invoke(c, API_VM_DELETE, &p, NULL, NULL, err);
 }
 
-/* Stopping is a job: its end is the answer. */
+/* Why the job of stopping VM failed. */
+static bool stop_failed(const struct job_info *job, const struct vm_stop_params *p, GError **err)
+{
+    if (!job->error)
+        return vmd_fail(err, VMD_ERROR_STATE, "the job failed");
+    if (strcmp(job->error->kind, "timeout") != 0)
+        return vmd_fail(err, VMD_ERROR_STATE, "%s", job->error->message);
+    return vmd_fail(err, VMD_ERROR_TIMEOUT, "%s%s", job->error->message,
+                    p->force ? "" : " (--timeout gives it longer, --force kills it then)");
+}
+
+/* Stopping is a job: its end is the answer. Who waits at a terminal is told for how long. */
 static bool stop_one(struct vmd_client *c, const struct arguments *args, char *vm,
                      struct vm_info **out, GError **err)
 {
@@ -99,15 +112,15 @@ static bool stop_one(struct vmd_client *c, const struct arguments *args, char *v
     if (!vmd_client_invoke(c, API_VM_STOP, &p, &ref, NULL, err))
         return false;
     struct job_wait_params wait = {.job = ref->job};
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "%s: the guest is asked to power off, and has %u s\n", vm, p.timeout_s);
     if (!vmd_client_invoke(c, API_JOB_WAIT, &wait, &job, NULL, err))
         return false;
     if (job->state == JOB_STATE_DONE)
         return true;
     if (job->state == JOB_STATE_CANCELLED)
         return vmd_fail(err, VMD_ERROR_STATE, "stopping VM %s was cancelled", vm);
-    return vmd_fail(err, job->error && strcmp(job->error->kind, "timeout") == 0 ? VMD_ERROR_TIMEOUT
-                                                                               : VMD_ERROR_STATE,
-                    "%s", job->error ? job->error->message : "the job failed");
+    return stop_failed(job, &p, err);
 }
 
 static int run_start(const struct arguments *args)

@@ -255,9 +255,7 @@ void board_cpu_line(void *opaque, unsigned cpu, enum board_cpu_line line, bool l
 
 bool board_power_button(struct board *board)
 {
-    if (board->type->power_button)
-        board->type->power_button(board);
-    return board->type->power_button != NULL;
+    return board->type->power_button && board->type->power_button(board);
 }
 
 size_t board_console_input(struct board *board, const uint8_t *data, size_t n)

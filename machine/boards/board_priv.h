@@ -26,7 +26,7 @@ struct board_type {
     bool (*sysreg)(struct board *board, unsigned cpu, uint32_t encoding, bool write,
                    uint64_t *value);
     void (*cpu_line)(struct board *board, unsigned cpu, enum board_cpu_line line, bool level);
-    void (*power_button)(struct board *board);
+    bool (*power_button)(struct board *board); /* as board_power_button() */
     void (*eoi)(struct board *board, uint8_t vector);
 };
 

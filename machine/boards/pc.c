@@ -346,11 +346,12 @@ static bool pc_hypercall(struct board *board, unsigned cpu, uint64_t args[8])
     return true;
 }
 
-static void pc_power_button(struct board *board)
+static bool pc_power_button(struct board *board)
 {
     const struct pc *pc = board->machine;
 
     ged_raise(pc->ged, GED_POWER_BUTTON);
+    return true;
 }
 
 const struct board_type board__pc = {

@@ -260,13 +260,15 @@ static void arm_cpu_line(struct board *board, unsigned cpu, enum board_cpu_line 
     gicv3_set_ppi(a->gic, cpu, ppi[line], level);
 }
 
-static void arm_power_button(struct board *board)
+/* By ACPI, which has a driver in each kernel, and for one that goes by the device tree, whose driver may be a
+ * module that is not there. */
+static bool arm_power_button(struct board *board)
 {
     const struct arm *a = board->machine;
 
     if (a->ged)
         ged_raise(a->ged, GED_POWER_BUTTON);
-    pl061_press(a->gpio, ARM_GPIO_POWER); /* for a kernel that goes by the device tree */
+    return pl061_press(a->gpio, ARM_GPIO_POWER) || a->ged;
 }
 
 const struct board_type board__virt_arm64 = {

@@ -68,14 +68,16 @@ static void on_timer(void *opaque)
     pthread_mutex_unlock(&gpio->lock);
 }
 
-void pl061_press(struct pl061 *gpio, unsigned pin)
+bool pl061_press(struct pl061 *gpio, unsigned pin)
 {
     g_assert(pin < 8);
     pthread_mutex_lock(&gpio->lock);
+    bool heard = gpio->ie >> pin & 1;
     gpio->held = guest_timers_now(gpio->timer.set) + PRESS_NS;
     set_inputs(gpio, gpio->in | (uint8_t)(1u << pin));
     guest_timer_set(&gpio->timer, gpio->held);
     pthread_mutex_unlock(&gpio->lock);
+    return heard;
 }
 
 static uint8_t read_reg(const struct pl061 *gpio, uint64_t offset)

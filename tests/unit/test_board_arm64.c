@@ -633,6 +633,15 @@ START_TEST(power_key)
 
     arm_rig(&r, 1);
     rig_write(&r, ARM_GPIO + 0x408, 4, 8);
+    rig_write(&r, ARM_GPIO + 0x410, 4, 0xf7);
+    ck_assert(!board_power_button(r.board)); /* no driver has asked for this pin's interrupt */
+    vm_clock_resume(r.clock);
+    board_clock_changed(r.board);
+    while (rig_read(&r, bit, 4))
+        uv_run(&r.loop, UV_RUN_ONCE);
+    vm_clock_pause(r.clock);
+    board_clock_changed(r.board);
+    rig_write(&r, ARM_GPIO + 0x41c, 4, 8);
     rig_write(&r, ARM_GPIO + 0x410, 4, 8);
     ck_assert(board_power_button(r.board));
     ck_assert_uint_eq(rig_read(&r, bit, 4), 8);
