@@ -15,7 +15,8 @@ static const struct {
 } tables[] = {
     {bridge_connect_rows, &bridge_connect_count}, {bridge_domain_rows, &bridge_domain_count},
     {bridge_list_rows, &bridge_list_count},       {bridge_life_rows, &bridge_life_count},
-    {bridge_define_rows, &bridge_define_count},
+    {bridge_define_rows, &bridge_define_count},   {bridge_console_rows, &bridge_console_count},
+    {bridge_event_rows, &bridge_event_count},
 };
 
 static bridge_handler find(int32_t procedure)
@@ -56,6 +57,7 @@ static void on_call(void *user, struct libvirt_request *request)
 
 static void on_notify(void *user, const char *method, struct json_object *params)
 {
+    bridge_event(user, params);
 }
 
 static void on_leave(void *user)
@@ -74,6 +76,7 @@ static bool on_opened(void *user, struct libvirt_conn *conn, GError **err)
 
     c->bridge = b;
     c->conn = conn;
+    c->callbacks = g_ptr_array_new_with_free_func(g_free);
     c->rpc = rpc_server_join(b->daemon->server, libvirt_conn_peer(conn), &local_ops, c, err);
     libvirt_conn_set_data(conn, c);
     return c->rpc != NULL;
@@ -85,6 +88,7 @@ static void on_closed(void *user, struct libvirt_conn *conn)
 
     if (c->rpc)
         rpc_conn_leave(g_steal_pointer(&c->rpc));
+    g_ptr_array_unref(c->callbacks);
     g_free(c->uri);
     g_free(c);
 }

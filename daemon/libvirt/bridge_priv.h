@@ -27,6 +27,9 @@ struct client {
     struct rpc_conn *rpc; /* the same client at the JSON-RPC server */
     bool open;            /* it has named a URI */
     char *uri;
+    GPtrArray *callbacks; /* that it has registered for events; events.c's */
+    int32_t last_callback;
+    bool subscribed; /* to the daemon's events */
 };
 
 /* Handles REQUEST of C, whose arguments are ARGS. */
@@ -38,9 +41,9 @@ struct bridge_row {
     bridge_handler handler;
 };
 extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
-    bridge_life_rows[], bridge_define_rows[];
+    bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[];
 extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
-    bridge_define_count;
+    bridge_define_count, bridge_console_count, bridge_event_count;
 
 /* --- domains --- */
 
@@ -49,6 +52,8 @@ struct vm *bridge_need(struct client *c, struct libvirt_request *request,
                        const struct libvirt_dom *dom);
 /* The VM of REF, a name or an id, likewise. */
 struct vm *bridge_need_ref(struct client *c, struct libvirt_request *request, const char *ref);
+/* The bytes of the UUID TEXT. */
+void bridge_uuid(const char *text, uint8_t out[16]);
 /* VM's domain. The name is borrowed. */
 void bridge_fill(const struct vm *vm, struct libvirt_dom *out);
 /* The number of a VM that runs: its process; -1 where it does not run. */
@@ -57,6 +62,9 @@ int32_t bridge_number(const struct vm *vm);
 struct libvirt_state bridge_state(const struct vm *vm);
 /* The bits of the protocol's list flags that are true of VM. */
 uint32_t bridge_list_bits(const struct vm *vm);
+
+/* The daemon's notification of an event, for C. */
+void bridge_event(struct client *c, struct json_object *params);
 
 /* --- answers --- */
 

@@ -27,7 +27,7 @@ static int hex(char c)
 }
 
 /* TEXT is a UUID's, which ids of VMs are. */
-static void uuid_bytes(const char *text, uint8_t out[UUID_BYTES])
+void bridge_uuid(const char *text, uint8_t out[UUID_BYTES])
 {
     for (size_t i = 0; i < UUID_BYTES && *text; text++) {
         if (*text == '-')
@@ -55,7 +55,7 @@ int32_t bridge_number(const struct vm *vm)
 void bridge_fill(const struct vm *vm, struct libvirt_dom *out)
 {
     out->name = (char *)vm_name(vm);
-    uuid_bytes(vm_id(vm), out->uuid);
+    bridge_uuid(vm_id(vm), out->uuid);
     out->id = bridge_number(vm);
 }
 

@@ -22,7 +22,7 @@ struct libvirt_request {
 /* --- output --- */
 
 /* Ends the frame of OUT and queues it. Who does not read is disconnected. */
-static void send_frame(struct libvirt_conn *conn, GByteArray *out)
+void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *out)
 {
     if (!conn->stream || rpc_stream_closing(conn->stream))
         return;
@@ -45,7 +45,7 @@ static void send_error(struct libvirt_conn *conn, const struct libvirt_head *cal
     head.status = LIBVIRT_ERROR;
     libvirt_frame_begin(out, &head);
     if (libvirt_write(&libvirt_error_layout, &error, out) == 0)
-        send_frame(conn, out);
+        libvirt_conn__send(conn, out);
 }
 
 void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,
@@ -57,7 +57,7 @@ void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,
 
     libvirt_frame_begin(out, &head);
     if (libvirt_write(layout, message, out) == 0)
-        send_frame(conn, out);
+        libvirt_conn__send(conn, out);
 }
 
 void libvirt_conn_finish(struct libvirt_conn *conn)
@@ -112,6 +112,11 @@ const struct libvirt_call *libvirt_request_call(const struct libvirt_request *re
     return request->call;
 }
 
+struct libvirt_head libvirt_request__head(const struct libvirt_request *request)
+{
+    return request->head;
+}
+
 const void *libvirt_request_args(const struct libvirt_request *request)
 {
     return request->args;
@@ -133,7 +138,7 @@ void libvirt_reply(struct libvirt_request *r, const void *result)
         send_error(r->conn, &r->head, LIBVIRT_ERR_INTERNAL, LIBVIRT_FROM_RPC,
                    "the answer is longer than the protocol has");
     else
-        send_frame(r->conn, out);
+        libvirt_conn__send(r->conn, out);
     request_free(r);
 }
 
@@ -204,7 +209,7 @@ static void keepalive(struct libvirt_conn *conn, const struct libvirt_head *head
         return;
     pong.procedure = PONG;
     libvirt_frame_begin(out, &pong);
-    send_frame(conn, out);
+    libvirt_conn__send(conn, out);
 }
 
 static void unknown_program(struct libvirt_conn *conn, const struct libvirt_head *head)
@@ -231,6 +236,8 @@ static void on_message(void *user, const char *bytes, size_t len)
         keepalive(conn, &head);
     else if (head.type == LIBVIRT_CALL && head.status == LIBVIRT_OK && ours)
         begin_call(conn, &head, frame + LIBVIRT_HEAD_BYTES, len - LIBVIRT_HEAD_BYTES);
+    else if (head.type == LIBVIRT_STREAM && ours)
+        libvirt_stream__frame(conn, &head, frame + LIBVIRT_HEAD_BYTES, len - LIBVIRT_HEAD_BYTES);
     else if (head.type == LIBVIRT_CALL && head.status == LIBVIRT_OK)
         unknown_program(conn, &head);
     else
@@ -242,7 +249,13 @@ static bool on_ready(void *user)
 {
     struct libvirt_conn *conn = user;
 
-    return conn->calls < LIMIT_RPC_INFLIGHT && rpc_stream_queued(conn->stream) < UNREAD;
+    return conn->calls < LIMIT_RPC_INFLIGHT && conn->held == 0 &&
+           rpc_stream_queued(conn->stream) < UNREAD;
+}
+
+static void on_drained(void *user)
+{
+    libvirt_stream__drained(user);
 }
 
 static void on_overlong(void *user)
@@ -281,6 +294,7 @@ static void on_ended(void *user, int errnum)
     struct libvirt_server *s = conn->server;
 
     rpc_stream_free(g_steal_pointer(&conn->stream));
+    libvirt_stream__end_all(conn);
     g_queue_unlink(&s->conns, &conn->link);
     s->ops->closed(s->user, conn);
     libvirt_server__conn_gone(s);
@@ -294,6 +308,7 @@ struct libvirt_conn *libvirt_conn__new(struct libvirt_server *s, int fd, struct 
                                               .ready = on_ready,
                                               .half_closed = on_half_closed,
                                               .overlong = on_overlong,
+                                              .drained = on_drained,
                                               .ended = on_ended};
     struct libvirt_conn *conn = g_new0(struct libvirt_conn, 1);
 
@@ -308,6 +323,7 @@ struct libvirt_conn *libvirt_conn__new(struct libvirt_server *s, int fd, struct 
     *peer = (struct rpc_peer){0};
     conn->readonly = readonly;
     conn->refs = 1;
+    g_queue_init(&conn->streams);
     conn->link.data = conn;
     g_queue_push_tail_link(&s->conns, &conn->link);
     s->ops->opened(s->user, conn, &conn->refused);

@@ -103,4 +103,28 @@ void libvirt_reply(struct libvirt_request *request, const void *result);
 void libvirt_fail(struct libvirt_request *request, enum libvirt_code code,
                   enum libvirt_domain domain, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
 
+/* --- streams: bytes both ways, begun by a request --- */
+
+struct libvirt_stream;
+
+struct libvirt_stream_ops {
+    /* Bytes of the client's, borrowed. */
+    void (*data)(void *user, const uint8_t *bytes, size_t len);
+    /* All that was sent on the connection is taken: there may be more. */
+    void (*drained)(void *user);
+    /* The client has ended it, or its connection is gone; the stream is freed. */
+    void (*closed)(void *user);
+};
+
+/* Answers REQUEST, whose call has no results, and begins its stream. NULL: the connection has
+ * ended. */
+struct libvirt_stream *libvirt_stream_begin(struct libvirt_request *request,
+                                            const struct libvirt_stream_ops *ops, void *user);
+/* No bytes are the end of what the server has to say. */
+void libvirt_stream_send(struct libvirt_stream *stream, const void *bytes, size_t len);
+/* Whether to wait for drained() before more is sent. */
+bool libvirt_stream_full(const struct libvirt_stream *stream);
+/* While HOLD nothing of the connection is read. */
+void libvirt_stream_hold(struct libvirt_stream *stream, bool hold);
+
 #endif

@@ -14,6 +14,7 @@ enum {
     LIBVIRT_PROGRAM = 0x20008086,
     LIBVIRT_KEEPALIVE = 0x6b656570,
     LIBVIRT_LINGER_MS = 2000,
+    LIBVIRT_STREAM_AHEAD = 262144, /* bytes unsent at which streams wait */
 };
 enum libvirt_type { LIBVIRT_CALL, LIBVIRT_REPLY, LIBVIRT_MESSAGE, LIBVIRT_STREAM };
 enum libvirt_status { LIBVIRT_OK, LIBVIRT_ERROR, LIBVIRT_CONTINUE };
@@ -36,6 +37,8 @@ struct libvirt_conn {
     struct rpc_peer peer;
     bool readonly, half_closed;
     GError *refused;               /* why nothing is done for it */
+    GQueue streams;                /* struct libvirt_stream */
+    unsigned held;                 /* of them that take nothing now */
     unsigned calls;                /* requests under way */
     struct rpc_stream_counts seen; /* when the watch looked last */
     size_t seen_queued;
@@ -49,6 +52,15 @@ struct libvirt_conn *libvirt_conn__new(struct libvirt_server *s, int fd, struct 
                                        bool readonly, GError **err);
 /* Disconnects it where nothing went on since the last time, and something should have. */
 void libvirt_conn__watch(struct libvirt_conn *conn);
+/* Ends the frame of OUT and queues it. Who does not read is disconnected. */
+void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *out);
+/* As it came. */
+struct libvirt_head libvirt_request__head(const struct libvirt_request *request);
+/* A frame of a stream came; all is sent; the connection is gone. */
+void libvirt_stream__frame(struct libvirt_conn *conn, const struct libvirt_head *head,
+                           const uint8_t *bytes, size_t len);
+void libvirt_stream__drained(struct libvirt_conn *conn);
+void libvirt_stream__end_all(struct libvirt_conn *conn);
 /* A connection has ended and is off the list. */
 void libvirt_server__conn_gone(struct libvirt_server *s);
 

@@ -327,8 +327,11 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         end(s, hung_up(s) ? 0 : EPROTO);
         return;
     }
-    if (events & UV_WRITABLE)
+    if (events & UV_WRITABLE) {
         flush(s);
+        if (s->state <= HALF && s->queued == 0 && s->ops->drained)
+            s->ops->drained(s->user);
+    }
     if ((events & UV_READABLE) && wants_input(s))
         receive(s);
     pump(s);

@@ -10,10 +10,30 @@ static struct rig {
     struct libvirt_server *server;
     struct libvirt_conn *conn; /* the latest */
     int fd;
+    struct libvirt_stream *stream; /* the latest */
+    GString *streamed;             /* what came by it */
+    bool stream_closed;
     GQueue held; /* requests for connect_is_secure, until the test answers */
     unsigned closed;
     bool refuse, done;
 } rig;
+
+static void on_data(void *user, const uint8_t *bytes, size_t len)
+{
+    g_string_append_len(rig.streamed, (const char *)bytes, (gssize)len);
+}
+
+static void on_drained(void *user)
+{
+}
+
+static void on_stream_closed(void *user)
+{
+    rig.stream_closed = true;
+}
+
+static const struct libvirt_stream_ops stream_ops = {
+    .data = on_data, .drained = on_drained, .closed = on_stream_closed};
 
 static bool opened(void *user, struct libvirt_conn *conn, GError **err)
 {
@@ -28,6 +48,9 @@ static void called(void *user, struct libvirt_request *request)
     switch (libvirt_request_call(request)->number) {
     case LIBVIRT_CONNECT_IS_SECURE:
         g_queue_push_tail(&rig.held, request);
+        return;
+    case LIBVIRT_DOMAIN_OPEN_CONSOLE:
+        rig.stream = libvirt_stream_begin(request, &stream_ops, NULL);
         return;
     case LIBVIRT_CONNECT_GET_HOSTNAME:
         libvirt_reply(request, &(struct libvirt_text){.value = (char *)"host"});
@@ -59,7 +82,7 @@ static int join(bool readonly)
 
 static void setup(void)
 {
-    rig = (struct rig){.fd = -1};
+    rig = (struct rig){.fd = -1, .streamed = g_string_new(NULL)};
     uv_loop_init(&rig.loop);
     rig.server = libvirt_server_new(&rig.loop, &ops, NULL, STALL_MS);
     rig.fd = join(false);
@@ -79,6 +102,7 @@ static void teardown(void)
         libvirt_reply(r, &(struct libvirt_number){0});
     uv_run(&rig.loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(uv_loop_close(&rig.loop), 0);
+    g_string_free(rig.streamed, TRUE);
     close(rig.fd);
 }
 
@@ -334,6 +358,74 @@ START_TEST(gone)
 }
 END_TEST
 
+#define STREAM(status) REMOTE, 0, 0, 0, 201, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, status
+static const uint8_t to_server[] = {0, 0, 0, 30, STREAM(2), 'h', 'i'};
+static const uint8_t to_client[] = {0, 0, 0, 31, STREAM(2), 'y', 'e', 's'};
+static const uint8_t end_of_output[] = {0, 0, 0, 28, STREAM(2)};
+static const uint8_t finish[] = {0, 0, 0, 28, STREAM(0)};
+static const uint8_t strays[] = {0, 0, 0, 29, REMOTE, 0, 0, 0, 201, 0, 0,
+                                 0, 3, 0, 0,  0,      6, 0, 0, 0,   2, 'x'};
+
+static void begin_stream(void)
+{
+    struct libvirt_open_console a = {.dom = {.name = (char *)"a", .id = -1}};
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    struct libvirt_head head;
+
+    rig_call(out, LIBVIRT_DOMAIN_OPEN_CONSOLE, 5, &libvirt_open_console_layout, &a);
+    rig_send(&rig.loop, rig.fd, out->data, out->len);
+    g_autoptr(GByteArray) got = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_int_eq(head.type, 1);
+    ck_assert_uint_eq(got->len, 0);
+    ck_assert_ptr_nonnull(rig.stream);
+}
+
+static void expect_bytes(const uint8_t *want, size_t len)
+{
+    uint8_t got[64];
+
+    ck_assert(rig_bytes(&rig.loop, rig.fd, got, len));
+    ck_assert_mem_eq(got, want, len);
+}
+
+/* The answer to the call, then frames of its procedure and serial; others' are passed over. */
+START_TEST(stream)
+{
+    begin_stream();
+    rig_send(&rig.loop, rig.fd, strays, sizeof(strays));
+    rig_send(&rig.loop, rig.fd, to_server, sizeof(to_server));
+    for (int64_t until = rig_patience(); rig.streamed->len < 2;)
+        rig_turn(&rig.loop, until);
+    ck_assert_str_eq(rig.streamed->str, "hi");
+    libvirt_stream_send(rig.stream, "yes", 3);
+    expect_bytes(to_client, sizeof(to_client));
+    libvirt_stream_send(rig.stream, NULL, 0);
+    expect_bytes(end_of_output, sizeof(end_of_output));
+    rig_send(&rig.loop, rig.fd, finish, sizeof(finish));
+    expect_bytes(finish, sizeof(finish));
+    ck_assert(rig.stream_closed);
+}
+END_TEST
+
+/* What does not take its bytes holds the connection, and is over with it. */
+START_TEST(stream_held)
+{
+    begin_stream();
+    libvirt_stream_hold(rig.stream, true);
+    rig_send(&rig.loop, rig.fd, to_server, sizeof(to_server));
+    for (int i = 0; i < 20; i++)
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(rig.streamed->len, 0);
+    libvirt_stream_hold(rig.stream, false);
+    for (int64_t until = rig_patience(); rig.streamed->len < 2;)
+        rig_turn(&rig.loop, until);
+    close(rig.fd);
+    for (int64_t until = rig_patience(); !rig.stream_closed;)
+        rig_turn(&rig.loop, until);
+    rig.fd = join(false);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("libvirt_server");
@@ -352,6 +444,8 @@ int main(void)
     tcase_add_test(tc, longest);
     tcase_add_test(tc, half_closed);
     tcase_add_test(tc, gone);
+    tcase_add_test(tc, stream);
+    tcase_add_test(tc, stream_held);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }
