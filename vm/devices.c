@@ -475,6 +475,7 @@ void devices_stats(struct devices *d, struct vm_stats *out)
         else if (device->frontend && device->frontend->ops->id == VIRTIO_ID_NET)
             out->nics[out->n_nics++] = nic_row(device);
     }
+    out->gpu = devices_gpu(d) ? gpu_counts(devices_gpu(d), GPU_ID) : NULL;
     out->balloon_bytes = devices_balloon_bytes(d);
     out->plugged_bytes = devices_memory(d) ? virtio_mem_plugged(devices_memory(d)) : 0;
 }

@@ -83,7 +83,7 @@ void devices_memory_reset(struct devices *devices);
 /* NULL where there is none. */
 struct gpu *devices_gpu(struct devices *devices);
 
-/* Fills the disks, nics and balloon members of OUT. */
+/* Fills the disks, nics, gpu and balloon members of OUT. */
 void devices_stats(struct devices *devices, struct vm_stats *out);
 
 /* --- for those that come and go ------------------------------------------------------------------

@@ -24,6 +24,10 @@ struct gpu {
     uv_poll_t *poll;
     uv_timer_t *timer;
     bool serving, hung;
+    bool told; /* STATE is: what was told last */
+    enum gpu_worker_state state;
+    uint64_t workers; /* that have served */
+    uint64_t used;    /* of the quota */
     unsigned unanswered;
     struct worker_report report; /* what came of it so far */
     size_t have;
@@ -78,6 +82,28 @@ void gpu_free(struct gpu *g)
     g_free(g);
 }
 
+static void tell(struct gpu *g, enum gpu_worker_state state, const char *text)
+{
+    g->told = true;
+    g->state = state;
+    g->workers += state == GPU_WORKER_STATE_SERVING;
+    g->used = 0;
+    g->changed(g->opaque, state, text);
+}
+
+struct gpu_stats *gpu_counts(const struct gpu *g, const char *id)
+{
+    struct gpu_stats *s = gpu_stats_new();
+
+    s->id = g_strdup(id);
+    s->has_state = g->told;
+    s->state = g->state;
+    s->workers = g->workers;
+    s->memory_bytes = g->config->memory;
+    s->used_bytes = g->used;
+    return s;
+}
+
 /* --- what the worker says --------------------------------------------------------------------- */
 
 /* Its end is closed, so none of its threads is there any more. */
@@ -85,7 +111,7 @@ static void lost(struct gpu *g, const char *text)
 {
     disconnect(g);
     gpu_function_lost(g->function);
-    g->changed(g->opaque, GPU_WORKER_STATE_LOST, text);
+    tell(g, GPU_WORKER_STATE_LOST, text);
 }
 
 /* It stays connected until vmd has ended it: until then it may write to the window. */
@@ -95,7 +121,7 @@ static void hang(struct gpu *g, const char *text)
         return;
     g->hung = true;
     uv_timer_stop(g->timer);
-    g->changed(g->opaque, GPU_WORKER_STATE_HUNG, text);
+    tell(g, GPU_WORKER_STATE_HUNG, text);
 }
 
 static void reported(struct gpu *g)
@@ -106,10 +132,12 @@ static void reported(struct gpu *g)
         return;
     if (g->report.magic != WORKER_MAGIC || g->report.size != sizeof(g->report)) {
         hang(g, "the GPU worker does not make sense");
-    } else if (!g->serving) {
-        g->serving = true;
-        g->changed(g->opaque, GPU_WORKER_STATE_SERVING, "the GPU worker serves");
+        return;
     }
+    if (!g->serving)
+        tell(g, GPU_WORKER_STATE_SERVING, "the GPU worker serves");
+    g->serving = true;
+    g->used = g->report.used;
 }
 
 /* Takes what is there, of one that does not end a part; false: its end is closed. */

@@ -28,6 +28,9 @@ void gpu_free(struct gpu *gpu);
 
 struct pci_function *gpu_pci(struct gpu *gpu);
 
+/* What there is to count, of the device ID; the caller's. */
+struct gpu_stats *gpu_counts(const struct gpu *gpu, const char *id);
+
 /*
  * The end of a new connection for a worker, which finds there all that it has to know; the
  * caller's. -1 with VMD_ERROR_BUSY while there is a worker, or VMD_ERROR_IO.

@@ -271,6 +271,14 @@ static void print_stats(const struct vm_stats *s)
     }
 }
 
+static void print_gpu_stats(const struct gpu_stats *g)
+{
+    g_autofree char *used = size_format(g->used_bytes), *memory = size_format(g->memory_bytes);
+
+    printf("%-9s %s of %s in use, worker %" PRIu64 " %s\n", g->id, used, memory, g->workers,
+           g->has_state ? gpu_worker_state_to_string(g->state) : "begins");
+}
+
 static int run_stats(const struct arguments *args)
 {
     struct vm_stats_params params = {.vm = (char *)arguments_at(args, 0)};
@@ -283,6 +291,8 @@ static int run_stats(const struct arguments *args)
     if (status >= 0)
         return status;
     print_stats(stats);
+    if (stats->gpu)
+        print_gpu_stats(stats->gpu);
     return VMCTL_EXIT_OK;
 }
 

@@ -58,7 +58,7 @@ static int serve(void)
 
 static void report(int fd, uint32_t magic, size_t from, size_t to)
 {
-    const struct worker_report r = {.magic = magic, .size = sizeof(r)};
+    const struct worker_report r = {.magic = magic, .size = sizeof(r), .used = 4711};
 
     ck_assert_int_eq(send(fd, (const uint8_t *)&r + from, to - from, 0), (int)(to - from));
 }
@@ -104,6 +104,9 @@ START_TEST(life)
         report(fd, WORKER_MAGIC, 0, 5);
         report(fd, WORKER_MAGIC, 5, sizeof(r));
         wait_for(GPU_WORKER_STATE_SERVING);
+        g_autoptr(gpu_stats) s = gpu_counts(t.gpu, "gpu0");
+        ck_assert(s->has_state && s->state == GPU_WORKER_STATE_SERVING && s->workers == i + 1);
+        ck_assert(s->used_bytes == 4711 && s->memory_bytes == MIB(48));
         while (recv(fd, &asked, 1, MSG_DONTWAIT) < 0)
             uv_run(&t.loop, UV_RUN_ONCE);
         report(fd, WORKER_MAGIC, 0, sizeof(r));
