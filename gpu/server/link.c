@@ -45,6 +45,15 @@ static struct link *link_new(void)
     return l;
 }
 
+/* What is the host's in the page of counters; a guest can overwrite that too. */
+static void present(volatile struct gpu_channel *shared)
+{
+    shared->magic = GPU_MAGIC;
+    shared->version = GPU_VERSION;
+    shared->ring_bytes = GPU_RING_BYTES;
+    shared->data_bytes = GPU_DATA_BYTES;
+}
+
 struct link *link_ring(volatile uint8_t *channel, int doorbell)
 {
     struct link *l = link_new();
@@ -57,10 +66,7 @@ struct link *link_ring(volatile uint8_t *channel, int doorbell)
      * anew. */
     l->open = shared->generation ? gpu_load(&shared->guest_open) : 0;
     shared->host_open = 0;
-    shared->magic = GPU_MAGIC;
-    shared->version = GPU_VERSION;
-    shared->ring_bytes = GPU_RING_BYTES;
-    shared->data_bytes = GPU_DATA_BYTES;
+    present(shared);
     gpu_store(&shared->generation, shared->generation + 1);
     return l;
 }
@@ -168,6 +174,7 @@ bool link_open(struct link *l)
     }
     if (__atomic_load_n(&l->quit, __ATOMIC_ACQUIRE))
         return false;
+    present(l->shared);
     l->shared->calls_head = 0;
     l->shared->answers_tail = 0;
     ring_init(&l->calls, l->channel + GPU_CALLS_AT, GPU_RING_BYTES, &l->shared->calls_tail,

@@ -396,8 +396,6 @@ static bool open_rings(struct channel *c)
     struct timespec pause = {.tv_nsec = 200000};
     volatile struct gpu_channel *s = c->shared;
 
-    if (s->magic != GPU_MAGIC || s->ring_bytes != GPU_RING_BYTES || s->data_bytes != GPU_DATA_BYTES)
-        return false;
     c->open = (uint32_t)getpid() ^ (uint32_t)time(NULL) << 12 ^ gpu_load(&s->guest_open);
     if (!c->open || c->open == gpu_load(&s->guest_open))
         c->open = gpu_load(&s->guest_open) + 1 ? gpu_load(&s->guest_open) + 1 : 1;
@@ -416,6 +414,8 @@ static bool open_rings(struct channel *c)
         }
         nanosleep(&pause, NULL);
     }
+    if (s->magic != GPU_MAGIC || s->ring_bytes != GPU_RING_BYTES || s->data_bytes != GPU_DATA_BYTES)
+        return false;
     ring_init(&c->calls, c->t.shared + GPU_CALLS_AT, GPU_RING_BYTES, &s->calls_head, &s->calls_tail,
               0);
     ring_init(&c->answers, c->t.shared + GPU_ANSWERS_AT, GPU_RING_BYTES, &s->answers_tail,

@@ -94,14 +94,56 @@ static void enable(const char *folder)
 
 /* A channel is the process's that has this byte of the resource locked; the lock ends with the
  * process. */
+static bool lock_byte(int fd, int channel, short type)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = channel, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
 static int lock_channel(int fd)
 {
     for (int i = 0; i < GPU_CHANNELS; i++) {
-        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = i, .l_len = 1};
-        if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+        if (lock_byte(fd, i, F_WRLCK))
             return i;
     }
     return -1;
+}
+
+static void close_abandoned(volatile struct gpu_channel *shared, volatile uint32_t *bell)
+{
+    if (!gpu_load(&shared->guest_open))
+        return;
+    gpu_store(&shared->guest_open, 0);
+    *bell = 1;
+}
+
+/* Closes what programs left open that ended without a word: the host frees what they held. Before
+ * a channel of FD is locked, since that lock would not keep us out. */
+static void sweep(int fd, volatile uint32_t *registers)
+{
+    for (int i = 0; i < GPU_CHANNELS; i++) {
+        if (!lock_byte(fd, i, F_WRLCK))
+            continue;
+        void *at = mmap(NULL, GPU_CALLS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                        (off_t)i * GPU_CHANNEL_BYTES);
+        if (at != MAP_FAILED) {
+            close_abandoned(at, registers + GPU_REG_DOORBELL / 4 + i);
+            munmap(at, GPU_CALLS_AT);
+        }
+        lock_byte(fd, i, F_UNLCK);
+    }
+}
+
+static void *map_part(struct transport *t, int index, int fd, size_t bytes, off_t offset)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+
+    if (at == MAP_FAILED)
+        return NULL;
+    t->mapped[index] = at;
+    t->mapped_bytes[index] = bytes;
+    return at;
 }
 
 static int open_function(struct transport *t, const char *folder)
@@ -109,29 +151,18 @@ static int open_function(struct transport *t, const char *folder)
     enable(folder);
     int registers = open_in(folder, "resource0");
     t->fd = open_in(folder, "resource2");
-    int channel = t->fd < 0 ? -1 : lock_channel(t->fd);
-    if (registers < 0 || channel < 0) {
-        if (registers >= 0)
-            close(registers);
-        return t->fd < 0 || registers < 0 ? NOT_PERMITTED : SYSTEM_NOT_READY;
-    }
-    void *r = mmap(NULL, GPU_REG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, registers, 0);
-    void *m = mmap(NULL, GPU_CHANNEL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd,
-                   (off_t)channel * GPU_CHANNEL_BYTES);
-    close(registers);
-    if (r != MAP_FAILED) {
-        t->mapped[1] = r;
-        t->mapped_bytes[1] = GPU_REG_BYTES;
-    }
-    if (m != MAP_FAILED) {
-        t->mapped[0] = m;
-        t->mapped_bytes[0] = GPU_CHANNEL_BYTES;
-    }
-    if (r == MAP_FAILED || m == MAP_FAILED)
+    volatile uint32_t *r = registers < 0 ? NULL : map_part(t, 1, registers, GPU_REG_BYTES, 0);
+    if (registers >= 0)
+        close(registers);
+    if (!r || t->fd < 0)
         return NOT_PERMITTED;
-    t->shared = m;
-    t->bell_register = (volatile uint32_t *)r + GPU_REG_DOORBELL / 4 + channel;
-    return 0;
+    sweep(t->fd, r);
+    int channel = lock_channel(t->fd);
+    if (channel < 0)
+        return SYSTEM_NOT_READY;
+    t->shared = map_part(t, 0, t->fd, GPU_CHANNEL_BYTES, (off_t)channel * GPU_CHANNEL_BYTES);
+    t->bell_register = r + GPU_REG_DOORBELL / 4 + channel;
+    return t->shared ? 0 : NOT_PERMITTED;
 }
 
 static int open_pci(struct transport *t)
