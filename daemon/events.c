@@ -275,6 +275,11 @@ void events_emit(struct events *e, enum api_event event, const struct event_sour
         deliver(g_ptr_array_index(e->subscriptions, i), r);
 }
 
+uint64_t events_last(const struct events *e)
+{
+    return e->last;
+}
+
 uint64_t events_vm_seq(const struct events *e, const char *vm_id)
 {
     const uint64_t *seq = g_hash_table_lookup(e->vm_seq, vm_id);

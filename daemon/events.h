@@ -27,6 +27,9 @@ struct event_source {
 void events_emit(struct events *events, enum api_event event, const struct event_source *source,
                  uint64_t time_ns, const void *data);
 
+/* The latest number: all that a VM's description tells is the same while it is. */
+uint64_t events_last(const struct events *events);
+
 /* The latest number of VM_ID's own process that is in the log since the VM's latest start. */
 uint64_t events_vm_seq(const struct events *events, const char *vm_id);
 

@@ -16,7 +16,8 @@ static const struct {
     {bridge_connect_rows, &bridge_connect_count}, {bridge_domain_rows, &bridge_domain_count},
     {bridge_list_rows, &bridge_list_count},       {bridge_life_rows, &bridge_life_count},
     {bridge_define_rows, &bridge_define_count},   {bridge_console_rows, &bridge_console_count},
-    {bridge_event_rows, &bridge_event_count},
+    {bridge_event_rows, &bridge_event_count},     {bridge_device_rows, &bridge_device_count},
+    {bridge_stats_rows, &bridge_stats_count},     {bridge_host_rows, &bridge_host_count},
 };
 
 static bridge_handler find(int32_t procedure)
@@ -148,6 +149,8 @@ static void closed(void *arg)
     void (*done)(void *) = b->done;
     void *done_arg = b->done_arg;
 
+    g_clear_pointer(&b->list.written, g_byte_array_unref);
+    g_hash_table_destroy(b->extras);
     g_free(b);
     if (done)
         done(done_arg);
@@ -166,6 +169,7 @@ struct bridge *bridge_open(struct daemon *daemon, const char *dir, GError **err)
     unsigned given = 0;
 
     b->daemon = daemon;
+    b->extras = bridge_extras_new();
     b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
     if (!listen_pair(b, daemon->paths.runtime, "libvirt-sock", err) ||
         !listen_given(b, &given, err)) {

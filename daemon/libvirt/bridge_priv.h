@@ -13,9 +13,19 @@
 #include "proto/jsonrpc/local.h"
 #include "proto/libvirt/server.h"
 
+/* The answer to a question for all domains, and the latest event before it. */
+struct bridge_list_cache {
+    uint64_t event;
+    uint32_t flags;
+    int32_t need_results;
+    GByteArray *written; /* NULL: none yet */
+};
+
 struct bridge {
     struct daemon *daemon;
     struct libvirt_server *server;
+    struct bridge_list_cache list; /* lists.c's */
+    GHashTable *extras;            /* what runs have beyond their configurations; devices.c's */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -41,9 +51,11 @@ struct bridge_row {
     bridge_handler handler;
 };
 extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
-    bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[];
+    bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[],
+    bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[];
 extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
-    bridge_define_count, bridge_console_count, bridge_event_count;
+    bridge_define_count, bridge_console_count, bridge_event_count, bridge_device_count,
+    bridge_stats_count, bridge_host_count;
 
 /* --- domains --- */
 
@@ -54,9 +66,15 @@ struct vm *bridge_need(struct client *c, struct libvirt_request *request,
 struct vm *bridge_need_ref(struct client *c, struct libvirt_request *request, const char *ref);
 /* The bytes of the UUID TEXT. */
 void bridge_uuid(const char *text, uint8_t out[16]);
+char *bridge_uuid_text(const uint8_t uuid[16]);
+/* The VMs that the protocol's list flags ask for; the caller frees the array. */
+GPtrArray *bridge_list(struct client *c, uint32_t flags);
+/* VM's configuration, with what was attached to its run; the caller frees. */
+struct vm_config *bridge_live_config(struct bridge *b, const struct vm *vm);
+GHashTable *bridge_extras_new(void);
 /* VM's domain. The name is borrowed. */
 void bridge_fill(const struct vm *vm, struct libvirt_dom *out);
-/* The number of a VM that runs: its process; -1 where it does not run. */
+/* The number of a VM that runs: its process; -1 where it does not run, or not yet. */
 int32_t bridge_number(const struct vm *vm);
 /* State and reason of VM, as the protocol numbers them. */
 struct libvirt_state bridge_state(const struct vm *vm);

@@ -23,8 +23,9 @@ static void get_xml(struct client *c, struct libvirt_request *request, const voi
     if (!vm || !bridge_flags(request, a->flags, XML_ALL))
         return;
     bool next = a->flags & XML_INACTIVE;
-    g_autofree char *xml = domain_xml_write(next ? vm_next_config_of(vm) : vm_config_of(vm),
-                                            vm_id(vm), next ? -1 : bridge_number(vm));
+    g_autoptr(vm_config) config =
+        next ? vm_config_copy(vm_next_config_of(vm)) : bridge_live_config(c->bridge, vm);
+    g_autofree char *xml = domain_xml_write(config, vm_id(vm), next ? -1 : bridge_number(vm));
     libvirt_reply(request, &(struct libvirt_text){.value = xml});
 }
 

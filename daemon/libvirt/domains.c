@@ -6,7 +6,7 @@ enum { UUID_BYTES = 16, KIB = 1024 };
 /* States and reasons, as the protocol numbers them. */
 enum { RUNNING = 1, PAUSED = 3, SHUTDOWN = 4, SHUTOFF = 5 };
 enum { RUNNING_BOOTED = 1 };
-enum { PAUSED_USER = 1, PAUSED_IO_ERROR = 5, PAUSED_STARTING_UP = 11 };
+enum { PAUSED_USER = 1, PAUSED_IO_ERROR = 5 };
 enum { SHUTDOWN_USER = 1 };
 enum { SHUTOFF_UNKNOWN, SHUTOFF_SHUTDOWN, SHUTOFF_DESTROYED, SHUTOFF_CRASHED, SHUTOFF_FAILED = 6 };
 
@@ -37,7 +37,7 @@ void bridge_uuid(const char *text, uint8_t out[UUID_BYTES])
     }
 }
 
-static char *uuid_text(const uint8_t uuid[UUID_BYTES])
+char *bridge_uuid_text(const uint8_t uuid[UUID_BYTES])
 {
     GString *s = g_string_new(NULL);
 
@@ -49,7 +49,10 @@ static char *uuid_text(const uint8_t uuid[UUID_BYTES])
 
 int32_t bridge_number(const struct vm *vm)
 {
-    return vm_active(vm) && vm_pid(vm) > 0 ? (int32_t)vm_pid(vm) : -1;
+    /* What is starting gets its process without an event. */
+    return vm_active(vm) && vm_state(vm) != VM_STATE_STARTING && vm_pid(vm) > 0
+               ? (int32_t)vm_pid(vm)
+               : -1;
 }
 
 void bridge_fill(const struct vm *vm, struct libvirt_dom *out)
@@ -72,7 +75,7 @@ struct vm *bridge_need_ref(struct client *c, struct libvirt_request *request, co
 struct vm *bridge_need(struct client *c, struct libvirt_request *request,
                        const struct libvirt_dom *dom)
 {
-    g_autofree char *id = uuid_text(dom->uuid);
+    g_autofree char *id = bridge_uuid_text(dom->uuid);
 
     return bridge_need_ref(c, request, id);
 }
@@ -97,7 +100,7 @@ static void lookup_by_name(struct client *c, struct libvirt_request *request, co
 static void lookup_by_uuid(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_uuid *a = args;
-    g_autofree char *id = uuid_text(a->value);
+    g_autofree char *id = bridge_uuid_text(a->value);
     struct vm *vm = bridge_need_ref(c, request, id);
 
     if (vm)
@@ -129,7 +132,7 @@ struct libvirt_state bridge_state(const struct vm *vm)
 
     switch (vm_state(vm)) {
     case VM_STATE_STARTING:
-        return (struct libvirt_state){PAUSED, PAUSED_STARTING_UP};
+        return (struct libvirt_state){SHUTOFF, SHUTOFF_UNKNOWN};
     case VM_STATE_RUNNING:
         return (struct libvirt_state){RUNNING, RUNNING_BOOTED};
     case VM_STATE_PAUSED:

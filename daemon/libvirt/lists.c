@@ -56,8 +56,7 @@ static bool wanted(const struct vm *vm, uint32_t flags)
     return true;
 }
 
-/* All VMs that FLAGS ask for; the caller frees the array. */
-static GPtrArray *list(struct client *c, uint32_t flags)
+GPtrArray *bridge_list(struct client *c, uint32_t flags)
 {
     GPtrArray *all = registry_list(c->bridge->daemon->registry);
 
@@ -68,28 +67,46 @@ static GPtrArray *list(struct client *c, uint32_t flags)
     return all;
 }
 
-static void list_all(struct client *c, struct libvirt_request *request, const void *args)
+/* What LIST_ALL_DOMAINS answers, written. */
+static GByteArray *write_list(struct client *c, const struct libvirt_list_all *a)
 {
-    const struct libvirt_list_all *a = args;
-
-    if (!bridge_flags(request, a->flags, ALL))
-        return;
-    g_autoptr(GPtrArray) all = list(c, a->flags);
+    g_autoptr(GPtrArray) all = bridge_list(c, a->flags);
     g_autofree struct libvirt_dom *rows = g_new0(struct libvirt_dom, all->len);
     struct libvirt_doms out = {.count = all->len};
+    GByteArray *written = g_byte_array_new();
+
     if (a->need_results) {
         out.doms = rows;
         out.doms_count = all->len;
         for (guint i = 0; i < all->len; i++)
             bridge_fill(g_ptr_array_index(all, i), &rows[i]);
     }
-    libvirt_reply(request, &out);
+    if (libvirt_write(&libvirt_doms_layout, &out, written) < 0)
+        g_assert_not_reached(); /* LIMIT_VMS of them */
+    return written;
+}
+
+/* The latest answer holds for the same question until something happens to a VM. */
+static void list_all(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_list_all *a = args;
+    struct bridge_list_cache *cache = &c->bridge->list;
+    uint64_t now = events_last(c->bridge->daemon->events);
+
+    if (!bridge_flags(request, a->flags, ALL))
+        return;
+    if (!cache->written || cache->event != now || cache->flags != a->flags ||
+        cache->need_results != a->need_results) {
+        g_clear_pointer(&cache->written, g_byte_array_unref);
+        *cache = (struct bridge_list_cache){now, a->flags, a->need_results, write_list(c, a)};
+    }
+    libvirt_reply_written(request, cache->written);
 }
 
 static void count(struct client *c, struct libvirt_request *request, const void *args)
 {
     bool active = libvirt_request_call(request)->number == LIBVIRT_CONNECT_NUM_OF_DOMAINS;
-    g_autoptr(GPtrArray) all = list(c, active ? ACTIVE : INACTIVE);
+    g_autoptr(GPtrArray) all = bridge_list(c, active ? ACTIVE : INACTIVE);
     struct libvirt_number out = {.value = (int32_t)all->len};
 
     libvirt_reply(request, &out);
@@ -104,7 +121,7 @@ static uint32_t at_most(const GPtrArray *all, int32_t most)
 static void list_ids(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_number *a = args;
-    g_autoptr(GPtrArray) all = list(c, ACTIVE);
+    g_autoptr(GPtrArray) all = bridge_list(c, ACTIVE);
     g_autofree int32_t *ids = g_new0(int32_t, all->len);
     struct libvirt_ids out = {.ids_count = at_most(all, a->value), .ids = ids};
 
@@ -116,7 +133,7 @@ static void list_ids(struct client *c, struct libvirt_request *request, const vo
 static void list_names(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_number *a = args;
-    g_autoptr(GPtrArray) all = list(c, INACTIVE);
+    g_autoptr(GPtrArray) all = bridge_list(c, INACTIVE);
     g_autofree char **names = g_new0(char *, all->len);
     struct libvirt_names out = {.names_count = at_most(all, a->value), .names = names};
 

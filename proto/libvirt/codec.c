@@ -29,6 +29,8 @@ static size_t item_size(const struct libvirt_field *f)
         return sizeof(uint32_t);
     case LIBVIRT_STRUCT:
         return f->of->size;
+    case LIBVIRT_PARAM:
+        return sizeof(struct libvirt_param);
     default:
         return sizeof(char *);
     }
@@ -41,6 +43,69 @@ static bool read_there(struct xdr_reader *r)
 
     r->failed |= there > 1;
     return there == 1 && !r->failed;
+}
+
+/* How a value of TYPE is written: bits, or 0 for text; -1: there is no such type. */
+static int param_bits(uint32_t type)
+{
+    static const int bits[] = {-1, 32, 32, 64, 64, 64, 32, 0};
+
+    return type < G_N_ELEMENTS(bits) ? bits[type] : -1;
+}
+
+static void read_param(struct xdr_reader *r, struct libvirt_param *out)
+{
+    out->field = xdr_string(r, LIBVIRT_STRING_MAX);
+    out->type = xdr_u32(r);
+    switch (param_bits(out->type)) {
+    case 32:
+        out->number = xdr_u32(r);
+        break;
+    case 64:
+        out->number = xdr_u64(r);
+        break;
+    case 0:
+        out->text = xdr_string(r, LIBVIRT_STRING_MAX);
+        break;
+    default:
+        r->failed = true;
+    }
+}
+
+static bool write_text(GByteArray *out, const char *text)
+{
+    if (strlen(text) > LIBVIRT_STRING_MAX)
+        return false;
+    xdr_put_string(out, text);
+    return true;
+}
+
+static bool write_param(GByteArray *out, const struct libvirt_param *in)
+{
+    if (!write_text(out, in->field))
+        return false;
+    xdr_put_u32(out, in->type);
+    switch (param_bits(in->type)) {
+    case 32:
+        xdr_put_u32(out, (uint32_t)in->number);
+        return true;
+    case 64:
+        xdr_put_u64(out, in->number);
+        return true;
+    case 0:
+        return write_text(out, in->text);
+    }
+    return false;
+}
+
+/* ASCII alone. */
+static void read_chars(struct xdr_reader *r, char *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t c = xdr_u32(r);
+        r->failed |= c > 127;
+        out[i] = (char)c;
+    }
 }
 
 static void read_item(struct xdr_reader *r, const struct libvirt_field *f, char *at)
@@ -68,6 +133,12 @@ static void read_item(struct xdr_reader *r, const struct libvirt_field *f, char 
         break;
     case LIBVIRT_STRUCT:
         read_struct(r, f->of, at);
+        break;
+    case LIBVIRT_CHARS:
+        read_chars(r, at, f->count_offset);
+        break;
+    case LIBVIRT_PARAM:
+        read_param(r, (struct libvirt_param *)(void *)at);
         break;
     case LIBVIRT_ABSENT:
         r->failed |= read_there(r);
@@ -137,15 +208,18 @@ static bool write_item(GByteArray *out, const struct libvirt_field *f, const cha
         G_GNUC_FALLTHROUGH;
     case LIBVIRT_STRING:
         text = *(char *const *)(const void *)at;
-        if (strlen(text) > LIBVIRT_STRING_MAX)
-            return false;
-        xdr_put_string(out, text);
-        return true;
+        return write_text(out, text);
     case LIBVIRT_UUID:
         xdr_put_opaque(out, at, UUID_BYTES);
         return true;
     case LIBVIRT_STRUCT:
         return write_struct(out, f->of, at);
+    case LIBVIRT_CHARS:
+        for (size_t i = 0; i < f->count_offset; i++)
+            xdr_put_u32(out, (uint8_t)at[i]);
+        return true;
+    case LIBVIRT_PARAM:
+        return write_param(out, (const struct libvirt_param *)(const void *)at);
     case LIBVIRT_ABSENT:
         xdr_put_u32(out, 0);
         return true;
@@ -190,6 +264,11 @@ int libvirt_write(const struct libvirt_layout *layout, const void *in, GByteArra
 
 static void clear_item(const struct libvirt_field *f, char *at)
 {
+    if (f->kind == LIBVIRT_PARAM) {
+        struct libvirt_param *param = (struct libvirt_param *)(void *)at;
+        g_free(param->field);
+        g_free(param->text);
+    }
     if (f->kind == LIBVIRT_STRING || f->kind == LIBVIRT_OPT_STRING)
         g_free(*(char **)(void *)at);
     else if (f->kind == LIBVIRT_STRUCT)

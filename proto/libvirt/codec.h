@@ -17,7 +17,19 @@ enum libvirt_kind {
     LIBVIRT_OPT_STRING, /* NULL: not there */
     LIBVIRT_UUID,
     LIBVIRT_STRUCT,
+    LIBVIRT_CHARS,  /* an array of char in C, each an item of its own on the wire; count_offset is
+                       its length */
+    LIBVIRT_PARAM,  /* struct libvirt_param */
     LIBVIRT_ABSENT, /* an optional member that never is there: nothing in C */
+};
+
+/* A value with its name. TYPE: 1 and 2 are 32 bits, with a sign and without; 3 and 4 so of 64 bits;
+ * 5 a double, whose bits are NUMBER; 6 a truth; 7 TEXT. */
+struct libvirt_param {
+    char *field;
+    uint32_t type;
+    uint64_t number;
+    char *text;
 };
 
 struct libvirt_layout;

@@ -142,6 +142,18 @@ void libvirt_reply(struct libvirt_request *r, const void *result)
     request_free(r);
 }
 
+void libvirt_reply_written(struct libvirt_request *r, const GByteArray *result)
+{
+    g_autoptr(GByteArray) out = g_byte_array_sized_new(LIBVIRT_HEAD_BYTES + result->len);
+    struct libvirt_head head = r->head;
+
+    head.type = LIBVIRT_REPLY;
+    libvirt_frame_begin(out, &head);
+    g_byte_array_append(out, result->data, result->len);
+    libvirt_conn__send(r->conn, out);
+    request_free(r);
+}
+
 void libvirt_fail(struct libvirt_request *r, enum libvirt_code code, enum libvirt_domain domain,
                   const char *fmt, ...)
 {

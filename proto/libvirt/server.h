@@ -100,6 +100,8 @@ struct libvirt_conn *libvirt_request_conn(const struct libvirt_request *request)
 
 /* Answers with RESULT, the call's struct of results; NULL where it has none. */
 void libvirt_reply(struct libvirt_request *request, const void *result);
+/* The same with a result that was written before. */
+void libvirt_reply_written(struct libvirt_request *request, const GByteArray *result);
 void libvirt_fail(struct libvirt_request *request, enum libvirt_code code,
                   enum libvirt_domain domain, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
 

@@ -12,7 +12,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-enum { FDS_KEPT = 16, FDS_MESSAGE = 16 };
+enum { FDS_KEPT = 16, FDS_MESSAGE = 16, PIECES = 32 };
 
 enum stream_state { OPEN, HALF, FINISHING, ENDED };
 
@@ -31,6 +31,7 @@ struct rpc_stream {
     bool dead;      /* freed by its owner */
     bool told;      /* ended() was called */
     bool half_told; /* half_closed() was called */
+    bool corked;    /* messages are being given: what they answer is sent at once afterwards */
     bool stopped;   /* reads no more (an overlong message) */
     bool take_fds;
     size_t max_queue;
@@ -108,33 +109,66 @@ static void out_free(struct out *o)
     g_free(o);
 }
 
-static ssize_t send_one(struct rpc_stream *s, struct out *o)
+/* Fills IOV with what can go in one message: the first of the queue, and those after it that bring
+ * no descriptor. */
+static size_t gather(struct rpc_stream *s, struct iovec iov[PIECES])
+{
+    size_t n = 0;
+
+    for (GList *l = s->out.head; l && n < PIECES; l = l->next) {
+        struct out *o = l->data;
+        if (n > 0 && o->fd >= 0)
+            break;
+        iov[n++] = (struct iovec){.iov_base = o->text + o->sent, .iov_len = o->len - o->sent};
+    }
+    return n;
+}
+
+/* FD, unless it is -1, goes with the first byte. */
+static ssize_t send_some(struct rpc_stream *s, int fd)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    struct iovec iov = {.iov_base = o->text + o->sent, .iov_len = o->len - o->sent};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct iovec iov[PIECES];
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(s, iov)};
 
-    if (o->fd >= 0) {
+    if (fd >= 0) {
         msg.msg_control = control.bytes;
         msg.msg_controllen = sizeof(control.bytes);
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &o->fd, sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(int));
     }
     ssize_t n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     return n < 0 ? -errno : n;
 }
 
+/* N bytes of the queue are sent. */
+static void forget_sent(struct rpc_stream *s, size_t n)
+{
+    s->queued -= n;
+    s->sent += n;
+    while (n > 0) {
+        struct out *o = g_queue_peek_head(&s->out);
+        size_t part = MIN(n, o->len - o->sent);
+        if (o->fd >= 0) /* it went with the first byte */
+            close(steal_fd(&o->fd));
+        o->sent += part;
+        n -= part;
+        if (o->sent == o->len)
+            out_free(g_queue_pop_head(&s->out));
+    }
+}
+
 static void flush(struct rpc_stream *s)
 {
     while (s->state != ENDED && !g_queue_is_empty(&s->out)) {
-        struct out *o = g_queue_peek_head(&s->out);
-        ssize_t n = send_one(s, o);
+        const struct out *first = g_queue_peek_head(&s->out);
+        ssize_t n = send_some(s, first->fd);
         if (n == -EAGAIN)
             return;
         if (n == -EINTR)
@@ -143,15 +177,7 @@ static void flush(struct rpc_stream *s)
             end(s, (int)-n);
             return;
         }
-        if (o->fd >= 0) /* it went with the first byte */
-            close(steal_fd(&o->fd));
-        o->sent += (size_t)n;
-        s->queued -= (size_t)n;
-        s->sent += (size_t)n;
-        if (o->sent == o->len) {
-            g_queue_pop_head(&s->out);
-            out_free(o);
-        }
+        forget_sent(s, (size_t)n);
     }
     if (s->state == FINISHING && g_queue_is_empty(&s->out))
         end(s, 0);
@@ -174,6 +200,8 @@ bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
     o->fd = fd;
     s->queued += o->len;
     g_queue_push_tail(&s->out, o);
+    if (s->corked)
+        return true;
     flush(s);
     update_poll(s);
     return true;
@@ -302,8 +330,12 @@ static bool give_message(struct rpc_stream *s)
 /* Does what can be done now: gives messages, tells of the peer's end of file and of the end. */
 static void pump(struct rpc_stream *s)
 {
+    s->corked = true;
     while (!s->dead && may_give(s) && give_message(s))
         ;
+    s->corked = false;
+    if (!s->dead)
+        flush(s);
     if (!s->dead && s->state == HALF && !s->half_told && may_give(s)) {
         s->half_told = true;
         s->ops->half_closed(s->user);

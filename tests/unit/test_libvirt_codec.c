@@ -133,6 +133,64 @@ START_TEST(bounds)
 }
 END_TEST
 
+/* A typed value of each kind, after an empty domain: its type and what follows. */
+static const struct {
+    struct libvirt_param param;
+    size_t length;
+    uint8_t wire[16];
+} params[] = {
+    {{.type = 1, .number = 0xffffffff}, 8, {0, 0, 0, 1, MINUS_1}},
+    {{.type = 2, .number = 7}, 8, {0, 0, 0, 2, 0, 0, 0, 7}},
+    {{.type = 3, .number = 1ULL << 40}, 12, {0, 0, 0, 3, 0, 0, 1}},
+    {{.type = 4, .number = 5}, 12, {0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 5}},
+    {{.type = 5, .number = 0x3ff0000000000000}, 12, {0, 0, 0, 5, 0x3f, 0xf0}},
+    {{.type = 6, .number = 1}, 8, {0, 0, 0, 6, 0, 0, 0, 1}},
+    {{.type = 7, .text = (char *)"abc"}, 12, {0, 0, 0, 7, 0, 0, 0, 3, 'a', 'b', 'c'}},
+};
+
+START_TEST(typed)
+{
+    struct libvirt_param param = params[_i].param;
+    struct libvirt_domain_stats stats = {
+        .dom = {.name = (char *)""}, .params_count = 1, .params = &param};
+    struct libvirt_domain_stats got;
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    const size_t before = 4 + 16 + 4 + 4 + 8; /* the domain, the count, the name "f" */
+
+    param.field = (char *)"f";
+    ck_assert_int_eq(libvirt_write(&libvirt_domain_stats_layout, &stats, out), 0);
+    ck_assert_uint_eq(out->len, before + params[_i].length);
+    ck_assert_mem_eq(out->data + before, params[_i].wire, params[_i].length);
+    ck_assert_int_eq(libvirt_read(&libvirt_domain_stats_layout, out->data, out->len, &got), 0);
+    ck_assert_str_eq(got.params[0].field, "f");
+    ck_assert_uint_eq(got.params[0].type, param.type);
+    ck_assert_uint_eq(got.params[0].number, param.number);
+    libvirt_clear(&libvirt_domain_stats_layout, &got);
+    out->data[before + 3] = 8; /* no type */
+    ck_assert_int_eq(libvirt_read(&libvirt_domain_stats_layout, out->data, out->len, &got),
+                     -EBADMSG);
+    param.type = 0;
+    ck_assert_int_eq(libvirt_write(&libvirt_domain_stats_layout, &stats, out), -EMSGSIZE);
+}
+END_TEST
+
+/* Characters take four bytes each. */
+START_TEST(chars)
+{
+    struct libvirt_node_info node = {.model = "ab", .memory = 1, .threads = 2}, got;
+    g_autoptr(GByteArray) out = g_byte_array_new();
+
+    ck_assert_int_eq(libvirt_write(&libvirt_node_info_layout, &node, out), 0);
+    ck_assert_uint_eq(out->len, 32 * 4 + 8 + 6 * 4);
+    ck_assert_mem_eq(out->data, ((uint8_t[]){0, 0, 0, 'a', 0, 0, 0, 'b', 0, 0, 0, 0}), 12);
+    ck_assert_int_eq(libvirt_read(&libvirt_node_info_layout, out->data, out->len, &got), 0);
+    ck_assert_str_eq(got.model, "ab");
+    ck_assert_int_eq(got.threads, 2);
+    out->data[3] = 200;
+    ck_assert_int_eq(libvirt_read(&libvirt_node_info_layout, out->data, out->len, &got), -EBADMSG);
+}
+END_TEST
+
 START_TEST(calls)
 {
     const struct libvirt_call *lookup = libvirt_call_find(23);
@@ -162,6 +220,8 @@ int main(void)
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));
     tcase_add_test(tc, bounds);
     tcase_add_test(tc, calls);
+    tcase_add_loop_test(tc, typed, 0, G_N_ELEMENTS(params));
+    tcase_add_test(tc, chars);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
