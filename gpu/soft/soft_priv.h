@@ -149,6 +149,8 @@ struct soft_map {
 };
 
 struct soft_map *soft_map_get(struct soft_space *space);
+/* The threads that help with launches in SPACE. */
+struct soft_pool *soft_space_pool(struct soft_space *space);
 void soft_map_put(struct soft_map *map);
 
 /* The range that holds ADDR, or NULL. */
@@ -167,5 +169,21 @@ int ptx_parse(struct soft_module *module, const char *text, size_t len, char **l
 void ptx_flow(struct soft_function *fn);
 
 struct soft_function *soft_function_new(struct soft_module *module, const char *name, size_t len);
+
+/* ---- exec/pool.c ---- */
+
+enum { SOFT_HELPERS = 63 }; /* most threads that help */
+
+struct soft_pool;
+
+/* Without a thread at first. */
+struct soft_pool *soft_pool_new(void);
+/* Nothing runs in it. */
+void soft_pool_free(struct soft_pool *pool);
+/* Processors of the host, when the pool was made. */
+unsigned soft_pool_processors(const struct soft_pool *pool);
+/* Calls WORK(ARG) on this thread and on at most so many HELPERS at once, as are free; returns when all have. Any
+ * thread, several at once. */
+void soft_pool_run(struct soft_pool *pool, unsigned helpers, void (*work)(void *arg), void *arg);
 
 #endif

@@ -23,6 +23,7 @@ struct soft_block {
 struct soft_space {
     uint64_t limit, used;
     struct soft_map *map;
+    struct soft_pool *pool;
 };
 
 /* Counts are few and short-lived: one lock for all spaces. */
@@ -35,6 +36,7 @@ struct soft_space *soft_space_new(uint64_t limit)
     s->limit = limit;
     s->map = g_malloc0(sizeof(struct soft_map));
     s->map->refs = 1;
+    s->pool = soft_pool_new();
     return s;
 }
 
@@ -75,8 +77,14 @@ void soft_space_free(struct soft_space *space)
 {
     if (!space)
         return;
+    soft_pool_free(space->pool);
     soft_map_put(space->map);
     g_free(space);
+}
+
+struct soft_pool *soft_space_pool(struct soft_space *space)
+{
+    return space->pool;
 }
 
 /* Index of the first range that ends above ADDR. */

@@ -1,12 +1,11 @@
 /*
- * Launches: what is checked before, and the threads that take blocks one after another.
+ * Launches: what is checked before, and how threads take blocks one after another.
  */
 #include "gpu/soft/exec/exec.h"
 
 #include <string.h>
-#include <unistd.h>
 
-enum { MAX_HOST_THREADS = 64, MAX_RESIDENT = 256 };
+enum { MAX_RESIDENT = 256 };
 
 static int check(const struct soft_launch *l, struct exec_grid *g)
 {
@@ -39,7 +38,7 @@ static int check(const struct soft_launch *l, struct exec_grid *g)
 }
 
 /* Blocks in order, each to its end. */
-static void *work(void *arg)
+static void work(void *arg)
 {
     struct exec_grid *g = arg;
     struct exec_block block;
@@ -52,7 +51,6 @@ static void *work(void *arg)
             continue;
     }
     exec_block_destroy(&block);
-    return NULL;
 }
 
 /* All blocks at once, a slice each in turn, so that they may wait for one another. */
@@ -82,21 +80,13 @@ static void work_together(struct exec_grid *g)
 
 static void run(struct exec_grid *g)
 {
-    pthread_t threads[MAX_HOST_THREADS];
-    long have = sysconf(_SC_NPROCESSORS_ONLN);
-    uint64_t want = g->launch->threads ? g->launch->threads : (uint64_t)MAX(have, 1);
-    unsigned n = 0;
+    struct soft_pool *pool = soft_space_pool(g->fn->module->space);
+    uint64_t threads = g->launch->threads ? g->launch->threads : soft_pool_processors(pool);
 
-    if (g->launch->cooperative) {
+    if (g->launch->cooperative)
         work_together(g);
-        return;
-    }
-    want = MIN(MIN(want, g->blocks), MAX_HOST_THREADS);
-    while (n + 1 < want && !pthread_create(&threads[n], NULL, work, g))
-        n++;
-    work(g);
-    while (n)
-        pthread_join(threads[--n], NULL);
+    else
+        soft_pool_run(pool, (unsigned)MIN(MIN(threads, g->blocks) - 1, SOFT_HELPERS), work, g);
 }
 
 /* A cooperative grid's state, in device memory of its own. */
