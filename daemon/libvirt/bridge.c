@@ -18,6 +18,7 @@ static const struct {
     {bridge_define_rows, &bridge_define_count},   {bridge_console_rows, &bridge_console_count},
     {bridge_event_rows, &bridge_event_count},     {bridge_device_rows, &bridge_device_count},
     {bridge_stats_rows, &bridge_stats_count},     {bridge_host_rows, &bridge_host_count},
+    {bridge_counter_rows, &bridge_counter_count},
 };
 
 static bridge_handler find(int32_t procedure)

@@ -52,10 +52,10 @@ struct bridge_row {
 };
 extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
     bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[],
-    bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[];
+    bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[], bridge_counter_rows[];
 extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
     bridge_define_count, bridge_console_count, bridge_event_count, bridge_device_count,
-    bridge_stats_count, bridge_host_count;
+    bridge_stats_count, bridge_host_count, bridge_counter_count;
 
 /* --- domains --- */
 

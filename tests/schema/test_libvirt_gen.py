@@ -7,11 +7,13 @@ import tempfile
 import unittest
 
 GEN = sys.argv.pop(1)
-GOOD = 'struct s\n    a u32\n    b string[3]\nstruct t\n    s s[2]\ncall x 1 read s -\ncall y 2 write - t\n'
+GOOD = 'struct s\n    a u32\n    b string[3]\n    c chars8\n    d param[2]\nstruct t\n    s s[2]\ncall x 1 read s -\ncall y 2 write - t\n'
 BAD = [
     ('struct s\n    a u31\n', ':2: unknown type u31'),
     ('struct s\n    a s\n', ':2: unknown type s'),
     ('struct s\n    a u64[3]\n', ':2: no array of u64'),
+    ('struct s\n    a chars\n', ':2: unknown type chars'),
+    ('struct s\n    a chars0\n', ':2: unknown type chars0'),
     ('struct s\n    a i32[0]\n', ':2: unknown type i32[0]'),
     ('    a u32\n', ':1: expected: FIELD TYPE below a struct'),
     ('struct s\n    a u32\nstruct s\n', ':3: struct s is there twice'),

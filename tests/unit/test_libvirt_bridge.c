@@ -196,6 +196,8 @@ static const struct golden {
     {"not updated", LIBVIRT_DOMAIN_IS_UPDATED, DOM, 4, {0, 0, 0, 0}},
     {"no image", LIBVIRT_DOMAIN_HAS_MANAGED_SAVE_IMAGE, FLAGGED, 4, {0, 0, 0, 0}},
     {"no labels", LIBVIRT_DOMAIN_GET_SECURITY_LABEL_LIST, DOM, 8, {0}},
+    {"processors", LIBVIRT_DOMAIN_GET_VCPUS_FLAGS, FLAGGED, 4, {0, 0, 0, 2}},
+    {"no autostart", LIBVIRT_DOMAIN_GET_AUTOSTART, DOM, 4, {0, 0, 0, 0}},
     {"domains that run", LIBVIRT_CONNECT_NUM_OF_DOMAINS, NONE, 4, {0, 0, 0, 0}},
     {"domains that do not", LIBVIRT_CONNECT_NUM_OF_DEFINED_DOMAINS, NONE, 4, {0, 0, 0, 2}},
 };
@@ -368,6 +370,8 @@ static const struct {
     {"not running", LIBVIRT_DOMAIN_RESET, 0, 55, "defined"},
     {"unknown flag of reset", LIBVIRT_DOMAIN_RESET, 1, 8, "0x1"},
     {"destroyed with the connection", LIBVIRT_DOMAIN_CREATE_WITH_FLAGS, 2, 8, "0x2"},
+    {"processors of a run", LIBVIRT_DOMAIN_GET_VCPUS_FLAGS, 1, 55, "not running"},
+    {"unknown flag of processors", LIBVIRT_DOMAIN_GET_VCPUS_FLAGS, 16, 8, "0x10"},
     {"unknown flag of undefine", LIBVIRT_DOMAIN_UNDEFINE_FLAGS, 64, 8, "0x40"},
 };
 
@@ -378,6 +382,96 @@ START_TEST(refused)
     open_as("vmd:///session", 0);
     send_call(refusals[_i].procedure, &libvirt_flagged_dom_layout, &a);
     rig_error(&rig.loop, rig.fd, refusals[_i].code, refusals[_i].text);
+}
+END_TEST
+
+/* Who has registered hears of all domains, or of one, until it deregisters. */
+START_TEST(events)
+{
+    static const uint8_t undefined[] = {0, 0, 0, 1, 0, 0, 0, 0};
+    struct libvirt_dom only = {.name = (char *)"alpha", .id = -1};
+    struct libvirt_register_event all = {.event = 0},
+                                  one = {.event = 0, .dom_count = 1, .dom = &only};
+    struct libvirt_number first = {1}, unknown = {9};
+    struct libvirt_lifecycle_event got;
+    struct libvirt_head head;
+
+    open_as("vmd:///session", 0);
+    memcpy(only.uuid, rig.uuid, sizeof(rig.uuid));
+    g_autoptr(GByteArray) id1 = ask(LIBVIRT_CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY,
+                                    &libvirt_register_event_layout, &all);
+    g_autoptr(GByteArray) id2 = ask(LIBVIRT_CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY,
+                                    &libvirt_register_event_layout, &one);
+    ck_assert_uint_eq(id1->data[3], 1);
+    ck_assert_uint_eq(id2->data[3], 2);
+    struct vm *gamma = define("gamma", false);
+    g_autoptr(GByteArray) defined = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_int_eq(head.procedure, 318);
+    ck_assert_int_eq(head.type, 2);
+    ck_assert_int_eq(
+        libvirt_read(&libvirt_lifecycle_event_layout, defined->data, defined->len, &got), 0);
+    ck_assert_str_eq(got.dom.name, "gamma");
+    ck_assert_int_eq(got.callback, 1);
+    ck_assert_int_eq(got.event, 0);
+    libvirt_clear(&libvirt_lifecycle_event_layout, &got);
+
+    g_autoptr(GByteArray) gone =
+        ask(LIBVIRT_CONNECT_DOMAIN_EVENT_CALLBACK_DEREGISTER_ANY, &libvirt_number_layout, &first);
+    send_call(LIBVIRT_CONNECT_DOMAIN_EVENT_CALLBACK_DEREGISTER_ANY, &libvirt_number_layout,
+              &unknown);
+    rig_error(&rig.loop, rig.fd, 8, "no callback 9");
+    registry_drop(rig.daemon.registry, gamma);
+    registry_drop(rig.daemon.registry, rig.alpha);
+    g_autoptr(GByteArray) last = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_mem_eq(last->data, ((uint8_t[]){0, 0, 0, 2}), 4);
+    ck_assert_mem_eq(last->data + last->len - 8, undefined, 8);
+    ck_assert_mem_eq(last->data + 4, ((uint8_t[]){0, 0, 0, 5, 'a', 'l', 'p', 'h', 'a'}), 9);
+}
+END_TEST
+
+/* The list is the present one, also when it was asked for before. */
+START_TEST(list_is_fresh)
+{
+    struct libvirt_list_all a = {.need_results = 0};
+
+    open_as("vmd:///session", 0);
+    for (int n = 2; n < 5; n++) {
+        g_autofree char *name = g_strdup_printf("more%d", n);
+        for (int again = 0; again < 2; again++) {
+            g_autoptr(GByteArray) got =
+                ask(LIBVIRT_CONNECT_LIST_ALL_DOMAINS, &libvirt_list_all_layout, &a);
+            ck_assert_int_eq(got->data[7], n);
+        }
+        define(name, false);
+    }
+}
+END_TEST
+
+/* XML of what is there, and a definition by it. */
+START_TEST(xml)
+{
+    struct libvirt_flagged_dom a = alpha_dom(0);
+    struct libvirt_text text;
+    uint8_t want[32] = {0, 0, 0, 5, 'a', 'l', 'p', 'h', 'a'};
+
+    open_as("vmd:///session", 0);
+    g_autoptr(GByteArray) got = ask(LIBVIRT_DOMAIN_GET_XML_DESC, &libvirt_flagged_dom_layout, &a);
+    ck_assert_int_eq(libvirt_read(&libvirt_text_layout, got->data, got->len, &text), 0);
+    ck_assert(strstr(text.value, vm_id(rig.alpha)) != NULL);
+    g_autoptr(GByteArray) again = ask(LIBVIRT_DOMAIN_DEFINE_XML, &libvirt_text_layout, &text);
+    memcpy(want + 12, rig.uuid, 16);
+    memset(want + 28, 0xff, 4);
+    ck_assert_uint_eq(again->len, sizeof(want));
+    ck_assert_mem_eq(again->data, want, sizeof(want));
+    libvirt_clear(&libvirt_text_layout, &text);
+    text.value = (char *)"<domain type='kvm'><name>alpha</name></domain>";
+    send_call(LIBVIRT_DOMAIN_DEFINE_XML, &libvirt_text_layout, &text);
+    rig_error(&rig.loop, rig.fd, 9, "exists already");
+    text.value = (char *)"<domain type='kvm'><name>new</name>";
+    send_call(LIBVIRT_DOMAIN_CREATE_XML, &libvirt_text_layout, &text);
+    rig_error(&rig.loop, rig.fd, 39, "malformed");
+    send_call(LIBVIRT_DOMAIN_DEFINE_XML, &libvirt_text_layout, &text);
+    rig_error(&rig.loop, rig.fd, 27, "XML");
 }
 END_TEST
 
@@ -417,6 +511,9 @@ int main(void)
     tcase_add_test(tc, lookups);
     tcase_add_test(tc, name_lists);
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));
+    tcase_add_test(tc, events);
+    tcase_add_test(tc, list_is_fresh);
+    tcase_add_test(tc, xml);
     tcase_add_test(tc, undefine);
     suite_add_tcase(s, tc);
     return unit_run(s);
