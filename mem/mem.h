@@ -249,7 +249,8 @@ void mem_map_dirty_sync(struct mem_map *map);
 /* Asks the host for the memory of PAGE and its neighbours, unless it was asked before. */
 void mem_ram_back_around(struct mem_ram *ram, uint64_t page);
 
-/* PAGE is about to be touched: one call for it and its neighbours, in place of a fault each. */
+/* PAGE is about to be touched: one call for it and its neighbours, in place of a fault each; a
+ * large page where the host has them and all of it is untouched. */
 static inline void mem_ram_back(struct mem_ram *ram, uint64_t page)
 {
     if (unlikely(!(mem_page_flags(ram, page) & MEM_PAGE_BACKED)))

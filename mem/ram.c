@@ -7,13 +7,17 @@
  * its memory is given back. So nobody who asked before can bring pages back, but for what devices
  * have under way.
  */
+#include "base/large.h"
 #include "mem/mem_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 
-/* Guests touch memory in runs; more at once would be kept by guests that never come to use it. */
+#define LARGE_PAGES (LARGE_PAGE >> MEM_PAGE_SHIFT)
+
+/* Where there are no large pages: guests touch memory in runs, but much at once would be kept by
+ * guests that never come to use it. */
 #define AROUND_PAGES (KIB(64) >> MEM_PAGE_SHIFT)
 
 bool mem__ram_map(struct mem_ram *ram, GError **err)
@@ -21,7 +25,7 @@ bool mem__ram_map(struct mem_ram *ram, GError **err)
     autofd fd = memfd_create(ram->name, MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, (off_t)ram->size) < 0)
         return vmd_set_errno(err, errno, "guest memory '%s'", ram->name);
-    void *host = mmap(NULL, ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *host = large_map(ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
     if (host == MAP_FAILED)
         return vmd_set_errno(err, errno, "mapping guest memory '%s'", ram->name);
     void *flags = mmap(NULL, ram->size >> MEM_PAGE_SHIFT, PROT_READ | PROT_WRITE,
@@ -30,8 +34,6 @@ bool mem__ram_map(struct mem_ram *ram, GError **err)
         munmap(host, ram->size);
         return vmd_set_errno(err, errno, "page flags of '%s'", ram->name);
     }
-    /* Large pages cut host TLB misses; a host without them refuses, and that costs only speed. */
-    madvise(host, ram->size, MADV_HUGEPAGE);
     ram->host = host;
     ram->flags = flags;
     ram->fd = steal_fd(&fd);
@@ -68,14 +70,43 @@ void mem__ram_unmap(struct mem_ram *ram)
 
 /* --- which pages the host holds --------------------------------------------------------------- */
 
-/* Pages [first, end) come now, all by one call. Kernels before 5.14 refuse, and a fault brings
- * each. */
-static void back(struct mem_ram *ram, uint64_t first, uint64_t end)
+static void mark_backed(struct mem_ram *ram, uint64_t first, uint64_t end)
 {
     for (uint64_t i = first; i < end; i++)
         mem_page_set(ram, i, MEM_PAGE_BACKED);
+}
+
+/* Pages [first, end) come now, all by one call. Kernels before 5.14 refuse, and a fault brings
+ * each. */
+static void back_small(struct mem_ram *ram, uint64_t first, uint64_t end)
+{
+    mark_backed(ram, first, end);
     madvise(ram->host + (first << MEM_PAGE_SHIFT), (end - first) << MEM_PAGE_SHIFT,
             MADV_POPULATE_WRITE);
+}
+
+/* Is the large page that begins with page FIRST all RAM that nobody asked for or gave back yet? */
+static bool large_is_new(const struct mem_ram *ram, uint64_t first)
+{
+    if (first + LARGE_PAGES > ram->size >> MEM_PAGE_SHIFT ||
+        (ram->there && ram->block_shift < MEM_PAGE_SHIFT + __builtin_ctz(LARGE_PAGES)))
+        return false;
+    for (uint64_t i = first; i < first + LARGE_PAGES; i++) {
+        if (mem_page_flags(ram, i) & MEM_PAGE_BACKED)
+            return false;
+    }
+    return true;
+}
+
+/* The large page of PAGE comes now; false when it cannot come whole. */
+static bool back_large(struct mem_ram *ram, uint64_t page)
+{
+    uint64_t first = ALIGN_DOWN(page, (uint64_t)LARGE_PAGES);
+
+    if (!large_is_new(ram, first) || !large_back_shared(ram->host + (first << MEM_PAGE_SHIFT)))
+        return false;
+    mark_backed(ram, first, first + LARGE_PAGES);
+    return true;
 }
 
 /* Pages that were backed or given back before are left alone: who gave them back does without. */
@@ -85,11 +116,13 @@ void mem_ram_back_around(struct mem_ram *ram, uint64_t page)
     uint64_t limit = MIN(lowest + AROUND_PAGES, ram->size >> MEM_PAGE_SHIFT);
     uint64_t first = page, end = page + 1;
 
+    if (back_large(ram, page))
+        return;
     while (first > lowest && !(mem_page_flags(ram, first - 1) & MEM_PAGE_BACKED))
         first--;
     while (end < limit && !(mem_page_flags(ram, end) & MEM_PAGE_BACKED))
         end++;
-    back(ram, first, end);
+    back_small(ram, first, end);
 }
 
 void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length)
@@ -100,7 +133,13 @@ void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length)
     if (v.kind != MEM_RAM || !length)
         return;
     uint64_t offset = gpa - v.ram->gpa, last = offset + MIN(length, v.length) - 1;
-    back(v.ram, offset >> MEM_PAGE_SHIFT, (last >> MEM_PAGE_SHIFT) + 1);
+    uint64_t end = (last >> MEM_PAGE_SHIFT) + 1, next;
+
+    for (uint64_t at = offset >> MEM_PAGE_SHIFT; at < end; at = next) {
+        next = MIN(ALIGN_DOWN(at, (uint64_t)LARGE_PAGES) + LARGE_PAGES, end);
+        if (!back_large(v.ram, at))
+            back_small(v.ram, at, next);
+    }
 }
 
 bool mem_ram_discard(struct mem_ram *ram, uint64_t offset, uint64_t length)

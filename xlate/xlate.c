@@ -4,6 +4,7 @@
  */
 #include "xlate/xlate.h"
 
+#include "base/large.h"
 #include "xlate/front/aarch64/front.h"
 #include "xlate/front/riscv64/front.h"
 #include "xlate/sys/aarch64/aarch64.h"
@@ -193,7 +194,7 @@ static void runner_free(struct runner *r)
     ir_unit_free(r->unit);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
-    free(r->cpu);
+    large_free(r->cpu, r->x->sys->cpu_size);
     g_free(r);
 }
 
@@ -204,11 +205,10 @@ static void xlate_vcpu_free(struct vcpu *vcpu)
 
 static struct xl_cpu *cpu_new(struct xlate *x, unsigned index)
 {
-    void *cpu;
+    void *cpu = large_alloc(x->sys->cpu_size);
 
-    if (posix_memalign(&cpu, 64, x->sys->cpu_size))
+    if (!cpu)
         return NULL;
-    memset(cpu, 0, x->sys->cpu_size);
     ((struct xl_cpu *)cpu)->vcpu = (struct vcpu){.accel = &x->accel, .index = index};
     ((struct xl_cpu *)cpu)->host = &host;
     ((struct xl_cpu *)cpu)->fp_rm = IR_RM_RNE;
@@ -225,7 +225,7 @@ static bool xlate_vcpu_create(struct accel *accel, unsigned index, struct vcpu *
     g_assert(index < accel->config.vcpus && !x->runner[index]);
     struct xl_cpu *cpu = cpu_new(x, index);
     if (!cpu)
-        return vmd_set_errno(err, ENOMEM, "virtual CPU %u", index);
+        return vmd_set_errno(err, errno, "virtual CPU %u", index);
     struct runner *r = g_new0(struct runner, 1);
     *r = (struct runner){.x = x, .cpu = cpu, .link = CACHE_NO_LINK, .deadline = UINT64_MAX,
                          .timer_fd = -1};

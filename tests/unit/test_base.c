@@ -1,10 +1,12 @@
 /* base: sizes as people write them, errno kinds, the table of limits. */
 #include "base/base.h"
+#include "base/large.h"
 #include "base/seglog.h"
 #include "base/state.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 static const struct {
     const char *text;
@@ -192,6 +194,69 @@ START_TEST(seglog_keeps_half_of_its_bound)
 }
 END_TEST
 
+START_TEST(large_private)
+{
+    enum { BYTES = LARGE_PAGE + 100 };
+    uint8_t *at = large_alloc(BYTES);
+
+    ck_assert_ptr_nonnull(at);
+    ck_assert_uint_eq((uintptr_t)at % LARGE_PAGE, 0);
+    for (unsigned i = 0; i < BYTES; i += 512)
+        ck_assert_uint_eq(at[i], 0);
+    memset(at, 1, BYTES);
+    large_free(at, BYTES);
+    large_free(NULL, BYTES);
+}
+END_TEST
+
+/* What is there stays, and others see the same memory, whether the host gave a large page or not.
+ */
+START_TEST(large_shared)
+{
+    enum { PAGE = 4096, OTHER = LARGE_PAGE - PAGE };
+    autofd fd = memfd_create("large", MFD_CLOEXEC);
+    unsigned char there[2 * LARGE_PAGE / PAGE];
+    unsigned n = 0;
+
+    ck_assert_int_eq(ftruncate(fd, 2 * LARGE_PAGE), 0);
+    uint8_t *at = large_map(2 * LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+    uint8_t *same = mmap(NULL, 2 * LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ck_assert(at != MAP_FAILED && same != MAP_FAILED);
+    ck_assert_uint_eq((uintptr_t)at % LARGE_PAGE, 0);
+    memset(same + OTHER, 7, PAGE);
+    bool large = large_back_shared(at);
+    ck_assert_int_eq(mincore(at, 2 * LARGE_PAGE, there), 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(there); i++)
+        n += there[i] & 1;
+    if (large)
+        ck_assert_uint_eq(n, LARGE_PAGE / PAGE);
+    else
+        ck_assert_uint_le(n, 2);
+    ck_assert_uint_eq(at[OTHER - 1], 0);
+    ck_assert_uint_eq(at[OTHER], 7);
+    same[5] = 9;
+    ck_assert_uint_eq(at[5], 9);
+    munmap(at, 2 * LARGE_PAGE);
+    munmap(same, 2 * LARGE_PAGE);
+}
+END_TEST
+
+/* A host that refuses is asked no more for ever, and nothing breaks. */
+START_TEST(large_refused)
+{
+    uint8_t *at = large_map(LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+    ck_assert(at != MAP_FAILED);
+    mprotect(at, LARGE_PAGE, PROT_NONE);
+    for (unsigned i = 0; i < 40; i++)
+        ck_assert(!large_back_shared(at));
+    munmap(at, LARGE_PAGE);
+    errno = 0;
+    ck_assert(large_map(LARGE_PAGE, PROT_READ, MAP_SHARED, -1) == MAP_FAILED);
+    ck_assert_int_eq(errno, EBADF);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -205,6 +270,9 @@ int main(void)
     tcase_add_test(tc, state_versions);
     tcase_add_test(tc, state_cut_short);
     tcase_add_test(tc, seglog_keeps_half_of_its_bound);
+    tcase_add_test(tc, large_private);
+    tcase_add_test(tc, large_shared);
+    tcase_add_test(tc, large_refused);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }

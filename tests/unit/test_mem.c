@@ -1,4 +1,5 @@
 /* mem: the map, device ranges that come and go under running vCPUs, DMA, and the clock. */
+#include "base/large.h"
 #include "mem/clock.h"
 #include "mem/mem.h"
 #include "tests/unit/unit.h"
@@ -176,6 +177,31 @@ START_TEST(backing)
     mem_map_back(map, 20 * PAGE - 1, PAGE + 2); /* of three pages */
     ck_assert_uint_eq(resident(ram) >> 16 & 0xffff, ahead ? 0x0038 : 0);
     mem_map_back(map, 64 * PAGE, PAGE); /* nothing is there */
+    mem_map_free(map);
+}
+END_TEST
+
+/* Large pages, where the host gives them, come whole where nothing was asked for or given back. */
+START_TEST(backing_large)
+{
+    enum { LARGE = LARGE_PAGE / PAGE };
+    struct mem_map *map = mem_map_new();
+    struct mem_ram *ram = mem_map_add_ram(map, 0, 5 * LARGE_PAGE + 8 * PAGE, "ram", false, NULL);
+
+    bool large = large_back_shared(ram->host + 4 * LARGE_PAGE);
+    ck_assert(mem_ram_discard(ram, LARGE_PAGE + PAGE, PAGE));
+    mem_ram_back(ram, 3);
+    mem_ram_back(ram, LARGE + 3);
+    mem_ram_back(ram, 5 * LARGE + 3); /* no whole one */
+    mem_map_back(map, 3 * LARGE_PAGE - PAGE, 2 * PAGE);
+    ck_assert(!!(mem_page_flags(ram, LARGE - 1) & MEM_PAGE_BACKED) == large);
+    ck_assert(!(mem_page_flags(ram, 2 * LARGE - 1) & MEM_PAGE_BACKED));
+    ck_assert(!!(mem_page_flags(ram, 2 * LARGE) & MEM_PAGE_BACKED) == large);
+    ck_assert(!!(mem_page_flags(ram, 4 * LARGE - 1) & MEM_PAGE_BACKED) == large);
+    ck_assert(mem_page_flags(ram, 3 * LARGE) & MEM_PAGE_BACKED);
+    ck_assert(mem_page_flags(ram, 5 * LARGE) & MEM_PAGE_BACKED);
+    for (unsigned i = 0; i < 5 * LARGE_PAGE + 8 * PAGE; i += 64)
+        ck_assert_uint_eq(ram->host[i], 0);
     mem_map_free(map);
 }
 END_TEST
@@ -451,6 +477,7 @@ int main(void)
     tcase_add_test(tc, lookup_and_dma);
     tcase_add_test(tc, listeners);
     tcase_add_test(tc, backing);
+    tcase_add_test(tc, backing_large);
     tcase_add_loop_test(tc, access_rows, 0, G_N_ELEMENTS(accesses));
     tcase_add_loop_test(tc, window_rows, 0, G_N_ELEMENTS(windows));
     tcase_add_test(tc, removal_waits_for_those_inside);

@@ -5,7 +5,6 @@
 #include "xlate/cache/cache_priv.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 #include <time.h>
 
 static uint64_t host_ns(void)
@@ -18,24 +17,27 @@ static uint64_t host_ns(void)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-/* The big tables are mapped, so that what is never touched costs nothing. */
-static void *table(size_t bytes)
-{
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    return at == MAP_FAILED ? NULL : at;
-}
-
-static void table_free(void *at, size_t bytes)
-{
-    if (at)
-        munmap(at, bytes);
-}
-
-#define HASH_BYTES ((sizeof(struct cache_unit *)) << HASH_BITS)
+#define HASH_BYTES  (sizeof(struct cache_unit *) << HASH_BITS)
 #define PAGES_BYTES (sizeof(struct cache_page) * XL_CODE_PAGES)
 #define GHOST_BYTES (sizeof(uint32_t) << GHOST_BITS)
+#define INDEX_BYTES (HASH_BYTES + PAGES_BYTES + GHOST_BYTES)
+
+static bool index_new(struct cache *cache)
+{
+    uint8_t *at = large_alloc(INDEX_BYTES);
+
+    if (!at)
+        return false;
+    cache->index = at;
+    cache->hash = (struct cache_unit **)(void *)at;
+    cache->page = (struct cache_page *)(void *)(at + HASH_BYTES);
+    cache->ghost = (uint32_t *)(void *)(at + HASH_BYTES + PAGES_BYTES);
+    for (unsigned i = XL_CODE_PAGES; i-- > 0;) {
+        cache->page[i].next = cache->free_pages;
+        cache->free_pages = &cache->page[i];
+    }
+    return true;
+}
 
 bool cache_new(const struct cache_config *config, struct cache **out, GError **err)
 {
@@ -49,16 +51,10 @@ bool cache_new(const struct cache_config *config, struct cache **out, GError **e
     pthread_cond_init(&cache->passed, NULL);
     cache->segment = g_new0(struct segment, SEGMENTS);
     cache->page_hash = g_new0(struct cache_page *, 1u << PAGE_HASH_BITS);
-    cache->hash = table(HASH_BYTES);
-    cache->page = table(PAGES_BYTES);
-    cache->ghost = table(GHOST_BYTES);
-    if (!cache->hash || !cache->page || !cache->ghost) {
+    if (!index_new(cache)) {
+        vmd_set_errno(err, errno, "tables of the code cache");
         cache_free(cache);
-        return vmd_set_errno(err, ENOMEM, "tables of the code cache");
-    }
-    for (unsigned i = XL_CODE_PAGES; i-- > 0;) {
-        cache->page[i].next = cache->free_pages;
-        cache->free_pages = &cache->page[i];
+        return false;
     }
     if (!cache__map(cache, err) || !cache_set_limit(cache, limit, err)) {
         cache_free(cache);
@@ -74,9 +70,7 @@ void cache_free(struct cache *cache)
         return;
     g_assert(!cache->users);
     cache__unmap(cache);
-    table_free(cache->hash, HASH_BYTES);
-    table_free(cache->page, PAGES_BYTES);
-    table_free(cache->ghost, GHOST_BYTES);
+    large_free(cache->index, INDEX_BYTES);
     g_free(cache->page_hash);
     g_free(cache->segment);
     pthread_cond_destroy(&cache->passed);
@@ -218,7 +212,8 @@ static bool grow(struct cache *cache)
 {
     if (cache->size_segments == cache->max_segments)
         return false;
-    cache->size_segments = MIN(cache->size_segments + cache->size_segments / 4, cache->max_segments);
+    cache->size_segments =
+        MIN(cache->size_segments + cache->size_segments / 4, cache->max_segments);
     cache->stats.grown++;
     return true;
 }
@@ -304,8 +299,8 @@ static struct cache_page *get_page(struct cache *cache, gpa_t gpa, unsigned regi
     if (!page)
         return NULL;
     cache->free_pages = page->next;
-    *page = (struct cache_page){.gpa = gpa, .regime = (uint8_t)regime, .used = true,
-                                .next = *bucket};
+    *page =
+        (struct cache_page){.gpa = gpa, .regime = (uint8_t)regime, .used = true, .next = *bucket};
     *bucket = page;
     return page;
 }
@@ -369,7 +364,6 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
         place->gpa = gpa;
         place->second = second;
         place->mode = mode;
-        cache__segment_prepare(s);
         place->page_id = (uint32_t)(user->begun[0] - cache->page);
         place->hot = code + s->hot_used;
         place->cold = code + SEGMENT_HOT + s->cold_used;
@@ -528,8 +522,7 @@ void cache_link(struct cache_user *user, uint32_t number, struct cache_unit *uni
             unit->in->in_prev = &link->in_next;
         unit->in = link;
         __atomic_store_n((int32_t *)link->site,
-                         (int32_t)(target - cache->run_delta - (link->site + 4)),
-                         __ATOMIC_RELEASE);
+                         (int32_t)(target - cache->run_delta - (link->site + 4)), __ATOMIC_RELEASE);
         cache->stats.linked++;
         if (link->checked)
             cache->stats.links_cross++;
@@ -545,8 +538,8 @@ void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *
 
     if (!unit->linkable)
         return;
-    cpu->jump[pc / 2 % XL_JUMP_SIZE] = (struct xl_jump){.tag = pc ^ cpu->jump_salt,
-                                                        .code = unit->checked};
+    cpu->jump[pc / 2 % XL_JUMP_SIZE] =
+        (struct xl_jump){.tag = pc ^ cpu->jump_salt, .code = unit->checked};
     __atomic_store_n(&user->remembered, user->remembered + 1, __ATOMIC_RELAXED);
 }
 
@@ -604,15 +597,14 @@ void cache_stats(struct cache *cache, struct cache_stats *out)
 static bool holds(const struct cache_unit *unit, const void *code)
 {
     /* The checked entry is where the hot part starts. */
-    return unit->live &&
-           ((uintptr_t)code - (uintptr_t)unit->checked < unit->hot_bytes ||
-            (uintptr_t)code - (uintptr_t)unit->cold < unit->cold_bytes);
+    return unit->live && ((uintptr_t)code - (uintptr_t)unit->checked < unit->hot_bytes ||
+                          (uintptr_t)code - (uintptr_t)unit->cold < unit->cold_bytes);
 }
 
 bool cache_find_code(struct cache *cache, const void *code,
                      void (*fn)(void *opaque, const struct cache_unit *unit), void *opaque)
 {
-    uintptr_t at = (uintptr_t)code - (uintptr_t)(cache->run + CACHE_FIXED_BYTES);
+    uintptr_t at = (uintptr_t)code - (uintptr_t)(cache->run + CACHE_UNITS_AT);
     bool found = false;
 
     if (at / SEGMENT_BYTES >= SEGMENTS)

@@ -32,7 +32,7 @@
 #ifndef XLATE_CACHE_CACHE_H
 #define XLATE_CACHE_CACHE_H
 
-#include "base/base.h"
+#include "base/large.h"
 #include "mem/mem.h"
 #include "xlate/cpu.h"
 
@@ -48,6 +48,7 @@ enum {
     CACHE_UNIT_LINKS = 64,               /* most patchable jumps of a unit */
     CACHE_UNIT_BYTES = 48 * 1024,        /* most bytes of a unit, hot and cold each */
     CACHE_FIXED_BYTES = 64 * 1024,       /* the back end's own code and constants */
+    CACHE_UNITS_AT = LARGE_PAGE,         /* units have theirs from there on */
     CACHE_LEAST_BYTES = 4 * 1024 * 1024, /* smallest limit */
     CACHE_DEFAULT_BYTES = 128 * 1024 * 1024,
 };

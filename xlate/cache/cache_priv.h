@@ -18,26 +18,35 @@
 
 enum {
     SEGMENT_BYTES = 256 * 1024,
-    SEGMENT_HOT = 168 * 1024, /* of them for hot code; cold code, about half as much, comes behind */
-    SEGMENT_UNITS = 2048,
-    SEGMENT_LINKS = 8192,
+    SEGMENT_HOT =
+        168 * 1024, /* of them for hot code; cold code, about half as much, comes behind */
+    /* As many as code has that fills a segment, in nine cases of ten, and as TABLE_BYTES hold. */
+    SEGMENT_UNITS = 1024,
+    SEGMENT_LINKS = 1900,
+    TABLE_BYTES = 256 * 1024,
+    BLOCK_SEGMENTS =
+        LARGE_PAGE / SEGMENT_BYTES, /* their code is one large page, their tables another */
     SEGMENTS = LIMIT_XLATE_CACHE_MIB * 4,
-    LINK_BITS = 13, /* a link's number: segment << LINK_BITS | index */
+    LINK_BITS = 11, /* a link's number: segment << LINK_BITS | index */
     HASH_BITS = 18,
     PAGE_HASH_BITS = 12,
-    LOG_SIZE = 256,  /* dropped units remembered one by one; a user further behind drops all */
-    RESERVE = 2,     /* segments kept free or dying, so that nobody waits */
-    FREE_MOST = 4,   /* segments kept free with their memory */
+    LOG_SIZE = 256,      /* dropped units remembered one by one; a user further behind drops all */
+    RESERVE = 2,         /* segments kept free or dying, so that nobody waits */
+    FREE_MOST = 4,       /* segments kept free with their memory */
     FIRST_SEGMENTS = 64, /* the size a cache begins with, and is trimmed to: 16 MiB */
-    GROW_PART = 20,  /* one in so many translations is of evicted code: the cache grows */
+    GROW_PART = 20,      /* one in so many translations is of evicted code: the cache grows */
     GHOST_BITS = 16,
-    PLACE_BITS = 9,  /* of a hash: an address's place in its page */
-    TIMED = 16,      /* one in so many translations is timed; power of two */
+    PLACE_BITS = 9,         /* of a hash: an address's place in its page */
+    TIMED = 16,             /* one in so many translations is timed; power of two */
     ROOM_LEAST = 12 * 1024, /* a segment with less in either part is full */
 };
 G_STATIC_ASSERT(SEGMENT_LINKS <= 1 << LINK_BITS);
 G_STATIC_ASSERT(2 * SEGMENT_UNITS <= LIMIT_XLATE_CODE_ROWS); /* hot and cold */
 G_STATIC_ASSERT((uint64_t)SEGMENTS << LINK_BITS < CACHE_NO_LINK);
+G_STATIC_ASSERT(SEGMENT_UNITS * sizeof(struct cache_unit) +
+                    SEGMENT_LINKS * sizeof(struct cache_link) <=
+                TABLE_BYTES);
+G_STATIC_ASSERT(TABLE_BYTES == SEGMENT_BYTES && SEGMENTS % BLOCK_SEGMENTS == 0);
 
 enum segment_state { SEGMENT_UNUSED, SEGMENT_FREE, SEGMENT_FILLING, SEGMENT_FULL, SEGMENT_DEAD };
 
@@ -46,7 +55,6 @@ struct segment {
     uint32_t hot_used, cold_used, n_units, n_links;
     struct cache_unit *units; /* SEGMENT_UNITS; NULL while unused */
     struct cache_link *links; /* SEGMENT_LINKS */
-    uint32_t units_there, links_there; /* bytes of both that have memory */
     uint64_t order;           /* filling, full: age, smaller is older */
     uint64_t died;            /* dead: the epoch */
     struct cache_user *owner; /* filling */
@@ -95,21 +103,24 @@ struct cache {
     cache_unit_fn dropped;
     void *opaque;
 
-    uint8_t *write;
+    uint8_t *write; /* of it, after a LARGE_PAGE with the fixed code, the segments' */
     const uint8_t *run;
     size_t mapped;
-    uint8_t *tables; /* of units and links, a part for each segment */
+    uint8_t *tables; /* of units and links, TABLE_BYTES for each segment */
     ptrdiff_t run_delta;
+    uint8_t block_used[SEGMENTS / BLOCK_SEGMENTS]; /* segments with memory */
 
     struct segment *segment; /* SEGMENTS */
     unsigned n_segments;     /* with memory */
     unsigned max_segments;   /* the owner's limit */
     unsigned size_segments;  /* what it may have now: adapted, at most the limit */
     unsigned n_free, n_dead;
-    uint32_t *ghost;         /* 1 << GHOST_BITS: tags of units that were evicted */
-    uint64_t recent, recent_again; /* units made since the size was looked at; evicted ones of them */
+    uint32_t *ghost; /* 1 << GHOST_BITS: tags of units that were evicted */
+    uint64_t recent,
+        recent_again; /* units made since the size was looked at; evicted ones of them */
     uint64_t next_order;
 
+    void *index;              /* memory of hash, page and ghost */
     struct cache_unit **hash; /* 1 << HASH_BITS */
     struct cache_page *page;  /* XL_CODE_PAGES */
     struct cache_page **page_hash;
@@ -132,7 +143,7 @@ static inline bool cache__segment_in_use(const struct segment *segment)
 
 static inline uint8_t *cache__segment_code(const struct cache *cache, const struct segment *segment)
 {
-    return cache->write + CACHE_FIXED_BYTES + (size_t)(segment - cache->segment) * SEGMENT_BYTES;
+    return cache->write + CACHE_UNITS_AT + (size_t)(segment - cache->segment) * SEGMENT_BYTES;
 }
 
 /* A hash of BITS that keeps units of one page together: who meets one meets others there soon. */
@@ -153,8 +164,6 @@ static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t
 bool cache__map(struct cache *cache, GError **err);
 void cache__unmap(struct cache *cache);
 void cache__segment_alloc(struct cache *cache, struct segment *segment);
-/* The next unit, with the most links that one has, will be written. */
-void cache__segment_prepare(struct segment *s);
 void cache__segment_release(struct cache *cache, struct segment *segment);
 
 /* drop.c, lock held. */

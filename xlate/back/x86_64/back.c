@@ -119,7 +119,7 @@ void back_interrupted(const struct back *back, const struct xl_cpu *cpu, const v
     uintptr_t at = rip - (uintptr_t)(back->fixed + back->run_delta);
 
     *out = (struct back_place){.called = true};
-    if (at - CACHE_FIXED_BYTES < MIB(LIMIT_XLATE_CACHE_MIB)) {
+    if (at - CACHE_UNITS_AT < MIB(LIMIT_XLATE_CACHE_MIB)) {
         out->code = (const void *)rip;
         out->called = false;
     } else if (at >= CACHE_FIXED_BYTES || (at >= back->stub[STUB_LOAD] &&
