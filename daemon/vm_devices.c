@@ -448,8 +448,9 @@ void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *
     j->force = params->force;
     j->timeout_ms = params->timeout_s * 1000;
     set_result(j->job, j->device, NULL);
-    device_remove_reply(call, &ref);
+    /* Before the client knows of it, so that it outlives this daemon. */
     follow(before, j);
+    device_remove_reply(call, &ref);
 }
 
 static void begin(struct device_job *j)
@@ -475,8 +476,9 @@ void vm_devices_resize(struct vm_devices *d, const struct vm_resize_params *para
                                         .timeout_ms = params->timeout_s * 1000};
 
     j->sent = true; /* it waits for no other */
-    vm_resize_reply(call, &ref);
+    /* Before the client knows of it, so that it outlives this daemon. */
     vm_call(d->vm, VMI_RESIZE, &p, begun, job_call_new(j));
+    vm_resize_reply(call, &ref);
 }
 
 /* --- what the host loses ---------------------------------------------------------------------- */

@@ -200,6 +200,17 @@ static bool is_offline_block(const struct call *call, const char *name)
     return n > 0 && strncmp(state, "offline", 7) == 0;
 }
 
+/* Brings block NAME online. Its kernel may do the same by itself, and refuses a block that is there already. */
+static int bring_online(struct call *call, const char *name, const char *how, unsigned *done)
+{
+    int error = put(call, how, "devices/system/memory/%s/state", name);
+
+    if (error && !is_offline_block(call, name))
+        return 0;
+    *done += !error;
+    return error;
+}
+
 /* All blocks that are offline come online; the answer counts them. */
 static int do_memory_online(struct call *call)
 {
@@ -218,8 +229,7 @@ static int do_memory_online(struct call *call)
     while (!error && (entry = readdir(folder))) {
         if (!is_offline_block(call, entry->d_name))
             continue;
-        error = put(call, how, "devices/system/memory/%s/state", entry->d_name);
-        done += !error;
+        error = bring_online(call, entry->d_name, how, &done);
     }
     closedir(folder);
     snprintf(count, sizeof(count), "%u", done);
