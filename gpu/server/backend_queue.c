@@ -571,11 +571,25 @@ static int queue_module_new(struct gpu_context *c, const uint8_t *image, size_t 
 
     if (rc && rc != GPU_NOT_READY)
         return rc;
-    return c->ops->module_new(c->engine, image, length, log, log_bytes, out);
+    struct gpu_module *m;
+    rc = c->ops->module_new(c->engine, image, length, log, log_bytes, &m);
+    if (rc)
+        return rc;
+    uint64_t bytes = c->ops->module_bytes(m);
+    if (!gpu_quota_take(c->quota, bytes)) {
+        c->ops->module_free(m);
+        return GPU_OUT_OF_MEMORY;
+    }
+    g_mutex_lock(&c->lock);
+    c->used += bytes;
+    g_mutex_unlock(&c->lock);
+    *out = m;
+    return GPU_SUCCESS;
 }
 
 static void queue_module_free(struct gpu_context *c, struct gpu_module *m)
 {
+    give_back(c, c->ops->module_bytes(m));
     c->ops->module_free(m);
 }
 

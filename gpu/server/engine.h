@@ -29,6 +29,8 @@ struct gpu_engine_ops {
     int (*module_new)(struct gpu_engine *e, const uint8_t *image, size_t length, char *log,
                       size_t log_bytes, struct gpu_module **out);
     void (*module_free)(struct gpu_module *m);
+    /* What it takes of memory, with its code, as long as it is there. */
+    uint64_t (*module_bytes)(const struct gpu_module *m);
     int (*kernel)(struct gpu_module *m, const char *name, struct gpu_kernel **out,
                   struct gpu_kernel_info *info);
     int (*global)(struct gpu_module *m, const char *name, uint64_t *address, uint64_t *bytes);

@@ -125,6 +125,11 @@ static void soft_unload(struct gpu_module *m)
     soft_module_unload((struct soft_module *)m);
 }
 
+static uint64_t soft_bytes(const struct gpu_module *m)
+{
+    return soft_module_bytes((const struct soft_module *)m);
+}
+
 static int soft_kernel(struct gpu_module *m, const char *name, struct gpu_kernel **out,
                        struct gpu_kernel_info *info)
 {
@@ -184,6 +189,7 @@ const struct gpu_engine_ops engine_soft = {
     .host = soft_host,
     .module_new = soft_load,
     .module_free = soft_unload,
+    .module_bytes = soft_bytes,
     .kernel = soft_kernel,
     .global = soft_global,
     .launch = soft_run,

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* Of names, lists and constants of a function or variable: about. */
+enum { FUNCTION_BYTES = 1024 };
+
 static void function_free(void *data)
 {
     struct soft_function *fn = data;
@@ -52,6 +55,31 @@ void soft_module_unload(struct soft_module *module)
     g_array_unref(module->heap_used);
     pthread_mutex_destroy(&module->heap_lock);
     g_free(module);
+}
+
+static uint64_t function_bytes(const struct soft_function *fn)
+{
+    uint64_t bytes = sizeof(*fn) + FUNCTION_BYTES + fn->n_ops * sizeof(struct soft_op) +
+                     fn->calls->len * sizeof(struct soft_call);
+
+    for (unsigned i = 0; i < fn->tables->len; i++)
+        bytes += ((const GArray *)fn->tables->pdata[i])->len * sizeof(uint32_t);
+    return bytes;
+}
+
+uint64_t soft_module_bytes(const struct soft_module *module)
+{
+    uint64_t bytes = sizeof(*module), base, size;
+
+    bytes += g_hash_table_size(module->globals) * (sizeof(struct soft_global) + FUNCTION_BYTES);
+    for (unsigned i = 0; i < module->owned->len; i++) {
+        uint64_t addr = g_array_index(module->owned, uint64_t, i);
+        if (soft_space_range(module->space, addr, &base, &size) == SOFT_OK)
+            bytes += size;
+    }
+    for (unsigned i = 0; i < module->functions->len; i++)
+        bytes += function_bytes(module->functions->pdata[i]);
+    return bytes;
 }
 
 /* Kernels that call malloc() have a heap. */

@@ -107,6 +107,8 @@ uint64_t soft_space_used(struct soft_space *space);
 int soft_module_load(struct soft_space *space, const void *image, size_t size,
                      struct soft_module **module, char **log);
 void soft_module_unload(struct soft_module *module);
+/* What MODULE takes: its variables and heap, and its code, as long as it is loaded. */
+uint64_t soft_module_bytes(const struct soft_module *module);
 
 /* The kernel called NAME, or SOFT_NOT_FOUND. It lives as long as its module. */
 int soft_module_function(struct soft_module *module, const char *name,

@@ -128,6 +128,11 @@ static void test_module_free(struct gpu_module *m)
     g_free(m);
 }
 
+static uint64_t test_module_bytes(const struct gpu_module *m)
+{
+    return 64;
+}
+
 static int test_kernel(struct gpu_module *m, const char *name, struct gpu_kernel **out,
                        struct gpu_kernel_info *info)
 {
@@ -190,6 +195,7 @@ const struct gpu_engine_ops engine_test = {
     .host = test_host,
     .module_new = test_module_new,
     .module_free = test_module_free,
+    .module_bytes = test_module_bytes,
     .kernel = test_kernel,
     .global = test_global,
     .launch = test_launch,

@@ -301,6 +301,28 @@ static const char saxpy[] =
     "add.s64 %rd5, %rd2, %rd3;\nld.global.f32 %f2, [%rd5];\nld.global.f32 %f3, [%rd4];\n"
     "fma.rn.f32 %f3, %f1, %f2, %f3;\nst.global.f32 [%rd4], %f3;\nDONE:\nret;\n}\n";
 
+/* Variables and code of modules count like any memory, of 64 MiB here. */
+static void quota_of_modules(void)
+{
+    static const char large[] = ".version 7.0\n.target sm_52\n.address_size 64\n"
+                                ".visible .global .align 4 .b8 large[16777216];\n";
+    CUmodule m[4] = {NULL};
+    size_t before, during, after, total;
+    int n = 0, rc = 0;
+
+    CU_OK(MemGetInfo, &before, &total);
+    while (n < 4 && !(rc = CU(ModuleLoadData, &m[n], large)))
+        n++;
+    ck_assert_int_eq(rc, CUDA_ERROR_OUT_OF_MEMORY);
+    ck_assert_int_eq(n, 3);
+    CU_OK(MemGetInfo, &during, &total);
+    ck_assert_uint_ge(before - during, 3 * MIB(16));
+    while (n)
+        CU_OK(ModuleUnload, m[--n]);
+    CU_OK(MemGetInfo, &after, &total);
+    ck_assert_uint_eq(after, before);
+}
+
 /* The installed worker, confined, in a process of its own, with PTX on the CPU. Its death is a lost
  * context. */
 START_TEST(worker)
@@ -341,6 +363,7 @@ START_TEST(worker)
         if (y[i] != 3 * (float)i + 1)
             ck_abort_msg("%d: %f", i, (double)y[i]);
     }
+    quota_of_modules();
     n = N * 1000; /* out of bounds */
     CU_OK(LaunchKernel, f, 40000, 1, 1, 128, 1, 1, 0, NULL, ((void *[]){&dy, &dx, &a, &n}), NULL);
     CU_IS(700, CtxSynchronize);
