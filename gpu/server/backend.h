@@ -78,9 +78,11 @@ struct gpu_launch {
     uint32_t params_bytes;
 };
 
-/* Bytes of device memory that all contexts of a worker may hold together. Any thread. */
+/* What all contexts of a worker hold together: of device memory at most so many bytes; and streams,
+ * of which each context has one of its own. Any thread. */
 struct gpu_quota {
     uint64_t most, used; /* USED is changed atomically */
+    unsigned streams;    /* atomic */
 };
 
 bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes);

@@ -326,6 +326,7 @@ static void *stream_main(void *opaque)
 {
     struct gpu_stream *s = opaque;
     struct gpu_context *c = s->context;
+    struct gpu_quota *quota = c->quota;
     struct op *op;
 
     g_mutex_lock(&c->lock);
@@ -347,6 +348,7 @@ static void *stream_main(void *opaque)
     g_cond_broadcast(&c->changed);
     stream_unref(s);
     g_mutex_unlock(&c->lock);
+    __atomic_fetch_sub(&quota->streams, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 
@@ -416,10 +418,18 @@ static struct op *op_new(enum op_kind kind)
 
 /* --- contexts --------------------------------------------------------------------------------- */
 
+/* A stream is a thread: those of all programs together, and those that still end, are bounded. */
+enum { STREAMS_MOST = 8 * LIMIT_GPU_STREAMS };
+
 static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream **out)
 {
-    struct gpu_stream *s = g_new0(struct gpu_stream, 1);
+    unsigned *count = &c->quota->streams;
 
+    if (__atomic_add_fetch(count, 1, __ATOMIC_RELAXED) > STREAMS_MOST) {
+        __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
+        return GPU_OUT_OF_RESOURCES;
+    }
+    struct gpu_stream *s = g_new0(struct gpu_stream, 1);
     s->context = c;
     s->flags = flags;
     g_queue_init(&s->ops);
@@ -430,6 +440,7 @@ static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream 
         g_ptr_array_add(c->streams, s);
     g_mutex_unlock(&c->lock);
     if (!thread) {
+        __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
         g_free(s);
         return GPU_OUT_OF_RESOURCES;
     }

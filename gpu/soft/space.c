@@ -36,7 +36,7 @@ struct soft_space *soft_space_new(uint64_t limit)
     s->limit = limit;
     s->map = g_malloc0(sizeof(struct soft_map));
     s->map->refs = 1;
-    s->pool = soft_pool_new();
+    s->pool = soft_pool_get();
     return s;
 }
 
@@ -77,7 +77,7 @@ void soft_space_free(struct soft_space *space)
 {
     if (!space)
         return;
-    soft_pool_free(space->pool);
+    soft_pool_put();
     soft_map_put(space->map);
     g_free(space);
 }

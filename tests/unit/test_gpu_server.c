@@ -190,6 +190,28 @@ START_TEST(sticks)
 }
 END_TEST
 
+/* Each context has a thread, so there are not more than so many; those that were freed count no more. */
+START_TEST(many_contexts)
+{
+    enum { MOST = 8 * LIMIT_GPU_STREAMS };
+    CUcontext c[MOST];
+    int rc = 0, n = 1;
+
+    c[0] = begin(_i);
+    while (n < MOST && !(rc = CU(CtxCreate, &c[n], 0, 0))) {
+        CU_OK(CtxPopCurrent, NULL);
+        n++;
+    }
+    ck_assert_int_eq(rc, 0);
+    ck_assert_int_eq(n, MOST);
+    CUcontext more;
+    CU_IS(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, CtxCreate, &more, 0, 0);
+    CU_OK(CtxDestroy, c[MOST - 1]);
+    while ((rc = CU(CtxCreate, &more, 0, 0))) /* until its thread is through */
+        ck_assert_int_eq(rc, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
+}
+END_TEST
+
 static void host_function(void *data)
 {
     __atomic_add_fetch((int *)data, 1, __ATOMIC_SEQ_CST);
@@ -382,6 +404,7 @@ int main(void)
     tcase_add_loop_test(tc, add, 0, 2);
     tcase_add_loop_test(tc, errors, 0, 2);
     tcase_add_loop_test(tc, sticks, 0, 2);
+    tcase_add_loop_test(tc, many_contexts, 0, 1);
     tcase_add_loop_test(tc, streams, 0, 2);
     tcase_add_loop_test(tc, rows, 0, 2);
     tcase_add_loop_test(tc, ends, 0, 2);

@@ -25,7 +25,12 @@ struct soft_pool {
     bool ending;
 };
 
-struct soft_pool *soft_pool_new(void)
+/* The processors of the host are one set, and so is what works on them, for all spaces. */
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct soft_pool *shared;
+static unsigned shared_users;
+
+static struct soft_pool *pool_new(void)
 {
     struct soft_pool *p = g_new0(struct soft_pool, 1);
 
@@ -41,7 +46,7 @@ unsigned soft_pool_processors(const struct soft_pool *p)
     return p->processors;
 }
 
-void soft_pool_free(struct soft_pool *p)
+static void pool_free(struct soft_pool *p)
 {
     pthread_mutex_lock(&p->lock);
     p->ending = true;
@@ -53,6 +58,24 @@ void soft_pool_free(struct soft_pool *p)
     pthread_cond_destroy(&p->gone);
     pthread_mutex_destroy(&p->lock);
     g_free(p);
+}
+
+struct soft_pool *soft_pool_get(void)
+{
+    pthread_mutex_lock(&shared_lock);
+    if (!shared_users++)
+        shared = pool_new();
+    struct soft_pool *p = shared;
+    pthread_mutex_unlock(&shared_lock);
+    return p;
+}
+
+void soft_pool_put(void)
+{
+    pthread_mutex_lock(&shared_lock);
+    if (!--shared_users)
+        pool_free(g_steal_pointer(&shared));
+    pthread_mutex_unlock(&shared_lock);
 }
 
 /* Takes JOB, which wants no more helpers, out of the queue. Locked. */
