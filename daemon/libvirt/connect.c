@@ -57,8 +57,7 @@ static void open_uri(struct client *c, struct libvirt_request *request, const vo
                      "vmd does not answer to the name %s", uri);
         return;
     }
-    if (!bridge_flags(request, a->flags, OPEN_READONLY))
-        return;
+    /* Other bits are the client's own: how it came to this socket. */
     if (a->flags & OPEN_READONLY)
         libvirt_conn_set_readonly(c->conn);
     g_free(c->uri);

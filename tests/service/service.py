@@ -219,6 +219,17 @@ def check_people(s):
     expect(status != 0, "a member does not end the daemon")
 
 
+def check_libvirt(s):
+    for path in ("/run/libvirt/virtvmdd-sock", "/run/libvirt/virtvmdd-sock-ro"):
+        expect(s.words("stat", "-c", "%U:%G %a", path) == "vmd:vmd 660\n", f"{path} is the group's")
+    said = s.words("virsh", "-c", "vmd:///system", "version", user="member")
+    expect("hypervisor: vmd" in said, "virsh finds vmd:///system by itself")
+    expect(s.run("virsh", "-r", "-c", "vmd:///system", "list", "--all", user="member")[0] == 0,
+           "and its socket for those who only look")
+    status, said = s.run("virsh", "-c", "vmd:///system", "list", check=False, user="stranger")
+    expect(status != 0 and "Permission denied" in said, "strangers are not let in there either")
+
+
 def check_host_devices(s):
     said = json.loads(s.words("vmctl", "rpc", "host.devices", user="member"))
     expect(said["watch"] == "uevents", "the kernel tells vmd of the host's devices")
@@ -338,6 +349,7 @@ def main():
             check_users_and_folders(system)
             check_activation(system)
             check_people(system)
+            check_libvirt(system)
             check_host_devices(system)
             pid = start_guest(system, kernel, initrd)
             check_restarts(system, pid)
