@@ -87,7 +87,6 @@ static bool launch(struct vm_gpu *g, int socket, GError **err)
     g_autofree char *store = paths_vm_store(paths, vm_id(g->vm));
     g_autofree char *log = g_build_filename(store, "gpu.log", NULL);
 
-    g->began_ms = uv_now(g->loop);
     return spawn_process(&g->worker, g->loop, paths->gpu_program, "--fd", log, socket, worker_gone,
                          g, err);
 }
@@ -100,6 +99,11 @@ static void served(void *arg, const void *result, int fd, const GError *err)
     g_autoptr(GError) why = NULL;
 
     g->asked = false;
+    if (err && !g_error_matches(err, VMD_ERROR, VMD_ERROR_BUSY))
+        log_warning("VM %s: its GPU has no worker: %s", vm_name(g->vm), err->message);
+    else if (!err && socket < 0)
+        log_warning("VM %s: its GPU has no worker: the daemon has no room for its socket",
+                    vm_name(g->vm));
     if (!g->wanted || err || socket < 0)
         return;
     if (launch(g, socket, &why))
@@ -123,6 +127,7 @@ static void proceed(struct vm_gpu *g)
         return;
     g->due = false;
     g->asked = true;
+    g->began_ms = uv_now(g->loop);
     vm_call(g->vm, VMI_GPU_SERVE, NULL, served, g);
 }
 
@@ -139,7 +144,8 @@ void vm_gpu_begin(struct vm_gpu *g)
 
 void vm_gpu_news(struct vm_gpu *g, const struct vmi_gpu_worker_event *event)
 {
-    if (event->state == GPU_WORKER_STATE_HUNG)
+    /* One that is lost may have closed its connection and live. */
+    if (event->state != GPU_WORKER_STATE_SERVING)
         spawned_kill(&g->worker, SIGKILL);
     if (event->state != GPU_WORKER_STATE_LOST || !g->wanted)
         return;

@@ -34,6 +34,8 @@ bool mem__ram_map(struct mem_ram *ram, GError **err)
         munmap(host, ram->size);
         return vmd_set_errno(err, errno, "page flags of '%s'", ram->name);
     }
+    /* What KVM brings as its guest touches it, on hosts whose setting asks for this. */
+    madvise(host, ram->size, MADV_HUGEPAGE);
     ram->host = host;
     ram->flags = flags;
     ram->fd = steal_fd(&fd);

@@ -181,24 +181,27 @@ START_TEST(backing)
 }
 END_TEST
 
-/* Large pages, where the host gives them, come whole where nothing was asked for or given back. */
+/* A large page comes whole, or what was asked for alone, and never where something was given back. Whether the host has one
+ * may differ from call to call. */
 START_TEST(backing_large)
 {
     enum { LARGE = LARGE_PAGE / PAGE };
     struct mem_map *map = mem_map_new();
     struct mem_ram *ram = mem_map_add_ram(map, 0, 5 * LARGE_PAGE + 8 * PAGE, "ram", false, NULL);
+    unsigned backed[5] = {0};
 
-    bool large = large_back_shared(ram->host + 4 * LARGE_PAGE);
     ck_assert(mem_ram_discard(ram, LARGE_PAGE + PAGE, PAGE));
     mem_ram_back(ram, 3);
     mem_ram_back(ram, LARGE + 3);
     mem_ram_back(ram, 5 * LARGE + 3); /* no whole one */
     mem_map_back(map, 3 * LARGE_PAGE - PAGE, 2 * PAGE);
-    ck_assert(!!(mem_page_flags(ram, LARGE - 1) & MEM_PAGE_BACKED) == large);
-    ck_assert(!(mem_page_flags(ram, 2 * LARGE - 1) & MEM_PAGE_BACKED));
-    ck_assert(!!(mem_page_flags(ram, 2 * LARGE) & MEM_PAGE_BACKED) == large);
-    ck_assert(!!(mem_page_flags(ram, 4 * LARGE - 1) & MEM_PAGE_BACKED) == large);
-    ck_assert(mem_page_flags(ram, 3 * LARGE) & MEM_PAGE_BACKED);
+    for (unsigned i = 0; i < 5 * LARGE; i++)
+        backed[i / LARGE] += !!(mem_page_flags(ram, i) & MEM_PAGE_BACKED);
+    ck_assert(backed[0] == LARGE || backed[0] == 16);
+    ck_assert_uint_eq(backed[1], 15); /* 14 and the one that was given back: it stays away */
+    ck_assert(backed[2] == LARGE || backed[2] == 1);
+    ck_assert(backed[3] == LARGE || backed[3] == 1);
+    ck_assert_uint_eq(backed[4], 0);
     ck_assert(mem_page_flags(ram, 5 * LARGE) & MEM_PAGE_BACKED);
     for (unsigned i = 0; i < 5 * LARGE_PAGE + 8 * PAGE; i += 64)
         ck_assert_uint_eq(ram->host[i], 0);

@@ -266,7 +266,7 @@ static bool take_segment(struct cache_user *user)
     if (!may_take(user))
         return false;
     if (!cache->n_free && cache->n_segments < cache->size_segments)
-        cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
+        user->unbacked = cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
     struct segment *s = cache->n_free ? find_segment(cache, SEGMENT_FREE) : NULL;
     if (s) {
         cache->n_free--;
@@ -279,6 +279,26 @@ static bool take_segment(struct cache_user *user)
     }
     keep_reserve(cache);
     return s != NULL;
+}
+
+/* Gives the user a segment with room, of which there is memory. That is had without the lock, as it
+ * may take a millisecond: false too where the segment was dropped meanwhile. */
+static bool have_segment(struct cache_user *user)
+{
+    struct cache *cache = user->cache;
+
+    if (user->segment && segment_has_room(user->segment))
+        return true;
+    user->unbacked = false;
+    if (!take_segment(user))
+        return false;
+    if (user->unbacked) {
+        unsigned block = cache__block_of(cache, user->segment);
+        pthread_mutex_unlock(&cache->lock);
+        cache__block_back(cache, block);
+        pthread_mutex_lock(&cache->lock);
+    }
+    return user->segment != NULL;
 }
 
 static struct cache_page **page_bucket(struct cache *cache, gpa_t gpa)
@@ -356,8 +376,7 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
     bool ok;
 
     pthread_mutex_lock(&cache->lock);
-    ok = (user->segment && segment_has_room(user->segment)) || take_segment(user);
-    ok = ok && begin_pages(user, gpa, second, xl_fetch_mode(mode));
+    ok = have_segment(user) && begin_pages(user, gpa, second, xl_fetch_mode(mode));
     if (ok) {
         struct segment *s = user->segment;
         uint8_t *code = cache__segment_code(cache, s);

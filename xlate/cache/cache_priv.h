@@ -91,6 +91,7 @@ struct cache_user {
     struct cache_page *begun[2]; /* between begin and commit */
     bool stale;                  /* one of them was invalidated */
     bool page_is_new;            /* cache_page_is_new() */
+    bool unbacked;               /* the segment's block has to be backed before it is written */
     uint64_t remembered;         /* jump-cache entries; own thread, read by any */
     uint32_t begun_units;        /* times that it began */
 };
@@ -163,7 +164,11 @@ static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t
 /* memory.c: the two mappings and segments' memory. */
 bool cache__map(struct cache *cache, GError **err);
 void cache__unmap(struct cache *cache);
-void cache__segment_alloc(struct cache *cache, struct segment *segment);
+/* True: the first of its block, for which cache__block_back() has to be called. */
+bool cache__segment_alloc(struct cache *cache, struct segment *segment);
+unsigned cache__block_of(const struct cache *cache, const struct segment *segment);
+/* Memory for a block that has a segment in use, all of it at once. Without the lock. */
+void cache__block_back(struct cache *cache, unsigned block);
 void cache__segment_release(struct cache *cache, struct segment *segment);
 
 /* drop.c, lock held. */

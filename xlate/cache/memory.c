@@ -73,7 +73,12 @@ static uint8_t *block_code(const struct cache *cache, unsigned block)
     return cache->write + CACHE_UNITS_AT + (size_t)block * LARGE_PAGE;
 }
 
-static void block_alloc(struct cache *cache, unsigned block)
+unsigned cache__block_of(const struct cache *cache, const struct segment *segment)
+{
+    return (unsigned)(segment - cache->segment) / BLOCK_SEGMENTS;
+}
+
+void cache__block_back(struct cache *cache, unsigned block)
 {
     uint8_t *code = block_code(cache, block);
 
@@ -83,23 +88,21 @@ static void block_alloc(struct cache *cache, unsigned block)
     populate(cache->tables + (size_t)block * LARGE_PAGE, LARGE_PAGE, true);
 }
 
-void cache__segment_alloc(struct cache *cache, struct segment *segment)
+bool cache__segment_alloc(struct cache *cache, struct segment *segment)
 {
-    size_t index = (size_t)(segment - cache->segment);
-    uint8_t *tables = cache->tables + index * TABLE_BYTES;
+    uint8_t *tables = cache->tables + (size_t)(segment - cache->segment) * TABLE_BYTES;
 
-    if (!cache->block_used[index / BLOCK_SEGMENTS]++)
-        block_alloc(cache, (unsigned)(index / BLOCK_SEGMENTS));
     segment->units = (struct cache_unit *)(void *)tables;
     segment->links = (struct cache_link *)(void *)(segment->units + SEGMENT_UNITS);
     segment->state = SEGMENT_FREE;
     cache->n_segments++;
     cache->n_free++;
+    return !cache->block_used[cache__block_of(cache, segment)]++;
 }
 
 void cache__segment_release(struct cache *cache, struct segment *segment)
 {
-    unsigned block = (unsigned)(segment - cache->segment) / BLOCK_SEGMENTS;
+    unsigned block = cache__block_of(cache, segment);
 
     if (!--cache->block_used[block]) {
         madvise(block_code(cache, block), LARGE_PAGE, MADV_REMOVE);
