@@ -330,12 +330,17 @@ static bool give_message(struct rpc_stream *s)
 /* Does what can be done now: gives messages, tells of the peer's end of file and of the end. */
 static void pump(struct rpc_stream *s)
 {
-    s->corked = true;
-    while (!s->dead && may_give(s) && give_message(s))
-        ;
-    s->corked = false;
-    if (!s->dead)
-        flush(s);
+    bool gave;
+
+    do { /* answers that wait to be sent may be what holds back the next message */
+        gave = false;
+        s->corked = true;
+        while (!s->dead && may_give(s) && give_message(s))
+            gave = true;
+        s->corked = false;
+        if (!s->dead)
+            flush(s);
+    } while (gave && !s->dead);
     if (!s->dead && s->state == HALF && !s->half_told && may_give(s)) {
         s->half_told = true;
         s->ops->half_closed(s->user);
@@ -415,6 +420,8 @@ void rpc_stream_free(struct rpc_stream *s)
 
     if (!s)
         return;
+    if (s->corked) /* what was answered before is sent as it would have been without */
+        flush(s);
     s->dead = true;
     s->state = ENDED;
     while ((o = g_queue_pop_head(&s->out)))
