@@ -126,8 +126,12 @@ static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_ki
 
     if (kind == MEM_RAM && !added)
         xlate__fence(&x->accel, NULL, UINT64_MAX, ACCEL_FENCE_TLB, &all);
-    if (kind == MEM_SHOWN && !added)
-        xlate__fence_soon(x, ACCEL_FENCE_TLB, &all);
+    if (kind != MEM_SHOWN || added)
+        return;
+    /* Its pages' flags go with it to other places, where a write clears them and does not find this code. */
+    for (gpa_t at = gpa; at < gpa + length; at += MEM_PAGE_SIZE)
+        cache_invalidate_page(x->cache, at);
+    xlate__fence_soon(x, ACCEL_FENCE_TLB, &all);
 }
 
 static bool xlate_create(const struct accel_config *config, struct accel **out, GError **err)

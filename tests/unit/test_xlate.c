@@ -275,6 +275,35 @@ START_TEST(hidden_by_itself)
 }
 END_TEST
 
+/* Code in RAM that a device shows is translated anew where it comes back to, after it was written elsewhere. */
+START_TEST(code_shown_again)
+{
+    const uint32_t code[] = {LI_A7_1, ECALL}, longer[] = {ECALL, LI_A7_1, ECALL};
+    const gpa_t other = SHOWN + MIB(1);
+    struct mem_ram *memory = mem_ram_new("window", MIB(1), NULL);
+
+    mem_map_add_window(t.map, SHOWN, MIB(2));
+    ck_assert_int_eq(mem_map_show_ram(t.map, SHOWN, memory), 0);
+    mem_map_write(t.map, SHOWN, code, sizeof(code));
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = SHOWN});
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(t.calls, 1);
+
+    ck_assert_int_eq(mem_map_hide_ram(t.map, SHOWN), 0);
+    ck_assert_int_eq(mem_map_show_ram(t.map, other, memory), 0);
+    mem_map_write(t.map, other, longer, sizeof(longer));
+    ck_assert_int_eq(mem_map_hide_ram(t.map, other), 0);
+    ck_assert_int_eq(mem_map_show_ram(t.map, SHOWN, memory), 0);
+    t.calls = 0;
+    accel_vcpu_reset(t.vcpu, &(struct vcpu_start){.pc = SHOWN});
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(t.calls, 2);
+    ck_assert_int_eq(mem_map_hide_ram(t.map, SHOWN), 0);
+    mem_map_remove_window(t.map, SHOWN);
+    mem_ram_free(memory);
+}
+END_TEST
+
 /* State that was taken out can be put into another vCPU, which goes on from there. */
 START_TEST(state_moves)
 {
@@ -713,6 +742,7 @@ int main(void)
     tcase_add_test(accel, kick_waiting);
     tcase_add_test(accel, hypercall_leaves);
     tcase_add_test(accel, hidden_by_itself);
+    tcase_add_test(accel, code_shown_again);
     tcase_add_test(accel, state_moves);
     tcase_add_test(accel, dma_into_code);
     tcase_add_test(accel, statistics);
