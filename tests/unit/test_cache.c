@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define RAM UINT64_C(0x80000000)
 #define MODE 8u /* fetch regime 1 */
@@ -396,6 +397,21 @@ START_TEST(memory_waits_for_safepoints)
 }
 END_TEST
 
+/* Bytes of the first 16 MiB for code that the host holds. */
+static uint64_t code_memory(struct cache *cache)
+{
+    static unsigned char there[MIB(16) / MEM_PAGE_SIZE];
+    uint8_t *write;
+    ptrdiff_t run_delta;
+    uint64_t bytes = 0;
+
+    cache_fixed(cache, &write, &run_delta);
+    ck_assert_int_eq(mincore(write + CACHE_UNITS_AT, MIB(16), there), 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(there); i++)
+        bytes += (there[i] & 1) * MEM_PAGE_SIZE;
+    return bytes;
+}
+
 START_TEST(limits)
 {
     struct bed bed;
@@ -412,11 +428,13 @@ START_TEST(limits)
     ck_assert(cache_set_limit(bed.cache, MIB(LIMIT_XLATE_CACHE_MIB), NULL));
     ck_assert(cache_set_limit(bed.cache, MIB(16), NULL));
     ck_assert_uint_gt(fill_up(&bed, 0, RAM), 1800);
+    ck_assert_uint_gt(code_memory(bed.cache), MIB(7));
     ck_assert(cache_set_limit(bed.cache, CACHE_LEAST_BYTES, NULL));
     cache_safepoint(bed.user[0]);
     cache_wait(bed.user[0]);
     cache_stats(bed.cache, &stats);
     ck_assert_uint_le(stats.used_bytes, CACHE_LEAST_BYTES);
+    ck_assert_uint_le(code_memory(bed.cache), CACHE_LEAST_BYTES + LARGE_PAGE);
     ck_assert_uint_gt(stats.units, 0);
     cache_clear(bed.cache);
     cache_stats(bed.cache, &stats);

@@ -266,7 +266,7 @@ static bool take_segment(struct cache_user *user)
     if (!may_take(user))
         return false;
     if (!cache->n_free && cache->n_segments < cache->size_segments)
-        user->unbacked = cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
+        cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
     struct segment *s = cache->n_free ? find_segment(cache, SEGMENT_FREE) : NULL;
     if (s) {
         cache->n_free--;
@@ -281,23 +281,16 @@ static bool take_segment(struct cache_user *user)
     return s != NULL;
 }
 
-/* Gives the user a segment with room, of which there is memory. That is had without the lock, as it
- * may take a millisecond: false too where the segment was dropped meanwhile. */
+/* Gives the user a segment with room, and with memory, for which the lock is let go of; false too
+ * where the segment was dropped meanwhile. */
 static bool have_segment(struct cache_user *user)
 {
-    struct cache *cache = user->cache;
-
     if (user->segment && segment_has_room(user->segment))
         return true;
-    user->unbacked = false;
     if (!take_segment(user))
         return false;
-    if (user->unbacked) {
-        unsigned block = cache__block_of(cache, user->segment);
-        pthread_mutex_unlock(&cache->lock);
-        cache__block_back(cache, block);
-        pthread_mutex_lock(&cache->lock);
-    }
+    if (!user->segment->backed)
+        cache__segment_back(user->cache, user->segment);
     return user->segment != NULL;
 }
 

@@ -53,6 +53,7 @@ enum segment_state { SEGMENT_UNUSED, SEGMENT_FREE, SEGMENT_FILLING, SEGMENT_FULL
 struct segment {
     enum segment_state state;
     uint32_t hot_used, cold_used, n_units, n_links;
+    bool backed;              /* there is memory for it: its own, or its block's */
     struct cache_unit *units; /* SEGMENT_UNITS; NULL while unused */
     struct cache_link *links; /* SEGMENT_LINKS */
     uint64_t order;           /* filling, full: age, smaller is older */
@@ -91,7 +92,6 @@ struct cache_user {
     struct cache_page *begun[2]; /* between begin and commit */
     bool stale;                  /* one of them was invalidated */
     bool page_is_new;            /* cache_page_is_new() */
-    bool unbacked;               /* the segment's block has to be backed before it is written */
     uint64_t remembered;         /* jump-cache entries; own thread, read by any */
     uint32_t begun_units;        /* times that it began */
 };
@@ -110,6 +110,7 @@ struct cache {
     uint8_t *tables; /* of units and links, TABLE_BYTES for each segment */
     ptrdiff_t run_delta;
     uint8_t block_used[SEGMENTS / BLOCK_SEGMENTS]; /* segments with memory */
+    bool released; /* a segment was, and cache__give_back() is due */
 
     struct segment *segment; /* SEGMENTS */
     unsigned n_segments;     /* with memory */
@@ -164,12 +165,15 @@ static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t
 /* memory.c: the two mappings and segments' memory. */
 bool cache__map(struct cache *cache, GError **err);
 void cache__unmap(struct cache *cache);
-/* True: the first of its block, for which cache__block_back() has to be called. */
-bool cache__segment_alloc(struct cache *cache, struct segment *segment);
-unsigned cache__block_of(const struct cache *cache, const struct segment *segment);
-/* Memory for a block that has a segment in use, all of it at once. Without the lock. */
-void cache__block_back(struct cache *cache, unsigned block);
+void cache__segment_alloc(struct cache *cache, struct segment *segment);
+/*
+ * Memory for a segment, with all of its block if it is the first there and the host has large
+ * pages. It may take a millisecond, for which the lock is let go of.
+ */
+void cache__segment_back(struct cache *cache, struct segment *segment);
 void cache__segment_release(struct cache *cache, struct segment *segment);
+/* The memory of what was released goes back to the host. */
+void cache__give_back(struct cache *cache);
 
 /* drop.c, lock held. */
 /* Calls FN (or NULL) with UNIT if its page has a name and a vCPU came to it. */

@@ -8,8 +8,7 @@
 
 static void patch(struct cache_link *link, const uint8_t *target)
 {
-    __atomic_store_n((int32_t *)link->site, (int32_t)(target - (link->site + 4)),
-                     __ATOMIC_RELEASE);
+    __atomic_store_n((int32_t *)link->site, (int32_t)(target - (link->site + 4)), __ATOMIC_RELEASE);
 }
 
 static void unlink_in(struct cache *cache, struct cache_unit *unit)
@@ -77,9 +76,11 @@ void cache__drop_unit(struct cache *cache, struct cache_unit *unit)
     leave_page(unit, 0);
     leave_page(unit, 1);
     unit->live = false;
-    cache->log[cache->log_head++ % LOG_SIZE] = (struct dropped){
-        .checked = unit->checked, .cold = unit->cold, .cold_bytes = unit->cold_bytes,
-        .offset = unit->gpa % MEM_PAGE_SIZE};
+    cache->log[cache->log_head++ % LOG_SIZE] =
+        (struct dropped){.checked = unit->checked,
+                         .cold = unit->cold,
+                         .cold_bytes = unit->cold_bytes,
+                         .offset = unit->gpa % MEM_PAGE_SIZE};
     cache->stats.units--;
     cache->stats.code_bytes -= unit->hot_bytes + unit->cold_bytes;
     __atomic_add_fetch(&cache->epoch, 1, __ATOMIC_SEQ_CST);
@@ -220,6 +221,7 @@ void cache__reclaim(struct cache *cache)
         if (cache->n_segments > cache->size_segments || cache->n_free > FREE_MOST)
             cache__segment_release(cache, s);
     }
+    cache__give_back(cache);
     while (*at) {
         struct cache_page *page = *at;
         if (page->died > safe) {
@@ -269,8 +271,8 @@ unsigned cache_invalidate_page(struct cache *cache, gpa_t gpa)
 
     gpa &= ~(MEM_PAGE_SIZE - 1);
     pthread_mutex_lock(&cache->lock);
-    struct cache_page *next, *page =
-        cache->page_hash[(gpa >> MEM_PAGE_SHIFT) % (1u << PAGE_HASH_BITS)];
+    struct cache_page *next,
+        *page = cache->page_hash[(gpa >> MEM_PAGE_SHIFT) % (1u << PAGE_HASH_BITS)];
     for (; page; page = next) {
         next = page->next;
         if (page->gpa != gpa)

@@ -68,49 +68,87 @@ void cache__unmap(struct cache *cache)
     large_free(cache->tables, TABLES_BYTES);
 }
 
-static uint8_t *block_code(const struct cache *cache, unsigned block)
-{
-    return cache->write + CACHE_UNITS_AT + (size_t)block * LARGE_PAGE;
-}
-
-unsigned cache__block_of(const struct cache *cache, const struct segment *segment)
+static unsigned block_of(const struct cache *cache, const struct segment *segment)
 {
     return (unsigned)(segment - cache->segment) / BLOCK_SEGMENTS;
 }
 
-void cache__block_back(struct cache *cache, unsigned block)
+static uint8_t *segment_tables(const struct cache *cache, const struct segment *segment)
 {
-    uint8_t *code = block_code(cache, block);
-
-    if (!large_back_shared(code))
-        populate(code, LARGE_PAGE, true);
-    populate(code + cache->run_delta, LARGE_PAGE, false);
-    populate(cache->tables + (size_t)block * LARGE_PAGE, LARGE_PAGE, true);
+    return cache->tables + (size_t)(segment - cache->segment) * TABLE_BYTES;
 }
 
-bool cache__segment_alloc(struct cache *cache, struct segment *segment)
+void cache__segment_back(struct cache *cache, struct segment *segment)
 {
-    uint8_t *tables = cache->tables + (size_t)(segment - cache->segment) * TABLE_BYTES;
+    unsigned block = block_of(cache, segment);
+    uint8_t *code = cache__segment_code(cache, segment);
+    uint8_t *whole = cache->write + CACHE_UNITS_AT + (size_t)block * LARGE_PAGE;
+    bool large = cache->block_used[block] == 1;
 
-    segment->units = (struct cache_unit *)(void *)tables;
+    pthread_mutex_unlock(&cache->lock);
+    large = large && large_back_shared(whole);
+    if (large) {
+        populate(whole + cache->run_delta, LARGE_PAGE, false);
+    } else {
+        populate(code, SEGMENT_BYTES, true);
+        populate(code + cache->run_delta, SEGMENT_BYTES, false);
+    }
+    populate(segment_tables(cache, segment), TABLE_BYTES, true);
+    pthread_mutex_lock(&cache->lock);
+    for (unsigned i = 0; large && i < BLOCK_SEGMENTS; i++)
+        cache->segment[block * BLOCK_SEGMENTS + i].backed = true;
+    segment->backed = true;
+}
+
+void cache__segment_alloc(struct cache *cache, struct segment *segment)
+{
+    segment->units = (struct cache_unit *)(void *)segment_tables(cache, segment);
     segment->links = (struct cache_link *)(void *)(segment->units + SEGMENT_UNITS);
     segment->state = SEGMENT_FREE;
+    cache->block_used[block_of(cache, segment)]++;
     cache->n_segments++;
     cache->n_free++;
-    return !cache->block_used[cache__block_of(cache, segment)]++;
 }
 
 void cache__segment_release(struct cache *cache, struct segment *segment)
 {
-    unsigned block = cache__block_of(cache, segment);
-
-    if (!--cache->block_used[block]) {
-        madvise(block_code(cache, block), LARGE_PAGE, MADV_REMOVE);
-        madvise(cache->tables + (size_t)block * LARGE_PAGE, LARGE_PAGE, MADV_DONTNEED);
-    }
+    cache->block_used[block_of(cache, segment)]--;
     segment->units = NULL;
     segment->links = NULL;
     segment->state = SEGMENT_UNUSED;
     cache->n_segments--;
     cache->n_free--;
+    cache->released = true;
+}
+
+static void give_back(struct cache *cache, struct segment *first, size_t bytes)
+{
+    madvise(cache__segment_code(cache, first), bytes, MADV_REMOVE);
+    madvise(segment_tables(cache, first), bytes, MADV_DONTNEED);
+}
+
+/* A block goes as a whole where it can: else its large pages fall into small ones. */
+static void give_block_back(struct cache *cache, unsigned block)
+{
+    struct segment *first = &cache->segment[block * BLOCK_SEGMENTS];
+    bool backed = false;
+
+    for (unsigned i = 0; i < BLOCK_SEGMENTS; i++) {
+        struct segment *s = &first[i];
+        if (s->state != SEGMENT_UNUSED || !s->backed)
+            continue;
+        backed = true;
+        s->backed = false;
+        if (cache->block_used[block])
+            give_back(cache, s, SEGMENT_BYTES);
+    }
+    if (backed && !cache->block_used[block])
+        give_back(cache, first, LARGE_PAGE);
+}
+
+void cache__give_back(struct cache *cache)
+{
+    for (unsigned i = 0; cache->released && i < SEGMENTS / BLOCK_SEGMENTS; i++)
+        give_block_back(cache, i);
+    cache->released = false;
 }
