@@ -20,15 +20,18 @@ struct asked {
     uint32_t mode;
 };
 
+/* A worker's lines of the host's cache are its own: it counts a block each microsecond. */
 struct worker {
     struct warm *warm;
     pthread_t thread;
     struct cache_user *user;
     struct back_compiler *compiler;
     struct ir_unit *unit;
+    uint64_t blocks; /* compiled ahead; atomic, as patterns */
+    uint64_t patterns[IR_PATTERN_COUNT];
     uint8_t page[HOTLIST_PAGE] __attribute__((aligned(8)));
     uint8_t bytes[SOURCE_BYTES + INSN_MOST] __attribute__((aligned(8)));
-};
+} __attribute__((aligned(64)));
 
 struct warm {
     struct xlate *x;
@@ -45,8 +48,7 @@ struct warm {
     bool *found;            /* by list page: was matched since memory was loaded */
     struct hotlist *seen;   /* pages of this run; content number N is its page N - 1 */
 
-    struct warm_stats stats; /* atomic */
-    uint64_t patterns[IR_PATTERN_COUNT];
+    struct warm_stats stats; /* atomic; its blocks are the workers' */
 
     unsigned n_workers;
     struct worker worker[LIMIT_XLATE_WARM_THREADS];
@@ -137,10 +139,10 @@ static enum made make_unit(struct worker *k, const struct mem_ram *ram, gpa_t gp
         count(&w->stats.refused, 1);
         return PAGE_GONE;
     }
-    count(&w->stats.blocks, 1);
+    count(&k->blocks, 1);
     for (unsigned i = 0; i < IR_PATTERN_COUNT; i++)
         if (k->unit->pattern[i])
-            count(&w->patterns[i], k->unit->pattern[i]);
+            count(&k->patterns[i], k->unit->pattern[i]);
     return MADE;
 }
 
@@ -370,7 +372,7 @@ static void free_worker(struct worker *k)
 bool xlate__warm_new(struct xlate *x, struct hotlist *list, unsigned threads, struct warm **out,
                      GError **err)
 {
-    struct warm *w = g_new0(struct warm, 1);
+    struct warm *w = g_aligned_alloc0(1, sizeof(*w), __alignof__(*w));
     int rc = 0;
 
     w->x = x;
@@ -416,7 +418,7 @@ void xlate__warm_free(struct warm *w)
     hotlist_free(w->seen);
     g_free(w->tries);
     g_free(w->found);
-    g_free(w);
+    g_aligned_free(w);
 }
 
 /* --- from outside ----------------------------------------------------------------------------- */
@@ -505,9 +507,15 @@ void xlate__warm_stats(struct warm *w, struct warm_stats *out)
 
     for (size_t i = 0; i < sizeof(*out) / sizeof(*to); i++)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < w->n_workers; i++)
+        out->blocks += __atomic_load_n(&w->worker[i].blocks, __ATOMIC_RELAXED);
 }
 
 uint64_t xlate__warm_patterns(struct warm *w, unsigned p)
 {
-    return __atomic_load_n(&w->patterns[p], __ATOMIC_RELAXED);
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < w->n_workers; i++)
+        n += __atomic_load_n(&w->worker[i].patterns[p], __ATOMIC_RELAXED);
+    return n;
 }

@@ -41,7 +41,7 @@ static bool index_new(struct cache *cache)
 
 bool cache_new(const struct cache_config *config, struct cache **out, GError **err)
 {
-    struct cache *cache = g_new0(struct cache, 1);
+    struct cache *cache = g_aligned_alloc0(1, sizeof(*cache), CACHE_HOST_LINE);
     uint64_t limit = config->limit ? config->limit : CACHE_DEFAULT_BYTES;
 
     cache->kick = config->kick;
@@ -75,7 +75,7 @@ void cache_free(struct cache *cache)
     g_free(cache->segment);
     pthread_cond_destroy(&cache->passed);
     pthread_mutex_destroy(&cache->lock);
-    g_free(cache);
+    g_aligned_free(cache);
 }
 
 void cache_fixed(struct cache *cache, uint8_t **write, ptrdiff_t *run_delta)
@@ -97,7 +97,7 @@ static void forget_everything(struct xl_cpu *cpu)
 
 struct cache_user *cache_user_new(struct cache *cache, struct xl_cpu *cpu)
 {
-    struct cache_user *user = g_new0(struct cache_user, 1);
+    struct cache_user *user = g_aligned_alloc0(1, sizeof(*user), CACHE_HOST_LINE);
 
     user->cache = cache;
     user->cpu = cpu;
@@ -130,7 +130,7 @@ void cache_user_free(struct cache_user *user)
     }
     cache->stats.links_indirect += user->remembered;
     pthread_mutex_unlock(&cache->lock);
-    g_free(user);
+    g_aligned_free(user);
 }
 
 bool cache_safepoint(struct cache_user *user)

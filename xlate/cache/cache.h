@@ -237,21 +237,24 @@ bool cache_set_limit(struct cache *cache, uint64_t bytes, GError **err);
 /* --- statistics: any thread ------------------------------------------------------------------- */
 
 struct cache_stats {
+    /* What each translation counts, a line of the host's cache. */
     uint64_t units, code_bytes;  /* live now */
+    uint64_t edges;              /* of live units: patchable exits */
+    uint64_t translated_units, translated_guest, translated_bytes; /* ever */
+    uint64_t translation_ns;     /* from cache_begin() to cache_commit(); some are timed, for all */
+    uint64_t pattern_hits;
+
+    uint64_t linked;             /* edges that are patched */
     uint64_t used_bytes, limit;  /* memory of segments in use; the most of it */
     uint64_t size;               /* the most of it now: adapted to what runs */
     uint64_t grown, shrunk;      /* times that SIZE was adapted */
-    uint64_t translated_units, translated_guest, translated_bytes; /* ever */
-    uint64_t translation_ns;     /* from cache_begin() to cache_commit(); some are timed, for all */
     uint64_t links_direct, links_cross; /* patched ever: within a page; across pages and returns */
     uint64_t links_indirect;     /* jump-cache entries filled */
-    uint64_t edges, linked;      /* of live units: patchable exits, and how many are patched */
     uint64_t unlinks;
     uint64_t evictions, evicted_units;           /* evictions: of segments */
     uint64_t retranslated_units;                 /* made again soon after */
     uint64_t invalidations, invalidated_units;   /* invalidations: of pages with units */
     uint64_t clears;
-    uint64_t pattern_hits;
     uint64_t waits;              /* cache_wait() */
 };
 void cache_stats(struct cache *cache, struct cache_stats *out);

@@ -16,6 +16,9 @@
 
 #include <pthread.h>
 
+enum { CACHE_HOST_LINE = 64 };
+#define HOST_LINE_ALIGNED __attribute__((aligned(CACHE_HOST_LINE)))
+
 enum {
     SEGMENT_BYTES = 256 * 1024,
     SEGMENT_HOT =
@@ -94,47 +97,48 @@ struct cache_user {
     bool page_is_new;            /* cache_page_is_new() */
     uint64_t remembered;         /* jump-cache entries; own thread, read by any */
     uint32_t begun_units;        /* times that it began */
-};
+} HOST_LINE_ALIGNED;
 
+/* The parts lie in lines of the host's cache of their own: what one thread writes all the time is
+ * not what another reads. */
 struct cache {
-    pthread_mutex_t lock;
-    pthread_cond_t passed; /* a user published an epoch, while someone waits */
-    unsigned waiting;
+    /* Set once. */
     void (*kick)(void *opaque);
     cache_unit_fn dropped;
     void *opaque;
-
     uint8_t *write; /* of it, after a LARGE_PAGE with the fixed code, the segments' */
     const uint8_t *run;
     size_t mapped;
     uint8_t *tables; /* of units and links, TABLE_BYTES for each segment */
     ptrdiff_t run_delta;
-    uint8_t block_used[SEGMENTS / BLOCK_SEGMENTS]; /* segments with memory */
-    bool released; /* a segment was, and cache__give_back() is due */
-
-    struct segment *segment; /* SEGMENTS */
-    unsigned n_segments;     /* with memory */
-    unsigned max_segments;   /* the owner's limit */
-    unsigned size_segments;  /* what it may have now: adapted, at most the limit */
-    unsigned n_free, n_dead;
-    uint32_t *ghost; /* 1 << GHOST_BITS: tags of units that were evicted */
-    uint64_t recent,
-        recent_again; /* units made since the size was looked at; evicted ones of them */
-    uint64_t next_order;
-
+    struct segment *segment;  /* SEGMENTS */
     void *index;              /* memory of hash, page and ghost */
     struct cache_unit **hash; /* 1 << HASH_BITS */
     struct cache_page *page;  /* XL_CODE_PAGES */
     struct cache_page **page_hash;
-    struct cache_page *free_pages, *dying_pages;
+    uint32_t *ghost; /* 1 << GHOST_BITS: tags of units that were evicted */
 
+    uint64_t epoch HOST_LINE_ALIGNED; /* rises with every drop; any thread reads */
+
+    pthread_mutex_t lock HOST_LINE_ALIGNED;
+    uint64_t recent,
+        recent_again; /* units made since the size was looked at; evicted ones of them */
+    struct cache_stats stats HOST_LINE_ALIGNED;
+
+    pthread_cond_t passed; /* a user published an epoch, while someone waits */
+    unsigned waiting;
+    uint8_t block_used[SEGMENTS / BLOCK_SEGMENTS]; /* segments with memory */
+    bool released;          /* a segment was, and cache__give_back() is due */
+    unsigned n_segments;    /* with memory */
+    unsigned max_segments;  /* the owner's limit */
+    unsigned size_segments; /* what it may have now: adapted, at most the limit */
+    unsigned n_free, n_dead;
+    uint64_t next_order;
+    struct cache_page *free_pages, *dying_pages;
     struct cache_user *users;
-    uint64_t epoch; /* rises with every drop; any thread reads */
     struct dropped log[LOG_SIZE];
     uint64_t log_head;
     uint64_t log_floor; /* whoever has seen less than this drops all */
-
-    struct cache_stats stats;
 };
 
 /* Has it units that may be found? */
