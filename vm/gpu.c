@@ -106,7 +106,7 @@ struct gpu_stats *gpu_counts(const struct gpu *g, const char *id)
 
 /* --- what the worker says --------------------------------------------------------------------- */
 
-/* Its end is closed, so none of its threads is there any more. */
+/* Its end is closed: so it ended, or vmd ends it on being told. */
 static void lost(struct gpu *g, const char *text)
 {
     disconnect(g);
