@@ -52,7 +52,8 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
         {"runtime", 0, 0, G_OPTION_ARG_FILENAME, &o->runtime, "Keep sockets in DIR", "DIR"},
         {"socket", 0, 0, G_OPTION_ARG_FILENAME, &o->socket, "Listen at PATH", "PATH"},
         {"libvirt", 0, 0, G_OPTION_ARG_FILENAME, &o->libvirt,
-         "Serve libvirt's clients in DIR, their own run directory by default; \"off\": nowhere", "DIR"},
+         "Serve libvirt's clients in DIR, their own run directory by default; \"off\": nowhere",
+         "DIR"},
         {"idle", 0, 0, G_OPTION_ARG_INT, &o->idle,
          "End after SECONDS without clients and running VMs", "SECONDS"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
@@ -311,8 +312,8 @@ int main(int argc, char **argv)
     p.idle_s = options.idle;
     uv_loop_init(&p.loop);
     ok = daemon_confine(&err) &&
-         paths_init(&p.daemon.paths, options.system, options.store, options.runtime,
-                    options.socket, &err) &&
+         paths_init(&p.daemon.paths, options.system, options.store, options.runtime, options.socket,
+                    &err) &&
          open_all(&p, options.libvirt, &err);
     if (ok)
         serve(&p);

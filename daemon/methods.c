@@ -152,7 +152,8 @@ static void configure(struct rpc_call *call, struct vm_configure_params *params)
 
     if (!vm)
         return;
-    if (!registry_configure(daemon_of(call)->registry, vm, g_steal_pointer(&params->config), &err)) {
+    if (!registry_configure(daemon_of(call)->registry, vm, g_steal_pointer(&params->config),
+                            &err)) {
         rpc_call_fail(call, err);
         return;
     }

@@ -112,7 +112,8 @@ bool paths_init(struct paths *out, bool system, const char *store, const char *r
     /* A unix socket's path has 107 bytes; those of VMs are the longest. */
     if (strlen(run) + 1 + 36 + strlen("/control.sock") > 107 || strlen(out->socket) > 107)
         return vmd_fail(err, VMD_ERROR_LIMIT, "the path %s is too long for a socket", run);
-    if (system && (!paths_make_shared_dir(out->runtime, err) || !paths_make_shared_dir(socket_dir, err)))
+    if (system &&
+        (!paths_make_shared_dir(out->runtime, err) || !paths_make_shared_dir(socket_dir, err)))
         return false;
     return paths_make_dir(vms, err) && paths_make_dir(run, err) &&
            (access(socket_dir, F_OK) == 0 || paths_make_dir(socket_dir, err));

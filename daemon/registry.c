@@ -395,8 +395,9 @@ static bool check_doubles(const struct vm_config *c, GError **err)
 static bool settle(struct vm_config *c, GError **err)
 {
     /* The VM's own devices have names too (vm/devices.c). */
-    static const char *const own[] = {"hvc0",  "rng0",  "balloon0", "scsi0", "mem0",  "gpu0",  "link0",
-                                      "link1", "link2", "link3",    "link4", "link5", "link6", "link7"};
+    static const char *const own[] = {"hvc0",  "rng0",  "balloon0", "scsi0", "mem0",
+                                      "gpu0",  "link0", "link1",    "link2", "link3",
+                                      "link4", "link5", "link6",    "link7"};
     g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
 
     G_STATIC_ASSERT(G_N_ELEMENTS(own) == 6 + LIMIT_NICS);
@@ -456,8 +457,8 @@ bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
                         c->name, wants > c->memory ? "up to " : "", wanted, there);
     }
     if (c->gpu && access(r->daemon->paths.gpu_program, X_OK) < 0)
-        return vmd_set_errno(err, errno, "VM %s has a GPU, for which there is no worker: %s", c->name,
-                             r->daemon->paths.gpu_program);
+        return vmd_set_errno(err, errno, "VM %s has a GPU, for which there is no worker: %s",
+                             c->name, r->daemon->paths.gpu_program);
     for (size_t i = 0; i < c->n_disks; i++) {
         if (!check_free(r, vm, c->disks[i], err))
             return false;

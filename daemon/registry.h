@@ -30,7 +30,8 @@ bool registry_check_nic(const struct vm_nic_config *nic, GError **err);
 /* Tells all VMs that CONN is gone: vm_connection_gone(). */
 void registry_connection_gone(struct registry *registry, const struct rpc_conn *conn);
 
-/* Checks CONFIG (taken) against the host and other VMs, and defines a VM of it for UID; ID, a UUID, or NULL. */
+/* Checks CONFIG (taken) against the host and other VMs, and defines a VM of it for UID; ID, a UUID,
+ * or NULL. */
 struct vm *registry_create(struct registry *registry, const char *id, struct vm_config *config,
                            uid_t uid, GError **err);
 /* vm.configure: the same checks for another configuration (taken) of VM. */

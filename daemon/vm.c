@@ -391,7 +391,7 @@ static void reply_deleted(struct rpc_call *call, void *opaque)
     vm_delete_reply(call);
 }
 
-/* --- another configuration ---------------------------------------------------------------------- */
+/* --- another configuration -------------------------------------------------------------------- */
 
 const struct vm_config *vm_next_config_of(const struct vm *vm)
 {
@@ -975,10 +975,11 @@ static void stop_timeout(uv_timer_t *timer)
         kill_now(vm);
         return;
     }
-    g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_TIMEOUT,
-                                        "the guest of VM %s was asked to power off and has not done so in "
-                                        "%u s; it goes on",
-                                        vm->config->name, vm->stop_timeout_s);
+    g_autoptr(GError) err =
+        g_error_new(VMD_ERROR, VMD_ERROR_TIMEOUT,
+                    "the guest of VM %s was asked to power off and has not done so in "
+                    "%u s; it goes on",
+                    vm->config->name, vm->stop_timeout_s);
     stop_over(vm, false, err);
 }
 

@@ -13,8 +13,8 @@
 
 struct vm;
 
-/* Defines a VM of CONFIG (taken) for UID, with the id ID or (NULL) a new one; not yet in the registry. NULL when it
- * can't be stored. */
+/* Defines a VM of CONFIG (taken) for UID, with the id ID or (NULL) a new one; not yet in the
+ * registry. NULL when it can't be stored. */
 struct vm *vm_new(struct daemon *daemon, const char *id, struct vm_config *config, uid_t uid,
                   GError **err);
 /* Reads the VM ID of the store. */
@@ -48,7 +48,8 @@ char *vm_log_dir(const struct vm *vm);
 
 /* What it is made of from its next run on: vm_config_of(), or what vm_configure() left for then. */
 const struct vm_config *vm_next_config_of(const struct vm *vm);
-/* vm.configure: CONFIG (taken on success) was checked. While VM is active its name is the present one. */
+/* vm.configure: CONFIG (taken on success) was checked. While VM is active its name is the present
+ * one. */
 bool vm_configure(struct vm *vm, struct vm_config *config, GError **err);
 /* Starts it for nobody who waits; a failure is logged. */
 void vm_autostart(struct vm *vm);

@@ -10,12 +10,12 @@
  * MEM_PAGE_DIRTY: written since the dirty log was last collected. MEM_PAGE_BACKED: the host was
  * asked for this page's memory, or it was given back: it comes with no neighbour's any more.
  *
- * A stretch of RAM may be sparse: it is there by blocks, which come and go while guests run. Its mapping and
- * its struct stay, so who holds a host pointer never reads what is not his; but lookups find a hole where no
- * block is, and listeners drop what they know of one before it is given back.
+ * A stretch of RAM may be sparse: it is there by blocks, which come and go while guests run. Its
+ * mapping and its struct stay, so who holds a host pointer never reads what is not his; but lookups
+ * find a hole where no block is, and listeners drop what they know of one before it is given back.
  *
- * RAM that a device shows (mem_map_show_ram) comes and goes the same way, with all of it for a block: the memory is
- * the device's, and what the map had for a place is kept for the next time.
+ * RAM that a device shows (mem_map_show_ram) comes and goes the same way, with all of it for a
+ * block: the memory is the device's, and what the map had for a place is kept for the next time.
  */
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
@@ -85,9 +85,9 @@ struct mem_view {
 struct mem_listener {
     /* Bytes of pages flagged MEM_PAGE_CODE were written by something other than a vCPU. */
     void (*code_written)(void *opaque, gpa_t gpa, uint64_t length);
-    /* A range was added or removed, or (MEM_RAM, not ADDED) blocks of a sparse one go: cached host pointers
-     * into it must be dropped before return. Those of MEM_SHOWN may be dropped soon after: the caller may be a
-     * vCPU, and nobody is waited for. */
+    /* A range was added or removed, or (MEM_RAM, not ADDED) blocks of a sparse one go: cached host
+     * pointers into it must be dropped before return. Those of MEM_SHOWN may be dropped soon after:
+     * the caller may be a vCPU, and nobody is waited for. */
     void (*changed)(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added);
     /* A doorbell was added or is removed. */
     void (*doorbell)(void *opaque, gpa_t gpa, int fd, bool added);
@@ -150,17 +150,17 @@ void mem_map_remove_window(struct mem_map *map, gpa_t base);
 int mem_map_remove_ram(struct mem_map *map, gpa_t gpa);
 
 /*
- * Memory of a device's own, SIZE bytes, a power of two and at least a page, which it shows the guest as RAM
- * where the guest wants it. NULL with VMD_ERROR_IO when the host has none.
+ * Memory of a device's own, SIZE bytes, a power of two and at least a page, which it shows the
+ * guest as RAM where the guest wants it. NULL with VMD_ERROR_IO when the host has none.
  */
 struct mem_ram *mem_ram_new(const char *name, uint64_t size, GError **err);
 /* No map shows it, and no vCPU runs any more. Takes NULL. */
 void mem_ram_free(struct mem_ram *memory);
 
 /*
- * Shows MEMORY, which stays the caller's, at GPA, a multiple of its size, as RAM; and no longer: then nothing is
- * found there, and a vCPU that had found it is out of it soon. Any thread, also a vCPU's in a device's callback.
- * 0, -EEXIST on overlap, or -ENOENT.
+ * Shows MEMORY, which stays the caller's, at GPA, a multiple of its size, as RAM; and no longer:
+ * then nothing is found there, and a vCPU that had found it is out of it soon. Any thread, also a
+ * vCPU's in a device's callback. 0, -EEXIST on overlap, or -ENOENT.
  */
 int mem_map_show_ram(struct mem_map *map, gpa_t gpa, const struct mem_ram *memory);
 int mem_map_hide_ram(struct mem_map *map, gpa_t gpa);

@@ -1,10 +1,11 @@
 /*
  * vm/sysrq: asks a Linux guest to power off over its serial console.
  *
- * Machines without a power button, and kernels that do not listen to it, leave one orderly way: a break and a
- * key on the serial console (the kernel's magic SysRq, which Debian's kernels have there). First
- * 's', and when the kernel says that its disks are synchronised 'u', and when they are mounted
- * read-only 'o', which powers off. Services are not stopped one by one. Loop thread only.
+ * Machines without a power button, and kernels that do not listen to it, leave one orderly way: a
+ * break and a key on the serial console (the kernel's magic SysRq, which Debian's kernels have
+ * there). First 's', and when the kernel says that its disks are synchronised 'u', and when they
+ * are mounted read-only 'o', which powers off. Services are not stopped one by one. Loop thread
+ * only.
  */
 #ifndef VM_SYSRQ_H
 #define VM_SYSRQ_H

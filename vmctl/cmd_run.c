@@ -162,8 +162,8 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
 
     if ((arch && !vm_arch_from_string(arch, &c->arch, err)) ||
         (accel && !vm_accel_from_string(accel, &c->accel, err)) ||
-        (irqchip && !vm_irqchip_from_string(irqchip, &c->irqchip, err)) || !parse_sizes(args, c, err) ||
-        !parse_devices(args, c, err) ||
+        (irqchip && !vm_irqchip_from_string(irqchip, &c->irqchip, err)) ||
+        !parse_sizes(args, c, err) || !parse_devices(args, c, err) ||
         (gpu && !parse_gpu(gpu, &c->gpu, err)) || !parse_gdb(args, c, err))
         return NULL;
     c->has_irqchip = irqchip != NULL;

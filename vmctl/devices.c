@@ -61,8 +61,8 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
         g_autofree char *least = size_format(MIB(LIMIT_GPU_MEMORY_MIN_MIB));
         g_autofree char *most = size_format(MIB((uint64_t)LIMIT_GPU_MEMORY_MAX_MIB));
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--gpu: memory is a size from %s to %s, a multiple of 1 MiB, not '%s'", least,
-                        most, words[1] + strlen("memory="));
+                        "--gpu: memory is a size from %s to %s, a multiple of 1 MiB, not '%s'",
+                        least, most, words[1] + strlen("memory="));
     }
     *out = g_steal_pointer(&gpu);
     return true;

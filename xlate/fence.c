@@ -264,7 +264,8 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
     await(x, self, targets, counts);
 }
 
-void xlate__fence_soon(struct xlate *x, enum accel_fence kind, const struct accel_fence_range *range)
+void xlate__fence_soon(struct xlate *x, enum accel_fence kind,
+                       const struct accel_fence_range *range)
 {
     struct fence fence = {.kind = kind, .range = *range};
 

@@ -155,8 +155,10 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
                   enum accel_fence kind, const struct accel_fence_range *range);
 /* struct xl_host.fence_code. */
 void xlate__fence_code(struct xl_cpu *cpu);
-/* Asks all vCPUs for a fence, each at its next safepoint, and waits for none. Any thread, with any lock. */
-void xlate__fence_soon(struct xlate *x, enum accel_fence kind, const struct accel_fence_range *range);
+/* Asks all vCPUs for a fence, each at its next safepoint, and waits for none. Any thread, with any
+ * lock. */
+void xlate__fence_soon(struct xlate *x, enum accel_fence kind,
+                       const struct accel_fence_range *range);
 /* struct xl_host.fence_code_all. */
 void xlate__fence_code_all(struct xl_cpu *cpu);
 

@@ -117,8 +117,9 @@ static void xlate_free(struct accel *accel)
     g_free(x);
 }
 
-/* Blocks of RAM that go: no vCPU knows a host address in them any more; of RAM that a device shows, from its next
- * safepoint on. New ranges are found when looked for, and a RAM that is removed whole is used by no vCPU. */
+/* Blocks of RAM that go: no vCPU knows a host address in them any more; of RAM that a device shows,
+ * from its next safepoint on. New ranges are found when looked for, and a RAM that is removed whole
+ * is used by no vCPU. */
 static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added)
 {
     struct xlate *x = opaque;
@@ -128,7 +129,8 @@ static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_ki
         xlate__fence(&x->accel, NULL, UINT64_MAX, ACCEL_FENCE_TLB, &all);
     if (kind != MEM_SHOWN || added)
         return;
-    /* Its pages' flags go with it to other places, where a write clears them and does not find this code. */
+    /* Its pages' flags go with it to other places, where a write clears them and does not find this
+     * code. */
     for (gpa_t at = gpa; at < gpa + length; at += MEM_PAGE_SIZE)
         cache_invalidate_page(x->cache, at);
     xlate__fence_soon(x, ACCEL_FENCE_TLB, &all);
@@ -168,9 +170,11 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
 
 /* --- vCPUs ------------------------------------------------------------------------------------ */
 
-static const struct xl_host host = {
-    .fence_code = xlate__fence_code, .fence_code_all = xlate__fence_code_all, .timer = xlate__timer_set,
-    .attend = xlate__attend, .each = xlate__each};
+static const struct xl_host host = {.fence_code = xlate__fence_code,
+                                    .fence_code_all = xlate__fence_code_all,
+                                    .timer = xlate__timer_set,
+                                    .attend = xlate__attend,
+                                    .each = xlate__each};
 
 static void init_locks(struct runner *r)
 {

@@ -103,7 +103,8 @@ struct xl_sys {
     void (*access_fault)(struct xl_cpu *cpu, gva_t va, enum xl_access access, bool misaligned);
 
     /* An access of KIND touches, at VA, watch number N of those that the guest itself has set
-     * (mmu_watch_own()). True where it is not to be made: cpu->fault is set. NULL where none are set. */
+     * (mmu_watch_own()). True where it is not to be made: cpu->fault is set. NULL where none are
+     * set. */
     bool (*watched)(struct xl_cpu *cpu, unsigned n, gva_t va, enum accel_watch kind);
 
     /* Takes cpu->fault (clears it) at cpu->pc: enters the guest's handler. */

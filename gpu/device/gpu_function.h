@@ -2,8 +2,8 @@
  * gpu/device: the PCI function by which a guest's programs reach their GPU worker.
  *
  * BAR 0 has registers and a doorbell for each channel, BAR 2 the window that guest and worker share
- * (gpu/protocol/ring.h). The device itself understands nothing of what is in the window, which is RAM
- * to the guest; it signals an eventfd when a doorbell is written. Saved state: none, as the
+ * (gpu/protocol/ring.h). The device itself understands nothing of what is in the window, which is
+ * RAM to the guest; it signals an eventfd when a doorbell is written. Saved state: none, as the
  * worker's end of a channel is not saved either; a program that was restored sees its context lost.
  */
 #ifndef GPU_DEVICE_GPU_FUNCTION_H

@@ -176,13 +176,14 @@ enum { SOFT_HELPERS = 63 }; /* most threads that help */
 
 struct soft_pool;
 
-/* The pool of all spaces, without a thread at first; it ends when all who got it have put it back. */
+/* The pool of all spaces, without a thread at first; it ends when all who got it have put it back.
+ */
 struct soft_pool *soft_pool_get(void);
 void soft_pool_put(void);
 /* Processors of the host, when the pool was made. */
 unsigned soft_pool_processors(const struct soft_pool *pool);
-/* Calls WORK(ARG) on this thread and on at most so many HELPERS at once, as are free; returns when all have. Any
- * thread, several at once. */
+/* Calls WORK(ARG) on this thread and on at most so many HELPERS at once, as are free; returns when
+ * all have. Any thread, several at once. */
 void soft_pool_run(struct soft_pool *pool, unsigned helpers, void (*work)(void *arg), void *arg);
 
 #endif

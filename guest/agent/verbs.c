@@ -114,8 +114,7 @@ static int bad_argument(struct call *call, const char *what)
     return fail(call, EINVAL, "'%.64s' is no %s", call->args[0], what);
 }
 
-/* --- verbs: each returns 0 or an errno ---------------------------------------------------------
- */
+/* --- verbs: each returns 0 or an errno -------------------------------------------------------- */
 
 static int do_hello(struct call *call);
 
@@ -200,7 +199,8 @@ static bool is_offline_block(const struct call *call, const char *name)
     return n > 0 && strncmp(state, "offline", 7) == 0;
 }
 
-/* Brings block NAME online. Its kernel may do the same by itself, and refuses a block that is there already. */
+/* Brings block NAME online. Its kernel may do the same by itself, and refuses a block that is there
+ * already. */
 static int bring_online(struct call *call, const char *name, const char *how, unsigned *done)
 {
     int error = put(call, how, "devices/system/memory/%s/state", name);

@@ -217,7 +217,8 @@ enum board_cpu_line { BOARD_LINE_VIRTUAL_TIMER, BOARD_LINE_PHYSICAL_TIMER };
 /* Output LINE of vCPU CPU is at LEVEL now. Any thread. */
 void board_cpu_line(void *board, unsigned cpu, enum board_cpu_line line, bool level);
 
-/* Presses the power button. False where the machine has none, or no driver in the guest listens to it. Any thread. */
+/* Presses the power button. False where the machine has none, or no driver in the guest listens to
+ * it. Any thread. */
 bool board_power_button(struct board *board);
 
 /* Gives the serial console input. Returns how many of the N bytes were taken; after fewer,

@@ -260,8 +260,8 @@ static void arm_cpu_line(struct board *board, unsigned cpu, enum board_cpu_line 
     gicv3_set_ppi(a->gic, cpu, ppi[line], level);
 }
 
-/* By ACPI, which has a driver in each kernel, and for one that goes by the device tree, whose driver may be a
- * module that is not there. */
+/* By ACPI, which has a driver in each kernel, and for one that goes by the device tree, whose
+ * driver may be a module that is not there. */
 static bool arm_power_button(struct board *board)
 {
     const struct arm *a = board->machine;

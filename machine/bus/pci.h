@@ -74,8 +74,7 @@ static inline unsigned pci_intx_line(unsigned slot, unsigned pin)
     return (slot + pin - 1) & 3;
 }
 
-/* --- functions ----------------------------------------------------------------------------------
- */
+/* --- functions -------------------------------------------------------------------------------- */
 
 /* What a device tells of itself; numbers as in the configuration header. */
 struct pci_id {
@@ -130,8 +129,8 @@ void pci_function_add_bar(struct pci_function *fn, unsigned index, uint64_t size
                           const char *name, const struct mem_device_ops *ops, void *opaque);
 
 /*
- * Adds BAR INDEX that shows MEMORY (mem_ram_new()), the device's own, as RAM: the guest's accesses are not seen.
- * Before pci_host_add().
+ * Adds BAR INDEX that shows MEMORY (mem_ram_new()), the device's own, as RAM: the guest's accesses
+ * are not seen. Before pci_host_add().
  */
 void pci_function_add_memory_bar(struct pci_function *fn, unsigned index, unsigned flags,
                                  const struct mem_ram *memory);
@@ -184,8 +183,7 @@ void pci_host_each(struct pci_host *host,
                                 unsigned function),
                    void *opaque);
 
-/* --- what a device uses while it runs ------------------------------------------------------------
- */
+/* --- what a device uses while it runs --------------------------------------------------------- */
 
 /* Whether the guest lets the function reach memory: without it no DMA. Any thread, no lock. */
 bool pci_function_master(const struct pci_function *fn);

@@ -16,8 +16,8 @@ struct pl061 *pl061_new(struct guest_timers *timers, struct irq_line irq);
 
 struct device *pl061_device(struct pl061 *gpio);
 
-/* Holds pin PIN (0..7) high for as long as a driver that debounces a key needs. False where no driver has
- * asked for the pin's interrupt. Any thread. */
+/* Holds pin PIN (0..7) high for as long as a driver that debounces a key needs. False where no
+ * driver has asked for the pin's interrupt. Any thread. */
 bool pl061_press(struct pl061 *gpio, unsigned pin);
 
 #endif

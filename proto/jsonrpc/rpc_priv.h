@@ -51,7 +51,7 @@ void rpc_server__conn_gone(struct rpc_server *s);
 
 struct rpc_conn {
     struct rpc_server *server;
-    struct rpc_stream *stream; /* NULL once it has ended, or where LOCAL is set */
+    struct rpc_stream *stream;         /* NULL once it has ended, or where LOCAL is set */
     const struct rpc_local_ops *local; /* a client within the program; NULL once it has left */
     void *local_user;
     struct rpc_peer peer;
@@ -64,7 +64,8 @@ struct rpc_conn {
     unsigned refs;
 };
 
-/* A connection that has neither stream nor local client yet, on the server's list. Takes PEER's contents. */
+/* A connection that has neither stream nor local client yet, on the server's list. Takes PEER's
+ * contents. */
 struct rpc_conn *rpc_conn__alloc(struct rpc_server *s, enum rpc_role role, struct rpc_peer *peer);
 /* It has ended: off the list; its calls are abandoned, the program is told. */
 void rpc_conn__ended(struct rpc_conn *conn);

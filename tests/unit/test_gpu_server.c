@@ -190,7 +190,8 @@ START_TEST(sticks)
 }
 END_TEST
 
-/* Each context has a thread, so there are not more than so many; those that were freed count no more. */
+/* Each context has a thread, so there are not more than so many; those that were freed count no
+ * more. */
 START_TEST(many_contexts)
 {
     enum { MOST = 8 * LIMIT_GPU_STREAMS };

@@ -181,8 +181,8 @@ START_TEST(backing)
 }
 END_TEST
 
-/* A large page comes whole, or what was asked for alone, and never where something was given back. Whether the host has one
- * may differ from call to call. */
+/* A large page comes whole, or what was asked for alone, and never where something was given back.
+ * Whether the host has one may differ from call to call. */
 START_TEST(backing_large)
 {
     enum { LARGE = LARGE_PAGE / PAGE };
@@ -364,7 +364,8 @@ START_TEST(ram_goes)
 }
 END_TEST
 
-/* A device's memory at one place, at another, and at the first again, with what was written to it. */
+/* A device's memory at one place, at another, and at the first again, with what was written to it.
+ */
 START_TEST(ram_shown)
 {
     const gpa_t places[] = {0x40000, 0x80000, 0x40000};

@@ -34,7 +34,7 @@ struct fix {
     uint32_t space;
     uint64_t device[2];
     unsigned device_fpenv;
-    unsigned watched;    /* accesses to what the guest watches: the last one's */
+    unsigned watched; /* accesses to what the guest watches: the last one's */
     gva_t watched_at;
     bool dirty_late; /* stores walk apart from loads: the dirty bit is set by the first */
 };
@@ -486,7 +486,8 @@ START_TEST(own_watch_rows)
 }
 END_TEST
 
-/* Faults of translation come before watchpoints, of both pages; pages are fast again where nothing is watched. */
+/* Faults of translation come before watchpoints, of both pages; pages are fast again where nothing
+ * is watched. */
 START_TEST(own_watches_come_and_go)
 {
     const struct mmu_watch own = {VA(1) - 4, VA(1) - 1, ACCEL_WATCH_ACCESS, 1 << KERNEL};

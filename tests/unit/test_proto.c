@@ -237,10 +237,12 @@ START_TEST(round_trip)
     static const char json[] =
         "{\"name\":\"a\",\"arch\":\"aarch64\",\"accel\":\"kvm\",\"cpus\":4,\"memory\":1073741824,"
         "\"kernel\":\"/k\",\"append\":\"console=ttyS0 \\\"x\\\"\",\"disks\":[{\"path\":\"/d\","
-        "\"format\":\"qcow2\",\"readonly\":true,\"id\":\"disk0\",\"onerror\":\"report\"}],\"nics\":[{\"kind\":\"user\","
+        "\"format\":\"qcow2\",\"readonly\":true,\"id\":\"disk0\",\"onerror\":\"report\"}],\"nics\":"
+        "[{\"kind\":\"user\","
         "\"hostfwd\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":65535,"
         "\"guest_port\":1}]}],\"devices\":{\"rng\":true,\"balloon\":false,\"console\":true,"
-        "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1},\"ephemeral\":true,\"on_reset\":\"end\",\"xlate\":{\"cache_bytes\":1048576,"
+        "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1},\"ephemeral\":true,\"on_"
+        "reset\":\"end\",\"xlate\":{\"cache_bytes\":1048576,"
         "\"tier\":1,\"warm\":false},\"autostart\":true,\"libvirt_xml\":\"<title/>\"}";
     g_autoptr(json_object) v = NULL;
     g_autoptr(json_object) again = NULL;

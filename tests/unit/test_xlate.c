@@ -245,8 +245,8 @@ static int hide(void *opaque, uint64_t offset, unsigned size, uint64_t value)
     return mem_map_hide_ram(t.map, SHOWN);
 }
 
-/* A vCPU's write to a device takes the RAM away that the vCPU itself has just read: it soon finds what a window of a
- * bus has where nothing is. */
+/* A vCPU's write to a device takes the RAM away that the vCPU itself has just read: it soon finds
+ * what a window of a bus has where nothing is. */
 START_TEST(hidden_by_itself)
 {
     const uint32_t code[] = {
@@ -255,7 +255,7 @@ START_TEST(hidden_by_itself)
         0x00053303, /* ld t1, 0(a0) */
         0xfe031ee3, /* bnez t1, the load */
         0x00563023, /* sd t0, 0(a2) */
-        LI_A7_1, ECALL, LOOP,
+        LI_A7_1,    ECALL, LOOP,
     };
     const struct mem_device_ops bell = {.write = hide, .sizes = 4};
     struct mem_ram *memory = mem_ram_new("window", MIB(1), NULL);
@@ -275,7 +275,8 @@ START_TEST(hidden_by_itself)
 }
 END_TEST
 
-/* Code in RAM that a device shows is translated anew where it comes back to, after it was written elsewhere. */
+/* Code in RAM that a device shows is translated anew where it comes back to, after it was written
+ * elsewhere. */
 START_TEST(code_shown_again)
 {
     const uint32_t code[] = {LI_A7_1, ECALL}, longer[] = {ECALL, LI_A7_1, ECALL};

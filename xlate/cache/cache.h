@@ -241,7 +241,7 @@ struct cache_stats {
     uint64_t units, code_bytes;  /* live now */
     uint64_t edges;              /* of live units: patchable exits */
     uint64_t translated_units, translated_guest, translated_bytes; /* ever */
-    uint64_t translation_ns;     /* from cache_begin() to cache_commit(); some are timed, for all */
+    uint64_t translation_ns; /* from cache_begin() to cache_commit(); some are timed, for all */
     uint64_t pattern_hits;
 
     uint64_t linked;             /* edges that are patched */
@@ -249,7 +249,7 @@ struct cache_stats {
     uint64_t size;               /* the most of it now: adapted to what runs */
     uint64_t grown, shrunk;      /* times that SIZE was adapted */
     uint64_t links_direct, links_cross; /* patched ever: within a page; across pages and returns */
-    uint64_t links_indirect;     /* jump-cache entries filled */
+    uint64_t links_indirect;            /* jump-cache entries filled */
     uint64_t unlinks;
     uint64_t evictions, evicted_units;           /* evictions: of segments */
     uint64_t retranslated_units;                 /* made again soon after */

@@ -69,7 +69,8 @@ void *mmu_translate(struct xl_cpu *cpu, gva_t va, uint32_t span, uint32_t mem);
  */
 void *mmu_range(struct xl_cpu *cpu, gva_t va, uint32_t length, enum xl_access access);
 
-/* Host address of VA where generated code would find it for loads, else NULL. Good for as long as the VM is. */
+/* Host address of VA where generated code would find it for loads, else NULL. Good for as long as
+ * the VM is. */
 const void *mmu_at_hand(const struct xl_cpu *cpu, gva_t va);
 
 /* Checks that an access of ACCESS at VA would not fault; false with cpu->fault set. Devices pass. */
@@ -111,9 +112,9 @@ struct mmu_watch {
 /* Watches N places in place of those before; WATCHES is kept by reference. While CPU isn't inside. */
 void mmu_watch(struct xl_cpu *cpu, const struct mmu_watch *watches, size_t n);
 /*
- * The same of places that the guest itself watches. Of addresses the low 56 bits count. Where an access
- * touches one and would not fault otherwise, struct xl_sys's watched() says what becomes of it. vCPU
- * thread, also in a helper with IR_CALL_MMU.
+ * The same of places that the guest itself watches. Of addresses the low 56 bits count. Where an
+ * access touches one and would not fault otherwise, struct xl_sys's watched() says what becomes of
+ * it. vCPU thread, also in a helper with IR_CALL_MMU.
  */
 void mmu_watch_own(struct xl_cpu *cpu, const struct mmu_watch *watches, size_t n);
 /* From now on notes accesses, having forgotten what was noted; or faults again. */

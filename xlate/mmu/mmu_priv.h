@@ -52,7 +52,7 @@ struct mmu {
     uint64_t fetched[1 << (MMU_FILTER_BITS - 6)];
     unsigned fetched_n; /* bits set in it */
 
-    bool watching; /* there is any of these */
+    bool watching;                         /* there is any of these */
     const struct mmu_watch *watches, *own; /* the debugger's; the guest's */
     size_t n_watches, n_own;
     bool recording;
@@ -98,8 +98,8 @@ void mmu__after_store(struct mmu *mmu, const struct mmu_place *place);
 /* Is something in VA's page watched, for accesses in MODE? */
 bool mmu__page_watched(const struct mmu *mmu, unsigned mode, gva_t va);
 
-/* An access of KIND in MODE to [VA, VA + SIZE) is due, and aligned as it has to be. True: it may be made;
- * else cpu->fault is set. */
+/* An access of KIND in MODE to [VA, VA + SIZE) is due, and aligned as it has to be. True: it may be
+ * made; else cpu->fault is set. */
 bool mmu__watch_passes(struct xl_cpu *cpu, unsigned mode, gva_t va, unsigned size,
                        enum accel_watch kind);
 

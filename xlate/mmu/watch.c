@@ -1,6 +1,6 @@
 /*
- * Watchpoints: the debugger's, whose accesses are not made but stop the vCPU, and the guest's own, which
- * raise exceptions. Nothing here is reached while nothing is watched.
+ * Watchpoints: the debugger's, whose accesses are not made but stop the vCPU, and the guest's own,
+ * which raise exceptions. Nothing here is reached while nothing is watched.
  */
 #include "xlate/mmu/mmu_priv.h"
 
@@ -86,7 +86,8 @@ static bool translates(struct xl_cpu *cpu, unsigned mode, gva_t va, enum accel_w
 }
 
 /* Faults of translation come before watchpoints. */
-static bool own_passes(struct xl_cpu *cpu, unsigned mode, gva_t va, gva_t last, enum accel_watch kind)
+static bool own_passes(struct xl_cpu *cpu, unsigned mode, gva_t va, gva_t last,
+                       enum accel_watch kind)
 {
     const struct mmu *mmu = cpu->mmu;
 

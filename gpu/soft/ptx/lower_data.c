@@ -175,7 +175,8 @@ bool ptx_lower_set(struct ptx_parser *p, struct ptx_insn *in)
     int32_t d, t = ptx_temp(p, 'p');
     struct soft_op *op;
 
-    if (!operands(p, in, 3, 4) || !ptx_insn_type(p, in, 1, &dtype) || !ptx_insn_type(p, in, 0, &stype))
+    if (!operands(p, in, 3, 4) || !ptx_insn_type(p, in, 1, &dtype) ||
+        !ptx_insn_type(p, in, 0, &stype))
         return false;
     if (dtype.packed == 2 || stype.packed == 2)
         return ptx_lower_plain(p, in);

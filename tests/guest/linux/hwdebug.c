@@ -1,6 +1,6 @@
 /*
- * A program for Linux guests of aarch64: the processor's breakpoints and watchpoints as debuggers reach them
- * by ptrace, and as perf counts them, of programs and of the kernel.
+ * A program for Linux guests of aarch64: the processor's breakpoints and watchpoints as debuggers
+ * reach them by ptrace, and as perf counts them, of programs and of the kernel.
  *
  * Prints a line and ends with status 0, or says what did not hold.
  */
@@ -160,12 +160,18 @@ static void by_ptrace(void)
 
 static int counter(uint32_t type, uintptr_t address, bool of_kernel)
 {
-    struct perf_event_attr attr = {.type = PERF_TYPE_BREAKPOINT, .size = sizeof(attr), .bp_type = type,
-                                   .bp_addr = address, .bp_len = HW_BREAKPOINT_LEN_4, .pinned = 1,
-                                   .exclude_kernel = !of_kernel, .exclude_user = of_kernel,
+    struct perf_event_attr attr = {.type = PERF_TYPE_BREAKPOINT,
+                                   .size = sizeof(attr),
+                                   .bp_type = type,
+                                   .bp_addr = address,
+                                   .bp_len = HW_BREAKPOINT_LEN_4,
+                                   .pinned = 1,
+                                   .exclude_kernel = !of_kernel,
+                                   .exclude_user = of_kernel,
                                    .exclude_hv = 1};
     /* The kernel's are for processors, not tasks. */
-    int fd = (int)syscall(SYS_perf_event_open, &attr, of_kernel ? -1 : 0, of_kernel ? 0 : -1, -1, 0);
+    int fd =
+        (int)syscall(SYS_perf_event_open, &attr, of_kernel ? -1 : 0, of_kernel ? 0 : -1, -1, 0);
 
     must(fd >= 0);
     return fd;

@@ -122,8 +122,8 @@ void back_interrupted(const struct back *back, const struct xl_cpu *cpu, const v
     if (at - CACHE_UNITS_AT < MIB(LIMIT_XLATE_CACHE_MIB)) {
         out->code = (const void *)rip;
         out->called = false;
-    } else if (at >= CACHE_FIXED_BYTES || (at >= back->stub[STUB_LOAD] &&
-                                           at < back->stub[STUB_JUMP])) {
+    } else if (at >= CACHE_FIXED_BYTES ||
+               (at >= back->stub[STUB_LOAD] && at < back->stub[STUB_JUMP])) {
         out->code = frame[-1]; /* where the stub returns to */
     } else if (at >= back->stub[STUB_JUMP]) {
         out->pc = (gva_t)uc->uc_mcontext.gregs[REG_RAX];

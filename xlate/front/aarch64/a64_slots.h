@@ -26,8 +26,8 @@ enum a64_slot {
     A64_SLOT_SPSR_EL1 = 43,
     A64_SLOT_ESR_EL1 = 44,
     A64_SLOT_FAR_EL1 = 45,
-    A64_SLOT_BREAKS = 46,     /* bit n: a breakpoint may match an instruction whose address / 4 is n modulo 64 */
-    A64_SLOT_V = 48,          /* v0..v31: slots 48 + 2n and 49 + 2n */
+    A64_SLOT_BREAKS = 46, /* bit n: one may match at addresses whose quarter is n modulo 64 */
+    A64_SLOT_V = 48, /* v0..v31: slots 48 + 2n and 49 + 2n */
     A64_SLOTS = 112,
 };
 

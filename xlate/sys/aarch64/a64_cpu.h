@@ -159,8 +159,8 @@ struct a64_cpu {
     uint64_t fpcr;
     struct a64_timer timer[A64_TIMERS];
 
-    /* Of a wait in WFE: when it ends at the latest (guest ns); the word that the monitor holds (or NULL), what
-     * was in it, log2 of its bytes. */
+    /* Of a wait in WFE: when it ends at the latest (guest ns); the word that the monitor holds (or
+     * NULL), what was in it, log2 of its bytes. */
     uint64_t wfe_until;
     const void *wfe_word;
     uint64_t wfe_value;
@@ -215,12 +215,12 @@ uint64_t a64_spsr(const struct a64_cpu *c);
 uint64_t a64_nzcv_from_slot(uint64_t flags);
 uint64_t a64_nzcv_to_slot(uint64_t spsr);
 
-/* --- event.c ------------------------------------------------------------------------------------ */
+/* --- event.c ---------------------------------------------------------------------------------- */
 
 /* a64_idle() of a vCPU in WFE, without an interrupt. */
 bool a64_wfe_idle(struct a64_cpu *c, uint64_t *deadline);
 
-/* --- selfhosted.c ------------------------------------------------------------------------------ */
+/* --- selfhosted.c ----------------------------------------------------------------------------- */
 
 /* The OS lock or the OS double lock has debug exceptions wait. */
 static inline bool a64_debug_locked(const struct a64_cpu *c)

@@ -34,7 +34,8 @@ static bool aligned(struct xl_cpu *cpu, gva_t va, unsigned bytes, enum xl_access
 }
 
 /* Compare-and-swap of 16 bytes; false with cpu->fault set. OLD gets what was there. */
-static bool exchange_wide(struct xl_cpu *cpu, gva_t va, pair_t expected, pair_t desired, pair_t *old)
+static bool exchange_wide(struct xl_cpu *cpu, gva_t va, pair_t expected, pair_t desired,
+                          pair_t *old)
 {
     if (!aligned(cpu, va, 16, XL_STORE))
         return false;
@@ -45,8 +46,8 @@ static bool exchange_wide(struct xl_cpu *cpu, gva_t va, pair_t expected, pair_t 
 }
 
 /* The same of a pair that the instruction also loads. */
-static bool exchange_pair(struct xl_cpu *cpu, gva_t va, unsigned log2, pair_t expected, pair_t desired,
-                          pair_t *old)
+static bool exchange_pair(struct xl_cpu *cpu, gva_t va, unsigned log2, pair_t expected,
+                          pair_t desired, pair_t *old)
 {
     if (log2 == 2) {
         *old = mmu_cas(cpu, va, (uint64_t)expected, (uint64_t)desired, 3);

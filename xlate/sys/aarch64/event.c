@@ -1,13 +1,14 @@
 /*
  * Events (B2.10, D1.6): SEV and SEVL, and WFE, which waits for them.
  *
- * WFE ends by the event register, which SEV of any vCPU, SEVL and ERET set, by an interrupt that is not masked, by the
- * event stream of the counter, and where the exclusive monitor is lost. No store of another vCPU is seen for that: the
- * word that the monitor holds is compared instead. A wait goes from spinning, in the hope that another vCPU is about
- * to do its part, to sleep. WFE may end for no reason at all, and does where the run loop has something else to do.
+ * WFE ends by the event register, which SEV of any vCPU, SEVL and ERET set, by an interrupt that is
+ * not masked, by the event stream of the counter, and where the exclusive monitor is lost. No store
+ * of another vCPU is seen for that: the word that the monitor holds is compared instead. A wait
+ * goes from spinning, in the hope that another vCPU is about to do its part, to sleep. WFE may end
+ * for no reason at all, and does where the run loop has something else to do.
  *
- * Sleep and SEV: whoever waits says so in WFE before it looks at the event register; whoever signals sets that before
- * it looks at WFE.
+ * Sleep and SEV: whoever waits says so in WFE before it looks at the event register; whoever
+ * signals sets that before it looks at WFE.
  */
 #include "xlate/sys/aarch64/a64_cpu.h"
 
@@ -21,9 +22,9 @@ enum { EVNTI_SHIFT = 4 };
 enum {
     SPIN_MONITOR_NS = 100000, /* a lock's holder, or who answers a call, seldom takes longer */
     SPIN_NS = 10000,
-    LOOK_NS = 50000,          /* between looks at the monitor's word, asleep */
-    LATE_NS = 50000,          /* what a host sleeps too long */
-    REST_NS = 10000000,       /* without an event stream */
+    LOOK_NS = 50000,    /* between looks at the monitor's word, asleep */
+    LATE_NS = 50000,    /* what a host sleeps too long */
+    REST_NS = 10000000, /* without an event stream */
 };
 
 static bool take_event(struct a64_cpu *c)
@@ -53,12 +54,14 @@ uint64_t a64_help_sev(struct xl_cpu *cpu, uint64_t local)
 
 /* --- the monitor ------------------------------------------------------------------------------ */
 
-/* Notes the word that the monitor holds; none where it is open, holds a pair, or its page is not at hand. */
+/* Notes the word that the monitor holds; none where it is open, holds a pair, or its page is not at
+ * hand. */
 static void note_monitor(struct a64_cpu *c)
 {
     uint64_t tag = c->cpu.slots[A64_SLOT_EXCL_TAG];
     gva_t va = (gva_t)((int64_t)(tag << 8) >> 8);
-    unsigned log2 = (unsigned)((tag ^ va) >> 56) - 1; /* an address with a tag of its own has none */
+    unsigned log2 =
+        (unsigned)((tag ^ va) >> 56) - 1; /* an address with a tag of its own has none */
 
     c->wfe_word = NULL;
     if (tag == A64_EXCL_NONE || log2 > 3)
@@ -84,7 +87,8 @@ MEM_GUEST_RACES static bool monitor_lost(const struct a64_cpu *c)
         return __atomic_load_n((const uint32_t *)word, __ATOMIC_RELAXED) !=
                GUINT32_TO_LE((uint32_t)c->wfe_value);
     default:
-        return __atomic_load_n((const uint64_t *)word, __ATOMIC_RELAXED) != GUINT64_TO_LE(c->wfe_value);
+        return __atomic_load_n((const uint64_t *)word, __ATOMIC_RELAXED) !=
+               GUINT64_TO_LE(c->wfe_value);
     }
 }
 

@@ -154,7 +154,8 @@ void a64_set_irq(struct xl_cpu *cpu, unsigned irq, bool level)
 uint64_t a64_help_unmasked(struct xl_cpu *cpu, uint64_t daif)
 {
     struct a64_cpu *c = a64_cpu(cpu);
-    bool debugged = (c->mdscr & (MDSCR_SS | MDSCR_MDE)) && (c->mdscr & MDSCR_KDE) && !(daif & SPSR_D);
+    bool debugged =
+        (c->mdscr & (MDSCR_SS | MDSCR_MDE)) && (c->mdscr & MDSCR_KDE) && !(daif & SPSR_D);
 
     if ((pending(c) & ~daif) || debugged)
         __atomic_fetch_or(&cpu->request, (uint32_t)XL_REQ_IRQ, __ATOMIC_SEQ_CST);

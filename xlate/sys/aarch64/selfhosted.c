@@ -1,26 +1,27 @@
 /*
  * Self-hosted debug (D2): the guest's own breakpoints, watchpoints and software step.
  *
- * While MDSCR_EL1.MDE has breakpoints match at the present level, units are made in a mode of their own
- * (A64_MODE_BREAKS): each instruction asks A64_SLOT_BREAKS, by its place, whether one may be here, so that what is
- * set can change without a unit being made anew. Watchpoints are places that the mmu keeps out of its fast
- * TLB, in the modes of the levels that they are for. Where none is set, nothing of it costs anything.
+ * While MDSCR_EL1.MDE has breakpoints match at the present level, units are made in a mode of their
+ * own (A64_MODE_BREAKS): each instruction asks A64_SLOT_BREAKS, by its place, whether one may be
+ * here, so that what is set can change without a unit being made anew. Watchpoints are places that
+ * the mmu keeps out of its fast TLB, in the modes of the levels that they are for. Where none is
+ * set, nothing of it costs anything.
  *
- * There are no EL2, EL3 and AArch32: HMC and BAS of breakpoints have nothing to say. What is reserved, as a choice
- * of security states is here, never matches.
+ * There are no EL2, EL3 and AArch32: HMC and BAS of breakpoints have nothing to say. What is
+ * reserved, as a choice of security states is here, never matches.
  */
 #include "xlate/sys/aarch64/a64_cpu.h"
 
 /* DBGBCR and DBGWCR */
-#define CR_E            BIT(0)
-#define CR_PC_SHIFT     1 /* mask of levels: bit 0 is EL1, bit 1 EL0 */
-#define CR_SSC          UINT64_C(0xc000)
-#define CR_LBN_SHIFT    16
-#define BCR_TYPE_SHIFT  20
-#define WCR_LSC_SHIFT   3 /* bit 0: loads, bit 1: stores */
-#define WCR_BAS_SHIFT   5
-#define WCR_LINKED      BIT(20)
-#define WCR_MASK_SHIFT  24
+#define CR_E           BIT(0)
+#define CR_PC_SHIFT    1 /* mask of levels: bit 0 is EL1, bit 1 EL0 */
+#define CR_SSC         UINT64_C(0xc000)
+#define CR_LBN_SHIFT   16
+#define BCR_TYPE_SHIFT 20
+#define WCR_LSC_SHIFT  3 /* bit 0: loads, bit 1: stores */
+#define WCR_BAS_SHIFT  5
+#define WCR_LINKED     BIT(20)
+#define WCR_MASK_SHIFT 24
 
 /* DBGBCR.BT */
 enum break_type { ADDRESS, ADDRESS_LINKED, CONTEXT, CONTEXT_LINKED };

@@ -37,7 +37,8 @@ static bool output(const struct a64_timer *timer, uint64_t count)
     return condition(timer, count) && !(timer->ctl & CTL_IMASK);
 }
 
-/* Who sees that the condition is met finds the interrupt pending too, before the host's timer has told. */
+/* Who sees that the condition is met finds the interrupt pending too, before the host's timer has
+ * told. */
 uint64_t a64_timer_ctl(struct a64_cpu *c, const struct a64_timer *timer)
 {
     uint64_t count = a64_count(c);
