@@ -31,10 +31,14 @@ enum gpu_call_flag {
     GPU_CALL_ASYNC = 1 << 0, /* no answer; an error sticks to the context and shows later */
 };
 
+enum gpu_answer_flag {
+    GPU_ANSWER_PRINTED = 1 << 0, /* kernels of the call's context printed something */
+};
+
 struct gpu_answer_head {
     uint32_t bytes;
     uint16_t op;
-    uint16_t flags; /* 0 */
+    uint16_t flags; /* enum gpu_answer_flag */
     uint32_t seq;
     uint32_t payload;
     uint32_t result; /* CUresult of this call */

@@ -22,6 +22,7 @@ enum gpu_result {
     GPU_INVALID_DEVICE = 101,
     GPU_INVALID_IMAGE = 200,
     GPU_INVALID_CONTEXT = 201,
+    GPU_UNSUPPORTED_LIMIT = 215,
     GPU_INVALID_PTX = 218,
     GPU_INVALID_HANDLE = 400,
     GPU_NOT_FOUND = 500,
@@ -76,6 +77,9 @@ struct gpu_launch {
     bool cooperative;
     const uint8_t *params;
     uint32_t params_bytes;
+    /* Takes what kernels print; one thread at a time; the backend's own. */
+    void (*print)(void *opaque, const char *text, size_t length);
+    void *opaque;
 };
 
 /* What all contexts of a worker hold together: of device memory at most so many bytes; and streams,
@@ -103,7 +107,13 @@ struct gpu_backend_ops {
     void (*context_free)(struct gpu_context *c); /* ended, without modules and events */
     int (*context_query)(struct gpu_context *c); /* GPU_NOT_READY: streams have work */
     int (*memory)(struct gpu_context *c, uint64_t *free, uint64_t *total);
+    /* Sets a CUlimit, or tells it: *VALUE is what it is then. */
+    int (*limit)(struct gpu_context *c, unsigned limit, bool set, uint64_t *value);
+    /* Takes at most MOST bytes of what kernels printed to TO; NULL: how many wait. */
+    uint32_t (*printed)(struct gpu_context *c, char *to, uint32_t most);
     int (*alloc)(struct gpu_context *c, uint64_t bytes, uint64_t *address);
+    /* At just ADDRESS: of memory that the program has at the same. GPU_NOT_SUPPORTED: no such. */
+    int (*alloc_at)(struct gpu_context *c, uint64_t address, uint64_t bytes);
     int (*free)(struct gpu_context *c, uint64_t address);
     int (*free_on)(struct gpu_stream *s, uint64_t address);
     int (*range)(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes);

@@ -1,109 +1,6 @@
-/*
- * Streams around an engine: each stream is a queue of operations and a thread that does them in
- * order.
- *
- * An operation waits for what it depends on: the places ("tickets") in other streams that were last
- * when it was queued. That is how events work, and the default stream, which waits for all streams
- * that do not say otherwise and is waited for by them. One lock a context; operations run without
- * it.
- *
- * A stream's thread ends when the stream was freed and is empty, or its context dies; the object
- * stays as long as somebody names its tickets (REFS). Events live as long as their user and the
- * operations that record them.
+/* Streams around an engine: contexts, modules, streams and events of a backend. See queue_priv.h.
  */
-#include "gpu/server/engine.h"
-
-#include <time.h>
-
-enum op_kind {
-    OP_COPY,
-    OP_FILL,
-    OP_LAUNCH,
-    OP_EVENT,
-    OP_FREE,
-    OP_WRITE,
-    OP_WAIT,
-    OP_HOST,
-    OP_JOIN
-};
-
-struct dependency {
-    struct gpu_stream *stream;
-    uint64_t ticket;
-};
-
-struct op {
-    enum op_kind kind;
-    uint64_t ticket;
-    struct dependency *needs;
-    unsigned n_needs;
-    union {
-        struct gpu_copy copy;
-        struct gpu_fill fill;
-        struct {
-            struct gpu_kernel *kernel;
-            struct gpu_launch launch;
-        };
-        struct {
-            struct gpu_event *event;
-            uint64_t generation;
-        };
-        struct {
-            uint64_t address, value;
-            unsigned bytes, compare;
-        };
-        struct {
-            void (*fn)(void *opaque);
-            void *opaque;
-        };
-    };
-};
-
-struct gpu_stream {
-    struct gpu_context *context;
-    unsigned flags;
-    GQueue ops;
-    uint64_t queued, done; /* tickets */
-    unsigned refs;
-    bool leaving;
-};
-
-struct gpu_event {
-    struct gpu_context *context;
-    unsigned flags;
-    struct dependency at; /* the record that counts; no stream: none yet */
-    uint64_t generation;
-    uint64_t ns;
-    unsigned refs;
-};
-
-struct queue_backend {
-    struct gpu_backend base;
-    const struct gpu_engine_ops *engine;
-};
-
-struct gpu_context {
-    const struct gpu_engine_ops *ops;
-    struct gpu_engine *engine;
-    struct gpu_quota *quota;
-    uint64_t used; /* of it */
-    void (*wake)(void *opaque);
-    void *opaque;
-    GMutex lock;
-    GCond changed;
-    GPtrArray *streams; /* those with a thread */
-    struct gpu_stream *first;
-    int error;
-    bool dying;
-};
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
+#include "gpu/server/queue_priv.h"
 
 bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes)
 {
@@ -120,300 +17,6 @@ bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes)
 void gpu_quota_give(struct gpu_quota *q, uint64_t bytes)
 {
     __atomic_fetch_sub(&q->used, bytes, __ATOMIC_RELAXED);
-}
-
-/* --- doing ------------------------------------------------------------------------------------ */
-
-/* Rows between memory of the device and memory of the host; both ends are looked up row by row. */
-static int do_copy(struct gpu_context *c, const struct gpu_copy *copy)
-{
-    uint8_t *host = copy->host;
-
-    for (uint64_t row = 0; row < copy->height; row++) {
-        void *to = copy->kind == GPU_FROM_DEVICE
-                       ? host + row * copy->width
-                       : c->ops->host(c->engine, copy->to + row * copy->to_pitch, copy->width);
-        const void *from =
-            copy->kind == GPU_TO_DEVICE
-                ? host + row * copy->width
-                : c->ops->host(c->engine, copy->from + row * copy->from_pitch, copy->width);
-        if (!to || !from)
-            return GPU_ILLEGAL_ADDRESS;
-        memmove(to, from, copy->width);
-    }
-    return GPU_SUCCESS;
-}
-
-static int do_fill(struct gpu_context *c, const struct gpu_fill *fill)
-{
-    for (uint64_t row = 0; row < fill->height; row++) {
-        uint8_t *to = c->ops->host(c->engine, fill->address + row * fill->pitch, fill->width);
-        if (!to)
-            return GPU_ILLEGAL_ADDRESS;
-        if (fill->unit == 1) {
-            memset(to, (int)fill->value, fill->width);
-            continue;
-        }
-        for (uint64_t i = 0; i + fill->unit <= fill->width; i += fill->unit)
-            memcpy(to + i, &fill->value, fill->unit);
-    }
-    return GPU_SUCCESS;
-}
-
-static bool value_holds(const struct op *op, uint64_t now)
-{
-    uint64_t want = op->value;
-
-    if (op->bytes == 4) {
-        now = (uint32_t)now;
-        want = (uint32_t)want;
-    }
-    switch (op->compare) {
-    case 0:
-        return op->bytes == 4 ? (int32_t)(now - want) >= 0 : (int64_t)(now - want) >= 0;
-    case 1:
-        return now == want;
-    case 2:
-        return (now & want) != 0;
-    default:
-        return (~(now | want) & (op->bytes == 4 ? UINT32_MAX : UINT64_MAX)) != 0;
-    }
-}
-
-/* Another stream, or a copy, writes what is waited for; nothing tells, so it is looked at now and
- * then. */
-static int do_wait(struct gpu_context *c, const struct op *op)
-{
-    for (;;) {
-        uint64_t now = 0;
-        void *at = c->ops->host(c->engine, op->address, op->bytes);
-        if (!at)
-            return GPU_ILLEGAL_ADDRESS;
-        if (op->bytes == 4)
-            now = __atomic_load_n((uint32_t *)at, __ATOMIC_ACQUIRE);
-        else
-            now = __atomic_load_n((uint64_t *)at, __ATOMIC_ACQUIRE);
-        if (value_holds(op, now))
-            return GPU_SUCCESS;
-        g_mutex_lock(&c->lock);
-        bool dying = c->dying || c->error;
-        if (!dying)
-            g_cond_wait_until(&c->changed, &c->lock, g_get_monotonic_time() + 100);
-        g_mutex_unlock(&c->lock);
-        if (dying)
-            return GPU_SUCCESS;
-    }
-}
-
-static int do_write(struct gpu_context *c, const struct op *op)
-{
-    void *at = c->ops->host(c->engine, op->address, op->bytes);
-
-    if (!at)
-        return GPU_ILLEGAL_ADDRESS;
-    if (op->bytes == 4)
-        __atomic_store_n((uint32_t *)at, (uint32_t)op->value, __ATOMIC_RELEASE);
-    else
-        __atomic_store_n((uint64_t *)at, op->value, __ATOMIC_RELEASE);
-    return GPU_SUCCESS;
-}
-
-static void give_back(struct gpu_context *c, uint64_t bytes)
-{
-    g_mutex_lock(&c->lock);
-    c->used -= bytes;
-    g_mutex_unlock(&c->lock);
-    gpu_quota_give(c->quota, bytes);
-}
-
-static int free_now(struct gpu_context *c, uint64_t address)
-{
-    uint64_t base, bytes;
-
-    if (!c->ops->range(c->engine, address, &base, &bytes) || base != address)
-        return GPU_INVALID_VALUE;
-    int rc = c->ops->free(c->engine, address);
-    if (!rc)
-        give_back(c, bytes);
-    return rc;
-}
-
-static void stream_unref(struct gpu_stream *s)
-{
-    if (s && !--s->refs)
-        g_free(s);
-}
-
-static void event_unref(struct gpu_event *e)
-{
-    if (--e->refs)
-        return;
-    stream_unref(e->at.stream);
-    g_free(e);
-}
-
-static int do_event(struct gpu_context *c, const struct op *op)
-{
-    g_mutex_lock(&c->lock);
-    if (op->event->generation == op->generation)
-        op->event->ns = now_ns();
-    g_mutex_unlock(&c->lock);
-    return GPU_SUCCESS;
-}
-
-static int do_op(struct gpu_context *c, const struct op *op)
-{
-    switch (op->kind) {
-    case OP_COPY:
-        return do_copy(c, &op->copy);
-    case OP_FILL:
-        return do_fill(c, &op->fill);
-    case OP_LAUNCH:
-        return c->ops->launch(c->engine, op->kernel, &op->launch);
-    case OP_EVENT:
-        return do_event(c, op);
-    case OP_FREE:
-        return free_now(c, op->address);
-    case OP_WRITE:
-        return do_write(c, op);
-    case OP_WAIT:
-        return do_wait(c, op);
-    case OP_HOST:
-        op->fn(op->opaque);
-        return GPU_SUCCESS;
-    case OP_JOIN:
-        return GPU_SUCCESS;
-    }
-    return GPU_UNKNOWN;
-}
-
-/* Locked. */
-static void op_free(struct op *op)
-{
-    for (unsigned i = 0; i < op->n_needs; i++)
-        stream_unref(op->needs[i].stream);
-    if (op->kind == OP_EVENT)
-        event_unref(op->event);
-    if (op->kind == OP_LAUNCH)
-        g_free((void *)op->launch.params);
-    g_free(op->needs);
-    g_free(op);
-}
-
-static bool op_ready(const struct op *op)
-{
-    for (unsigned i = 0; i < op->n_needs; i++) {
-        if (op->needs[i].stream->done < op->needs[i].ticket)
-            return false;
-    }
-    return true;
-}
-
-/* The next operation that may run, or NULL at the end. Locked. */
-static struct op *next_op(struct gpu_stream *s)
-{
-    for (;;) {
-        struct op *op = g_queue_peek_head(&s->ops);
-        if (op && (op_ready(op) || s->context->dying))
-            return op;
-        if (!op && s->leaving)
-            return NULL;
-        g_cond_wait(&s->context->changed, &s->context->lock);
-    }
-}
-
-static void *stream_main(void *opaque)
-{
-    struct gpu_stream *s = opaque;
-    struct gpu_context *c = s->context;
-    struct gpu_quota *quota = c->quota;
-    struct op *op;
-
-    g_mutex_lock(&c->lock);
-    while ((op = next_op(s))) {
-        /* After an error nothing runs but what others wait for. */
-        bool run = op->kind == OP_HOST || !(c->error || c->dying);
-        g_mutex_unlock(&c->lock);
-        int rc = run ? do_op(c, op) : GPU_SUCCESS;
-        g_mutex_lock(&c->lock);
-        if (rc && !c->error)
-            c->error = rc;
-        g_queue_pop_head(&s->ops);
-        s->done = op->ticket;
-        op_free(op);
-        g_cond_broadcast(&c->changed);
-        c->wake(c->opaque);
-    }
-    g_ptr_array_remove_fast(c->streams, s);
-    g_cond_broadcast(&c->changed);
-    stream_unref(s);
-    g_mutex_unlock(&c->lock);
-    __atomic_fetch_sub(&quota->streams, 1, __ATOMIC_RELAXED);
-    return NULL;
-}
-
-/* --- queueing --------------------------------------------------------------------------------- */
-
-static void op_needs(struct op *op, struct gpu_stream *stream, uint64_t ticket)
-{
-    if (!stream || stream->done >= ticket)
-        return;
-    stream->refs++;
-    op->needs = g_renew(struct dependency, op->needs, op->n_needs + 1);
-    op->needs[op->n_needs++] = (struct dependency){stream, ticket};
-}
-
-/* The default stream and those that are not "non-blocking" take turns. Locked. */
-static void op_take_turn(struct op *op, struct gpu_stream *s)
-{
-    struct gpu_context *c = s->context;
-
-    if (s != c->first) {
-        if (!(s->flags & 1))
-            op_needs(op, c->first, c->first->queued);
-        return;
-    }
-    for (guint i = 0; i < c->streams->len; i++) {
-        struct gpu_stream *other = g_ptr_array_index(c->streams, i);
-        if (other != s && !(other->flags & 1))
-            op_needs(op, other, other->queued);
-    }
-}
-
-/* Takes OP, where it is the last of its stream from here on. */
-static int queue_op(struct gpu_stream *s, struct op *op)
-{
-    struct gpu_context *c = s->context;
-
-    g_mutex_lock(&c->lock);
-    int rc = c->error;
-    if (!rc && s->queued - s->done >= LIMIT_GPU_QUEUED)
-        rc = GPU_OUT_OF_RESOURCES;
-    if (rc && op->kind != OP_HOST) {
-        op_free(op);
-        g_mutex_unlock(&c->lock);
-        return rc;
-    }
-    op_take_turn(op, s);
-    op->ticket = ++s->queued;
-    if (op->kind == OP_EVENT) {
-        op->generation = ++op->event->generation;
-        stream_unref(op->event->at.stream);
-        op->event->at = (struct dependency){s, op->ticket};
-        s->refs++;
-    }
-    g_queue_push_tail(&s->ops, op);
-    g_cond_broadcast(&c->changed);
-    g_mutex_unlock(&c->lock);
-    return GPU_SUCCESS;
-}
-
-static struct op *op_new(enum op_kind kind)
-{
-    struct op *op = g_new0(struct op, 1);
-
-    op->kind = kind;
-    return op;
 }
 
 /* --- contexts --------------------------------------------------------------------------------- */
@@ -435,7 +38,7 @@ static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream 
     g_queue_init(&s->ops);
     s->refs = 1;
     g_mutex_lock(&c->lock);
-    GThread *thread = g_thread_try_new("stream", stream_main, s, NULL);
+    GThread *thread = g_thread_try_new("stream", queue__stream_main, s, NULL);
     if (thread)
         g_ptr_array_add(c->streams, s);
     g_mutex_unlock(&c->lock);
@@ -465,12 +68,18 @@ static void queue_context_end(struct gpu_context *c)
 static void queue_context_free(struct gpu_context *c)
 {
     g_ptr_array_free(c->streams, TRUE);
+    g_string_free(c->printed, TRUE);
     gpu_quota_give(c->quota, c->used);
     c->ops->close(c->engine);
     g_mutex_clear(&c->lock);
     g_cond_clear(&c->changed);
     g_free(c);
 }
+
+static const uint64_t limits_first[QUEUE_LIMITS] = {
+    [QUEUE_LIMIT_STACK] = KIB(1), [QUEUE_LIMIT_PRINTED] = MIB(1), [QUEUE_LIMIT_HEAP] = MIB(8)};
+static const uint64_t limits_most[QUEUE_LIMITS] = {
+    [QUEUE_LIMIT_STACK] = KIB(256), [QUEUE_LIMIT_PRINTED] = MIB(16), [QUEUE_LIMIT_HEAP] = MIB(8)};
 
 static int queue_context_new(struct gpu_backend *b, unsigned device, struct gpu_quota *quota,
                              void (*wake)(void *opaque), void *opaque, struct gpu_context **out)
@@ -489,6 +98,8 @@ static int queue_context_new(struct gpu_backend *b, unsigned device, struct gpu_
     g_mutex_init(&c->lock);
     g_cond_init(&c->changed);
     c->streams = g_ptr_array_new();
+    c->printed = g_string_new(NULL);
+    memcpy(c->limits, limits_first, sizeof(c->limits));
     int rc = stream_make(c, 0, &c->first);
     if (rc) {
         queue_context_free(c);
@@ -520,7 +131,8 @@ static int queue_memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
     return GPU_SUCCESS;
 }
 
-static int queue_alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
+/* AT 0: anywhere. */
+static int alloc(struct gpu_context *c, uint64_t at, uint64_t bytes, uint64_t *address)
 {
     g_mutex_lock(&c->lock);
     int rc = c->error;
@@ -532,10 +144,20 @@ static int queue_alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
     g_mutex_lock(&c->lock);
     c->used += bytes;
     g_mutex_unlock(&c->lock);
-    rc = c->ops->alloc(c->engine, bytes, address);
+    rc = at ? c->ops->alloc_at(c->engine, at, bytes) : c->ops->alloc(c->engine, bytes, address);
     if (rc)
-        give_back(c, bytes);
+        queue__give_back(c, bytes);
     return rc;
+}
+
+static int queue_alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
+{
+    return alloc(c, 0, bytes, address);
+}
+
+static int queue_alloc_at(struct gpu_context *c, uint64_t address, uint64_t bytes)
+{
+    return c->ops->alloc_at ? alloc(c, address, bytes, NULL) : GPU_NOT_SUPPORTED;
 }
 
 /* What was asked before is done first; nobody is kept waiting for that. */
@@ -547,30 +169,71 @@ static int queue_free(struct gpu_context *c, uint64_t address)
     if (!c->ops->range(c->engine, address, &base, &bytes) || base != address)
         return GPU_INVALID_VALUE;
     if (rc != GPU_NOT_READY)
-        return free_now(c, address);
-    struct op *op = op_new(OP_FREE);
+        return queue__free_now(c, address);
+    struct op *op = queue__op(OP_FREE);
     op->address = address;
     g_mutex_lock(&c->lock);
     for (guint i = 0; i < c->streams->len; i++) {
         struct gpu_stream *s = g_ptr_array_index(c->streams, i);
         if (s != c->first)
-            op_needs(op, s, s->queued);
+            queue__needs(op, s, s->queued);
     }
     g_mutex_unlock(&c->lock);
-    return queue_op(c->first, op);
+    return queue__add(c->first, op);
 }
 
 static int queue_free_on(struct gpu_stream *s, uint64_t address)
 {
-    struct op *op = op_new(OP_FREE);
+    struct op *op = queue__op(OP_FREE);
 
     op->address = address;
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 static int queue_range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes)
 {
     return c->ops->range(c->engine, address, base, bytes) ? GPU_SUCCESS : GPU_INVALID_VALUE;
+}
+
+/* Kernels have as much stack and heap as there can be, whatever a program asks for. */
+static int queue_limit(struct gpu_context *c, unsigned limit, bool set, uint64_t *value)
+{
+    int rc = limit >= QUEUE_LIMITS                ? GPU_UNSUPPORTED_LIMIT
+             : set && *value > limits_most[limit] ? GPU_INVALID_VALUE
+                                                  : GPU_SUCCESS;
+
+    if (rc)
+        return rc;
+    g_mutex_lock(&c->lock);
+    if (set)
+        c->limits[limit] = *value;
+    *value = c->limits[limit];
+    g_mutex_unlock(&c->lock);
+    return GPU_SUCCESS;
+}
+
+static uint32_t queue_printed(struct gpu_context *c, char *to, uint32_t most)
+{
+    g_mutex_lock(&c->lock);
+    uint32_t bytes = (uint32_t)(to ? MIN(c->printed->len, most) : c->printed->len);
+    if (to) {
+        memcpy(to, c->printed->str, bytes);
+        g_string_erase(c->printed, 0, bytes);
+    }
+    g_mutex_unlock(&c->lock);
+    return bytes;
+}
+
+/* The oldest goes where there is more than fits. */
+static void context_print(void *opaque, const char *text, size_t length)
+{
+    struct gpu_context *c = opaque;
+
+    g_mutex_lock(&c->lock);
+    g_string_append_len(c->printed, text, (gssize)length);
+    if (c->printed->len > c->limits[QUEUE_LIMIT_PRINTED])
+        g_string_erase(c->printed, 0, (gssize)(c->printed->len - c->limits[QUEUE_LIMIT_PRINTED]));
+    g_mutex_unlock(&c->lock);
 }
 
 /* --- modules ---------------------------------------------------------------------------------- */
@@ -600,7 +263,7 @@ static int queue_module_new(struct gpu_context *c, const uint8_t *image, size_t 
 
 static void queue_module_free(struct gpu_context *c, struct gpu_module *m)
 {
-    give_back(c, c->ops->module_bytes(m));
+    queue__give_back(c, c->ops->module_bytes(m));
     c->ops->module_free(m);
 }
 
@@ -669,12 +332,12 @@ static int queue_stream_query(struct gpu_stream *s)
 
 static int queue_stream_wait(struct gpu_stream *s, struct gpu_event *e)
 {
-    struct op *op = op_new(OP_JOIN);
+    struct op *op = queue__op(OP_JOIN);
 
     g_mutex_lock(&e->context->lock);
-    op_needs(op, e->at.stream, e->at.ticket);
+    queue__needs(op, e->at.stream, e->at.ticket);
     g_mutex_unlock(&e->context->lock);
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 static int queue_event_new(struct gpu_context *c, unsigned flags, struct gpu_event **out)
@@ -693,19 +356,19 @@ static void queue_event_free(struct gpu_event *e)
     struct gpu_context *c = e->context;
 
     g_mutex_lock(&c->lock);
-    event_unref(e);
+    queue__event_unref(e);
     g_mutex_unlock(&c->lock);
 }
 
 static int queue_event_record(struct gpu_event *e, struct gpu_stream *s)
 {
-    struct op *op = op_new(OP_EVENT);
+    struct op *op = queue__op(OP_EVENT);
 
     op->event = e;
     g_mutex_lock(&e->context->lock);
     e->refs++;
     g_mutex_unlock(&e->context->lock);
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 static int event_state(const struct gpu_event *e)
@@ -746,30 +409,30 @@ static int queue_event_elapsed(struct gpu_event *start, struct gpu_event *end, u
 
 static int queue_copy(struct gpu_stream *s, const struct gpu_copy *copy)
 {
-    struct op *op = op_new(OP_COPY);
+    struct op *op = queue__op(OP_COPY);
 
     op->copy = *copy;
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 static int queue_fill(struct gpu_stream *s, const struct gpu_fill *fill)
 {
-    struct op *op = op_new(OP_FILL);
+    struct op *op = queue__op(OP_FILL);
 
     op->fill = *fill;
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 static int queue_value(struct gpu_stream *s, enum op_kind kind, uint64_t address, uint64_t value,
                        unsigned bytes, unsigned compare)
 {
-    struct op *op = op_new(kind);
+    struct op *op = queue__op(kind);
 
     op->address = address;
     op->value = value;
     op->bytes = bytes;
     op->compare = compare;
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 static int queue_value_write(struct gpu_stream *s, uint64_t address, uint64_t value, unsigned bytes)
@@ -785,21 +448,23 @@ static int queue_value_wait(struct gpu_stream *s, uint64_t address, uint64_t val
 
 static int queue_launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *launch)
 {
-    struct op *op = op_new(OP_LAUNCH);
+    struct op *op = queue__op(OP_LAUNCH);
 
     op->kernel = k;
     op->launch = *launch;
     op->launch.params = g_memdup2(launch->params, launch->params_bytes);
-    return queue_op(s, op);
+    op->launch.print = context_print;
+    op->launch.opaque = s->context;
+    return queue__add(s, op);
 }
 
 static int queue_host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque)
 {
-    struct op *op = op_new(OP_HOST);
+    struct op *op = queue__op(OP_HOST);
 
     op->fn = fn;
     op->opaque = opaque;
-    return queue_op(s, op);
+    return queue__add(s, op);
 }
 
 /* --- the backend ------------------------------------------------------------------------------ */
@@ -837,7 +502,10 @@ static const struct gpu_backend_ops queue_ops = {
     .context_free = queue_context_free,
     .context_query = queue_context_query,
     .memory = queue_memory,
+    .limit = queue_limit,
+    .printed = queue_printed,
     .alloc = queue_alloc,
+    .alloc_at = queue_alloc_at,
     .free = queue_free,
     .free_on = queue_free_on,
     .range = queue_range,

@@ -1,6 +1,6 @@
 /*
  * gpu/server/engine: what runs kernels on the CPU, without streams: backend_queue.c puts those
- * around it.
+ * around it (queue_priv.h).
  *
  * Calls come from any thread. Memory is the engine's; a kernel may read and write what was
  * allocated and nothing else. Results are numbers of enum gpu_result.
@@ -21,6 +21,8 @@ struct gpu_engine_ops {
     /* What runs, and what will be launched, ends soon. */
     void (*cancel)(struct gpu_engine *e);
     int (*alloc)(struct gpu_engine *e, uint64_t bytes, uint64_t *address);
+    /* The same at ADDRESS, a multiple of 4096; NULL: it cannot. */
+    int (*alloc_at)(struct gpu_engine *e, uint64_t address, uint64_t bytes);
     int (*free)(struct gpu_engine *e, uint64_t address);
     /* The allocation that ADDRESS is in: false where it is in none. */
     bool (*range)(struct gpu_engine *e, uint64_t address, uint64_t *base, uint64_t *bytes);

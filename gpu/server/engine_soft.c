@@ -46,6 +46,7 @@ static const struct {
     {78, 1},
     {81, SOFT_MAX_SHARED},
     {82, 65536},
+    {83, 1},
     {95, 1},
     {97, SOFT_MAX_SHARED},
     {106, 32},
@@ -90,6 +91,11 @@ static void soft_cancel(struct gpu_engine *e)
 static int soft_alloc(struct gpu_engine *e, uint64_t bytes, uint64_t *address)
 {
     return soft_space_alloc(e->space, bytes, address);
+}
+
+static int soft_alloc_at(struct gpu_engine *e, uint64_t address, uint64_t bytes)
+{
+    return soft_space_alloc_at(e->space, address, bytes);
 }
 
 static int soft_free(struct gpu_engine *e, uint64_t address)
@@ -172,7 +178,9 @@ static int soft_run(struct gpu_engine *e, struct gpu_kernel *k, const struct gpu
                                        .params = l->params,
                                        .param_bytes = l->params_bytes,
                                        .cooperative = l->cooperative,
-                                       .cancel = &e->cancel};
+                                       .cancel = &e->cancel,
+                                       .print = l->print,
+                                       .arg = l->opaque};
 
     return soft_launch_run(&launch, NULL);
 }
@@ -184,6 +192,7 @@ const struct gpu_engine_ops engine_soft = {
     .close = soft_close,
     .cancel = soft_cancel,
     .alloc = soft_alloc,
+    .alloc_at = soft_alloc_at,
     .free = soft_free,
     .range = soft_range,
     .host = soft_host,

@@ -1,7 +1,7 @@
 /*
  * A session: takes calls off its link, checks them, hands them to the backend, and answers.
- * Contexts, modules and kernels are here; memory and copies, streams and events have files of their
- * own. See session_priv.h.
+ * Contexts are here; modules and kernels, memory and copies, streams and events, batches have files
+ * of their own. See session_priv.h.
  */
 #include "gpu/server/session_priv.h"
 
@@ -50,8 +50,16 @@ struct gpu_stream *session__stream(struct session *s, uint64_t id, struct object
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
+/* The flags of an answer to what waited for CONTEXT, or for none. */
+static uint16_t answer_flags(struct session *s, const struct object *context)
+{
+    bool printed = context && OPS(s)->printed && OPS(s)->printed(context->ctx, NULL, 0);
+
+    return printed ? GPU_ANSWER_PRINTED : 0;
+}
+
 static bool answer(struct session *s, uint16_t op, uint32_t seq, int result, const void *fields,
-                   const uint8_t *payload, uint32_t payload_bytes)
+                   const uint8_t *payload, uint32_t payload_bytes, uint16_t flags)
 {
     const struct record_desc *desc = record_desc(op);
     uint32_t fields_bytes = result || !desc ? 0 : desc->answer_bytes;
@@ -63,6 +71,7 @@ static bool answer(struct session *s, uint16_t op, uint32_t seq, int result, con
     g_autofree uint8_t *buf = g_malloc0(bytes);
     struct gpu_answer_head head = {.bytes = bytes,
                                    .op = op,
+                                   .flags = flags,
                                    .seq = seq,
                                    .payload = payload_bytes,
                                    .result = (uint32_t)result,
@@ -162,8 +171,8 @@ static bool answer_pending(struct session *s)
             continue;
         }
         bool payload = p->op == GPU_OP_FROM_DEVICE && !rc;
-        if (!p->silent &&
-            !answer(s, p->op, p->seq, rc, NULL, p->payload, payload ? p->payload_bytes : 0))
+        if (!p->silent && !answer(s, p->op, p->seq, rc, NULL, p->payload,
+                                  payload ? p->payload_bytes : 0, answer_flags(s, p->context)))
             return false;
         if (p->op == GPU_OP_GATE)
             p->told = true; /* it stays until it is opened */
@@ -215,6 +224,33 @@ static int call_memory(struct session *s, struct call *c)
     return o ? OPS(s)->memory(o->ctx, &out->free, &out->total) : GPU_INVALID_CONTEXT;
 }
 
+static int call_printed(struct session *s, struct call *c)
+{
+    const struct object *o = session__find(s, OBJECT_CONTEXT, FIELDS(c, printed)->ctx);
+
+    if (!o)
+        return GPU_INVALID_CONTEXT;
+    if (!OPS(s)->printed)
+        return GPU_SUCCESS;
+    c->out_bytes = OPS(s)->printed(o->ctx, (char *)c->out, GPU_INLINE);
+    ANSWER(c, printed)->left = OPS(s)->printed(o->ctx, NULL, 0);
+    return GPU_SUCCESS;
+}
+
+static int call_limit(struct session *s, struct call *c)
+{
+    const struct gpu_call_limit *in = FIELDS(c, limit);
+    const struct object *o = session__find(s, OBJECT_CONTEXT, in->ctx);
+    uint64_t value = in->value;
+
+    if (!o)
+        return GPU_INVALID_CONTEXT;
+    int rc =
+        OPS(s)->limit ? OPS(s)->limit(o->ctx, in->limit, in->set, &value) : GPU_UNSUPPORTED_LIMIT;
+    ANSWER(c, limit)->value = value;
+    return rc;
+}
+
 /* --- contexts --------------------------------------------------------------------------------- */
 
 static void wake_session(void *opaque)
@@ -263,6 +299,8 @@ static void context_end(struct session *s, struct object *context)
             OPS(s)->event_free(o->event);
         else if (o->kind == OBJECT_STREAM)
             s->streams--;
+        else if (o->kind == OBJECT_BATCH)
+            session__batch_clear(s, o);
         g_hash_table_iter_remove(&iter);
     }
     GPtrArray *modules = g_ptr_array_new();
@@ -282,7 +320,7 @@ static void context_end(struct session *s, struct object *context)
         const struct pending *p = g_ptr_array_index(s->pending, i);
         if (p->context == context) {
             if (!p->silent && !p->told)
-                answer(s, p->op, p->seq, GPU_CONTEXT_DESTROYED, NULL, NULL, 0);
+                answer(s, p->op, p->seq, GPU_CONTEXT_DESTROYED, NULL, NULL, 0, 0);
             g_ptr_array_remove_index(s->pending, i);
         }
     }
@@ -305,169 +343,33 @@ static int call_ctx_sync(struct session *s, struct call *c)
 
     if (!o)
         return GPU_INVALID_CONTEXT;
+    c->waited = o;
     int rc = OPS(s)->context_query(o->ctx);
     if (rc == GPU_NOT_READY)
         session__later(s, c, o);
     return rc == GPU_NOT_READY ? GPU_SUCCESS : rc;
 }
 
-/* --- modules ---------------------------------------------------------------------------------- */
-
-static int call_image(struct session *s, struct call *c)
-{
-    g_byte_array_set_size(s->image, 0);
-    return FIELDS(c, image)->bytes <= GPU_IMAGE ? GPU_SUCCESS : GPU_INVALID_VALUE;
-}
-
-/* Parts come in order, so that an image takes as much memory as was sent of it. */
-static int call_image_part(struct session *s, struct call *c)
-{
-    if (FIELDS(c, image_part)->offset != s->image->len ||
-        s->image->len + c->payload_bytes > GPU_IMAGE)
-        return GPU_INVALID_VALUE;
-    g_byte_array_append(s->image, c->payload, c->payload_bytes);
-    return GPU_SUCCESS;
-}
-
-static int call_module_new(struct session *s, struct call *c)
-{
-    const struct gpu_call_module_new *in = FIELDS(c, module_new);
-    struct object *context = session__find(s, OBJECT_CONTEXT, in->ctx);
-    int rc = GPU_SUCCESS;
-
-    if (!context)
-        return GPU_INVALID_CONTEXT;
-    struct object *o = session__add(s, OBJECT_MODULE, in->module, context, &rc);
-    if (!o)
-        return rc;
-    guint length = s->image->len;
-    g_byte_array_append(s->image, (const guint8 *)"", 1);
-    rc = OPS(s)->module_new(context->ctx, s->image->data, length, (char *)c->out, GPU_LOG, &o->mod);
-    c->out_bytes = (uint32_t)strlen((const char *)c->out);
-    g_byte_array_free(s->image, TRUE);
-    s->image = g_byte_array_new();
-    if (rc)
-        session__drop(s, o);
-    return rc;
-}
-
-static int call_module_free(struct session *s, struct call *c)
-{
-    struct object *module = session__find(s, OBJECT_MODULE, FIELDS(c, module_free)->module), *o;
-    GHashTableIter iter;
-
-    if (!module)
-        return GPU_INVALID_HANDLE;
-    /* Programs synchronise first, as the library does; one that does not keeps its module. */
-    if (OPS(s)->context_query(module->context->ctx) == GPU_NOT_READY)
-        return GPU_NOT_READY;
-    g_hash_table_iter_init(&iter, s->objects);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
-        if (o->kind == OBJECT_KERNEL && o->module == module)
-            g_hash_table_iter_remove(&iter);
-    }
-    OPS(s)->module_free(module->context->ctx, module->mod);
-    session__drop(s, module);
-    return GPU_SUCCESS;
-}
-
-/* The name in the payload; NULL where it is none. */
-static char *payload_name(const struct call *c)
-{
-    bool whole = c->payload_bytes && !memchr(c->payload, 0, c->payload_bytes);
-
-    return whole ? g_strndup((const char *)c->payload, c->payload_bytes) : NULL;
-}
-
-static int call_function(struct session *s, struct call *c)
-{
-    const struct gpu_call_function *in = FIELDS(c, function);
-    struct gpu_answer_function *out = ANSWER(c, function);
-    struct object *module = session__find(s, OBJECT_MODULE, in->module);
-    g_autofree char *name = payload_name(c);
-    g_autofree struct gpu_kernel_info *info = g_new0(struct gpu_kernel_info, 1);
-    int rc = GPU_SUCCESS;
-
-    if (!module || !name)
-        return module ? GPU_INVALID_VALUE : GPU_INVALID_HANDLE;
-    struct object *o = session__add(s, OBJECT_KERNEL, in->function, module->context, &rc);
-    if (!o)
-        return rc;
-    o->module = module;
-    rc = OPS(s)->kernel(module->context->ctx, module->mod, name, &o->kernel, info);
-    if (rc) {
-        session__drop(s, o);
-        return rc;
-    }
-    *out = (struct gpu_answer_function){info->max_threads, info->static_shared, info->local,
-                                        info->constant,    info->registers,     info->n_params,
-                                        info->ptx_version, info->binary_version};
-    for (unsigned i = 0; i < info->n_params; i++)
-        o->params_bytes = MAX(o->params_bytes, info->params[i].offset + info->params[i].size);
-    o->max_threads = info->max_threads;
-    c->out_bytes = info->n_params * (uint32_t)sizeof(info->params[0]);
-    memcpy(c->out, info->params, c->out_bytes);
-    return GPU_SUCCESS;
-}
-
-static int call_global(struct session *s, struct call *c)
-{
-    struct object *module = session__find(s, OBJECT_MODULE, FIELDS(c, global)->module);
-    struct gpu_answer_global *out = ANSWER(c, global);
-    g_autofree char *name = payload_name(c);
-
-    if (!module || !name)
-        return module ? GPU_INVALID_VALUE : GPU_INVALID_HANDLE;
-    return OPS(s)->global(module->context->ctx, module->mod, name, &out->address, &out->bytes);
-}
-
-static int call_function_set(struct session *s, struct call *c)
-{
-    const struct gpu_call_function_set *in = FIELDS(c, function_set);
-    const struct object *o = session__find(s, OBJECT_KERNEL, in->function);
-
-    return o ? OPS(s)->kernel_set(o->kernel, in->attribute, in->value) : GPU_INVALID_HANDLE;
-}
-
-static int call_occupancy(struct session *s, struct call *c)
-{
-    const struct gpu_call_occupancy *in = FIELDS(c, occupancy);
-    struct object *o = session__find(s, OBJECT_KERNEL, in->function);
-
-    if (!o)
-        return GPU_INVALID_HANDLE;
-    return OPS(s)->occupancy(o->context->ctx, o->kernel, in->block, in->shared,
-                             &ANSWER(c, occupancy)->blocks);
-}
-
 static const call_fn calls[GPU_OP_END] = {
-    [GPU_OP_HELLO] = call_hello,
-    [GPU_OP_DEVICE] = call_device,
-    [GPU_OP_MEMORY] = call_memory,
-    [GPU_OP_CTX_NEW] = call_ctx_new,
-    [GPU_OP_CTX_FREE] = call_ctx_free,
-    [GPU_OP_CTX_SYNC] = call_ctx_sync,
-    [GPU_OP_IMAGE] = call_image,
-    [GPU_OP_IMAGE_PART] = call_image_part,
-    [GPU_OP_MODULE_NEW] = call_module_new,
-    [GPU_OP_MODULE_FREE] = call_module_free,
-    [GPU_OP_FUNCTION] = call_function,
-    [GPU_OP_GLOBAL] = call_global,
-    [GPU_OP_FUNCTION_SET] = call_function_set,
-    [GPU_OP_OCCUPANCY] = call_occupancy,
+    [GPU_OP_HELLO] = call_hello,       [GPU_OP_DEVICE] = call_device,
+    [GPU_OP_MEMORY] = call_memory,     [GPU_OP_PRINTED] = call_printed,
+    [GPU_OP_LIMIT] = call_limit,       [GPU_OP_CTX_NEW] = call_ctx_new,
+    [GPU_OP_CTX_FREE] = call_ctx_free, [GPU_OP_CTX_SYNC] = call_ctx_sync,
 };
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
 static call_fn handler_of(const struct session *s, unsigned op)
 {
+    static call_fn (*const others[])(unsigned op) = {session__module_call, session__memory_call,
+                                                     session__stream_call, session__batch_call};
     call_fn fn = op < GPU_OP_END ? calls[op] : NULL;
 
     if (!s->greeted && op != GPU_OP_HELLO)
         return NULL;
-    if (!fn)
-        fn = session__memory_call(op);
-    return fn ? fn : session__stream_call(op);
+    for (size_t i = 0; !fn && i < G_N_ELEMENTS(others); i++)
+        fn = others[i](op);
+    return fn;
 }
 
 /* One call, which is good. False: the program is gone. */
@@ -496,7 +398,8 @@ static bool handle(struct session *s, const struct gpu_call_head *head, const vo
     if (!c.async && !answer_pending(s))
         return false;
     if (!c.async)
-        return answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes);
+        return answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes,
+                      answer_flags(s, c.waited));
     if (rc && !s->late)
         s->late = rc;
     return true;
@@ -514,10 +417,10 @@ static bool take_record(struct session *s, const uint8_t *record, int length)
     case RECORD_GOOD:
         return handle(s, &head, fields, payload);
     case RECORD_UNKNOWN:
-        return answer(s, head.op, head.seq, GPU_NOT_SUPPORTED, NULL, NULL, 0);
+        return answer(s, head.op, head.seq, GPU_NOT_SUPPORTED, NULL, NULL, 0, 0);
     case RECORD_BOUNDS:
         if (!(head.flags & GPU_CALL_ASYNC))
-            return answer(s, head.op, head.seq, GPU_INVALID_VALUE, NULL, NULL, 0);
+            return answer(s, head.op, head.seq, GPU_INVALID_VALUE, NULL, NULL, 0, 0);
         s->late = s->late ? s->late : GPU_INVALID_VALUE;
         return true;
     case RECORD_BROKEN:

@@ -12,6 +12,16 @@ static int call_alloc(struct session *s, struct call *c)
     return o ? OPS(s)->alloc(o->ctx, in->bytes, &ANSWER(c, alloc)->address) : GPU_INVALID_CONTEXT;
 }
 
+static int call_alloc_at(struct session *s, struct call *c)
+{
+    const struct gpu_call_alloc_at *in = FIELDS(c, alloc_at);
+    struct object *o = session__find(s, OBJECT_CONTEXT, in->ctx);
+
+    if (!o || in->address % 4096)
+        return o ? GPU_INVALID_VALUE : GPU_INVALID_CONTEXT;
+    return OPS(s)->alloc_at ? OPS(s)->alloc_at(o->ctx, in->address, in->bytes) : GPU_NOT_SUPPORTED;
+}
+
 static int call_free(struct session *s, struct call *c)
 {
     const struct gpu_call_free *in = FIELDS(c, free);
@@ -191,15 +201,11 @@ static int call_fill(struct session *s, struct call *c)
 }
 
 static const call_fn calls[GPU_OP_END] = {
-    [GPU_OP_ALLOC] = call_alloc,
-    [GPU_OP_FREE] = call_free,
-    [GPU_OP_ALLOC_ON] = call_alloc_on,
-    [GPU_OP_FREE_ON] = call_free_on,
-    [GPU_OP_RANGE] = call_range,
-    [GPU_OP_TO_DEVICE] = call_to_device,
-    [GPU_OP_FROM_DEVICE] = call_from_device,
-    [GPU_OP_ON_DEVICE] = call_on_device,
-    [GPU_OP_FILL] = call_fill,
+    [GPU_OP_ALLOC] = call_alloc,         [GPU_OP_ALLOC_AT] = call_alloc_at,
+    [GPU_OP_FREE] = call_free,           [GPU_OP_ALLOC_ON] = call_alloc_on,
+    [GPU_OP_FREE_ON] = call_free_on,     [GPU_OP_RANGE] = call_range,
+    [GPU_OP_TO_DEVICE] = call_to_device, [GPU_OP_FROM_DEVICE] = call_from_device,
+    [GPU_OP_ON_DEVICE] = call_on_device, [GPU_OP_FILL] = call_fill,
 };
 
 call_fn session__memory_call(unsigned op)

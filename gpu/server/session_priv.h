@@ -8,7 +8,14 @@
 
 #include "gpu/server/session.h"
 
-enum object_kind { OBJECT_CONTEXT, OBJECT_MODULE, OBJECT_KERNEL, OBJECT_STREAM, OBJECT_EVENT };
+enum object_kind {
+    OBJECT_CONTEXT,
+    OBJECT_MODULE,
+    OBJECT_KERNEL,
+    OBJECT_STREAM,
+    OBJECT_EVENT,
+    OBJECT_BATCH
+};
 
 /* What a handle of the guest's stands for. */
 struct object {
@@ -21,6 +28,7 @@ struct object {
         struct gpu_module *mod;
         struct gpu_stream *stream;
         struct gpu_event *event;
+        GByteArray *batch; /* owned: whole records */
         struct {
             struct gpu_kernel *kernel;
             uint32_t params_bytes;
@@ -61,6 +69,7 @@ struct session {
     GCond gate_opened;
     bool greeted;
     unsigned streams;
+    uint64_t batched; /* bytes of all batches */
 };
 
 /* The call at hand and the answer to it. */
@@ -68,7 +77,8 @@ struct call {
     uint16_t op;
     uint32_t seq;
     bool async;
-    bool later; /* a struct pending has the answer */
+    bool later;                  /* a struct pending has the answer */
+    const struct object *waited; /* the context whose work it waits for: its prints are told of */
     const void *fields;
     const uint8_t *payload;
     uint32_t payload_bytes;
@@ -79,8 +89,12 @@ struct call {
 
 typedef int (*call_fn)(struct session *s, struct call *c);
 /* The handler of OP, or NULL. */
+call_fn session__module_call(unsigned op);
 call_fn session__memory_call(unsigned op);
 call_fn session__stream_call(unsigned op);
+call_fn session__batch_call(unsigned op);
+/* Frees what is in the batch O. */
+void session__batch_clear(struct session *s, struct object *o);
 
 struct object *session__find(struct session *s, enum object_kind kind, uint64_t id);
 /* An object of that id, which may have none yet; NULL with *RC. */

@@ -56,6 +56,7 @@ static int call_stream_sync(struct session *s, struct call *c)
 
     if (!stream)
         return GPU_INVALID_HANDLE;
+    c->waited = context;
     int rc = OPS(s)->stream_query(stream);
     if (rc != GPU_NOT_READY)
         return rc;
@@ -217,6 +218,7 @@ static int call_event_sync(struct session *s, struct call *c)
 
     if (!event)
         return GPU_INVALID_HANDLE;
+    c->waited = event->context;
     int rc = OPS(s)->event_query(event->event);
     if (rc != GPU_NOT_READY)
         return rc;

@@ -74,6 +74,9 @@ void soft_space_free(struct soft_space *space);
  * where the limit or the host's memory doesn't have them. */
 int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr);
 
+/* The same at ADDR, a multiple of 4096. SOFT_INVALID_VALUE where something is there, or nothing can be. */
+int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size);
+
 /* Frees what soft_space_alloc() gave, or undoes soft_space_map(): ADDR is the range's first byte, or the
  * answer is SOFT_INVALID_VALUE. */
 int soft_space_release(struct soft_space *space, uint64_t addr);

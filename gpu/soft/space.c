@@ -149,17 +149,12 @@ static uint64_t map_gap(const struct soft_map *map, uint64_t size, unsigned *at)
     return addr < SPACE_END && size < SPACE_END - addr ? addr : 0;
 }
 
-static int space_alloc_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
+/* New memory of SIZE bytes in the map, at ADDR and index AT. */
+static int put_locked(struct soft_space *s, uint64_t addr, uint64_t size, unsigned at)
 {
-    struct soft_range r = {.size = size};
+    struct soft_range r = {.addr = addr, .size = size};
     struct soft_block *block;
-    unsigned at;
 
-    if (size > s->limit || s->used > s->limit - size)
-        return SOFT_OUT_OF_MEMORY;
-    r.addr = map_gap(s->map, size, &at);
-    if (!r.addr)
-        return SOFT_OUT_OF_MEMORY;
     r.host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (r.host == MAP_FAILED)
         return SOFT_OUT_OF_MEMORY;
@@ -169,8 +164,21 @@ static int space_alloc_locked(struct soft_space *s, uint64_t size, uint64_t *add
     r.block = block;
     map_change(s, at, &r);
     s->used += size;
-    *addr = r.addr;
     return SOFT_OK;
+}
+
+static int space_alloc_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
+{
+    unsigned at;
+
+    if (size > s->limit || s->used > s->limit - size)
+        return SOFT_OUT_OF_MEMORY;
+    uint64_t found = map_gap(s->map, size, &at);
+    int r = found ? put_locked(s, found, size, at) : SOFT_OUT_OF_MEMORY;
+
+    if (!r)
+        *addr = found;
+    return r;
 }
 
 int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr)
@@ -181,6 +189,29 @@ int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr)
         return SOFT_INVALID_VALUE;
     pthread_mutex_lock(&space_lock);
     r = space_alloc_locked(space, size, addr);
+    pthread_mutex_unlock(&space_lock);
+    return r;
+}
+
+/* Index of the place of SIZE bytes at ADDR in *AT; false where there is something. */
+static bool map_vacant(const struct soft_map *map, uint64_t addr, uint64_t size, unsigned *at)
+{
+    *at = map_index(map, addr);
+    return *at == map->n || map->range[*at].addr >= addr + size;
+}
+
+int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size)
+{
+    int r = SOFT_INVALID_VALUE;
+    unsigned at;
+
+    if (!addr || addr % 4096 || !size || addr >= 1ull << 48 || size > (1ull << 48) - addr)
+        return r;
+    pthread_mutex_lock(&space_lock);
+    if (size > space->limit || space->used > space->limit - size)
+        r = SOFT_OUT_OF_MEMORY;
+    else if (map_vacant(space->map, addr, size, &at))
+        r = put_locked(space, addr, size, at);
     pthread_mutex_unlock(&space_lock);
     return r;
 }
@@ -211,8 +242,7 @@ int soft_space_map(struct soft_space *space, uint64_t addr, void *host, uint64_t
     if (!addr || !size || addr >= 1ull << 48 || size > (1ull << 48) - addr)
         return result;
     pthread_mutex_lock(&space_lock);
-    at = map_index(space->map, addr);
-    if (at == space->map->n || space->map->range[at].addr >= addr + size) {
+    if (map_vacant(space->map, addr, size, &at)) {
         map_change(space, at, &r);
         result = SOFT_OK;
     }
