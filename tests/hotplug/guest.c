@@ -1,24 +1,21 @@
 /*
- * A guest whose driver watches PCI Express slots, and which does as it is told by letters on the serial port. It
- * is entered in S-mode with the built-in SBI. A card that comes is given its BARs and a driver that sets
- * DRIVER_OK; one that is asked back is let go of. Meanwhile a disk that is there from the start is
- * written and read back without pause, where there is one.
+ * A guest whose driver watches PCI Express slots, and which does as it is told by letters on the
+ * serial port. A card that comes is given its BARs and a driver that sets DRIVER_OK; one that is
+ * asked back is let go of. Meanwhile a disk that is there from the start is written and read back
+ * without pause, where there is one. What differs between machines is in machine.h.
  *
  *   n   does as it should          s   does nothing, whatever happens at the slots
- *   l   answers after two seconds  r   refuses: attention indicator on; a button has it blink, and go on
- *   d   answers everything twice   w   takes cards, and does not hear the button
- *   R   reboots at the next event  C   crashes at it       P   powers off at it
- *   i   tells how many sectors were written and read back
+ *   l   answers after two seconds  r   refuses: attention indicator on; a button has it blink, and
+ * go on d   answers everything twice   w   takes cards, and does not hear the button R   reboots at
+ * the next event  C   crashes at it       P   powers off at it u   as n, and uses what it takes: a
+ * disk's first sector gets a pattern and is flushed, a network sends a frame, a console a line, and
+ * of random numbers some come; it says so i   tells how many sectors were written and read back
  */
-#include "tests/guest/riscv64/guest.h"
+#include "tests/hotplug/machine.h"
 
-#define ECAM       0x30000000ul
-#define ROOT_MEM   0x48000000u
-#define PORT_MEM   0x50000000u
 #define PORT_BYTES 0x00200000u
-#define TICK       10000 /* of 10 MHz: a millisecond */
 
-enum { PORTS = 8, COMMON = 1, NOTIFY, CAPS = 5, QUEUE = 4 };
+enum { PORTS = 8, COMMON = 1, NOTIFY, QUEUE = 4 };
 enum { SLOT_CONTROL = 0x18, SLOT_STATUS = 0x1a };
 enum { ABP = 1, PDC = 8, PDS = 0x40, DLLSC = 0x100 };
 enum { WATCH = 0x1021, OFF = 0x400, LED_ON = 0x100, LED_BLINK = 0x200, LED_OFF = 0x300 };
@@ -45,61 +42,38 @@ struct descriptor {
     uint16_t flags, next;
 };
 
+/* A queue with one request at a time, whose descriptors begin at the first. */
+struct queue {
+    struct descriptor table[QUEUE] __attribute__((aligned(64)));
+    volatile uint16_t avail[2 + QUEUE + 1] __attribute__((aligned(64)));
+    volatile uint32_t used[1 + 2 * QUEUE + 1] __attribute__((aligned(64)));
+    uintptr_t bell;
+    uint16_t number, done;
+};
+
+/* What a request to a disk is. */
+struct sector {
+    struct {
+        uint32_t type, reserved;
+        uint64_t sector;
+    } request __attribute__((aligned(64)));
+    uint8_t data[512] __attribute__((aligned(64)));
+    volatile uint8_t status;
+};
+
+enum { WRITES = 2, MORE = 1 }; /* of a descriptor: the device writes it; another follows */
+enum { READ, WRITE, FLUSH = 4 };
+
 static struct port ports[PORTS];
 static unsigned n_ports;
 static char mode = 'n';
 
-static struct descriptor table[QUEUE] __attribute__((aligned(4096)));
-static volatile uint16_t avail[2 + QUEUE + 1] __attribute__((aligned(64)));
-static volatile uint32_t used[1 + 2 * QUEUE + 1] __attribute__((aligned(64)));
-static struct {
-    uint32_t type, reserved;
-    uint64_t sector;
-} request __attribute__((aligned(64)));
-static uint8_t data[512] __attribute__((aligned(64)));
-static volatile uint8_t status;
+static struct queue disk_queue, card_queue;
+static struct sector disk_sector, card_sector;
+static uint8_t card_data[64] __attribute__((aligned(64)));
 static struct virtio disk;
 static bool has_disk, disk_busy, disk_reads;
-static uint16_t disk_done;
 static uint64_t disk_turns;
-
-static void sbi(uint64_t ext, uint64_t fn, uint64_t a, uint64_t b)
-{
-    register uint64_t a0 __asm__("a0") = a, a1 __asm__("a1") = b, a6 __asm__("a6") = fn,
-                         a7 __asm__("a7") = ext;
-
-    __asm__ volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a6), "r"(a7) : "memory");
-}
-
-static uint16_t read16(uintptr_t at)
-{
-    return *(volatile uint16_t *)at;
-}
-
-static void write16(uintptr_t at, uint16_t value)
-{
-    *(volatile uint16_t *)at = value;
-}
-
-static void print_number(uint64_t n)
-{
-    char text[21], *at = text + sizeof(text) - 1;
-
-    *at = 0;
-    do
-        *--at = (char)('0' + n % 10);
-    while (n /= 10);
-    print(at);
-}
-
-void guest_trap(uint64_t cause, uint64_t hart)
-{
-    fail("trap", 0, cause);
-}
-
-void guest_hart(uint64_t hart, uint64_t opaque)
-{
-}
 
 /* --- PCI and virtio --------------------------------------------------------------------------- */
 
@@ -155,7 +129,7 @@ static struct virtio virtio_of(uintptr_t config)
 static bool agree(const struct virtio *v)
 {
     write8(v->common + 20, 0);
-    for (uint64_t end = now() + 1000 * TICK; read8(v->common + 20) && now() < end;)
+    for (uint64_t end = machine_ms() + 1000; read8(v->common + 20) && machine_ms() < end;)
         continue;
     write8(v->common + 20, 3);
     write32(v->common + 8, 1);
@@ -166,6 +140,71 @@ static bool agree(const struct virtio *v)
     return read8(v->common + 20) == 11;
 }
 
+/* Between agree() and DRIVER_OK. */
+static void start_queue(const struct virtio *v, unsigned number, struct queue *q)
+{
+    q->number = (uint16_t)number;
+    q->done = 0;
+    q->avail[0] = q->avail[1] = 0;
+    q->used[0] = 0;
+    write16(v->common + 22, q->number);
+    write16(v->common + 24, QUEUE);
+    write64(v->common + 32, (uintptr_t)q->table);
+    write64(v->common + 40, (uintptr_t)q->avail);
+    write64(v->common + 48, (uintptr_t)q->used);
+    write16(v->common + 28, 1);
+    q->bell = v->notify + read16(v->common + 30) * v->notify_by;
+}
+
+static void set(struct queue *q, unsigned i, const volatile void *at, uint32_t length,
+                uint16_t flags)
+{
+    q->table[i] = (struct descriptor){(uintptr_t)at, length, flags, (uint16_t)(i + 1)};
+}
+
+static void submit(struct queue *q)
+{
+    q->avail[2 + q->avail[1] % QUEUE] = 0;
+    machine_fence();
+    q->avail[1]++;
+    machine_fence();
+    write16(q->bell, q->number);
+}
+
+/* Whether the request is done, which is told once. */
+static bool is_done(struct queue *q)
+{
+    if ((uint16_t)(q->used[0] >> 16) == q->done)
+        return false;
+    q->done++;
+    machine_fence();
+    return true;
+}
+
+static bool finish(struct queue *q)
+{
+    uint64_t end = machine_ms() + 5000;
+
+    submit(q);
+    while (machine_ms() < end) {
+        if (is_done(q))
+            return true;
+    }
+    return false;
+}
+
+static void set_sector(struct queue *q, struct sector *s, uint32_t type, uint64_t sector)
+{
+    s->request.type = type;
+    s->request.reserved = 0;
+    s->request.sector = sector;
+    s->status = 0xff;
+    set(q, 0, &s->request, 16, MORE);
+    if (type != FLUSH)
+        set(q, 1, s->data, sizeof(s->data), type == READ ? MORE | WRITES : MORE);
+    set(q, type == FLUSH ? 1 : 2, &s->status, 1, WRITES);
+}
+
 /* --- the disk --------------------------------------------------------------------------------- */
 
 static void start_disk(uintptr_t config)
@@ -173,12 +212,7 @@ static void start_disk(uintptr_t config)
     disk = virtio_of(config);
     write16(config + 4, 6);
     check(agree(&disk), 1);
-    write16(disk.common + 22, 0);
-    write16(disk.common + 24, QUEUE);
-    write64(disk.common + 32, (uintptr_t)table);
-    write64(disk.common + 40, (uintptr_t)avail);
-    write64(disk.common + 48, (uintptr_t)used);
-    write16(disk.common + 28, 1);
+    start_queue(&disk, 0, &disk_queue);
     write8(disk.common + 20, 15);
     has_disk = true;
 }
@@ -188,37 +222,103 @@ static uint8_t pattern(unsigned i)
     return (uint8_t)(i * 7 + disk_turns * 13);
 }
 
-static void submit(void)
+static void submit_sector(void)
 {
-    request.type = !disk_reads;
-    request.sector = disk_turns % 64;
-    for (unsigned i = 0; i < sizeof(data); i++)
-        data[i] = disk_reads ? 0 : pattern(i);
-    status = 0xff;
-    table[0] = (struct descriptor){(uintptr_t)&request, 16, 1, 1};
-    table[1] = (struct descriptor){(uintptr_t)data, sizeof(data), disk_reads ? 3 : 1, 2};
-    table[2] = (struct descriptor){(uintptr_t)&status, 1, 2, 0};
-    avail[2 + avail[1] % QUEUE] = 0;
-    __asm__ volatile("fence rw, rw" ::: "memory");
-    avail[1]++;
-    __asm__ volatile("fence rw, rw" ::: "memory");
-    write16(disk.notify + read16(disk.common + 30) * disk.notify_by, 0);
+    for (unsigned i = 0; i < sizeof(disk_sector.data); i++)
+        disk_sector.data[i] = disk_reads ? 0 : pattern(i);
+    set_sector(&disk_queue, &disk_sector, disk_reads ? READ : WRITE, disk_turns % 64);
+    submit(&disk_queue);
     disk_busy = true;
 }
 
 static void work_disk(void)
 {
-    if (disk_busy && (uint16_t)used[0] == 0 && (uint16_t)(used[0] >> 16) != disk_done) {
-        disk_done++;
+    if (disk_busy && is_done(&disk_queue)) {
         disk_busy = false;
-        check(status, 0);
-        for (unsigned i = 0; disk_reads && i < sizeof(data); i++)
-            check(data[i], pattern(i));
+        check(disk_sector.status, 0);
+        for (unsigned i = 0; disk_reads && i < sizeof(disk_sector.data); i++)
+            check(disk_sector.data[i], pattern(i));
         disk_turns += disk_reads;
         disk_reads = !disk_reads;
     }
     if (!disk_busy)
-        submit();
+        submit_sector();
+}
+
+/* --- what came is used ------------------------------------------------------------------------ */
+
+static bool use_disk(struct queue *q)
+{
+    struct sector *s = &card_sector;
+
+    for (unsigned i = 0; i < sizeof(s->data); i++)
+        s->data[i] = (uint8_t)(i * 3 + 1);
+    set_sector(q, s, WRITE, 0);
+    if (!finish(q) || s->status)
+        return false;
+    set_sector(q, s, FLUSH, 0);
+    return finish(q) && !s->status;
+}
+
+/* A frame to everybody, of a type for experiments. The header of virtio is zeros. */
+static bool use_net(struct queue *q)
+{
+    enum { HEADER = 12, FRAME = 60, TYPE = HEADER + 12 };
+    static uint8_t frame[HEADER + FRAME];
+
+    for (unsigned i = HEADER; i < TYPE; i++)
+        frame[i] = i < HEADER + 6 ? 0xff : (uint8_t)i & 0xfe;
+    frame[TYPE] = 0x88;
+    frame[TYPE + 1] = 0xb5;
+    set(q, 0, frame, sizeof(frame), 0);
+    return finish(q);
+}
+
+static bool use_console(struct queue *q)
+{
+    static const char line[] = "a line by a hot console\n";
+
+    set(q, 0, line, sizeof(line) - 1, 0);
+    return finish(q);
+}
+
+static bool use_rng(struct queue *q)
+{
+    unsigned ones = 0;
+
+    set(q, 0, card_data, sizeof(card_data), WRITES);
+    if (!finish(q))
+        return false;
+    for (unsigned i = 0; i < sizeof(card_data); i++)
+        ones += card_data[i] & 1;
+    return ones > 8 && ones < 56;
+}
+
+/* By the type of a virtio device: its name, which queue takes what is sent, how it is used. */
+static const struct use {
+    const char *name;
+    unsigned queue;
+    bool (*use)(struct queue *q);
+} uses[] = {
+    [1] = {"net", 1, use_net},
+    [2] = {"disk", 0, use_disk},
+    [3] = {"console", 1, use_console},
+    [4] = {"rng", 0, use_rng},
+};
+
+/* How CARD is used; NULL: not. */
+static const struct use *use_of(uintptr_t card)
+{
+    unsigned type = read16(card + 2) - 0x1040u;
+
+    return mode == 'u' && type < sizeof(uses) / sizeof(*uses) && uses[type].use ? &uses[type] : 0;
+}
+
+static void use_card(const struct use *use)
+{
+    print(use->use(&card_queue) ? "used " : "could not use ");
+    print(use->name);
+    print("\n");
 }
 
 /* --- slots ------------------------------------------------------------------------------------ */
@@ -252,9 +352,15 @@ static void take(struct port *p)
     place_bars(card, &memory);
     write16(card + 4, 6);
     struct virtio v = virtio_of(card);
+    const struct use *use = use_of(card);
     for (unsigned i = mode == 'd' ? 2 : 1; i; i--) {
-        if (v.common && agree(&v))
-            write8(v.common + 20, 15);
+        if (!v.common || !agree(&v))
+            continue;
+        if (use)
+            start_queue(&v, use->queue, &card_queue);
+        write8(v.common + 20, 15);
+        if (use)
+            use_card(use);
     }
     control(p, LED_ON | ATTENTION_OFF);
 }
@@ -265,7 +371,7 @@ static void let_go(struct port *p)
 
     control(p, LED_BLINK | ATTENTION_OFF);
     if (mode == 'r') {
-        p->again = now() + 100 * TICK;
+        p->again = machine_ms() + 100;
         return;
     }
     if (read16(card) == 0x1af4) {
@@ -288,12 +394,8 @@ static void handle(struct port *p)
 
     p->events = 0;
     p->due = 0;
-    if (mode == 'R')
-        sbi(0x53525354, 0, 1, 0);
-    if (mode == 'P')
-        sbi(0x53525354, 0, 0, 0);
-    if (mode == 'C')
-        fail("told to", 0, 0);
+    if (mode == 'R' || mode == 'P' || mode == 'C')
+        machine_end(mode);
     if (!present && p->on)
         switch_off(p, ATTENTION_OFF);
     else if (present && !p->on)
@@ -313,14 +415,14 @@ static void look(struct port *p)
         return;
     if (events)
         write16(p->express + SLOT_STATUS, events);
-    if (p->again && now() >= p->again) {
+    if (p->again && machine_ms() >= p->again) {
         p->again = 0;
         control(p, LED_ON | ATTENTION_OFF);
     }
     p->events |= events;
     if (p->events && !p->due)
-        p->due = now() + (mode == 'l' ? 2000 * TICK : 0);
-    if (p->due && now() >= p->due)
+        p->due = machine_ms() + (mode == 'l' ? 2000 : 0);
+    if (p->due && machine_ms() >= p->due)
         handle(p);
 }
 
@@ -377,34 +479,33 @@ static void listen(void)
 {
     char text[] = "mode ?\n";
 
-    while (read8(UART + 5) & 1) {
-        char c = (char)read8(UART);
+    for (int c; (c = machine_hear()) >= 0;) {
         if (c == 'i') {
             print("turns ");
             print_number(disk_turns);
             print("\n");
-        } else if (c > ' ') {
-            mode = c;
-            text[5] = c;
+        } else if (!machine_told((char)c) && c > ' ') {
+            mode = (char)c;
+            text[5] = (char)c;
             print(text);
         }
     }
 }
 
-void guest_main(uint64_t hart, uint64_t fdt)
+void guest(void)
 {
+    machine_start();
     search();
     print("ready\n");
-    csr_set(sie, BIT(S_TIMER));
-    for (uint64_t next = now();; next += TICK) {
+    for (uint64_t next = machine_ms();; next++) {
         listen();
         for (unsigned i = 0; i < n_ports; i++)
             look(&ports[i]);
+        machine_look(mode);
         if (has_disk)
             work_disk();
-        if (next < now())
-            next = now() + TICK;
-        sbi(0x54494d45, 0, next, 0);
-        __asm__ volatile("wfi" ::: "memory");
+        if (next < machine_ms())
+            next = machine_ms() + 1;
+        machine_sleep(next);
     }
 }

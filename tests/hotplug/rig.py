@@ -20,7 +20,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "scenario"))
-from scenario import PR_SET_CHILD_SUBREAPER, children_of
+from scenario import PR_SET_CHILD_SUBREAPER, SKIPPED, children_of
 
 # What may come before a state of a device.
 BEFORE = {
@@ -162,7 +162,7 @@ class Rig:
 
     def __init__(self, options):
         self.build = pathlib.Path(options.build).resolve()
-        self.guest = options.guest
+        self.guest, self.arch = str(pathlib.Path(options.guest).resolve()), options.arch
         self.slower = options.slower
         self.verbose = options.verbose
         self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="vmd-hotplug-"))
@@ -254,9 +254,10 @@ class Vm:
     def __init__(self, rig, name, ports=4, disk=False, **config):
         self.rig, self.name = rig, name
         self.client = rig.client()
-        config = {"name": name, "arch": "riscv64", "memory": 32 << 20, "kernel": rig.guest,
+        config = {"name": name, "arch": rig.arch, "memory": 32 << 20, "kernel": rig.guest,
                   "hotplug": {"ports": ports, "scsi": False},
-                  "devices": {"rng": False, "console": False, "balloon": False}, **config}
+                  "devices": {"rng": False, "console": False, "balloon": False},
+                  **({"accel": "kvm"} if rig.arch == "x86_64" else {}), **config}
         if disk:
             config["disks"] = [{"path": rig.file(name + "-root.img"), "format": "raw", "id": "root"}]
         self.heard = 0
@@ -339,12 +340,17 @@ def arguments(description, **more):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--build", default="build")
     parser.add_argument("--guest", required=True)
+    parser.add_argument("--arch", default="riscv64", help="of the guest")
     parser.add_argument("--slower", type=float, default=1)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     for name, default in more.items():
         parser.add_argument("--" + name, type=int, default=default)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.arch == "x86_64" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("skipped: needs /dev/kvm: no guest of x86_64 ran here")
+        sys.exit(SKIPPED)
+    return options
 
 
 def run_cases(rig, cases, only):
