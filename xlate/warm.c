@@ -11,6 +11,7 @@ enum {
     INSN_MOST = 16,
     SOURCE_BYTES = 512, /* of guest code that are looked at for one unit */
     BASE_HEAT = 15,     /* of a block that ran at all, besides the times it was come to */
+    TOGETHER = 32,      /* blocks of a page that are published at once */
 };
 
 #define PAGE_MASK (MEM_PAGE_SIZE - 1)
@@ -27,6 +28,8 @@ struct worker {
     struct cache_user *user;
     struct back_compiler *compiler;
     struct ir_unit *unit;
+    struct cache_place place[TOGETHER];
+    unsigned n_compiled; /* of them: compiled and not published; cache_begin() is open while any */
     uint64_t blocks; /* compiled ahead; atomic, as patterns */
     uint64_t patterns[IR_PATTERN_COUNT];
     uint8_t page[HOTLIST_PAGE] __attribute__((aligned(8)));
@@ -114,32 +117,60 @@ static bool compile(struct worker *k, uint32_t left, struct cache_place *place)
     }
 }
 
+/* Publishes what was compiled. False: its page was written meanwhile. */
+static bool publish(struct worker *k)
+{
+    unsigned n = k->n_compiled;
+
+    k->n_compiled = 0;
+    if (!n)
+        return true;
+    bool ok = cache_commit_all(k->user, k->place, n);
+    count(ok ? &k->blocks : &k->warm->stats.refused, n);
+    return ok;
+}
+
+/*
+ * Room for a unit at GPA in k->place[k->n_compiled]. Blocks of a page are published many at a time:
+ * what that writes is shared by all threads, and costs a transfer between host processors each
+ * time.
+ */
+static enum made begin(struct worker *k, const struct mem_ram *ram, gpa_t gpa, uint32_t mode)
+{
+    struct warm *w = k->warm;
+    unsigned n = k->n_compiled;
+
+    if (n && n < TOGETHER && cache_follow(k->user, &k->place[n - 1], gpa, mode, &k->place[n]))
+        return MADE;
+    if (!publish(k))
+        return PAGE_GONE;
+    cache_safepoint(k->user);
+    if (cache_begin(k->user, gpa, CACHE_NO_PAGE, mode, &k->place[0]) < 0)
+        return NO_ROOM;
+    /* As in translate.c: whoever writes the page from here on is noticed. */
+    if (is_marked(ram, gpa) && !__atomic_load_n(&w->x->debug.on, __ATOMIC_RELAXED))
+        return MADE;
+    cache_abandon(k->user);
+    return PAGE_GONE;
+}
+
 static enum made make_unit(struct worker *k, const struct mem_ram *ram, gpa_t gpa, uint32_t mode)
 {
     struct warm *w = k->warm;
-    struct cache_place place;
     uint32_t left = (uint32_t)(MEM_PAGE_SIZE - (gpa & PAGE_MASK));
 
-    cache_safepoint(k->user);
     if (!w->x->front->mode_ok(mode) || cache_lookup(w->x->cache, gpa, mode))
         return PASSED_OVER;
-    if (cache_begin(k->user, gpa, CACHE_NO_PAGE, mode, &place) < 0)
-        return NO_ROOM;
-    /* As in translate.c: whoever writes the page from here on is noticed. */
-    if (!is_marked(ram, gpa) || __atomic_load_n(&w->x->debug.on, __ATOMIC_RELAXED)) {
-        cache_abandon(k->user);
-        return PAGE_GONE;
-    }
+    enum made made = begin(k, ram, gpa, mode);
+    if (made != MADE)
+        return made;
     xlate__copy_code(k->bytes, ram->host + (gpa - ram->gpa), MIN(left, SOURCE_BYTES));
-    if (!compile(k, left, &place)) {
-        cache_abandon(k->user);
+    if (!compile(k, left, &k->place[k->n_compiled])) {
+        if (!k->n_compiled)
+            cache_abandon(k->user);
         return PASSED_OVER;
     }
-    if (!cache_commit(k->user, &place)) {
-        count(&w->stats.refused, 1);
-        return PAGE_GONE;
-    }
-    count(&k->blocks, 1);
+    k->n_compiled++;
     for (unsigned i = 0; i < IR_PATTERN_COUNT; i++)
         if (k->unit->pattern[i])
             count(&k->patterns[i], k->unit->pattern[i]);
@@ -149,11 +180,14 @@ static enum made make_unit(struct worker *k, const struct mem_ram *ram, gpa_t gp
 static void make_blocks(struct worker *k, const struct mem_ram *ram, gpa_t gpa,
                         const struct hotlist_page *page)
 {
-    for (uint32_t i = 0; i < page->n && !__atomic_load_n(&k->warm->quit, __ATOMIC_RELAXED); i++) {
-        enum made made = make_unit(k, ram, gpa + page->blocks[i].offset, page->blocks[i].mode);
-        if (made == PAGE_GONE || made == NO_ROOM)
-            return;
-    }
+    enum made made = MADE;
+
+    cache_safepoint(k->user);
+    for (uint32_t i = 0; i < page->n && made != PAGE_GONE && made != NO_ROOM &&
+                         !__atomic_load_n(&k->warm->quit, __ATOMIC_RELAXED);
+         i++)
+        made = make_unit(k, ram, gpa + page->blocks[i].offset, page->blocks[i].mode);
+    publish(k);
 }
 
 /* --- pages ------------------------------------------------------------------------------------ */

@@ -222,6 +222,108 @@ START_TEST(write_while_compiling)
 }
 END_TEST
 
+/* Compiles N more units, 8 bytes apart, behind the first of PLACES; how many found room. */
+static unsigned follow(struct bed *bed, struct cache_place *places, unsigned n, unsigned bytes)
+{
+    for (unsigned i = 1; i < n; i++) {
+        if (!cache_follow(bed->user[0], &places[i - 1], places[i - 1].gpa + 8, MODE, &places[i]))
+            return i;
+        fill(&places[i], bytes);
+    }
+    return n;
+}
+
+START_TEST(several_at_once)
+{
+    struct bed bed;
+    struct cache_place place[4], other;
+    struct cache_stats stats;
+
+    setup(&bed, 2, 0);
+    struct cache_unit *theirs, *units[4];
+    ck_assert_int_eq(cache_begin(bed.user[0], RAM, CACHE_NO_PAGE, MODE, &place[0]), 0);
+    fill(&place[0], 70);
+    ck_assert_uint_eq(follow(&bed, place, 4, 70), 4);
+    ck_assert(!cache_follow(bed.user[0], &place[3], RAM + 4096, MODE, &other));
+    ck_assert(!cache_follow(bed.user[0], &place[3], RAM + 64, 0, &other)); /* fetch regime */
+    theirs = add(&bed, 1, RAM + 8, CACHE_NO_PAGE, MODE);
+    ck_assert_ptr_null(cache_lookup(bed.cache, RAM, MODE));
+    ck_assert(cache_commit_all(bed.user[0], place, 4));
+    for (unsigned i = 0; i < 4; i++) {
+        units[i] = cache_lookup(bed.cache, RAM + 8 * i, MODE);
+        ck_assert(units[i] && holds_its_name(units[i], RAM + 8 * i, MODE));
+    }
+    ck_assert_ptr_eq(units[1], theirs);
+    cache_link(bed.user[0], place[3].first_link, units[2]);
+    ck_assert_ptr_eq(link_target(units[3], 0), units[2]->entry);
+    cache_stats(bed.cache, &stats);
+    ck_assert_uint_eq(stats.units, 4);
+    ck_assert_uint_eq(stats.edges, 8);
+    /* What comes next lies behind them. */
+    ck_assert_int_eq(cache_begin(bed.user[0], RAM + 4094, RAM + 4096, MODE, &place[0]), 0);
+    ck_assert_uint_ge((uintptr_t)place[0].hot, (uintptr_t)place[3].hot + 70);
+    ck_assert_uint_ge((uintptr_t)place[0].cold, (uintptr_t)place[3].cold + 32);
+    fill(&place[0], 64);
+    ck_assert(!cache_follow(bed.user[0], &place[0], RAM + 4090, MODE, &other)); /* two pages */
+    cache_abandon(bed.user[0]);
+    ck_assert_uint_eq(cache_invalidate_page(bed.cache, RAM), 4);
+    teardown(&bed);
+}
+END_TEST
+
+START_TEST(several_are_refused_together)
+{
+    struct bed bed;
+    struct cache_place place[3];
+
+    setup(&bed, 1, 0);
+    for (unsigned i = 0; i < 2; i++) { /* a write; everything dropped */
+        ck_assert_int_eq(cache_begin(bed.user[0], RAM, CACHE_NO_PAGE, MODE, &place[0]), 0);
+        fill(&place[0], 64);
+        ck_assert_uint_eq(follow(&bed, place, 3, 64), 3);
+        if (i)
+            cache_clear(bed.cache);
+        else
+            cache_invalidate_page(bed.cache, RAM);
+        ck_assert(!cache_commit_all(bed.user[0], place, 3));
+        for (unsigned k = 0; k < 3; k++)
+            ck_assert_ptr_null(cache_lookup(bed.cache, RAM + 8 * k, MODE));
+    }
+    teardown(&bed);
+}
+END_TEST
+
+/* The segment ends, by bytes of code and by the number of units: nothing goes beyond it. */
+START_TEST(several_end_with_the_segment)
+{
+    enum { MOST = 4096 / 8 };
+    struct bed bed;
+    struct cache_place *place = g_new0(struct cache_place, MOST);
+
+    setup(&bed, 1, 0);
+    for (unsigned bytes = 64; bytes <= 2048; bytes += 1984) {
+        unsigned n, in_all = 0;
+        for (gpa_t page = RAM + bytes * 4096; in_all < 2 * MOST; page += 4096) {
+            ck_assert(cache_safepoint(bed.user[0]));
+            ck_assert_int_eq(cache_begin(bed.user[0], page, CACHE_NO_PAGE, MODE, &place[0]), 0);
+            fill(&place[0], bytes);
+            n = follow(&bed, place, MOST, bytes);
+            for (unsigned i = 1; i < n; i++)
+                ck_assert(place[i].hot >= place[i - 1].hot + bytes);
+            ck_assert(place[n - 1].hot + bytes <= place[0].cold);
+            ck_assert_uint_le(place[n - 1].first_link - place[0].first_link, 2 * MOST);
+            ck_assert(cache_commit_all(bed.user[0], place, n));
+            for (unsigned i = 0; i < n; i++)
+                ck_assert(holds_its_name(cache_lookup(bed.cache, page + 8 * i, MODE), page + 8 * i,
+                                         MODE));
+            in_all += n;
+        }
+    }
+    g_free(place);
+    teardown(&bed);
+}
+END_TEST
+
 /* A compile thread's user: what it makes is warm, loses against a write, and drops nothing for room. */
 START_TEST(compile_thread)
 {
@@ -726,6 +828,9 @@ int main(void)
     tcase_add_test(tc, links_and_unlinks);
     tcase_add_test(tc, self_link_goes_with_its_unit);
     tcase_add_test(tc, write_while_compiling);
+    tcase_add_test(tc, several_at_once);
+    tcase_add_test(tc, several_are_refused_together);
+    tcase_add_test(tc, several_end_with_the_segment);
     tcase_add_test(tc, compile_thread);
     tcase_add_test(tc, pages_have_names);
     tcase_add_test(tc, safepoint_forgets);

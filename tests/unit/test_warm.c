@@ -389,9 +389,10 @@ START_TEST(page_changes_while_it_is_compiled)
     mem_page_set(t.ram, 0, MEM_PAGE_CODE);
     xlate__warm_ask(t.x->warm, RAM, MODE);
     xlate__warm_drain(t.x->warm);
-    ck_assert_uint_eq(stats().blocks, 4);
-    ck_assert_uint_eq(stats().refused, 1);
-    ck_assert_uint_eq(meddler.calls, 5);
+    /* All that were to be published together go, and what else the page had is not begun. */
+    ck_assert_uint_eq(stats().blocks, 0);
+    ck_assert_uint_ge(meddler.calls, 5);
+    ck_assert_uint_eq(stats().refused, meddler.calls);
     struct cache_user *user = cache_user_new(t.x->cache, NULL);
     cache_join(user);
     for (unsigned i = 0; i < 1000; i++)

@@ -1,19 +1,10 @@
 /*
- * The code cache: its life, its users, lookup, filling and linking. See cache_priv.h for the
- * invariants and drop.c for how code leaves.
+ * The code cache: its life, its users, lookup and linking. See cache_priv.h for the invariants,
+ * fill.c and drop.c for how code comes and leaves.
  */
 #include "xlate/cache/cache_priv.h"
 
 #include <errno.h>
-#include <time.h>
-
-static uint64_t host_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -39,6 +30,17 @@ static bool index_new(struct cache *cache)
     return true;
 }
 
+/* Held for a microsecond at most, nearly always: it pays to look again before one sleeps. */
+static void lock_init(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attr;
+
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
 bool cache_new(const struct cache_config *config, struct cache **out, GError **err)
 {
     struct cache *cache = g_aligned_alloc0(1, sizeof(*cache), CACHE_HOST_LINE);
@@ -47,7 +49,7 @@ bool cache_new(const struct cache_config *config, struct cache **out, GError **e
     cache->kick = config->kick;
     cache->dropped = config->dropped;
     cache->opaque = config->opaque;
-    pthread_mutex_init(&cache->lock, NULL);
+    lock_init(&cache->lock);
     pthread_cond_init(&cache->passed, NULL);
     cache->segment = g_new0(struct segment, SEGMENTS);
     cache->page_hash = g_new0(struct cache_page *, 1u << PAGE_HASH_BITS);
@@ -184,336 +186,6 @@ struct cache_unit *cache_lookup(struct cache *cache, gpa_t gpa, uint32_t mode)
     return unit;
 }
 
-/* --- filling ---------------------------------------------------------------------------------- */
-
-static bool segment_has_room(const struct segment *s)
-{
-    return s->hot_used + ROOM_LEAST <= SEGMENT_HOT &&
-           s->cold_used + ROOM_LEAST <= SEGMENT_BYTES - SEGMENT_HOT && s->n_units < SEGMENT_UNITS &&
-           s->n_links + CACHE_UNIT_LINKS <= SEGMENT_LINKS;
-}
-
-static struct segment *find_segment(struct cache *cache, enum segment_state state)
-{
-    for (unsigned i = 0; i < SEGMENTS; i++)
-        if (cache->segment[i].state == state)
-            return &cache->segment[i];
-    return NULL;
-}
-
-/* Segments that can be had without dropping any, those with memory included. */
-static unsigned room(const struct cache *cache)
-{
-    return cache->size_segments - MIN(cache->n_segments, cache->size_segments) + cache->n_free;
-}
-
-/* Takes a quarter more, within the limit; false at the limit. */
-static bool grow(struct cache *cache)
-{
-    if (cache->size_segments == cache->max_segments)
-        return false;
-    cache->size_segments =
-        MIN(cache->size_segments + cache->size_segments / 4, cache->max_segments);
-    cache->stats.grown++;
-    return true;
-}
-
-/* Was enough of what was made since the last look made again, having been evicted? Then what would
- * be dropped next is likely to be needed again too. */
-static bool evictions_cost(struct cache *cache)
-{
-    bool cost = cache->recent_again && cache->recent_again * GROW_PART >= cache->recent;
-
-    cache->recent = cache->recent_again = 0;
-    return cost;
-}
-
-/* Grows, or starts dropping the oldest segments early enough for some to be free when they are
- * needed. */
-static void keep_reserve(struct cache *cache)
-{
-    bool kick = false;
-
-    while (room(cache) + cache->n_dead < RESERVE) {
-        if (evictions_cost(cache) && grow(cache))
-            continue;
-        if (!cache__evict(cache))
-            break;
-        kick = true;
-    }
-    if (kick)
-        cache->kick(cache->opaque);
-}
-
-/* Compile threads leave the last segments to vCPUs, and have none dropped: what they make was hot
- * before, so that the cache grows for it. */
-static bool may_take(const struct cache_user *user)
-{
-    return user->cpu || room(user->cache) > RESERVE + 1 || grow(user->cache);
-}
-
-/* Gives the user a segment with room; false when none is free yet. */
-static bool take_segment(struct cache_user *user)
-{
-    struct cache *cache = user->cache;
-
-    if (user->segment) {
-        user->segment->state = SEGMENT_FULL;
-        user->segment->owner = NULL;
-        user->segment = NULL;
-    }
-    cache__reclaim(cache);
-    if (!may_take(user))
-        return false;
-    if (!cache->n_free && cache->n_segments < cache->size_segments)
-        cache__segment_alloc(cache, find_segment(cache, SEGMENT_UNUSED));
-    struct segment *s = cache->n_free ? find_segment(cache, SEGMENT_FREE) : NULL;
-    if (s) {
-        cache->n_free--;
-        s->state = SEGMENT_FILLING;
-        s->hot_used = s->cold_used = s->n_units = s->n_links = 0;
-        s->order = cache->next_order++;
-        s->owner = user;
-        s->heat = 0;
-        user->segment = s;
-    }
-    keep_reserve(cache);
-    return s != NULL;
-}
-
-/* Gives the user a segment with room, and with memory, for which the lock is let go of; false too
- * where the segment was dropped meanwhile. */
-static bool have_segment(struct cache_user *user)
-{
-    if (user->segment && segment_has_room(user->segment))
-        return true;
-    if (!take_segment(user))
-        return false;
-    if (!user->segment->backed)
-        cache__segment_back(user->cache, user->segment);
-    return user->segment != NULL;
-}
-
-static struct cache_page **page_bucket(struct cache *cache, gpa_t gpa)
-{
-    return &cache->page_hash[(gpa >> MEM_PAGE_SHIFT) % (1u << PAGE_HASH_BITS)];
-}
-
-/* The record of a page in a regime, made where there is none; NULL when numbers have run out. */
-static struct cache_page *get_page(struct cache *cache, gpa_t gpa, unsigned regime)
-{
-    struct cache_page **bucket = page_bucket(cache, gpa), *page;
-
-    gpa &= ~(MEM_PAGE_SIZE - 1);
-    for (page = *bucket; page; page = page->next)
-        if (page->gpa == gpa && page->regime == regime)
-            return page;
-    page = cache->free_pages;
-    if (!page)
-        return NULL;
-    cache->free_pages = page->next;
-    *page =
-        (struct cache_page){.gpa = gpa, .regime = (uint8_t)regime, .used = true, .next = *bucket};
-    *bucket = page;
-    return page;
-}
-
-/* Numbers have run out: takes back those of empty pages, of the oldest code if there are none. */
-static void make_pages(struct cache *cache)
-{
-    if (cache->dying_pages)
-        return;
-    cache__recycle_pages(cache);
-    if (!cache->dying_pages && cache__evict(cache))
-        cache__recycle_pages(cache);
-    cache->kick(cache->opaque);
-}
-
-static bool begin_pages(struct cache_user *user, gpa_t gpa, gpa_t second, unsigned regime)
-{
-    struct cache *cache = user->cache;
-    struct cache_page *page[2] = {get_page(cache, gpa, regime), NULL};
-
-    if (second != CACHE_NO_PAGE && (second ^ gpa) >> MEM_PAGE_SHIFT)
-        page[1] = get_page(cache, second, regime);
-    else
-        second = CACHE_NO_PAGE;
-    if (!page[0] || (second != CACHE_NO_PAGE && !page[1])) {
-        if (user->cpu)
-            make_pages(cache);
-        return false;
-    }
-    for (unsigned i = 0; i < 2; i++) {
-        user->begun[i] = page[i];
-        if (page[i])
-            page[i]->n_begun++;
-    }
-    user->stale = false;
-    return true;
-}
-
-static void end_pages(struct cache_user *user)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        if (user->begun[i])
-            user->begun[i]->n_begun--;
-        user->begun[i] = NULL;
-    }
-}
-
-int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
-                struct cache_place *place)
-{
-    struct cache *cache = user->cache;
-    uint64_t started = user->begun_units++ % TIMED ? 0 : host_ns();
-    bool ok;
-
-    pthread_mutex_lock(&cache->lock);
-    ok = have_segment(user) && begin_pages(user, gpa, second, xl_fetch_mode(mode));
-    if (ok) {
-        struct segment *s = user->segment;
-        uint8_t *code = cache__segment_code(cache, s);
-        place->gpa = gpa;
-        place->second = second;
-        place->mode = mode;
-        place->page_id = (uint32_t)(user->begun[0] - cache->page);
-        place->hot = code + s->hot_used;
-        place->cold = code + SEGMENT_HOT + s->cold_used;
-        place->hot_room = MIN(SEGMENT_HOT - s->hot_used, CACHE_UNIT_BYTES);
-        place->cold_room = MIN(SEGMENT_BYTES - SEGMENT_HOT - s->cold_used, CACHE_UNIT_BYTES);
-        place->run_delta = cache->run_delta;
-        place->links = s->links + s->n_links;
-        place->first_link = (uint32_t)(s - cache->segment) << LINK_BITS | s->n_links;
-        place->started = started;
-    }
-    pthread_mutex_unlock(&cache->lock);
-    return ok ? 0 : -EAGAIN;
-}
-
-void cache_abandon(struct cache_user *user)
-{
-    pthread_mutex_lock(&user->cache->lock);
-    end_pages(user);
-    pthread_mutex_unlock(&user->cache->lock);
-}
-
-static void join_page(struct cache_unit *unit, unsigned which, struct cache_page *page)
-{
-    unit->in_page[which].page = page;
-    unit->in_page[which].prev = NULL;
-    unit->in_page[which].next = page ? page->units : NULL;
-    if (!page)
-        return;
-    if (page->units)
-        page->units->in_page[page->units->in_page[1].page == page].prev = unit;
-    page->units = unit;
-}
-
-static void count_unit(struct cache *cache, const struct cache_unit *unit,
-                       const struct cache_place *place)
-{
-    struct cache_stats *stats = &cache->stats;
-
-    stats->units++;
-    stats->code_bytes += unit->hot_bytes + unit->cold_bytes;
-    stats->translated_units++;
-    stats->translated_guest += unit->n_guest;
-    stats->translated_bytes += unit->hot_bytes + unit->cold_bytes;
-    if (place->started)
-        stats->translation_ns += (host_ns() - place->started) * TIMED;
-    stats->pattern_hits += place->patterns;
-    cache->recent++;
-    if (cache__was_evicted(cache, unit->gpa, unit->mode)) {
-        stats->retranslated_units++;
-        cache->recent_again++;
-    }
-}
-
-/* Fills the unit's record in the user's segment and makes it findable. */
-static struct cache_unit *publish(struct cache_user *user, const struct cache_place *place)
-{
-    struct cache *cache = user->cache;
-    struct segment *s = user->segment;
-    struct cache_unit *unit = &s->units[s->n_units++];
-    struct cache_unit **bucket = cache__bucket(cache, place->gpa, place->mode);
-    const uint8_t *hot = place->hot + place->run_delta;
-
-    unit->gpa = place->gpa;
-    unit->mode = place->mode;
-    unit->page_id = place->page_id;
-    unit->second = place->second;
-    unit->entry = hot + place->entry;
-    unit->checked = hot + place->checked;
-    unit->hot_bytes = place->hot_bytes;
-    unit->cold_bytes = place->cold_bytes;
-    unit->cold = place->cold + place->run_delta;
-    unit->n_guest = place->n_guest;
-    unit->n_links = place->n_links;
-    unit->linkable = place->second == CACHE_NO_PAGE;
-    unit->warm = !user->cpu;
-    unit->heat = user->cpu != NULL;
-    unit->live = true;
-    unit->in = NULL;
-    unit->links = place->links;
-    for (unsigned i = 0; i < place->n_links; i++) {
-        unit->links[i].from = unit;
-        unit->links[i].to = NULL;
-    }
-    s->n_links += place->n_links;
-    cache->stats.edges += place->n_links;
-    s->hot_used += ALIGN_UP(place->hot_bytes, 16u);
-    s->cold_used += place->cold_bytes;
-    join_page(unit, 0, user->begun[0]);
-    join_page(unit, 1, user->begun[1]);
-    user->page_is_new = !user->begun[0]->asked;
-    user->begun[0]->asked = true;
-    unit->next = *bucket;
-    __atomic_store_n(bucket, unit, __ATOMIC_RELEASE);
-    count_unit(cache, unit, place);
-    return unit;
-}
-
-struct cache_unit *cache_commit(struct cache_user *user, const struct cache_place *place)
-{
-    struct cache *cache = user->cache;
-    struct cache_unit *unit = NULL;
-
-    pthread_mutex_lock(&cache->lock);
-    user->page_is_new = false;
-    if (!user->stale) {
-        unit = cache_lookup(cache, place->gpa, place->mode);
-        if (!unit)
-            unit = publish(user, place);
-    }
-    end_pages(user);
-    pthread_mutex_unlock(&cache->lock);
-    return unit;
-}
-
-void cache_wait(struct cache_user *user)
-{
-    struct cache *cache = user->cache;
-
-    pthread_mutex_lock(&cache->lock);
-    cache->stats.waits++;
-    cache->waiting++;
-    user->epoch = UINT64_MAX;
-    pthread_cond_broadcast(&cache->passed);
-    for (;;) {
-        cache__reclaim(cache);
-        keep_reserve(cache);
-        cache__reclaim(cache);
-        if ((cache->n_free || cache->n_segments < cache->size_segments) &&
-            (cache->free_pages || !cache->dying_pages))
-            break;
-        cache->kick(cache->opaque);
-        pthread_cond_wait(&cache->passed, &cache->lock);
-    }
-    cache->waiting--;
-    cache__catch_up(user);
-    pthread_mutex_unlock(&cache->lock);
-}
-
 /* --- links ------------------------------------------------------------------------------------ */
 
 void cache_link(struct cache_user *user, uint32_t number, struct cache_unit *unit)
@@ -553,44 +225,6 @@ void cache_remember(struct cache_user *user, gva_t pc, const struct cache_unit *
     cpu->jump[pc / 2 % XL_JUMP_SIZE] =
         (struct xl_jump){.tag = pc ^ cpu->jump_salt, .code = unit->checked};
     __atomic_store_n(&user->remembered, user->remembered + 1, __ATOMIC_RELAXED);
-}
-
-/* --- the content of pages --------------------------------------------------------------------- */
-
-bool cache_page_is_new(const struct cache_user *user)
-{
-    return user->page_is_new;
-}
-
-bool cache_watch(struct cache_user *user, gpa_t gpa, uint32_t mode)
-{
-    pthread_mutex_lock(&user->cache->lock);
-    bool ok = begin_pages(user, gpa, CACHE_NO_PAGE, xl_fetch_mode(mode));
-    pthread_mutex_unlock(&user->cache->lock);
-    return ok;
-}
-
-void cache_name(struct cache_user *user, uint32_t content)
-{
-    pthread_mutex_lock(&user->cache->lock);
-    if (!user->stale) {
-        user->begun[0]->content = content;
-        user->begun[0]->asked = true;
-    }
-    end_pages(user);
-    pthread_mutex_unlock(&user->cache->lock);
-}
-
-void cache_each_named(struct cache *cache, cache_unit_fn fn, void *opaque)
-{
-    for (unsigned i = 0; i < SEGMENTS; i++) {
-        pthread_mutex_lock(&cache->lock);
-        const struct segment *s = &cache->segment[i];
-        for (uint32_t k = 0; cache__segment_in_use(s) && k < s->n_units; k++)
-            if (s->units[k].live)
-                cache__tell(cache, &s->units[k], fn, opaque);
-        pthread_mutex_unlock(&cache->lock);
-    }
 }
 
 /* --- statistics ------------------------------------------------------------------------------- */

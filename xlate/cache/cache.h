@@ -105,6 +105,7 @@ struct cache_place {
     ptrdiff_t run_delta;
     struct cache_link *links; /* room for CACHE_UNIT_LINKS */
     uint32_t first_link;      /* number of links[0]; links[i] has first_link + i */
+    uint32_t units_room;      /* units that the segment has room for, this one among them */
     uint64_t started;         /* host ns; 0: not timed */
 
     uint32_t hot_bytes, cold_bytes;
@@ -179,6 +180,16 @@ int cache_begin(struct cache_user *user, gpa_t gpa, gpa_t second, uint32_t mode,
 /* Publishes what was compiled. Another vCPU's equal unit wins. NULL: one of its pages was
  * invalidated since cache_begin(), or the cache was cleared; look again. */
 struct cache_unit *cache_commit(struct cache_user *user, const struct cache_place *place);
+/*
+ * Room for one more unit before the commit, of the page and fetch regime that cache_begin() was
+ * asked for, behind BEFORE, which is compiled and lies in one page. Takes no lock. False: GPA or
+ * MODE are of another, or there is no room: commit, then begin again.
+ */
+bool cache_follow(const struct cache_user *user, const struct cache_place *before, gpa_t gpa,
+                  uint32_t mode, struct cache_place *place);
+/* Publishes N units, which cache_begin() and cache_follow() gave room for; other users' equal units
+ * win. False: none was published, for the page was invalidated, or the cache cleared. */
+bool cache_commit_all(struct cache_user *user, const struct cache_place *places, unsigned n);
 /* Gives up what cache_begin() started. */
 void cache_abandon(struct cache_user *user);
 /* Waits until there is room: until the other vCPUs have passed safepoints. A safepoint itself. */
@@ -241,7 +252,7 @@ struct cache_stats {
     uint64_t units, code_bytes;  /* live now */
     uint64_t edges;              /* of live units: patchable exits */
     uint64_t translated_units, translated_guest, translated_bytes; /* ever */
-    uint64_t translation_ns; /* from cache_begin() to cache_commit(); some are timed, for all */
+    uint64_t translation_ns; /* from cache_begin() to the commit; some are timed, for all */
     uint64_t pattern_hits;
 
     uint64_t linked;             /* edges that are patched */

@@ -128,6 +128,7 @@ struct cache {
     pthread_cond_t passed; /* a user published an epoch, while someone waits */
     unsigned waiting;
     uint8_t block_used[SEGMENTS / BLOCK_SEGMENTS]; /* segments with memory */
+    bool block_backing[SEGMENTS / BLOCK_SEGMENTS]; /* cache__segment_back() is at it */
     bool released;          /* a segment was, and cache__give_back() is due */
     unsigned n_segments;    /* with memory */
     unsigned max_segments;  /* the owner's limit */
@@ -169,6 +170,9 @@ static inline struct cache_unit **cache__bucket(const struct cache *cache, gpa_t
 /* memory.c: the two mappings and segments' memory. */
 bool cache__map(struct cache *cache, GError **err);
 void cache__unmap(struct cache *cache);
+/* An unused segment; one of a block that another thread is getting memory for only where there is
+ * no other: pages that come there meanwhile keep it from being a large one. */
+struct segment *cache__segment_unused(struct cache *cache);
 void cache__segment_alloc(struct cache *cache, struct segment *segment);
 /*
  * Memory for a segment, with all of its block if it is the first there and the host has large

@@ -78,15 +78,32 @@ static uint8_t *segment_tables(const struct cache *cache, const struct segment *
     return cache->tables + (size_t)(segment - cache->segment) * TABLE_BYTES;
 }
 
+struct segment *cache__segment_unused(struct cache *cache)
+{
+    struct segment *any = NULL;
+
+    for (unsigned i = 0; i < SEGMENTS; i++) {
+        if (cache->segment[i].state != SEGMENT_UNUSED)
+            continue;
+        if (!cache->block_backing[i / BLOCK_SEGMENTS])
+            return &cache->segment[i];
+        if (!any)
+            any = &cache->segment[i];
+    }
+    return any;
+}
+
 void cache__segment_back(struct cache *cache, struct segment *segment)
 {
     unsigned block = block_of(cache, segment);
     uint8_t *code = cache__segment_code(cache, segment);
     uint8_t *whole = cache->write + CACHE_UNITS_AT + (size_t)block * LARGE_PAGE;
-    bool large = cache->block_used[block] == 1;
+    bool first = cache->block_used[block] == 1 && !cache->block_backing[block];
+    bool large;
 
+    cache->block_backing[block] |= first;
     pthread_mutex_unlock(&cache->lock);
-    large = large && large_back_shared(whole);
+    large = first && large_back_shared(whole);
     if (large) {
         populate(whole + cache->run_delta, LARGE_PAGE, false);
     } else {
@@ -95,6 +112,8 @@ void cache__segment_back(struct cache *cache, struct segment *segment)
     }
     populate(segment_tables(cache, segment), TABLE_BYTES, true);
     pthread_mutex_lock(&cache->lock);
+    if (first)
+        cache->block_backing[block] = false;
     for (unsigned i = 0; large && i < BLOCK_SEGMENTS; i++)
         cache->segment[block * BLOCK_SEGMENTS + i].backed = true;
     segment->backed = true;
