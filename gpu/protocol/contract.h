@@ -17,8 +17,13 @@ enum { WORKER_MAGIC = 0x32775547 };
 struct worker_hello {
     uint32_t magic, size; /* of this struct */
     uint64_t memory;      /* quota in bytes */
-    char backend[16];     /* "soft" */
+    char backend[16];     /* "soft", "cuda" */
+    char device[80];      /* which of the backend's: a number, a UUID, a PCI address; "": the first */
 };
+
+/* A worker that came with a later vmd serves the VM processes of an earlier one, whose hello ended
+ * before the device. */
+enum { WORKER_HELLO_LEAST = 32 };
 
 /* The window's memory, and a doorbell (eventfd) for each channel. */
 enum { WORKER_FDS = 1 + GPU_CHANNELS };
@@ -26,6 +31,23 @@ enum { WORKER_FDS = 1 + GPU_CHANNELS };
 struct worker_report {
     uint32_t magic, size; /* of this struct */
     uint64_t used;        /* of the quota */
+};
+
+/* What vmd-gpu --probe says at its socket, and ends: which devices a driver of the host has. COUNT
+ * struct worker_gpu follow. */
+struct worker_gpus {
+    uint32_t magic, size; /* of this struct */
+    uint32_t driver;      /* version: 1000 times the major number, 10 times the minor one */
+    uint32_t count;       /* at most GPU_DEVICES */
+    char text[240];       /* why there are none */
+};
+
+struct worker_gpu {
+    char name[128];
+    char uuid[40]; /* 8-4-4-4-12 hexadecimal digits */
+    char pci[32];  /* 0000:01:00.0 */
+    uint64_t memory;
+    uint32_t major, minor; /* compute capability */
 };
 
 #endif

@@ -94,6 +94,9 @@ void gpu_quota_give(struct gpu_quota *q, uint64_t bytes);
 
 struct gpu_backend_ops {
     const char *name;
+    /* What is over shows when it is asked for: nobody wakes the session, which asks again and
+     * again while it waits. */
+    bool polled;
     void (*close)(struct gpu_backend *b);
     unsigned (*devices)(struct gpu_backend *b);
     int (*driver_version)(struct gpu_backend *b);
@@ -106,6 +109,13 @@ struct gpu_backend_ops {
     void (*context_end)(struct gpu_context *c);  /* what runs in it ends; nothing else will */
     void (*context_free)(struct gpu_context *c); /* ended, without modules and events */
     int (*context_query)(struct gpu_context *c); /* GPU_NOT_READY: streams have work */
+    /* BYTES at AT, which are copied from and to and stay as long as the context. NULL: no matter.
+     */
+    void (*window)(struct gpu_context *c, void *at, uint64_t bytes);
+    /* Memory of the host for a copy: until it is freed, before the context is. Both NULL: any
+     * will do. */
+    void *(*buffer_new)(struct gpu_context *c, size_t bytes);
+    void (*buffer_free)(struct gpu_context *c, void *buffer);
     int (*memory)(struct gpu_context *c, uint64_t *free, uint64_t *total);
     /* Sets a CUlimit, or tells it: *VALUE is what it is then. */
     int (*limit)(struct gpu_context *c, unsigned limit, bool set, uint64_t *value);

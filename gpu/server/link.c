@@ -118,16 +118,38 @@ static void drain(int fd)
     (void)!read(fd, &count, sizeof(count));
 }
 
-static void sleep_on(struct link *l, int fd, int ms)
+static void sleep_for(struct link *l, int fd, const struct timespec *most)
 {
     struct pollfd fds[2] = {{.fd = l->wake, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 
-    if (poll(fds, 2, ms) <= 0)
+    if (ppoll(fds, 2, most, NULL) <= 0)
         return;
     if (fds[0].revents)
         drain(l->wake);
     if (fds[1].revents && l->shared)
         drain(fd);
+}
+
+static void sleep_on(struct link *l, int fd, int ms)
+{
+    const struct timespec most = {ms / 1000, ms % 1000 * 1000000L};
+
+    sleep_for(l, fd, ms < 0 ? NULL : &most);
+}
+
+void link_doze(struct link *l, long ns)
+{
+    const struct timespec most = {.tv_nsec = ns};
+
+    if (!l->shared) {
+        sleep_for(l, l->fd, &most);
+        return;
+    }
+    gpu_store(&l->shared->host_asleep, 1);
+    gpu_fence();
+    if (!link_ready(l))
+        sleep_for(l, l->doorbell, &most);
+    gpu_store(&l->shared->host_asleep, 0);
 }
 
 void link_wait(struct link *l, int ms)

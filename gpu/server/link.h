@@ -32,6 +32,8 @@ bool link_post(struct link *l, const void *answer, uint32_t length);
 /* Returns when there may be a call, or link_wake() was called; at the latest after MS (-1: never).
  */
 void link_wait(struct link *l, int ms);
+/* The same, without spinning, at the latest after NS nanoseconds. */
+void link_doze(struct link *l, long ns);
 /* Any thread. */
 void link_wake(struct link *l);
 /* The link is opened no more. Any thread. */

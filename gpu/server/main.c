@@ -4,6 +4,8 @@
  * those who want to see how it works.
  */
 #include "base/log.h"
+#include "gpu/server/backend_cuda.h"
+#include "gpu/server/cuda_driver.h"
 #include "gpu/server/engine_soft.h"
 #include "gpu/server/sandbox.h"
 #include "gpu/server/worker.h"
@@ -17,12 +19,23 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-static struct gpu_backend *backend_named(const char *name, GError **err)
+/* The backend NAME with its device DEVICE, and this process confined to what that takes. */
+static struct gpu_backend *backend_named(const char *name, const char *device, GError **err)
 {
-    if (strcmp(name, "soft") == 0)
-        return backend_queue_new(&engine_soft);
-    vmd_fail(err, VMD_ERROR_UNSUPPORTED, "there is no GPU backend '%s'", name);
-    return NULL;
+    struct gpu_backend *b = NULL;
+
+    if (strcmp(name, "soft") == 0) {
+        b = backend_queue_new(&engine_soft);
+        if (!sandbox_gpu(err))
+            g_clear_pointer(&b, b->ops->close);
+    } else if (strcmp(name, "cuda") == 0) {
+        b = backend_cuda_new(device, err);
+        if (b && !sandbox_gpu_driver(err))
+            g_clear_pointer(&b, b->ops->close);
+    } else {
+        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "there is no GPU backend '%s'", name);
+    }
+    return b;
 }
 
 static bool serve_vm(int fd, GError **err)
@@ -33,8 +46,9 @@ static bool serve_vm(int fd, GError **err)
     if (!worker_greet(fd, &hello, fds, err))
         return false;
     struct gpu_quota quota = {.most = hello.memory};
-    struct session_env env = {.backend = backend_named(hello.backend, err), .quota = &quota};
-    if (!env.backend || !sandbox_gpu(err) || !worker_start(&env, fds, err))
+    struct session_env env = {.backend = backend_named(hello.backend, hello.device, err),
+                              .quota = &quota};
+    if (!env.backend || !worker_start(&env, fds, err))
         return false;
     worker_report(&env, fd);
     _exit(EXIT_SUCCESS); /* sessions are not waited for: what they hold dies with this process */
@@ -60,13 +74,17 @@ static int listen_at(const char *path, GError **err)
     return steal_fd(&fd);
 }
 
-static bool serve_host(const char *path, uint64_t memory, GError **err)
+static bool serve_host(const char *path, uint64_t memory, const char *backend, const char *device,
+                       GError **err)
 {
     struct gpu_quota quota = {.most = memory};
-    struct session_env env = {.backend = backend_named("soft", err), .quota = &quota};
-    autofd fd = env.backend ? listen_at(path, err) : -1;
+    autofd fd = listen_at(path, err);
+    struct session_env env = {.quota = &quota};
 
-    if (fd < 0 || !sandbox_gpu(err))
+    if (fd < 0)
+        return false;
+    env.backend = backend_named(backend, device, err);
+    if (!env.backend)
         return false;
     puts("ready");
     fflush(stdout);
@@ -76,8 +94,7 @@ static bool serve_host(const char *path, uint64_t memory, GError **err)
 static int usage(void)
 {
     log_error("usage: vmd-gpu --fd N, with N a socket connected to a VM process; vmd starts this "
-              "program. "
-              "Or vmd-gpu --listen SOCKET MEMORY");
+              "program. Or vmd-gpu --listen SOCKET MEMORY [soft | cuda [DEVICE]]");
     return 2;
 }
 
@@ -93,13 +110,19 @@ int main(int argc, char **argv)
     }
     log_init("vmd-gpu");
     signal(SIGPIPE, SIG_IGN);
-    if (argc == 3 && strcmp(argv[1], "--fd") == 0) {
+    if (argc == 3 && (strcmp(argv[1], "--fd") == 0 || strcmp(argv[1], "--probe") == 0)) {
         int fd = atoi(argv[2]);
         if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
             return usage();
+        if (strcmp(argv[1], "--probe") == 0) {
+            cuda_driver_tell(fd);
+            return EXIT_SUCCESS;
+        }
         ok = serve_vm(fd, &err);
-    } else if (argc == 4 && strcmp(argv[1], "--listen") == 0) {
-        ok = size_parse(argv[3], &memory, &err) && serve_host(argv[2], memory, &err);
+    } else if (argc >= 4 && argc <= 6 && strcmp(argv[1], "--listen") == 0) {
+        ok =
+            size_parse(argv[3], &memory, &err) &&
+            serve_host(argv[2], memory, argc > 4 ? argv[4] : "soft", argc > 5 ? argv[5] : "", &err);
     } else {
         return usage();
     }

@@ -108,9 +108,23 @@ static void pending_done(void *opaque)
     link_wake(p->session->link);
 }
 
+/* An event behind what is in the stream, which is asked for until it has come. */
+static int after_event(struct session *s, struct pending *p, struct gpu_stream *stream)
+{
+    enum { NO_TIMING = 2 };
+
+    if (OPS(s)->event_new(p->context->ctx, NO_TIMING, &p->event))
+        return GPU_SUCCESS; /* without one it waits for all of the context */
+    p->own_event = true;
+    OPS(s)->event_record(p->event, stream); /* asking for the event tells an error */
+    return GPU_SUCCESS;
+}
+
 int session__after(struct session *s, struct pending *p, struct gpu_stream *stream)
 {
     p->stream = stream;
+    if (OPS(s)->polled)
+        return after_event(s, p, stream);
     p->by_host = true;
     int rc = OPS(s)->host(stream, pending_done, p);
     if (rc)
@@ -132,12 +146,46 @@ static int pending_state(struct session *s, struct pending *p)
     return p->event ? OPS(s)->event_query(p->event) : OPS(s)->context_query(p->context->ctx);
 }
 
+uint8_t *session__buffer(struct session *s, const struct object *context, size_t bytes)
+{
+    return OPS(s)->buffer_new ? OPS(s)->buffer_new(context->ctx, bytes) : g_malloc0(bytes);
+}
+
+void session__buffer_free(struct session *s, const struct object *context, uint8_t *buffer)
+{
+    if (OPS(s)->buffer_free && buffer)
+        OPS(s)->buffer_free(context->ctx, buffer);
+    else
+        g_free(buffer);
+}
+
+void session__keep(struct session *s, struct pending *p, uint8_t *buffer, uint32_t answered)
+{
+    p->payload = buffer;
+    p->payload_bytes = answered;
+    p->buffers = OPS(s)->buffer_free ? p->context->ctx : NULL;
+}
+
+/* What of P is the context's. */
+static void pending_let_go(struct pending *p)
+{
+    struct session *s = p->session;
+
+    if (p->own_event)
+        OPS(s)->event_free(p->event);
+    if (p->buffers && p->payload)
+        OPS(s)->buffer_free(p->buffers, p->payload);
+    else
+        g_free(p->payload);
+    p->own_event = false;
+    p->event = NULL;
+    p->payload = NULL;
+}
+
 static void pending_free(void *opaque)
 {
-    struct pending *p = opaque;
-
-    g_free(p->payload);
-    g_free(p);
+    pending_let_go(opaque);
+    g_free(opaque);
 }
 
 static bool gate_passed(struct session *s, const struct pending *p)
@@ -269,6 +317,9 @@ static int call_ctx_new(struct session *s, struct call *c)
     rc = OPS(s)->context_new(s->env->backend, in->device, s->env->quota, wake_session, s, &o->ctx);
     if (rc)
         session__drop(s, o);
+    else if (OPS(s)->window && link_window_bytes(s->link))
+        OPS(s)->window(o->ctx, link_window(s->link, 0, link_window_bytes(s->link)),
+                       link_window_bytes(s->link));
     return rc;
 }
 
@@ -312,6 +363,11 @@ static void context_end(struct session *s, struct object *context)
         }
     }
     OPS(s)->context_end(context->ctx);
+    for (guint i = 0; i < s->pending->len; i++) {
+        struct pending *p = g_ptr_array_index(s->pending, i);
+        if (p->context == context)
+            pending_let_go(p);
+    }
     for (guint i = 0; i < modules->len; i++)
         OPS(s)->module_free(context->ctx, g_ptr_array_index(modules, i));
     g_ptr_array_free(modules, TRUE);
@@ -429,19 +485,42 @@ static bool take_record(struct session *s, const uint8_t *record, int length)
     return false;
 }
 
+/* Nobody tells when what is waited for is over: it is asked for at once at first, then, after a
+ * while without an answer, with pauses. */
+static void ask_again(struct session *s, int64_t *since)
+{
+    enum { AT_ONCE_US = 200, PAUSE_NS = 50000 };
+    int64_t now = g_get_monotonic_time();
+
+    if (!*since)
+        *since = now;
+    if (now - *since > AT_ONCE_US)
+        link_doze(s->link, PAUSE_NS);
+}
+
 static void serve(struct session *s)
 {
     g_autofree uint8_t *record = g_malloc(GPU_RECORD_MOST);
+    int64_t idle_since = 0;
 
     for (;;) {
         int n;
         while ((n = link_next(s->link, record)) > 0) {
             if (!take_record(s, record, n))
                 return;
+            idle_since = 0;
         }
-        if (n < 0 || !answer_pending(s))
+        if (n < 0)
             return;
-        link_wait(s->link, -1);
+        guint waiting = s->pending->len;
+        if (!answer_pending(s))
+            return;
+        if (s->pending->len != waiting)
+            idle_since = 0;
+        else if (OPS(s)->polled && waiting)
+            ask_again(s, &idle_since);
+        else
+            link_wait(s->link, -1);
     }
 }
 

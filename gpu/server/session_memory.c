@@ -108,7 +108,11 @@ static int call_to_device(struct session *s, struct call *c)
         return GPU_INVALID_VALUE;
     if (s->pending->len >= LIMIT_GPU_PENDING)
         return GPU_OUT_OF_RESOURCES;
-    uint8_t *copied = inlined ? g_memdup2(c->payload, bytes) : NULL;
+    uint8_t *copied = inlined ? session__buffer(s, context, bytes) : NULL;
+    if (inlined && !copied)
+        return GPU_OUT_OF_MEMORY;
+    if (inlined)
+        memcpy(copied, c->payload, bytes);
     const struct gpu_copy copy = {.kind = GPU_TO_DEVICE,
                                   .host = inlined ? copied : from,
                                   .to = in->address,
@@ -117,11 +121,11 @@ static int call_to_device(struct session *s, struct call *c)
                                   .height = in->height};
     int rc = OPS(s)->copy(stream, &copy);
     if (rc) {
-        g_free(copied);
+        session__buffer_free(s, context, copied);
         return rc;
     }
     struct pending *p = session__later(s, c, context);
-    p->payload = copied;
+    session__keep(s, p, copied, 0);
     return session__after(s, p, stream);
 }
 
@@ -141,7 +145,9 @@ static int call_from_device(struct session *s, struct call *c)
         return GPU_INVALID_VALUE;
     if (s->pending->len >= LIMIT_GPU_PENDING)
         return GPU_OUT_OF_RESOURCES;
-    uint8_t *copied = inlined ? g_malloc0(bytes) : NULL;
+    uint8_t *copied = inlined ? session__buffer(s, context, bytes) : NULL;
+    if (inlined && !copied)
+        return GPU_OUT_OF_MEMORY;
     const struct gpu_copy copy = {.kind = GPU_FROM_DEVICE,
                                   .host = inlined ? copied : to,
                                   .from = in->address,
@@ -150,12 +156,11 @@ static int call_from_device(struct session *s, struct call *c)
                                   .height = in->height};
     int rc = OPS(s)->copy(stream, &copy);
     if (rc) {
-        g_free(copied);
+        session__buffer_free(s, context, copied);
         return rc;
     }
     struct pending *p = session__later(s, c, context);
-    p->payload = copied;
-    p->payload_bytes = inlined ? (uint32_t)bytes : 0;
+    session__keep(s, p, copied, inlined ? (uint32_t)bytes : 0);
     return session__after(s, p, stream);
 }
 

@@ -47,7 +47,9 @@ struct pending {
     struct object *context; /* gone with it */
     struct gpu_stream *stream;
     struct gpu_event *event;
-    uint8_t *payload; /* owned */
+    bool own_event;              /* made for this, and freed with it */
+    struct gpu_context *buffers; /* the payload is of its buffers; NULL: of the heap */
+    uint8_t *payload;            /* owned */
     uint32_t payload_bytes;
     bool by_host; /* done when DONE is, which a backend's thread sets: atomic */
     bool done;
@@ -104,6 +106,11 @@ void session__drop(struct session *s, struct object *o);
 /* The stream of that id; of a context its default stream. With the context it is in. */
 struct gpu_stream *session__stream(struct session *s, uint64_t id, struct object **context);
 
+/* BYTES of the host's memory for a copy in CONTEXT. */
+uint8_t *session__buffer(struct session *s, const struct object *context, size_t bytes);
+void session__buffer_free(struct session *s, const struct object *context, uint8_t *buffer);
+/* The answer P keeps BUFFER until it is given. */
+void session__keep(struct session *s, struct pending *p, uint8_t *buffer, uint32_t answered);
 /* Puts CALL's answer off. */
 struct pending *session__later(struct session *s, struct call *c, struct object *context);
 /* The answer comes when all that is in STREAM now is done. */

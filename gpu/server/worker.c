@@ -44,10 +44,23 @@ static bool serve(const struct session_env *env, struct link *link, GError **err
 
 /* --- of a VM ---------------------------------------------------------------------------------- */
 
+/* What follows the size of a hello, which ends before the device where it is of an earlier vmd. */
+static bool receive_rest(int fd, struct worker_hello *hello)
+{
+    size_t head = offsetof(struct worker_hello, memory), size = hello->size;
+
+    if (hello->magic != WORKER_MAGIC || (size != sizeof(*hello) && size != WORKER_HELLO_LEAST))
+        return false;
+    memset(hello->device, 0, sizeof(hello->device));
+    ssize_t n = recv(fd, (uint8_t *)hello + head, size - head, MSG_WAITALL);
+    return n == (ssize_t)(size - head) && !hello->backend[sizeof(hello->backend) - 1] &&
+           !hello->device[sizeof(hello->device) - 1];
+}
+
 bool worker_greet(int fd, struct worker_hello *hello, int fds[WORKER_FDS], GError **err)
 {
     char control[CMSG_SPACE(sizeof(int) * WORKER_FDS)] = {0};
-    struct iovec iov = {hello, sizeof(*hello)};
+    struct iovec iov = {hello, offsetof(struct worker_hello, memory)};
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control,
@@ -57,8 +70,7 @@ bool worker_greet(int fd, struct worker_hello *hello, int fds[WORKER_FDS], GErro
 
     if (n < 0)
         return vmd_set_errno(err, errno, "hearing what to serve");
-    if (n != sizeof(*hello) || hello->magic != WORKER_MAGIC || hello->size != sizeof(*hello) ||
-        hello->backend[sizeof(hello->backend) - 1])
+    if (n != (ssize_t)iov.iov_len || !receive_rest(fd, hello))
         return vmd_fail(err, VMD_ERROR_INVALID, "the VM process speaks another version");
     if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int) * WORKER_FDS))
         return vmd_fail(err, VMD_ERROR_INVALID, "the VM process sent other descriptors");

@@ -1,0 +1,211 @@
+/* Memory of the CUDA backend: allocations, which a quota counts, and pinned memory of the host. */
+#include "gpu/server/backend_cuda_priv.h"
+
+enum {
+    UNIT = 512,  /* what the driver aligns allocations to, and is counted at least */
+    PORTABLE = 1 /* CU_MEMHOSTALLOC_PORTABLE, CU_MEMHOSTREGISTER_PORTABLE */
+};
+
+/* --- ranges ----------------------------------------------------------------------------------- */
+
+/* The number of ranges that begin at ADDRESS or before. */
+static size_t ranges_before(const struct gpu_context *c, uint64_t address)
+{
+    size_t low = 0, high = c->n_ranges;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (c->ranges[middle].base <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct cuda_range *range_of(struct gpu_context *c, uint64_t address)
+{
+    size_t n = ranges_before(c, address);
+    struct cuda_range *r = n ? &c->ranges[n - 1] : NULL;
+
+    return r && address - r->base < r->bytes ? r : NULL;
+}
+
+void cuda__range_add(struct gpu_context *c, const struct cuda_range *r)
+{
+    size_t at = ranges_before(c, r->base);
+
+    if ((c->n_ranges & (c->n_ranges - 1)) == 0) /* room for twice as many at each power of two */
+        c->ranges = g_renew(struct cuda_range, c->ranges, MAX(2 * c->n_ranges, 16));
+    memmove(c->ranges + at + 1, c->ranges + at, (c->n_ranges - at) * sizeof(*r));
+    c->ranges[at] = *r;
+    c->n_ranges++;
+}
+
+static void range_drop(struct gpu_context *c, struct cuda_range *r)
+{
+    size_t at = (size_t)(r - c->ranges);
+
+    memmove(r, r + 1, (c->n_ranges - at - 1) * sizeof(*r));
+    c->n_ranges--;
+}
+
+void cuda__ranges_drop(struct gpu_context *c, const struct gpu_module *module)
+{
+    for (size_t i = c->n_ranges; i-- > 0;) {
+        if (c->ranges[i].module == module)
+            range_drop(c, &c->ranges[i]);
+    }
+}
+
+int cuda__range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes)
+{
+    const struct cuda_range *r = range_of(c, address);
+
+    if (!r)
+        return GPU_INVALID_VALUE;
+    *base = r->base;
+    *bytes = r->bytes;
+    return GPU_SUCCESS;
+}
+
+/* --- allocations ------------------------------------------------------------------------------ */
+
+int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
+{
+    uint64_t used = __atomic_load_n(&c->quota->used, __ATOMIC_RELAXED);
+    size_t device_free = 0, device_total = 0;
+    int rc = cuda__enter(c);
+
+    if (!rc)
+        rc = cuda__result(c, c->d->memory_info(&device_free, &device_total));
+    if (rc)
+        return rc;
+    *total = MIN(c->quota->most, device_total);
+    *free = MIN(c->quota->most - MIN(used, c->quota->most), device_free);
+    return GPU_SUCCESS;
+}
+
+int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
+{
+    struct cuda_range r = {.bytes = bytes, .charged = ALIGN_UP(bytes, (uint64_t)UNIT)};
+    int rc = cuda__enter(c);
+
+    if (rc)
+        return rc;
+    cuda__free_late(c);
+    if (!gpu_quota_take(c->quota, r.charged))
+        return GPU_OUT_OF_MEMORY;
+    rc = cuda__result(c, c->d->alloc(&r.base, bytes));
+    if (rc) {
+        gpu_quota_give(c->quota, r.charged);
+        return rc;
+    }
+    cuda__range_add(c, &r);
+    *address = r.base;
+    return GPU_SUCCESS;
+}
+
+static int free_now(struct gpu_context *c, uint64_t address)
+{
+    struct cuda_range *r = range_of(c, address);
+
+    if (!r || r->base != address || r->module)
+        return GPU_INVALID_VALUE;
+    int rc = cuda__result(c, c->d->free(address));
+    gpu_quota_give(c->quota, r->charged);
+    range_drop(c, r);
+    return rc;
+}
+
+/*
+ * The driver frees only when all that runs is done, and keeps its caller waiting until then. A
+ * function of the host in a stream may wait for this very session: then it is freed later.
+ */
+int cuda__free(struct gpu_context *c, uint64_t address)
+{
+    const struct cuda_range *r = range_of(c, address);
+    int rc = cuda__enter(c);
+
+    if (!r || r->base != address || r->module)
+        return GPU_INVALID_VALUE;
+    if (rc || !cuda__host_waits(c))
+        return free_now(c, address);
+    for (guint i = 0; i < c->late_frees->len; i++) {
+        if (g_array_index(c->late_frees, uint64_t, i) == address)
+            return GPU_INVALID_VALUE;
+    }
+    g_array_append_val(c->late_frees, address);
+    return GPU_SUCCESS;
+}
+
+int cuda__free_on(struct gpu_stream *s, uint64_t address)
+{
+    struct gpu_context *c = s->context;
+    int rc = cuda__free(c, address);
+
+    /* As every error of what a stream does. */
+    return rc == GPU_INVALID_VALUE && c->error ? c->error : rc;
+}
+
+void cuda__free_late(struct gpu_context *c)
+{
+    if (!c->late_frees->len || cuda__host_waits(c))
+        return;
+    for (guint i = 0; i < c->late_frees->len; i++)
+        free_now(c, g_array_index(c->late_frees, uint64_t, i));
+    g_array_set_size(c->late_frees, 0);
+}
+
+/* --- memory of the host ----------------------------------------------------------------------- */
+
+void *cuda__buffer_new(struct gpu_context *c, size_t bytes)
+{
+    void *slab;
+
+    g_assert(bytes <= CUDA_BLOCK);
+    if (!c->blocks->len) {
+        if (cuda__enter(c) || c->d->host_alloc(&slab, CUDA_SLAB, PORTABLE))
+            return NULL;
+        g_ptr_array_add(c->slabs, slab);
+        for (size_t at = 0; at < CUDA_SLAB; at += CUDA_BLOCK)
+            g_ptr_array_add(c->blocks, (uint8_t *)slab + at);
+    }
+    void *block = g_ptr_array_index(c->blocks, c->blocks->len - 1);
+    g_ptr_array_set_size(c->blocks, (int)c->blocks->len - 1);
+    memset(block, 0, bytes);
+    return block;
+}
+
+void cuda__buffer_free(struct gpu_context *c, void *buffer)
+{
+    g_ptr_array_add(c->blocks, buffer);
+}
+
+/* Where it cannot be registered, or is already for another context of the same program, copies take
+ * the driver's own way. */
+void cuda__window(struct gpu_context *c, void *at, uint64_t bytes)
+{
+    if (!cuda__enter(c) && c->d->host_register(at, bytes, PORTABLE) == GPU_SUCCESS)
+        c->window = at;
+}
+
+void cuda__host_memory_end(struct gpu_context *c)
+{
+    if (c->window)
+        c->d->host_unregister(c->window);
+    for (guint i = 0; i < c->slabs->len; i++)
+        c->d->host_free(g_ptr_array_index(c->slabs, i));
+}
+
+void cuda__memory_end(struct gpu_context *c)
+{
+    for (size_t i = 0; i < c->n_ranges; i++) {
+        if (!c->ranges[i].module)
+            gpu_quota_give(c->quota, c->ranges[i].charged);
+    }
+    g_ptr_array_free(c->slabs, TRUE);
+    g_ptr_array_free(c->blocks, TRUE);
+    g_array_free(c->late_frees, TRUE);
+    g_free(c->ranges);
+}

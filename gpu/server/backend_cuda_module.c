@@ -1,0 +1,176 @@
+/* Modules and kernels of the CUDA backend. */
+#include "gpu/server/backend_cuda_priv.h"
+#include "gpu/server/cuda_image.h"
+
+/* --- modules ---------------------------------------------------------------------------------- */
+
+/* The driver compiles; LOG gets what it says of that, its errors where it fails. */
+static int load(const struct cuda_driver *d, const uint8_t *image, char *log, size_t log_bytes,
+                struct cuda_module **out)
+{
+    enum { INFO = 3, INFO_BYTES, ERROR, ERROR_BYTES };
+    g_autofree char *errors = g_malloc0(log_bytes);
+    int options[] = {INFO, INFO_BYTES, ERROR, ERROR_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)log_bytes, errors, (void *)(uintptr_t)log_bytes};
+
+    log[0] = 0;
+    int rc = d->module_new(out, image, G_N_ELEMENTS(options), options, values);
+    log[log_bytes - 1] = errors[log_bytes - 1] = 0;
+    if (rc)
+        g_strlcpy(log, errors, log_bytes);
+    return rc;
+}
+
+static uint64_t device_free(const struct cuda_driver *d)
+{
+    size_t left = 0, total;
+
+    return d->memory_info(&left, &total) == GPU_SUCCESS ? left : 0;
+}
+
+/*
+ * What a module takes of the device's memory is not to be known before it is loaded, and afterwards
+ * only by what is left; so others that allocate meanwhile may have it counted too high.
+ */
+int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                     size_t log_bytes, struct gpu_module **out)
+{
+    struct cuda_module *handle = NULL;
+    int rc = cuda__enter(c);
+
+    if (rc)
+        return rc;
+    if (!cuda_image_is_whole(image, length)) {
+        g_strlcpy(log, "the image is damaged: its parts do not lie within it", log_bytes);
+        return GPU_INVALID_IMAGE;
+    }
+    uint64_t before = device_free(c->d);
+    rc = cuda__result(c, load(c->d, image, log, log_bytes, &handle));
+    if (rc)
+        return rc;
+    uint64_t after = device_free(c->d);
+    uint64_t bytes = MAX(length, before > after ? before - after : 0);
+    if (!gpu_quota_take(c->quota, bytes)) {
+        c->d->module_free(handle);
+        g_strlcpy(log, "the module takes more memory than there is left", log_bytes);
+        return GPU_OUT_OF_MEMORY;
+    }
+    struct gpu_module *m = g_new0(struct gpu_module, 1);
+    m->context = c;
+    m->handle = handle;
+    m->kernels = g_ptr_array_new_with_free_func(g_free);
+    m->charged = bytes;
+    *out = m;
+    return GPU_SUCCESS;
+}
+
+void cuda__module_free(struct gpu_context *c, struct gpu_module *m)
+{
+    if (c->handle) {
+        c->d->ctx_set(c->handle);
+        c->d->module_free(m->handle);
+    }
+    gpu_quota_give(c->quota, m->charged);
+    cuda__ranges_drop(c, m);
+    g_ptr_array_free(m->kernels, TRUE);
+    g_free(m);
+}
+
+int cuda__global(struct gpu_context *c, struct gpu_module *m, const char *name, uint64_t *address,
+                 uint64_t *bytes)
+{
+    struct cuda_range r = {.module = m};
+    size_t size = 0;
+    int rc = cuda__enter(c);
+
+    if (!rc)
+        rc = cuda__result(c, c->d->module_global(&r.base, &size, m->handle, name));
+    if (rc)
+        return rc;
+    r.bytes = size;
+    uint64_t base, known;
+    if (cuda__range(c, r.base, &base, &known) || base != r.base)
+        cuda__range_add(c, &r);
+    *address = r.base;
+    *bytes = size;
+    return GPU_SUCCESS;
+}
+
+/* --- kernels ---------------------------------------------------------------------------------- */
+
+/* By CUfunction_attribute. */
+static int read_attributes(const struct cuda_driver *d, struct cuda_function *f,
+                           struct gpu_kernel_info *info)
+{
+    unsigned *const values[] = {&info->max_threads,   &info->static_shared, &info->constant,
+                                &info->local,         &info->registers,     &info->ptx_version,
+                                &info->binary_version};
+    int rc = 0, value = 0;
+
+    for (int i = 0; !rc && i < (int)G_N_ELEMENTS(values); i++) {
+        rc = d->kernel_attribute(&value, i, f);
+        *values[i] = (unsigned)value;
+    }
+    return rc;
+}
+
+static int read_params(const struct cuda_driver *d, struct cuda_function *f,
+                       struct gpu_kernel_info *info)
+{
+    size_t offset, bytes;
+
+    if (!d->kernel_param)
+        return GPU_NOT_SUPPORTED; /* a driver before CUDA 12.4 tells nobody what a kernel takes */
+    while (d->kernel_param(f, info->n_params, &offset, &bytes) == GPU_SUCCESS) {
+        if (info->n_params == G_N_ELEMENTS(info->params) || offset > UINT16_MAX ||
+            bytes > UINT16_MAX)
+            return GPU_NOT_SUPPORTED;
+        info->params[info->n_params++] = (struct gpu_param){(uint32_t)offset, (uint32_t)bytes};
+    }
+    return GPU_SUCCESS;
+}
+
+int cuda__kernel(struct gpu_context *c, struct gpu_module *m, const char *name,
+                 struct gpu_kernel **out, struct gpu_kernel_info *info)
+{
+    struct cuda_function *f;
+    int rc = cuda__enter(c);
+
+    memset(info, 0, sizeof(*info));
+    if (!rc)
+        rc = cuda__result(c, c->d->module_kernel(&f, m->handle, name));
+    if (!rc)
+        rc = read_attributes(c->d, f, info);
+    if (!rc)
+        rc = read_params(c->d, f, info);
+    if (rc)
+        return rc;
+    struct gpu_kernel *k = g_malloc0(sizeof(*k) + info->n_params * sizeof(k->offsets[0]));
+    k->context = c;
+    k->handle = f;
+    k->n_params = info->n_params;
+    for (unsigned i = 0; i < k->n_params; i++)
+        k->offsets[i] = info->params[i].offset;
+    g_ptr_array_add(m->kernels, k);
+    *out = k;
+    return GPU_SUCCESS;
+}
+
+int cuda__kernel_set(struct gpu_kernel *k, unsigned attribute, unsigned value)
+{
+    struct gpu_context *c = k->context;
+    int rc = cuda__enter(c);
+
+    return rc ? rc : cuda__result(c, c->d->kernel_set(k->handle, (int)attribute, (int)value));
+}
+
+int cuda__occupancy(struct gpu_context *c, struct gpu_kernel *k, unsigned block, uint64_t shared,
+                    unsigned *blocks)
+{
+    int n = 0, rc = cuda__enter(c);
+
+    if (!rc)
+        rc = cuda__result(c, c->d->occupancy(&n, k->handle, (int)block, shared));
+    *blocks = (unsigned)MAX(n, 0);
+    return rc;
+}

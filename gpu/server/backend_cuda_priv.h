@@ -1,0 +1,151 @@
+/*
+ * gpu/server/backend_cuda_priv: what the files of the CUDA backend share.
+ *
+ * A context belongs to its session's thread. Functions of the host run on a thread of the driver's,
+ * and touch only what is under the context's lock.
+ */
+#ifndef GPU_SERVER_BACKEND_CUDA_PRIV_H
+#define GPU_SERVER_BACKEND_CUDA_PRIV_H
+
+#include "gpu/server/backend_cuda.h"
+#include "gpu/server/cuda_driver.h"
+
+struct cuda_backend {
+    struct gpu_backend base;
+    const struct cuda_driver *driver;
+    int ordinal, device;
+};
+
+/* An allocation, or a variable of a module. */
+struct cuda_range {
+    uint64_t base, bytes;
+    const struct gpu_module *module; /* NULL: an allocation, which can be freed */
+    uint64_t charged;                /* of the quota */
+};
+
+/* A function of the host that a stream will call. */
+struct cuda_host_call {
+    struct gpu_context *context;
+    void (*fn)(void *opaque);
+    void *opaque;
+    struct cuda_host_call *next;
+    bool over;
+};
+
+/* Pinned memory in blocks, for copies whose bytes are in a record. */
+enum { CUDA_BLOCK = 32768, CUDA_SLAB = 1 << 20 };
+
+struct gpu_context {
+    struct cuda_backend *backend;
+    const struct cuda_driver *d;
+    struct cuda_context *handle; /* NULL: its end has come, and with it that of all that is in it */
+    struct gpu_quota *quota;
+    int error; /* that sticks; 0 */
+    struct gpu_stream *first;
+    GPtrArray *streams; /* struct gpu_stream, owned, FIRST as well */
+    GPtrArray *leaving; /* struct gpu_event: ends of streams that were freed with work in them */
+    GPtrArray *spare;   /* struct cuda_event without timing */
+    struct cuda_range *ranges; /* by base */
+    size_t n_ranges;
+    GPtrArray *slabs;   /* of pinned memory, owned */
+    GPtrArray *blocks;  /* free ones of them */
+    GArray *late_frees; /* uint64_t: freed once nothing of the host stands in the way */
+    void *window;       /* registered; NULL */
+    /* Functions of the host: */
+    GMutex lock;
+    GCond changed;
+    struct cuda_host_call *calls;
+    unsigned inside;  /* that run now */
+    unsigned waiting; /* queued and not over */
+    bool dying;
+};
+
+struct gpu_module {
+    struct gpu_context *context;
+    struct cuda_module *handle;
+    GPtrArray *kernels; /* struct gpu_kernel, owned */
+    uint64_t charged;
+};
+
+struct gpu_kernel {
+    struct gpu_context *context;
+    struct cuda_function *handle;
+    unsigned n_params;
+    uint32_t offsets[];
+};
+
+struct gpu_stream {
+    struct gpu_context *context;
+    struct cuda_stream *handle; /* NULL: the default one */
+};
+
+struct gpu_event {
+    struct gpu_context *context;
+    struct cuda_event *handle;
+    unsigned flags;
+};
+
+enum { CUDA_EVENT_NO_TIMING = 2 };
+
+/* Makes CONTEXT the thread's: 0, or the error that sticks to it. */
+int cuda__enter(struct gpu_context *c);
+/* RC, of a call of the driver's, remembered where it is an error that sticks. */
+int cuda__result(struct gpu_context *c, int rc);
+
+/* Memory: backend_cuda_memory.c. */
+int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address);
+int cuda__free(struct gpu_context *c, uint64_t address);
+int cuda__free_on(struct gpu_stream *s, uint64_t address);
+int cuda__range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes);
+void cuda__range_add(struct gpu_context *c, const struct cuda_range *r);
+/* Forgets what is of MODULE. */
+void cuda__ranges_drop(struct gpu_context *c, const struct gpu_module *module);
+int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total);
+void *cuda__buffer_new(struct gpu_context *c, size_t bytes);
+void cuda__buffer_free(struct gpu_context *c, void *buffer);
+void cuda__window(struct gpu_context *c, void *at, uint64_t bytes);
+/* Frees what had to wait, where nothing stands in the way any more. */
+void cuda__free_late(struct gpu_context *c);
+/* Pinned memory and the window, while there is a context of the driver's. */
+void cuda__host_memory_end(struct gpu_context *c);
+/* What is kept of all that, when there is none any more. */
+void cuda__memory_end(struct gpu_context *c);
+
+/* Modules: backend_cuda_module.c. */
+int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                     size_t log_bytes, struct gpu_module **out);
+void cuda__module_free(struct gpu_context *c, struct gpu_module *m);
+int cuda__kernel(struct gpu_context *c, struct gpu_module *m, const char *name,
+                 struct gpu_kernel **out, struct gpu_kernel_info *info);
+int cuda__kernel_set(struct gpu_kernel *k, unsigned attribute, unsigned value);
+int cuda__occupancy(struct gpu_context *c, struct gpu_kernel *k, unsigned block, uint64_t shared,
+                    unsigned *blocks);
+int cuda__global(struct gpu_context *c, struct gpu_module *m, const char *name, uint64_t *address,
+                 uint64_t *bytes);
+
+/* Streams and what runs in them: backend_cuda_stream.c. */
+int cuda__context_query(struct gpu_context *c);
+struct gpu_stream *cuda__stream_object(struct gpu_context *c, struct cuda_stream *handle);
+int cuda__stream_new(struct gpu_context *c, unsigned flags, int priority, struct gpu_stream **out);
+void cuda__stream_free(struct gpu_stream *s);
+struct gpu_stream *cuda__stream_default(struct gpu_context *c);
+int cuda__stream_query(struct gpu_stream *s);
+int cuda__stream_wait(struct gpu_stream *s, struct gpu_event *e);
+int cuda__event_new(struct gpu_context *c, unsigned flags, struct gpu_event **out);
+void cuda__event_free(struct gpu_event *e);
+int cuda__event_record(struct gpu_event *e, struct gpu_stream *s);
+int cuda__event_query(struct gpu_event *e);
+int cuda__event_elapsed(struct gpu_event *start, struct gpu_event *end, uint64_t *ns);
+int cuda__copy(struct gpu_stream *s, const struct gpu_copy *copy);
+int cuda__fill(struct gpu_stream *s, const struct gpu_fill *fill);
+int cuda__value_write(struct gpu_stream *s, uint64_t address, uint64_t value, unsigned bytes);
+int cuda__value_wait(struct gpu_stream *s, uint64_t address, uint64_t value, unsigned bytes,
+                     unsigned compare);
+int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *launch);
+int cuda__host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque);
+/* Whether functions of the host are still to be called. */
+bool cuda__host_waits(struct gpu_context *c);
+/* No function of the host runs any more, and none will. */
+void cuda__host_end(struct gpu_context *c);
+
+#endif
