@@ -67,7 +67,10 @@ static int compare(const struct a64_program *program, int tier, const GByteArray
 {
     g_autoptr(GByteArray) ours = g_byte_array_new();
 
-    if (!a64_machine_run(program, (unsigned)tier, ours, err))
+    const struct diff_image image = {program->image, program->size, program->entry, program->states,
+                                     program->tests->len * (size_t)STATE};
+
+    if (!a64_machine_run(&image, (unsigned)tier, ours, err))
         return -1;
     int at = first_difference(program, ours, theirs);
     if (at < 0)

@@ -22,16 +22,17 @@ static const uint32_t stub[] = {
     0xd2ae0000, 0xf9000001, 0x14000000,             /* x1 to BARE_EXIT */
 };
 
-bool a64_machine_run(const struct a64_program *program, unsigned tier, GByteArray *output, GError **err)
+bool a64_machine_run(const struct diff_image *image, unsigned tier, GByteArray *output,
+                     GError **err)
 {
     uint32_t words[STUB_VECTOR + 1] = {0};
     struct bare_config config = {
-        .elf = program->image, .elf_size = program->size, .stub = words,
+        .elf = image->elf, .elf_size = image->size, .stub = words,
         .stub_words = G_N_ELEMENTS(words), .tier = tier, .vcpus = 1, .supervisor = true, .seconds = 120,
     };
 
     memcpy(words, stub, sizeof(stub));
-    memcpy(&words[STUB_ENTRY], &program->entry, sizeof(program->entry));
+    memcpy(&words[STUB_ENTRY], &image->entry, sizeof(image->entry));
     words[STUB_VECTOR] = 0x14000000 | ((STUB_HANDLER - STUB_VECTOR) & 0x3ffffff); /* b handler */
     struct bare *bare = bare_new(&config, err);
     uint64_t value = 0;
@@ -40,8 +41,8 @@ bool a64_machine_run(const struct a64_program *program, unsigned tier, GByteArra
     if (ok && value != 1)
         ok = vmd_fail(err, VMD_ERROR_INTERNAL, "an exception of class %#x", (unsigned)(value - 3) / 2);
     if (ok) {
-        g_byte_array_set_size(output, program->tests->len * A64_STATE_WORDS * 8);
-        mem_map_read(bare_memory(bare), program->states, output->data, output->len);
+        g_byte_array_set_size(output, (unsigned)image->output_size);
+        mem_map_read(bare_memory(bare), image->output, output->data, output->len);
     }
     bare_free(bare);
     return ok;

@@ -1,12 +1,13 @@
 /*
- * tests/diff/a64_machine: a program of random tests on a whole machine of the translator, at EL0.
+ * tests/diff/a64_machine: a program on a whole machine of the translator, at EL0. Its system calls are
+ * exit, and others that do nothing.
  */
 #ifndef TESTS_DIFF_A64_MACHINE_H
 #define TESTS_DIFF_A64_MACHINE_H
 
-#include "tests/diff/a64_random.h"
+#include "tests/diff/oracle.h"
 
-/* OUTPUT gets the states after the tests. */
-bool a64_machine_run(const struct a64_program *program, unsigned tier, GByteArray *output, GError **err);
+/* TIER as in struct accel_config. OUTPUT gets what IMAGE leaves. */
+bool a64_machine_run(const struct diff_image *image, unsigned tier, GByteArray *output, GError **err);
 
 #endif

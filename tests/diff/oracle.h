@@ -6,6 +6,15 @@
 
 #include "base/base.h"
 
+/* A static program for Linux, and what it leaves to be compared and writes to its standard output. */
+struct diff_image {
+    const uint8_t *elf; /* one segment, mapped whole */
+    size_t size;
+    uint64_t entry;
+    uint64_t output; /* its address */
+    size_t output_size;
+};
+
 struct diff_oracle;
 
 /* QEMU and its CPU model are kept by reference. */

@@ -74,9 +74,12 @@ static void report(const struct rv_test *test, const uint64_t *ours, const uint6
 
 static bool run_ours(const struct rv_program *program, int tier, GByteArray *out, GError **err)
 {
+    const struct diff_image image = {program->image, program->size, program->entry, program->states,
+                                     program->tests->len * RV_STATE_WORDS * 8};
+
     if (tier == ALONE)
         return rv_user_run(program, out, err);
-    return rv_machine_run(program, tier, out, err);
+    return rv_machine_run(&image, (unsigned)tier, out, err);
 }
 
 /* Does TEST alone differ? It is printed then, if REPORTS. */

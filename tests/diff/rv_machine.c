@@ -21,11 +21,11 @@ static const uint32_t stub[] = {
     0x700002b7, 0x0062b023, 0x0000006f,             /* t1 to BARE_EXIT */
 };
 
-bool rv_machine_run(const struct rv_program *program, unsigned tier, GByteArray *output,
+bool rv_machine_run(const struct diff_image *image, unsigned tier, GByteArray *output,
                     GError **err)
 {
     struct bare_config config = {
-        .elf = program->image, .elf_size = program->size, .stub = stub,
+        .elf = image->elf, .elf_size = image->size, .stub = stub,
         .stub_words = G_N_ELEMENTS(stub), .tier = tier, .vcpus = 1, .seconds = 120,
     };
     struct bare *bare = bare_new(&config, err);
@@ -35,8 +35,8 @@ bool rv_machine_run(const struct rv_program *program, unsigned tier, GByteArray 
     if (ok && value != 1)
         ok = vmd_fail(err, VMD_ERROR_INTERNAL, "trapped, cause %u", (unsigned)(value - 3) / 2);
     if (ok) {
-        g_byte_array_set_size(output, program->tests->len * RV_STATE_WORDS * 8);
-        mem_map_read(bare_memory(bare), program->states, output->data, output->len);
+        g_byte_array_set_size(output, (unsigned)image->output_size);
+        mem_map_read(bare_memory(bare), image->output, output->data, output->len);
     }
     bare_free(bare);
     return ok;
