@@ -91,6 +91,7 @@ static bool add_pci(struct board *board, struct arm *a, GError **err)
         .buses = ARM_PCI_BUSES,
         .mem32 = {ARM_MEM32, ARM_MEM32_SIZE},
         .mem64 = {ARM_MEM64, ARM_MEM64_SIZE},
+        .io = {ARM_PCI_IO, ARM_PCI_PORTS},
         .msi = message,
         .msi_opaque = a,
     };

@@ -22,12 +22,14 @@
 #define ARM_GPIO       UINT64_C(0x09030000)
 #define ARM_GED        UINT64_C(0x09080000)
 #define ARM_MEM32      UINT64_C(0x10000000)
+#define ARM_PCI_IO     UINT64_C(0x3eff0000)
 #define ARM_RAM        UINT64_C(0x40000000)
 #define ARM_ECAM       UINT64_C(0x4010000000)
 
 #define ARM_FLASH_MOST  MIB(64) /* of firmware and of its variables */
 #define ARM_FLASH_BLOCK KIB(256)
-#define ARM_MEM32_SIZE UINT64_C(0x2eff0000)
+#define ARM_MEM32_SIZE (ARM_PCI_IO - ARM_MEM32)
+#define ARM_PCI_PORTS  UINT64_C(0x10000)
 #define ARM_MEM64_SIZE GIB(512)
 #define ARM_PCI_BUSES  256
 /* Where the windows above RAM begin, and so the most RAM: the rest of it would lie in their way. */

@@ -161,6 +161,7 @@ static void add_uart(struct aml *aml)
 static void add_pci(struct aml *aml)
 {
     acpi_pci_begin(aml, ARM_PCI_BUSES);
+    aml_window_ports(aml, ARM_PCI_IO, ARM_PCI_PORTS);
     aml_window_memory(aml, ARM_MEM32, ARM_MEM32_SIZE, false);
     aml_window_memory(aml, ARM_MEM64, ARM_MEM64_SIZE, true);
     aml_end(aml);

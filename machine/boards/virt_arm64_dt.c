@@ -181,9 +181,9 @@ static void write_pci(struct dt *dt)
     dt_u32(dt, "linux,pci-domain", 0);
     dt_empty(dt, "dma-coherent");
     DT_CELLS(dt, "msi-map", 0, ITS_PHANDLE, 0, 0x10000);
-    DT_CELLS(dt, "ranges", 0x02000000, DT_HI_LO(ARM_MEM32), DT_HI_LO(ARM_MEM32),
-             DT_HI_LO(ARM_MEM32_SIZE), 0x43000000, DT_HI_LO(ARM_MEM64), DT_HI_LO(ARM_MEM64),
-             DT_HI_LO(ARM_MEM64_SIZE));
+    DT_CELLS(dt, "ranges", 0x01000000, 0, 0, DT_HI_LO(ARM_PCI_IO), DT_HI_LO(ARM_PCI_PORTS),
+             0x02000000, DT_HI_LO(ARM_MEM32), DT_HI_LO(ARM_MEM32), DT_HI_LO(ARM_MEM32_SIZE),
+             0x43000000, DT_HI_LO(ARM_MEM64), DT_HI_LO(ARM_MEM64), DT_HI_LO(ARM_MEM64_SIZE));
     dt_interrupt_map(dt, GIC_PHANDLE, intx_cells);
     dt_end(dt);
 }

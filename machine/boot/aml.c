@@ -42,6 +42,7 @@ enum {
     WINDOW_WRITABLE = 0x01,  /* memory */
     WINDOW_PREFETCH = 0x06,  /* memory */
     WINDOW_ENTIRE_IO = 0x03, /* both ISA and other ports */
+    WINDOW_IO_MEMORY = 0x10, /* ports here, memory on the bridge's other side */
 };
 
 static void put(struct aml *aml, uint64_t value, unsigned width)
@@ -358,9 +359,12 @@ void aml_interrupt(struct aml *aml, uint32_t gsi, bool edge)
     put(aml, gsi, 4);
 }
 
-/* An address space descriptor of WIDTH bytes a number; TAG is 0x87 to 0x8a. */
+/*
+ * An address space descriptor of WIDTH bytes a number; TAG is 0x87 to 0x8a. What is FIRST on the
+ * bus is FIRST + OFFSET on the other side.
+ */
 static void put_window(struct aml *aml, uint8_t tag, unsigned width, unsigned space, unsigned flags,
-                       uint64_t first, uint64_t last)
+                       uint64_t first, uint64_t last, uint64_t offset)
 {
     put(aml, tag, 1);
     put(aml, 3 + 5 * width, 2);
@@ -368,18 +372,23 @@ static void put_window(struct aml *aml, uint8_t tag, unsigned width, unsigned sp
     put(aml, 0, width); /* granularity */
     put(aml, first, width);
     put(aml, last, width);
-    put(aml, 0, width); /* translation */
+    put(aml, offset, width);
     put(aml, last - first + 1, width);
 }
 
 void aml_window_buses(struct aml *aml, uint16_t first, uint16_t last)
 {
-    put_window(aml, 0x88, 2, SPACE_BUSES, 0, first, last);
+    put_window(aml, 0x88, 2, SPACE_BUSES, 0, first, last, 0);
 }
 
 void aml_window_io(struct aml *aml, uint16_t first, uint16_t last)
 {
-    put_window(aml, 0x88, 2, SPACE_IO, WINDOW_ENTIRE_IO, first, last);
+    put_window(aml, 0x88, 2, SPACE_IO, WINDOW_ENTIRE_IO, first, last, 0);
+}
+
+void aml_window_ports(struct aml *aml, uint32_t base, uint32_t ports)
+{
+    put_window(aml, 0x87, 4, SPACE_IO, WINDOW_ENTIRE_IO | WINDOW_IO_MEMORY, 0, ports - 1, base);
 }
 
 void aml_window_memory(struct aml *aml, uint64_t base, uint64_t size, bool prefetch)
@@ -387,5 +396,5 @@ void aml_window_memory(struct aml *aml, uint64_t base, uint64_t size, bool prefe
     bool wide = base + size - 1 > UINT32_MAX;
 
     put_window(aml, wide ? 0x8a : 0x87, wide ? 8 : 4, SPACE_MEMORY,
-               WINDOW_WRITABLE | (prefetch ? WINDOW_PREFETCH : 0), base, base + size - 1);
+               WINDOW_WRITABLE | (prefetch ? WINDOW_PREFETCH : 0), base, base + size - 1, 0);
 }

@@ -76,6 +76,8 @@ void aml_interrupt(struct aml *aml, uint32_t gsi, bool edge);
 /* Windows that a bridge forwards. */
 void aml_window_buses(struct aml *aml, uint16_t first, uint16_t last);
 void aml_window_io(struct aml *aml, uint16_t first, uint16_t last);
+/* Ports from 0 on that lie in memory at BASE, a byte each. */
+void aml_window_ports(struct aml *aml, uint32_t base, uint32_t ports);
 void aml_window_memory(struct aml *aml, uint64_t base, uint64_t size, bool prefetch);
 
 #endif

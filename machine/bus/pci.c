@@ -64,6 +64,21 @@ static int ecam_write(void *opaque, uint64_t offset, unsigned size, uint64_t val
 static const struct mem_device_ops ecam_ops = {
     .read = ecam_read, .write = ecam_write, .sizes = 1 | 2 | 4 | 8};
 
+/* Ports that nobody answers: an aborted read gives ones. */
+static int io_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+{
+    *value = UINT64_MAX >> (64 - 8 * size);
+    return 0;
+}
+
+static int io_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
+{
+    return 0;
+}
+
+static const struct mem_device_ops io_ops = {
+    .read = io_read, .write = io_write, .sizes = 1 | 2 | 4 | 8};
+
 struct pci_host *pci_host_new(const struct pci_host_config *config, GError **err)
 {
     struct pci_host *host;
@@ -80,6 +95,13 @@ struct pci_host *pci_host_new(const struct pci_host_config *config, GError **err
         host->config.buses = 0;
         pci_host_free(host);
         vmd_fail(err, VMD_ERROR_EXISTS, "the PCI configuration space overlaps another range");
+        return NULL;
+    }
+    if (config->io.size && mem_map_add_device(config->mem, config->io.base, config->io.size,
+                                              "pci-io", &io_ops, host) < 0) {
+        host->config.io.size = 0;
+        pci_host_free(host);
+        vmd_fail(err, VMD_ERROR_EXISTS, "the PCI I/O space overlaps another range");
         return NULL;
     }
     /*
@@ -102,6 +124,8 @@ void pci_host_free(struct pci_host *host)
         mem_map_remove_window(host->config.mem, host->config.mem32.base);
         mem_map_remove_window(host->config.mem, host->config.mem64.base);
         mem_map_remove_device(host->config.mem, host->config.ecam);
+        if (host->config.io.size)
+            mem_map_remove_device(host->config.mem, host->config.io.base);
     }
     pci_host_remove(host->bridge);
     pci_function_free(host->bridge);

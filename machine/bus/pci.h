@@ -51,6 +51,7 @@ struct pci_host_config {
     unsigned buses;          /* 1..256: ECAM takes PCI_ECAM_BUS of them each */
     struct pci_window mem32; /* below 4 GiB, for any BAR */
     struct pci_window mem64; /* for 64-bit BARs */
+    struct pci_window io;    /* where I/O space is memory; no function has a port in it */
     struct irq_line intx[4]; /* INTA..INTD of the root bus, as the board wires them */
     pci_msi_fn msi;          /* NULL where nothing takes messages: functions show no MSI-X */
     void *msi_opaque;

@@ -7,6 +7,8 @@
 #include "machine/devices/pl061.h"
 #include "tests/unit/board_rig.h"
 
+#include <libfdt.h>
+
 /* --- GICv3 ------------------------------------------------------------------------------------ */
 
 #define RAM_BASE UINT64_C(0x40000000)
@@ -769,6 +771,43 @@ START_TEST(psci_random)
 }
 END_TEST
 
+/* --- PCI -------------------------------------------------------------------------------------- */
+
+/* The windows that a guest is told of are those of QEMU's machine. */
+START_TEST(pci_windows)
+{
+    static const uint32_t windows[] = {
+        0x01000000, 0, 0, 0, 0x3eff0000, 0, 0x10000, /* I/O */
+        0x02000000, 0, 0x10000000, 0, 0x10000000, 0, 0x2eff0000,
+        0x43000000, 0x80, 0, 0x80, 0, 0x80, 0,
+    };
+    struct arm_dt config = {.cpus = 1, .memory = MIB(64)};
+    size_t size;
+    g_autofree uint8_t *tree = arm_dt_make(&config, &size, NULL);
+    int length, node = fdt_path_offset(tree, "/pcie@4010000000");
+    const fdt32_t *cells = fdt_getprop(tree, node, "ranges", &length);
+
+    ck_assert_uint_eq((unsigned)length, sizeof(windows));
+    for (unsigned i = 0; i < G_N_ELEMENTS(windows); i++)
+        ck_assert_uint_eq(fdt32_ld(&cells[i]), windows[i]);
+}
+END_TEST
+
+/* No function has ports: reads give ones, and writes go nowhere. */
+START_TEST(pci_ports)
+{
+    struct rig r;
+
+    arm_rig(&r, 1);
+    for (unsigned size = 1; size <= 8; size *= 2) {
+        rig_write(&r, ARM_PCI_IO + 0x60, size, 0);
+        ck_assert_uint_eq(rig_read(&r, ARM_PCI_IO + 0x60, size), UINT64_MAX >> (64 - 8 * size));
+        rig_write(&r, ARM_PCI_IO + 0x10000 - size, size, 0);
+    }
+    rig_end(&r);
+}
+END_TEST
+
 /* --- all of a board --------------------------------------------------------------------------- */
 
 START_TEST(board_state)
@@ -829,6 +868,8 @@ int main(void)
     tcase_add_loop_test(tc, psci_calls, 0, G_N_ELEMENTS(calls));
     tcase_add_test(tc, psci_power);
     tcase_add_test(tc, psci_random);
+    tcase_add_test(tc, pci_windows);
+    tcase_add_test(tc, pci_ports);
     tcase_add_test(tc, board_state);
     tcase_add_test(tc, board_refuses);
     suite_add_tcase(s, tc);
