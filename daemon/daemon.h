@@ -11,6 +11,7 @@
 #include <uv.h>
 
 struct accels;
+struct gpus;
 struct hostdevs;
 struct registry;
 struct warm_lists;
@@ -21,6 +22,7 @@ struct daemon {
     struct events *events;
     struct jobs *jobs;
     struct accels *accels;
+    struct gpus *gpus;
     struct registry *registry;
     struct hostdevs *hostdevs;
     struct warm_lists *warm;

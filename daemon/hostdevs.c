@@ -133,6 +133,11 @@ static struct host_claim_info *describe_claim(const struct hostdevs *devs, const
     return i;
 }
 
+GPtrArray *hostdevs_list(const struct hostdevs *devs)
+{
+    return host_devices_list(devs->host);
+}
+
 /* --- answers ---------------------------------------------------------------------------------- */
 
 static bool wanted(const struct host_device_info *i, const struct host_devices_params *p)

@@ -33,6 +33,9 @@ void hostdevs_on_gone(struct hostdevs *devs, hostdevs_gone_fn gone, hostdevs_ren
 void hostdevs_answer(struct hostdevs *devs, struct rpc_call *call,
                      const struct host_devices_params *params);
 
+/* host_devices_list(). */
+GPtrArray *hostdevs_list(const struct hostdevs *devs);
+
 /* Has VM hold the device ID (of the host): until its run ends, or until it is deleted. See
  * host_devices_claim(). It is on disk when this returns. */
 bool hostdevs_claim(struct hostdevs *devs, const char *id, const struct vm *vm, bool run, GError **err);

@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "daemon/accels.h"
+#include "daemon/gpus.h"
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
 #include "daemon/hostdevs.h"
@@ -170,6 +171,7 @@ static bool open_all(struct program *p, const char *libvirt, GError **err)
     d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
     d->warm = warm_lists_new(d->loop, d->paths.store);
     d->accels = accels_new(d->loop, d->paths.vm_program);
+    d->gpus = gpus_new(d);
     d->registry = d->jobs ? registry_open(d, err) : NULL;
     if (!d->registry)
         return false;
@@ -189,6 +191,7 @@ static void close_walk(uv_handle_t *handle, void *arg)
 
 static void close_all(struct program *p)
 {
+    gpus_free(p->daemon.gpus); /* its answers name VMs and devices */
     registry_free(p->daemon.registry);
     hostdevs_free(p->daemon.hostdevs);
     accels_free(p->daemon.accels);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "daemon/accels.h"
+#include "daemon/gpus.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
@@ -310,6 +311,43 @@ static void slots(struct rpc_call *call, struct slot_list_params *params)
     forward(call, params->vm, VMI_SLOTS, NULL);
 }
 
+static void gpu_list(struct rpc_call *call, struct gpu_list_params *params)
+{
+    gpus_list(daemon_of(call)->gpus, call);
+}
+
+static void gpu_attach(struct rpc_call *call, struct gpu_attach_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        gpus_attach(daemon_of(call)->gpus, vm, params, call);
+}
+
+static void gpu_detach(struct rpc_call *call, struct gpu_detach_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        gpus_detach(daemon_of(call)->gpus, vm, call);
+}
+
+static void gpu_stats_method(struct rpc_call *call, struct gpu_stats_params *params)
+{
+    struct vm *vm = params->vm ? need_vm(call, params->vm) : NULL;
+
+    if (vm || !params->vm)
+        gpus_stats(daemon_of(call)->gpus, vm, call);
+}
+
+static void gpu_limits(struct rpc_call *call, struct gpu_limits_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        gpus_limits(daemon_of(call)->gpus, vm, params, call);
+}
+
 /* Its devices, where it runs; NULL when CALL was answered with an error. */
 static struct vm_devices *need_devices(struct rpc_call *call, const char *ref)
 {
@@ -507,6 +545,11 @@ static const struct api_handlers handlers = {
     .host_info = host,
     .host_capabilities = capabilities,
     .host_devices = host_devices,
+    .gpu_list = gpu_list,
+    .gpu_attach = gpu_attach,
+    .gpu_detach = gpu_detach,
+    .gpu_stats = gpu_stats_method,
+    .gpu_limits = gpu_limits,
     .vm_create = create,
     .vm_configure = configure,
     .vm_list = list,

@@ -2,6 +2,7 @@
 #include "daemon/registry.h"
 
 #include "base/log.h"
+#include "daemon/gpus.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
 #include "daemon/vm_devices.h"
@@ -282,6 +283,9 @@ static bool check_gpu(const struct vm_config *c, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "config.gpu: x86_64 guests have no GPU yet");
     if (c->gpu->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.gpu.memory is not a multiple of 1 MiB");
+    if (c->gpu->device && c->gpu->backend == VM_GPU_BACKEND_SOFT)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "config.gpu.device: the backend soft has no devices to choose from");
     return true;
 }
 
@@ -443,19 +447,29 @@ bool registry_settle_disk(struct registry *r, const struct vm *vm, struct vm_dis
            check_free(r, vm, disk, err);
 }
 
+/* The guest's memory, and that of its GPU where that is the host's too. */
+static bool check_memory(const struct vm_config *c, GError **err)
+{
+    struct host_info_result *host = host_describe();
+    uint64_t most = host->memory->total_bytes, least = c->memory,
+             wants = c->has_max_memory ? c->max_memory : c->memory,
+             gpu = c->gpu && c->gpu->backend == VM_GPU_BACKEND_SOFT ? c->gpu->memory : 0;
+
+    host_info_result_free(host);
+    if (!most || wants + gpu <= most)
+        return true;
+    g_autofree char *wanted = size_format(wants + gpu), *there = size_format(most),
+                    *its = size_format(gpu);
+    g_autofree char *more = gpu ? g_strdup_printf(", %s of it for its GPU", its) : g_strdup("");
+    return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s%s of memory%s; the host has %s", c->name,
+                    wants > least ? "up to " : "", wanted, more, there);
+}
+
 bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
 {
     const struct vm_config *c = vm_config_of(vm);
-    struct host_info_result *host = host_describe();
-    uint64_t most = host->memory->total_bytes,
-             wants = c->has_max_memory ? c->max_memory : c->memory;
-
-    host_info_result_free(host);
-    if (most && wants > most) {
-        g_autofree char *wanted = size_format(wants), *there = size_format(most);
-        return vmd_fail(err, VMD_ERROR_LIMIT, "VM %s needs %s%s of memory; the host has %s",
-                        c->name, wants > c->memory ? "up to " : "", wanted, there);
-    }
+    if (!check_memory(c, err) || !gpus_check_start(r->daemon->gpus, vm, err))
+        return false;
     if (c->gpu && access(r->daemon->paths.gpu_program, X_OK) < 0)
         return vmd_set_errno(err, errno, "VM %s has a GPU, for which there is no worker: %s",
                              c->name, r->daemon->paths.gpu_program);

@@ -193,6 +193,7 @@ static bool send_hello(const struct gpu *g, int fd, GError **err)
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
     g_strlcpy(hello.backend, vm_gpu_backend_to_string(g->config->backend), sizeof(hello.backend));
+    g_strlcpy(hello.device, g->config->device ? g->config->device : "", sizeof(hello.device));
     for (unsigned i = 0; i < GPU_CHANNELS; i++)
         fds[1 + i] = gpu_function_doorbell(g->function, i);
     c->cmsg_level = SOL_SOCKET;

@@ -118,7 +118,8 @@ static void print_gpu(const struct vm_gpu_config *gpu)
 {
     g_autofree char *memory = size_format(gpu->memory);
 
-    printf("gpu       %s, memory %s\n", vm_gpu_backend_to_string(gpu->backend), memory);
+    printf("gpu       %s%s%s, memory %s\n", vm_gpu_backend_to_string(gpu->backend),
+           gpu->device ? " " : "", gpu->device ? gpu->device : "", memory);
 }
 
 static void print_vm(const struct vm_info *vm)

@@ -50,11 +50,23 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
     g_auto(GStrv) words = g_strsplit(text, ",", -1);
     g_autoptr(vm_gpu_config) gpu = vm_gpu_config_new();
 
-    if (!words[0] || !vm_gpu_backend_from_string(words[0], &gpu->backend, NULL) ||
-        (words[1] && (words[2] || !g_str_has_prefix(words[1], "memory="))))
-        return vmd_fail(err, VMD_ERROR_INVALID, "--gpu %s is not of the form soft[,memory=SIZE]",
+    bool known = words[0] && vm_gpu_backend_from_string(words[0], &gpu->backend, NULL);
+    const char *memory = NULL;
+
+    for (unsigned i = 1; known && words[i]; i++) {
+        if (g_str_has_prefix(words[i], "memory="))
+            memory = words[i] + strlen("memory=");
+        else if (g_str_has_prefix(words[i], "device=") && !gpu->device &&
+                 gpu->backend != VM_GPU_BACKEND_SOFT)
+            gpu->device = g_strdup(words[i] + strlen("device="));
+        else
+            known = false;
+    }
+    if (!known)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda[,device=GPU][,memory=SIZE]",
                         text);
-    if (words[1] && !size_parse(words[1] + strlen("memory="), &gpu->memory, err))
+    if (memory && !size_parse(memory, &gpu->memory, err))
         return false;
     if (gpu->memory < MIB(LIMIT_GPU_MEMORY_MIN_MIB) ||
         gpu->memory > MIB((uint64_t)LIMIT_GPU_MEMORY_MAX_MIB) || gpu->memory % MIB(1)) {
@@ -62,7 +74,7 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
         g_autofree char *most = size_format(MIB((uint64_t)LIMIT_GPU_MEMORY_MAX_MIB));
         return vmd_fail(err, VMD_ERROR_INVALID,
                         "--gpu: memory is a size from %s to %s, a multiple of 1 MiB, not '%s'",
-                        least, most, words[1] + strlen("memory="));
+                        least, most, memory);
     }
     *out = g_steal_pointer(&gpu);
     return true;

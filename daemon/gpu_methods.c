@@ -1,0 +1,235 @@
+/* What clients do with the GPUs of VMs: attach, detach, stats, limits. See gpus.h. */
+#include "daemon/gpus_priv.h"
+
+#include "daemon/registry.h"
+#include "proto/schema/vmi.h"
+
+/* --- attach and detach ------------------------------------------------------------------------ */
+
+/* A GPU is there as long as the run: what is asked of one that runs is refused. */
+static bool stands(struct rpc_call *call, const struct vm *vm, const char *what)
+{
+    if (!vm_active(vm))
+        return true;
+    rpc_call_error(call, VMD_ERROR_STATE,
+                   "VM %s is %s: a GPU is there as long as the run; stop the VM to %s", vm_name(vm),
+                   vm_state_to_string(vm_state(vm)), what);
+    return false;
+}
+
+/* Gives VM CONFIG, which is taken, and answers with what it is then. */
+static void reconfigure(struct gpus *g, struct vm *vm, struct vm_config *config,
+                        struct rpc_call *call)
+{
+    GError *err = NULL;
+
+    if (!registry_configure(gpus__daemon(g)->registry, vm, config, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    g_autoptr(vm_info) described = vm_describe(vm);
+    rpc_call_reply_typed(call, &vm_info_type, described, -1);
+}
+
+struct attachment {
+    struct rpc_call *call;
+    char *vm; /* its id */
+    char *gpu;
+    uint64_t memory;
+};
+
+static void attach_known(struct gpus *g, void *arg, const GError *unknown)
+{
+    struct attachment *a = arg;
+    struct vm *vm = registry_find(gpus__daemon(g)->registry, a->vm);
+    bool soft = strcmp(a->gpu, "soft") == 0;
+    GError *err = !soft && unknown ? g_error_copy(unknown) : NULL;
+    int index = soft || err ? -1 : gpus__find(gpus__found(g), a->gpu, &err);
+
+    if (err) {
+        rpc_call_fail(a->call, err);
+    } else if (!vm) {
+        rpc_call_error(a->call, VMD_ERROR_GONE, "the VM was deleted meanwhile");
+    } else if (stands(a->call, vm, "attach one")) {
+        struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
+        if (config->gpu) {
+            rpc_call_error(a->call, VMD_ERROR_EXISTS, "VM %s has a GPU already; detach it first",
+                           vm_name(vm));
+            vm_config_free(config);
+        } else {
+            config->gpu = vm_gpu_config_new();
+            config->gpu->backend = soft ? VM_GPU_BACKEND_SOFT : VM_GPU_BACKEND_CUDA;
+            config->gpu->memory = a->memory;
+            if (!soft) /* numbers change with the host's slots; this one does not */
+                config->gpu->device = g_strconcat("GPU-", gpus__found(g)->gpus[index].uuid, NULL);
+            reconfigure(g, vm, config, a->call);
+        }
+    }
+    g_free(a->vm);
+    g_free(a->gpu);
+    g_free(a);
+}
+
+void gpus_attach(struct gpus *g, struct vm *vm, const struct gpu_attach_params *params,
+                 struct rpc_call *call)
+{
+    struct attachment *a = g_new0(struct attachment, 1);
+
+    a->call = call;
+    a->vm = g_strdup(vm_id(vm));
+    a->gpu = g_strdup(params->gpu);
+    a->memory = params->memory;
+    if (strcmp(params->gpu, "soft") == 0)
+        attach_known(g, a, NULL);
+    else
+        gpus__when_known(g, attach_known, a);
+}
+
+void gpus_detach(struct gpus *g, struct vm *vm, struct rpc_call *call)
+{
+    if (!stands(call, vm, "detach it"))
+        return;
+    struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
+    if (!config->gpu) {
+        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "VM %s has no GPU", vm_name(vm));
+        vm_config_free(config);
+        return;
+    }
+    g_clear_pointer(&config->gpu, vm_gpu_config_free);
+    reconfigure(g, vm, config, call);
+}
+
+/* --- limits ----------------------------------------------------------------------------------- */
+
+static void fill_limits(struct gpu_limits_result *r)
+{
+    size_t n;
+    const struct limit *rows = limits_table(&n);
+
+    r->limits = g_new0(struct limit_row *, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!g_str_has_prefix(rows[i].name, "GPU_") || g_str_has_prefix(rows[i].name, "GPU_MEMORY"))
+            continue;
+        struct limit_row *row = limit_row_new();
+        row->name = g_strdup(rows[i].name);
+        row->value = rows[i].value;
+        row->unit = g_strdup(rows[i].unit);
+        row->doc = g_strdup(rows[i].doc);
+        r->limits[r->n_limits++] = row;
+    }
+}
+
+/* Sets the memory of VM's GPU; false where CALL was answered with an error. */
+static bool set_memory(struct gpus *g, struct vm *vm, uint64_t memory, struct rpc_call *call)
+{
+    GError *err = NULL;
+
+    if (!stands(call, vm, "give it another limit"))
+        return false;
+    struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
+    config->gpu->memory = memory;
+    if (registry_configure(gpus__daemon(g)->registry, vm, config, &err))
+        return true;
+    rpc_call_fail(call, err);
+    return false;
+}
+
+void gpus_limits(struct gpus *g, struct vm *vm, const struct gpu_limits_params *params,
+                 struct rpc_call *call)
+{
+    g_autoptr(gpu_limits_result) r = gpu_limits_result_new();
+
+    if (!vm_config_of(vm)->gpu) {
+        rpc_call_error(call, VMD_ERROR_UNSUPPORTED, "VM %s has no GPU", vm_name(vm));
+        return;
+    }
+    if (params->has_memory && !set_memory(g, vm, params->memory, call))
+        return;
+    r->memory_bytes = vm_config_of(vm)->gpu->memory;
+    fill_limits(r);
+    gpu_limits_reply(call, r);
+}
+
+/* --- stats ------------------------------------------------------------------------------------ */
+
+/* Counters that come from VM processes, each when it likes. */
+struct gathering {
+    struct rpc_call *call;
+    struct gpu_stats_result *result;
+    unsigned waiting;
+};
+
+struct asked {
+    struct gathering *gathering;
+    char *vm, *gpu;
+};
+
+static void gathered(struct gathering *x)
+{
+    if (--x->waiting)
+        return;
+    gpu_stats_reply(x->call, x->result);
+    gpu_stats_result_free(x->result);
+    g_free(x);
+}
+
+/* A VM that ended meanwhile has no counters. */
+static void counted(void *arg, const void *result, int fd, const GError *err)
+{
+    struct asked *a = arg;
+    const struct vm_stats *stats = result;
+    struct gpu_stats_result *r = a->gathering->result;
+
+    if (!err && stats->gpu) {
+        struct vm_gpu_use *use = vm_gpu_use_new();
+        use->vm = g_steal_pointer(&a->vm);
+        use->gpu = g_steal_pointer(&a->gpu);
+        use->stats = gpu_stats_copy(stats->gpu);
+        /* By name, whatever the order in which they come. */
+        size_t at = r->n_gpus++;
+        for (; at > 0 && strcmp(r->gpus[at - 1]->vm, use->vm) > 0; at--)
+            r->gpus[at] = r->gpus[at - 1];
+        r->gpus[at] = use;
+    }
+    gathered(a->gathering);
+    g_free(a->vm);
+    g_free(a->gpu);
+    g_free(a);
+}
+
+static void count(struct gathering *x, struct vm *vm)
+{
+    const struct vm_gpu_config *gpu = vm_config_of(vm)->gpu;
+    struct asked *a = g_new0(struct asked, 1);
+
+    a->gathering = x;
+    a->vm = g_strdup(vm_name(vm));
+    a->gpu = g_strdup(gpu->backend == VM_GPU_BACKEND_SOFT ? "soft"
+                      : gpu->device                       ? gpu->device
+                                                          : "0");
+    x->waiting++;
+    vm_call(vm, VMI_STATS, NULL, counted, a);
+}
+
+void gpus_stats(struct gpus *g, struct vm *vm, struct rpc_call *call)
+{
+    g_autoptr(GPtrArray) all = registry_list(gpus__daemon(g)->registry);
+
+    if (vm && (!vm_config_of(vm)->gpu || !vm_reachable(vm))) {
+        bool has = vm_config_of(vm)->gpu;
+        rpc_call_error(call, has ? VMD_ERROR_STATE : VMD_ERROR_UNSUPPORTED, "VM %s %s", vm_name(vm),
+                       has ? "does not run" : "has no GPU");
+        return;
+    }
+    struct gathering *x = g_new0(struct gathering, 1);
+    x->call = call;
+    x->result = gpu_stats_result_new();
+    x->result->gpus = g_new0(struct vm_gpu_use *, all->len + 1);
+    x->waiting = 1; /* this function's own */
+    for (guint i = 0; i < all->len; i++) {
+        struct vm *one = g_ptr_array_index(all, i);
+        if ((!vm || vm == one) && vm_config_of(one)->gpu && vm_reachable(one))
+            count(x, one);
+    }
+    gathered(x);
+}

@@ -1,0 +1,38 @@
+/*
+ * daemon/gpus: the host's GPUs, and the methods gpu.*: which there are, which VM has which, and how
+ * much memory of each is promised.
+ *
+ * vmd loads no driver. A process of vmd-gpu does, and tells what the driver knows; what
+ * hotplug/host finds on the PCI bus beside that is told too, with the reason why it is of no use.
+ * Loop thread.
+ */
+#ifndef DAEMON_GPUS_H
+#define DAEMON_GPUS_H
+
+#include "daemon/vm.h"
+
+struct gpus;
+
+struct gpus *gpus_new(struct daemon *daemon);
+/* Calls that wait fail. Takes NULL. */
+void gpus_free(struct gpus *gpus);
+
+/* Asks the driver, for a VM that is to have one of its GPUs; nobody waits for it. */
+void gpus_look(struct gpus *gpus);
+/*
+ * Before VM starts: whether its GPU is there, with as much memory as VMs that run leave of it. What
+ * no driver was asked about yet is let through: the worker says then what is wrong.
+ */
+bool gpus_check_start(struct gpus *gpus, const struct vm *vm, GError **err);
+
+/* The handlers of gpu.list and gpu.attach, which may have to ask the driver first. */
+void gpus_list(struct gpus *gpus, struct rpc_call *call);
+void gpus_attach(struct gpus *gpus, struct vm *vm, const struct gpu_attach_params *params,
+                 struct rpc_call *call);
+/* Of gpu.detach, gpu.limits and gpu.stats; VM is NULL for all. */
+void gpus_detach(struct gpus *gpus, struct vm *vm, struct rpc_call *call);
+void gpus_limits(struct gpus *gpus, struct vm *vm, const struct gpu_limits_params *params,
+                 struct rpc_call *call);
+void gpus_stats(struct gpus *gpus, struct vm *vm, struct rpc_call *call);
+
+#endif

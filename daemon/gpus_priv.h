@@ -1,0 +1,30 @@
+/* daemon/gpus_priv: what the files of daemon/gpus share. */
+#ifndef DAEMON_GPUS_PRIV_H
+#define DAEMON_GPUS_PRIV_H
+
+#include "daemon/gpus.h"
+#include "gpu/protocol/contract.h"
+
+/* What a driver said: COUNT GPUS, or why there are none. */
+struct gpus_found {
+    bool asked; /* ever */
+    uint64_t at_ms;
+    struct worker_gpus head;
+    struct worker_gpu gpus[GPU_DEVICES];
+};
+
+/* Calls FN when the driver was asked within half a minute, at once where it was; ERR, borrowed, is
+ * set where no answer is to be had. */
+typedef void (*gpus_known_fn)(struct gpus *gpus, void *arg, const GError *err);
+void gpus__when_known(struct gpus *gpus, gpus_known_fn fn, void *arg);
+
+/* The GPU, by the driver's number, that DEVICE of a configuration names (NULL: the first); -1 with
+ * VMD_ERROR_UNSUPPORTED or VMD_ERROR_NOT_FOUND. */
+int gpus__find(const struct gpus_found *found, const char *device, GError **err);
+/* What VMs that run, but EXCEPT, may hold of GPU INDEX, or of the host's processors (-1). Their
+ * names to VMS, which may be NULL. */
+uint64_t gpus__promised(struct gpus *gpus, int index, const struct vm *except, GPtrArray *vms);
+const struct gpus_found *gpus__found(const struct gpus *gpus);
+struct daemon *gpus__daemon(const struct gpus *gpus);
+
+#endif

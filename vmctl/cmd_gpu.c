@@ -1,0 +1,191 @@
+/* vmctl gpu: the host's GPUs, and which VMs have which. */
+#include "vmctl/commands.h"
+
+#include <inttypes.h>
+
+static int print_or(const struct arguments *args, struct json_object *json)
+{
+    if (arguments_has(args, "json"))
+        print_json(json);
+    json_object_put(json);
+    return arguments_has(args, "json");
+}
+
+static void add_gpu(struct table *t, const struct host_gpu_info *g)
+{
+    g_autofree char *memory = g->has_memory_bytes ? size_format(g->memory_bytes) : g_strdup("-");
+    g_autofree char *promised = size_format(g->promised_bytes);
+    g_autofree char *number = g->has_number ? g_strdup_printf("%u", g->number) : g_strdup("-");
+    g_autoptr(GString) vms = g_string_new(g->text);
+
+    for (size_t i = 0; i < g->n_vms; i++)
+        g_string_append_printf(vms, "%s%s", i ? " " : "", g->vms[i]);
+    table_add(t, "%s", g->id);
+    table_add(t, "%s", number);
+    table_add(t, "%s", g->has_backend ? vm_gpu_backend_to_string(g->backend) : "-");
+    table_add(t, "%s%s%s", g->name, g->compute ? ", compute " : "", g->compute ? g->compute : "");
+    table_add(t, "%s", memory);
+    table_add(t, "%s", g->has_backend ? promised : "-");
+    table_add(t, "%s", vms->len ? vms->str : "-");
+}
+
+static int list(struct vmd_client *c, const struct arguments *args)
+{
+    static const char *const headers[] = {"ID",     "NUMBER",   "BACKEND", "NAME",
+                                          "MEMORY", "PROMISED", "VMS"};
+    struct gpu_list_params p = {0};
+    g_autoptr(gpu_list_result) r = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_GPU_LIST, &p, &r, NULL, &err))
+        return fail(c, err);
+    if (print_or(args, gpu_list_result_encode(r)))
+        return VMCTL_EXIT_OK;
+    struct table *t = table_new(headers, G_N_ELEMENTS(headers));
+    for (size_t i = 0; i < r->n_gpus; i++)
+        add_gpu(t, r->gpus[i]);
+    table_print(t, stdout);
+    if (r->has_driver)
+        printf("CUDA driver %u.%u\n", r->driver / 1000, r->driver % 1000 / 10);
+    if (r->driver_text)
+        printf("no GPU of the host: %s\n", r->driver_text);
+    return VMCTL_EXIT_OK;
+}
+
+/* The option --memory, where it is given. */
+static bool parse_memory(const struct arguments *args, uint64_t *bytes, GError **err)
+{
+    const char *text = arguments_get(args, "memory");
+
+    return !text || size_parse(text, bytes, err);
+}
+
+/* Says what GPU a VM has now. */
+static int said(const struct arguments *args, const struct vm_info *vm)
+{
+    const struct vm_config *config = vm->next ? vm->next : vm->config;
+
+    if (print_or(args, vm_info_encode(vm)))
+        return VMCTL_EXIT_OK;
+    if (!config->gpu) {
+        printf("%s has no GPU\n", vm->name);
+        return VMCTL_EXIT_OK;
+    }
+    g_autofree char *memory = size_format(config->gpu->memory);
+    printf("%s has %s, %s\n", vm->name,
+           config->gpu->device ? config->gpu->device
+                               : vm_gpu_backend_to_string(config->gpu->backend),
+           memory);
+    return VMCTL_EXIT_OK;
+}
+
+static int attach(struct vmd_client *c, const struct arguments *args)
+{
+    g_autoptr(gpu_attach_params) p = gpu_attach_params_new();
+    g_autoptr(vm_info) vm = NULL;
+    GError *err = NULL;
+
+    if (!arguments_at(args, 1))
+        return usage_error(args->command, "attach needs a VM");
+    p->vm = g_strdup(arguments_at(args, 1));
+    if (arguments_at(args, 2)) {
+        g_free(p->gpu);
+        p->gpu = g_strdup(arguments_at(args, 2));
+    }
+    if (!parse_memory(args, &p->memory, &err) ||
+        !vmd_client_invoke(c, API_GPU_ATTACH, p, &vm, NULL, &err))
+        return fail(c, err);
+    return said(args, vm);
+}
+
+static int detach(struct vmd_client *c, const struct arguments *args)
+{
+    struct gpu_detach_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(vm_info) vm = NULL;
+    GError *err = NULL;
+
+    if (!p.vm)
+        return usage_error(args->command, "detach needs a VM");
+    if (!vmd_client_invoke(c, API_GPU_DETACH, &p, &vm, NULL, &err))
+        return fail(c, err);
+    return said(args, vm);
+}
+
+static int stats(struct vmd_client *c, const struct arguments *args)
+{
+    static const char *const headers[] = {"VM", "GPU", "USED", "LIMIT", "WORKER", "STARTED"};
+    struct gpu_stats_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(gpu_stats_result) r = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_GPU_STATS, &p, &r, NULL, &err))
+        return fail(c, err);
+    if (print_or(args, gpu_stats_result_encode(r)))
+        return VMCTL_EXIT_OK;
+    struct table *t = table_new(headers, G_N_ELEMENTS(headers));
+    for (size_t i = 0; i < r->n_gpus; i++) {
+        const struct gpu_stats *s = r->gpus[i]->stats;
+        g_autofree char *used = size_format(s->used_bytes), *most = size_format(s->memory_bytes);
+        table_add(t, "%s", r->gpus[i]->vm);
+        table_add(t, "%s", r->gpus[i]->gpu);
+        table_add(t, "%s", used);
+        table_add(t, "%s", most);
+        table_add(t, "%s", s->has_state ? gpu_worker_state_to_string(s->state) : "begins");
+        table_add(t, "%" PRIu64, s->workers);
+    }
+    table_print(t, stdout);
+    return VMCTL_EXIT_OK;
+}
+
+static int limits(struct vmd_client *c, const struct arguments *args)
+{
+    struct gpu_limits_params p = {.vm = (char *)arguments_at(args, 1),
+                                  .has_memory = arguments_has(args, "memory")};
+    g_autoptr(gpu_limits_result) r = NULL;
+    GError *err = NULL;
+
+    if (!p.vm)
+        return usage_error(args->command, "limits needs a VM");
+    if (!parse_memory(args, &p.memory, &err) ||
+        !vmd_client_invoke(c, API_GPU_LIMITS, &p, &r, NULL, &err))
+        return fail(c, err);
+    if (print_or(args, gpu_limits_result_encode(r)))
+        return VMCTL_EXIT_OK;
+    g_autofree char *memory = size_format(r->memory_bytes);
+    printf("memory    %s\n", memory);
+    for (size_t i = 0; i < r->n_limits; i++)
+        printf("%" PRId64 " %s: %s\n", r->limits[i]->value, r->limits[i]->unit, r->limits[i]->doc);
+    return VMCTL_EXIT_OK;
+}
+
+static int run(const struct arguments *args)
+{
+    static const struct part_row parts[] = {
+        {"list", list, 1},   {"attach", attach, 3}, {"detach", detach, 2},
+        {"stats", stats, 2}, {"limits", limits, 2},
+    };
+
+    return run_part(args, parts, G_N_ELEMENTS(parts));
+}
+
+static const struct option_row options[] = {
+    {"memory", "SIZE",
+     "of attach and limits: GPU memory that the guest's programs may hold together (512M)", NULL},
+    {NULL, NULL, NULL, NULL},
+};
+
+const struct command command_gpu = {
+    .name = "gpu",
+    .synopsis = "list | attach VM [GPU] | detach VM | stats [VM] | limits VM",
+    .doc = "list the host's GPUs, give them to VMs, and see how they are used",
+    .more = "soft is the host's processors, which are there on every host. Other GPUs are named by "
+            "the number or the UUID "
+            "that their driver gives them, or by their PCI address. A GPU comes and goes while its "
+            "VM does not run; several "
+            "VMs may have the same, each with its own limit of memory.",
+    .options = options,
+    .least = 1,
+    .most = 3,
+    .positional_kind = "list attach detach stats limits",
+    .run = run,
+};
