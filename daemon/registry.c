@@ -357,7 +357,18 @@ bool registry_check_nic(const struct vm_nic_config *nic, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a tap goes with kind tap", id);
     if (nic->kind != VM_NIC_KIND_USER && nic->n_hostfwd)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: port forwards go with kind user", id);
+    /* IEEE 802: the lowest bit of the first byte says "a group". */
+    if (nic->mac && g_ascii_xdigit_value(nic->mac[1]) & 1)
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: %s is the address of a group", id,
+                        nic->mac);
     return true;
+}
+
+char *registry_new_mac(void)
+{
+    guint32 n = g_random_int();
+
+    return g_strdup_printf("52:54:00:%02x:%02x:%02x", n >> 16 & 0xff, n >> 8 & 0xff, n & 0xff);
 }
 
 static bool settle_nic(struct vm_nic_config *nic, GError **err)
@@ -365,8 +376,7 @@ static bool settle_nic(struct vm_nic_config *nic, GError **err)
     if (!registry_check_nic(nic, err))
         return false;
     if (!nic->mac)
-        nic->mac = g_strdup_printf("52:54:00:%02x:%02x:%02x", g_random_int_range(0, 256),
-                                   g_random_int_range(0, 256), g_random_int_range(0, 256));
+        nic->mac = registry_new_mac();
     return true;
 }
 
@@ -392,6 +402,14 @@ static bool check_doubles(const struct vm_config *c, GError **err)
                                 c->disks[j]->id, c->disks[i]->id, c->disks[i]->path);
         }
     }
+    for (size_t i = 0; i < c->n_nics; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (g_ascii_strcasecmp(c->nics[i]->mac, c->nics[j]->mac) == 0)
+                return vmd_fail(err, VMD_ERROR_INVALID,
+                                "interfaces %s and %s have the same address, %s", c->nics[j]->id,
+                                c->nics[i]->id, c->nics[i]->mac);
+        }
+    }
     return true;
 }
 
@@ -412,13 +430,11 @@ static bool settle(struct vm_config *c, GError **err)
             !check_file("disk", c->disks[i]->path, R_OK, err) || !settle_format(c->disks[i], err))
             return false;
     }
-    if (!check_doubles(c, err))
-        return false;
     for (size_t i = 0; i < c->n_nics; i++) {
         if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !settle_nic(c->nics[i], err))
             return false;
     }
-    return true;
+    return check_doubles(c, err);
 }
 
 /* Whether no other VM that is active has DISK, of VM. */
@@ -508,7 +524,7 @@ struct vm *registry_create(struct registry *r, const char *id, struct vm_config 
     if (g_hash_table_size(r->by_id) >= LIMIT_VMS)
         vmd_fail(err, VMD_ERROR_LIMIT, "there are %d VMs already", LIMIT_VMS);
     else if (check_name(r, config->name, err) && check_id(r, id, err) &&
-             check_machine(config, err) && settle(config, err))
+             registry_check_config(config, err))
         vm = vm_new(r->daemon, id, g_steal_pointer(&config), uid, err);
     vm_config_free(config);
     if (!vm)
@@ -520,6 +536,12 @@ struct vm *registry_create(struct registry *r, const char *id, struct vm_config 
     return vm;
 }
 
+bool registry_check_config(struct vm_config *config, GError **err)
+{
+    return codec_check(&vm_config_type, config, "config", err) && check_machine(config, err) &&
+           settle(config, err);
+}
+
 bool registry_configure(struct registry *r, struct vm *vm, struct vm_config *config, GError **err)
 {
     g_autofree char *was = g_strdup(vm_name(vm));
@@ -528,8 +550,8 @@ bool registry_configure(struct registry *r, struct vm *vm, struct vm_config *con
     if (renamed && vm_active(vm)) {
         vmd_fail(err, VMD_ERROR_STATE, "VM %s is %s: it keeps its name until its run ends", was,
                  vm_state_to_string(vm_state(vm)));
-    } else if ((!renamed || check_name(r, config->name, err)) && check_machine(config, err) &&
-               settle(config, err) && vm_configure(vm, config, err)) {
+    } else if ((!renamed || check_name(r, config->name, err)) &&
+               registry_check_config(config, err) && vm_configure(vm, config, err)) {
         if (renamed) {
             g_hash_table_remove(r->by_name, was);
             g_hash_table_insert(r->by_name, g_strdup(vm_name(vm)), vm);

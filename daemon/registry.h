@@ -27,6 +27,10 @@ bool registry_check_start(struct registry *registry, const struct vm *vm, GError
 bool registry_settle_disk(struct registry *registry, const struct vm *vm, struct vm_disk_config *disk,
                           GError **err);
 bool registry_check_nic(const struct vm_nic_config *nic, GError **err);
+/* A random address for an interface; the caller's. */
+char *registry_new_mac(void);
+/* Whether CONFIG, in which what the client left to us is filled in, can be a VM's. */
+bool registry_check_config(struct vm_config *config, GError **err);
 /* Tells all VMs that CONN is gone: vm_connection_gone(). */
 void registry_connection_gone(struct registry *registry, const struct rpc_conn *conn);
 

@@ -180,7 +180,7 @@ static struct json_object *encode(const struct vm *vm)
     struct json_object *json = vm_info_encode(info);
 
     json_object_object_add(json, "acked", json_object_new_uint64(vm->acked));
-    json_object_object_add(json, "holdings", vm_devices_save(vm->devices));
+    vm_devices_save(vm->devices, json);
     json_object_object_add(json, "gpu_worker", vm_gpu_save(vm->gpu));
     json_object_object_add(json, "process_start", json_object_new_uint64(vm->process.start_time));
     return json;
@@ -274,15 +274,14 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     }
     uint64_t acked = take_number(json, "acked");
     uint64_t process_start = take_number(json, "process_start");
-    g_autoptr(json_object) holdings = json_object_get(json_object_object_get(json, "holdings"));
-    json_object_object_del(json, "holdings");
     g_autoptr(json_object) worker = json_object_get(json_object_object_get(json, "gpu_worker"));
     json_object_object_del(json, "gpu_worker");
-    if (!vm_info_decode(json, &info, err))
-        return NULL;
-
     struct vm *vm = vm_alloc(daemon);
-    vm_devices_load(vm->devices, holdings);
+    vm_devices_load(vm->devices, json);
+    if (!vm_info_decode(json, &info, err)) {
+        vm_free(vm);
+        return NULL;
+    }
     vm_gpu_load(vm->gpu, worker);
     vm->id = g_strdup(id);
     vm->config = g_steal_pointer(&info->config);

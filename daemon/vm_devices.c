@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "daemon/holdings.h"
+#include "daemon/keeping.h"
 #include "daemon/opener.h"
 #include "daemon/registry.h"
 
@@ -12,6 +13,7 @@ struct vm_devices {
     struct vm *vm;
     GHashTable *jobs;  /* number -> struct device_job, owned */
     GPtrArray *holdings; /* what its devices are on */
+    GPtrArray *keeping;  /* jobs that change the definition too */
     unsigned *alive;   /* shared with calls under way: 0 once this is freed */
 };
 
@@ -22,6 +24,7 @@ struct device_job {
     struct job *job;
     char *device;            /* NULL: it has no name yet, or the VM process knows */
     struct device_spec *spec; /* of an addition; NULL */
+    char *mac;                /* of an interface that was given none; NULL */
     enum device_until until;
     bool force;
     uint32_t timeout_ms;
@@ -43,6 +46,7 @@ static void job_clear(gpointer p)
 
     opener_free(j->opener);
     device_spec_free(j->spec);
+    g_free(j->mac);
     g_free(j->device);
     g_free(j);
 }
@@ -53,6 +57,7 @@ struct vm_devices *vm_devices_new(struct vm *vm)
 
     d->vm = vm;
     d->holdings = holdings_new();
+    d->keeping = keeping_new();
     d->jobs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, job_clear);
     d->alive = g_atomic_rc_box_new0(unsigned);
     *d->alive = 1;
@@ -67,12 +72,15 @@ void vm_devices_free(struct vm_devices *d)
     g_atomic_rc_box_release(d->alive);
     g_hash_table_destroy(d->jobs);
     g_ptr_array_free(d->holdings, TRUE);
+    g_ptr_array_free(d->keeping, TRUE);
     g_free(d);
 }
 
 /* --- a job's end ------------------------------------------------------------------------------ */
 
-static void set_result(struct job *job, const char *device, const char *outcome)
+/* KEPT: what the definition calls it; NULL where that was not to change. */
+static void set_kept_result(struct job *job, const char *device, const char *outcome,
+                            const char *kept)
 {
     struct json_object *result = json_object_new_object();
 
@@ -80,7 +88,14 @@ static void set_result(struct job *job, const char *device, const char *outcome)
         json_object_object_add(result, "device", json_object_new_string(device));
     if (outcome)
         json_object_object_add(result, "outcome", json_object_new_string(outcome));
+    if (kept)
+        json_object_object_add(result, "persistent", json_object_new_string(kept));
     job_result(job, result);
+}
+
+static void set_result(struct job *job, const char *device, const char *outcome)
+{
+    set_kept_result(job, device, outcome, NULL);
 }
 
 static void begin(struct device_job *j);
@@ -117,6 +132,7 @@ static void end(struct device_job *j, bool cancelled, const GError *err)
     struct device_job *next;
 
     forget_added(j->devices, j->number);
+    keeping_drop(j->devices->keeping, j->number);
     unchain(j);
     next = j->sent ? NULL : g_steal_pointer(&j->next);
     g_hash_table_remove(j->devices->jobs, &j->number);
@@ -135,16 +151,20 @@ static void end_refused(struct device_job *j, const GError *err)
 void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event *event)
 {
     struct device_job *j = g_hash_table_lookup(d->jobs, &event->job);
+    g_autofree char *kept = NULL;
     g_autoptr(GError) err = NULL;
 
     if (!j)
         return; /* told by a vmd before this one */
     if (event->kind)
         err = g_error_new_literal(VMD_ERROR, (int)vmd_error_named(event->kind), event->text);
+    if (!err && event->device &&
+        !keeping_apply(d->keeping, d->vm, j->number, event->device, &kept, &err))
+        g_prefix_error(&err, "the run has it so, but not the definition: ");
     if (event->resize)
         job_result(j->job, resize_result_encode(event->resize));
     else
-        set_result(j->job, event->device, device_outcome_to_string(event->outcome));
+        set_kept_result(j->job, event->device, device_outcome_to_string(event->outcome), kept);
     end(j, event->outcome == DEVICE_OUTCOME_CANCELLED, err);
 }
 
@@ -294,6 +314,7 @@ static void send_add(struct device_job *j, const struct opened *files)
         .device = j->spec,
         .until = j->until,
         .timeout_ms = j->timeout_ms,
+        .mac = j->mac,
         .files = files ? (char **)files->paths->pdata : NULL,
         .n_files = files ? files->paths->len : 0,
     };
@@ -400,11 +421,11 @@ static void follow(struct device_job *before, struct device_job *j)
 void vm_devices_add(struct vm_devices *d, const struct device_add_params *params,
                     struct rpc_call *call)
 {
-    struct device_spec *spec = device_spec_copy(params->device);
+    g_autoptr(device_spec) spec = device_spec_copy(params->device);
+    g_autofree char *mac = spec->nic && !spec->nic->mac ? registry_new_mac() : NULL;
     GError *err = NULL;
 
-    if (!settle(d, spec, &err)) {
-        device_spec_free(spec);
+    if (!settle(d, spec, &err) || (params->persistent && !keeping_check(d->vm, spec, NULL, &err))) {
         rpc_call_fail(call, err);
         return;
     }
@@ -413,7 +434,10 @@ void vm_devices_add(struct vm_devices *d, const struct device_add_params *params
     struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.add", spec->id ? spec->id : inner,
                                    "making the device");
     struct job_ref ref = {.job = j->number};
-    j->spec = spec;
+    if (params->persistent)
+        keeping_begin(d->keeping, j->number, spec, mac, NULL);
+    j->spec = g_steal_pointer(&spec);
+    j->mac = g_steal_pointer(&mac);
     j->until = params->until;
     j->timeout_ms = params->timeout_s * 1000;
     device_add_reply(call, &ref);
@@ -440,11 +464,20 @@ static void begin_remove(struct device_job *j)
 void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *params,
                        struct rpc_call *call)
 {
+    GError *err = NULL;
+
+    if (params->persistent && !keeping_check(d->vm, NULL, params->device, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
     struct device_job *before = latest_unsent(d, params->device);
     struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.remove", params->device,
                                    "asking for the device");
     struct job_ref ref = {.job = j->number};
-
+    if (params->persistent) {
+        keeping_begin(d->keeping, j->number, NULL, NULL, params->device);
+        vm_store(d->vm);
+    }
     j->force = params->force;
     j->timeout_ms = params->timeout_s * 1000;
     set_result(j->job, j->device, NULL);
@@ -532,19 +565,24 @@ void vm_devices_host_renamed(struct vm_devices *d, const char *was, const struct
     }
 }
 
-struct json_object *vm_devices_save(const struct vm_devices *d)
+void vm_devices_save(const struct vm_devices *d, struct json_object *json)
 {
-    return holdings_encode(d->holdings);
+    json_object_object_add(json, "holdings", holdings_encode(d->holdings));
+    json_object_object_add(json, "keeping", keeping_encode(d->keeping));
 }
 
 void vm_devices_load(struct vm_devices *d, struct json_object *json)
 {
-    holdings_decode(d->holdings, json);
+    holdings_decode(d->holdings, json_object_object_get(json, "holdings"));
+    json_object_object_del(json, "holdings");
+    keeping_decode(d->keeping, json_object_object_get(json, "keeping"));
+    json_object_object_del(json, "keeping");
 }
 
 /* A removal that the VM process never heard of is begun anew; an addition that it never heard of holds nothing. */
 static void take_lost_again(struct vm_devices *d)
 {
+    keeping_sweep(d->keeping, d->jobs);
     for (guint i = d->holdings->len; i-- > 0;) {
         struct holding *h = g_ptr_array_index(d->holdings, i);
         if (!g_hash_table_contains(d->jobs, &h->removing))

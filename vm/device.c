@@ -116,7 +116,6 @@ struct vm_device *vm_device_nic(const struct device_env *env, const struct vm_ni
                                 ? tap_backend(env, c, files ? files->tap : -1, err)
                             : c->kind == VM_NIC_KIND_USER ? user_backend(env, c, err)
                                                           : net_null_new();
-    uint8_t mac[6];
 
     if (!b) {
         g_prefix_error(err, "interface %s: ", c->id);
@@ -131,8 +130,9 @@ struct vm_device *vm_device_nic(const struct device_env *env, const struct vm_ni
     }
     d->text = g_strdup_printf("%s%s%s, %s", vm_nic_kind_to_string(c->kind), c->tap ? " " : "",
                               c->tap ? c->tap : "", c->mac);
-    vm_device_mac(c->mac, mac);
-    set_frontend(d, virtio_net_new(&env->virtio, b, mac));
+    vm_device_mac(c->mac, d->mac);
+    d->has_mac = true;
+    set_frontend(d, virtio_net_new(&env->virtio, b, d->mac));
     if (c->kind == VM_NIC_KIND_NONE)
         virtio_net_set_link(d->frontend, false);
     return d;

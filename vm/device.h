@@ -43,6 +43,8 @@ struct vm_device {
     struct disk *disk;              /* NULL: it is none */
     struct net_backend *net;        /* of an interface without a frontend of its own; else NULL */
     struct console *console;        /* its own; NULL */
+    bool has_mac;
+    uint8_t mac[6];                 /* its address, on whatever network */
     struct gpu *gpu;                /* NULL: it is none */
     struct device_spec *spec;       /* of one that came later; NULL */
     /* Where it is: vm/devices' and vm/hotplug's own. */

@@ -182,6 +182,8 @@ static bool add_ports(struct devices *d, GError **err)
         g_autofree char *id = g_strdup_printf(LINK_ID "%u", i);
         struct vm_device *port = vm_device_of(&d->env, id, "virtio-net",
                                               virtio_net_new_port(&d->env.virtio, mac));
+        port->has_mac = true;
+        memcpy(port->mac, mac, sizeof(mac));
         port->text = g_strdup_printf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
                                      mac[4], mac[5]);
         if (!plug(d, port, err))

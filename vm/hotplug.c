@@ -18,6 +18,7 @@ struct hotplug {
 /* What slots carry for us: an addition before it is made. */
 struct order {
     struct device_spec *spec;
+    char *mac;                   /* of an interface that has none of its own; NULL */
     struct hotplug_files *files; /* NULL: none */
 };
 
@@ -172,6 +173,7 @@ static void order_free(struct order *o)
 {
     device_spec_free(o->spec);
     hotplug_files_free(o->files);
+    g_free(o->mac);
     g_free(o);
 }
 
@@ -182,11 +184,28 @@ static void free_spec(void *opaque, void *spec)
 
 static unsigned disks_of(struct hotplug *h);
 
-static char *random_mac(void)
-{
-    guint32 n = g_random_int();
+struct same_mac {
+    uint8_t mac[6];
+    const struct vm_device *found;
+};
 
-    return g_strdup_printf("52:54:00:%02x:%02x:%02x", n >> 16 & 0xff, n >> 8 & 0xff, n & 0xff);
+static void compare_mac(void *opaque, struct vm_device *device)
+{
+    struct same_mac *s = opaque;
+
+    if (device->has_mac && memcmp(device->mac, s->mac, sizeof(s->mac)) == 0)
+        s->found = device;
+}
+
+/* Whether no other device has the address MAC. */
+static bool is_free_mac(struct hotplug *h, const char *mac, GError **err)
+{
+    struct same_mac s = {.found = NULL};
+
+    vm_device_mac(mac, s.mac);
+    devices_each(h->devices, compare_mac, &s);
+    return !s.found || vmd_fail(err, VMD_ERROR_EXISTS, "device %s has the address %s already",
+                                s.found->id, mac);
 }
 
 static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
@@ -206,8 +225,15 @@ static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
         order_free(o);
         return NULL;
     }
-    if (road->ops->frontend && o->spec->nic && !o->spec->nic->mac)
-        o->spec->nic->mac = random_mac();
+    if (road->ops->frontend && o->spec->nic) {
+        if (!o->spec->nic->mac)
+            o->spec->nic->mac = g_steal_pointer(&o->mac);
+        if (!is_free_mac(h, o->spec->nic->mac, err)) {
+            road->ops->drop(road, &place);
+            order_free(o);
+            return NULL;
+        }
+    }
     if (o->files) {
         files.disk = (struct block_given){(const char *const *)o->files->paths->pdata,
                                           (const int *)(void *)o->files->fds->data,
@@ -496,7 +522,7 @@ static char *free_id(struct hotplug *h, enum hot_kind kind)
 }
 
 /* What SPEC leaves open is filled in, and what does not go together refused. */
-static bool settle(struct hotplug *h, struct device_spec *spec, GError **err)
+static bool settle(struct hotplug *h, struct device_spec *spec, const char *mac, GError **err)
 {
     char **inner = spec->disk ? &spec->disk->id : spec->nic ? &spec->nic->id : NULL;
 
@@ -508,6 +534,8 @@ static bool settle(struct hotplug *h, struct device_spec *spec, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "device.nic: a VM that was started without user networking, and without ports for "
                         "later networks (hotplug.nics), may make no sockets");
+    if (spec->nic && !spec->nic->mac && !mac)
+        return vmd_fail(err, VMD_ERROR_INVALID, "device.nic: an interface needs an address");
     if (spec->kind == HOT_KIND_CONSOLE && g_strcmp0(spec->id, "serial0") == 0)
         return vmd_fail(err, VMD_ERROR_EXISTS, "device.id: serial0 is the serial port");
     if (!spec->id)
@@ -519,16 +547,18 @@ static bool settle(struct hotplug *h, struct device_spec *spec, GError **err)
     return true;
 }
 
-bool hotplug_add(struct hotplug *h, uint64_t job, const struct device_spec *spec, bool visible,
-                 unsigned timeout_ms, struct hotplug_files *files, char **id, GError **err)
+bool hotplug_add(struct hotplug *h, uint64_t job, const struct device_spec *spec, const char *mac,
+                 bool visible, unsigned timeout_ms, struct hotplug_files *files, char **id,
+                 GError **err)
 {
     struct order *o = g_new0(struct order, 1);
     struct slot_request request = {.job = job, .kind = SLOT_ADD, .visible = visible,
                                    .timeout_ms = timeout_ms, .spec = o};
 
     o->spec = device_spec_copy(spec);
+    o->mac = g_strdup(mac);
     o->files = files;
-    if (settle(h, o->spec, err)) {
+    if (settle(h, o->spec, mac, err)) {
         request.id = o->spec->id;
         if (slots_request(h->slots, &request, err)) {
             *id = g_strdup(request.id);

@@ -44,12 +44,14 @@ void hotplug_detach(struct hotplug *h);
 void hotplug_free(struct hotplug *h);
 
 /*
- * Begins to add a device of SPEC, which is copied and gets an id where it has none, as job JOB; ended()
- * follows. FILES are what vmd opened for it (may be NULL), taken over. *ID is its name; the caller frees.
- * On an error there is no job.
+ * Begins to add a device of SPEC, which is copied and gets an id where it has none, as job JOB;
+ * ended() follows. FILES are what vmd opened for it (may be NULL), taken over. MAC is the address
+ * of an interface whose SPEC has none, where it comes as a card; NULL for other devices. *ID is its
+ * name; the caller frees. On an error there is no job.
  */
-bool hotplug_add(struct hotplug *h, uint64_t job, const struct device_spec *spec, bool visible,
-                 unsigned timeout_ms, struct hotplug_files *files, char **id, GError **err);
+bool hotplug_add(struct hotplug *h, uint64_t job, const struct device_spec *spec, const char *mac,
+                 bool visible, unsigned timeout_ms, struct hotplug_files *files, char **id,
+                 GError **err);
 bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force, unsigned timeout_ms,
                     GError **err);
 bool hotplug_cancel(struct hotplug *h, uint64_t job, GError **err);

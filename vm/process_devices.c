@@ -103,7 +103,7 @@ void process_device_add(struct machine *m, struct vmipc_server *server, struct r
     GError *err = NULL;
     struct hotplug_files *files = take_files(server, p, &err);
 
-    if (!files || !hotplug_add(machine_hotplug(m), p->job, p->device,
+    if (!files || !hotplug_add(machine_hotplug(m), p->job, p->device, p->mac,
                                p->until == DEVICE_UNTIL_VISIBLE, p->timeout_ms, files, &id, &err)) {
         rpc_call_fail(call, err);
         return;

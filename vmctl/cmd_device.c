@@ -43,6 +43,7 @@ static int add(struct vmd_client *c, const struct arguments *args)
     g_autoptr(job_ref) ref = NULL;
     GError *err = NULL;
 
+    p.persistent = arguments_has(args, "persistent");
     p.until = arguments_has(args, "visible") ? DEVICE_UNTIL_VISIBLE : DEVICE_UNTIL_ACKNOWLEDGED;
     if (!parse_spec(args, spec, &err) || !arguments_timeout(args, &p.timeout_s, &err)) {
         int status = usage_error(args->command, "%s", err->message);
@@ -61,7 +62,8 @@ static int remove_device(struct vmd_client *c, const struct arguments *args)
 {
     struct device_remove_params p = {.vm = (char *)arguments_at(args, 1),
                                      .device = (char *)arguments_at(args, 2),
-                                     .force = arguments_has(args, "force")};
+                                     .force = arguments_has(args, "force"),
+                                     .persistent = arguments_has(args, "persistent")};
     g_autoptr(job_ref) ref = NULL;
     GError *err = NULL;
 
@@ -155,8 +157,10 @@ static const struct option_row options[] = {
     {"id", "ID", "of add: its name; disk0, net0, rng0 or hvc0 and on where not given", NULL},
     {"road", "ROAD", "of add: how it comes; the best that the guest has where not given",
      "pcie rescan scsi link"},
+    {"persistent", NULL, "change the VM's definition too, for its later runs", NULL},
     {"visible", NULL, "of add: be content when the guest can find it", NULL},
-    {"force", NULL, "of remove: do not ask the guest, which may lose what it has not written", NULL},
+    {"force", NULL, "of remove: do not ask the guest, which may lose what it has not written",
+     NULL},
     {"timeout", "SECONDS", "how long the guest may take (30)", NULL},
     {"no-wait", NULL, "print the job's number and return", NULL},
     {NULL, NULL, NULL, NULL},

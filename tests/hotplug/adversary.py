@@ -350,10 +350,84 @@ def one_key(rig):
     vm.clean()
 
 
+def same_address(rig):
+    """Two interfaces of one VM never have one address."""
+    vm = Vm(rig, "mac", nics=[{"kind": "none", "id": "cold", "mac": "52:54:00:00:00:0A"}],
+            hotplug={"ports": 4, "scsi": False, "nics": 1})
+    nic = lambda mac, name: {"kind": "nic", "id": name, "road": "pcie", "nic": {"kind": "none", "mac": mac}}
+    info = vm.end(vm.add_later(nic("52:54:00:00:00:0a", "twin")), "failed", "refused")
+    check(info["error"]["kind"] == "exists" and "cold" in info["error"]["message"], f"{info}")
+    port = vm.devices()["link0"]["text"].split()[0]
+    vm.end(vm.add_later(nic(port, "twin")), "failed", "refused")
+    first = vm.add(nic("52:54:00:00:00:0b", "first"))
+    vm.end(vm.add_later(nic("52:54:00:00:00:0b", "second")), "failed", "refused")
+    vm.remove(first)
+    vm.remove(vm.add(nic("52:54:00:00:00:0b", "second")))
+    expect_error("invalid", vm.add_later, nic("01:00:5e:00:00:01", "group"))
+    two = [{"kind": "none", "mac": "52:54:00:00:00:01"}, {"kind": "none", "mac": "52:54:00:00:00:01"}]
+    expect_error("invalid", vm.client.call, "vm.create",
+                 config={"name": "twins", "arch": "riscv64", "memory": 32 << 20, "kernel": rig.guest, "nics": two})
+    vm.remove("cold", force=True)
+    vm.call("vm.delete", force=True)
+
+
+def definition(vm):
+    info = vm.call("vm.get")
+    return info.get("next") or info["config"]
+
+
+def persistent(rig):
+    """What is to be in the definition too gets there when it is in the run, and leaves it likewise."""
+    vm = Vm(rig, "persistent", disk=True)
+    disk = lambda name, file: {"kind": "disk", "id": name, "disk": {"path": rig.file(file), "format": "raw"}}
+    names = lambda: [d["id"] for d in definition(vm)["disks"]]
+    job = vm.add_later(disk("kept", "p1"), persistent=True)
+    check(vm.end(job)["result"]["persistent"] == "kept" and names() == ["root", "kept"], f"{names()}")
+    vm.add(disk("run", "p2"))
+    check(names() == ["root", "kept"], "what was not asked for is not in the definition")
+    nic = vm.end(vm.add_later({"kind": "nic", "nic": {"kind": "none"}}, persistent=True))["result"]["device"]
+    mac = definition(vm)["nics"][0]["mac"]
+    check(vm.devices()[nic]["text"].endswith(mac), "the address is another in the definition")
+    # What fails in the guest does not reach it.
+    vm.mode("s")
+    vm.end(vm.add_later(disk("never", "p3"), persistent=True, timeout_s=1), "failed", "timed-out")
+    vm.end(vm.remove_later("kept", persistent=True, timeout_s=1), "failed", "timed-out")
+    check(names() == ["root", "kept"], f"{names()}")
+    vm.mode("n")
+    vm.until("still asked", lambda: vm.devices()["kept"]["state"] != "leaving")
+    expect_error("unsupported", vm.add_later, {"kind": "rng"}, persistent=True)
+    expect_error("exists", vm.add_later, disk("root", "p4"), persistent=True)
+    expect_error("invalid", vm.add_later, disk("again", "p1"), persistent=True)
+    expect_error("not-found", vm.remove_later, "run", persistent=True)
+    # Over a vmd that is killed while the guest is asked.
+    vm.mode("s")
+    job = vm.add_later(disk("late", "p5"), persistent=True, timeout_s=600)
+    vm.until("it is not visible", lambda: vm.devices().get("late", {}).get("state") == "visible")
+    rig.kill()
+    rig.start()
+    vm.again()
+    vm.until("it is not found again", lambda: vm.call("vm.get")["state"] == "running")
+    check(names() == ["root", "kept"], f"{names()}")
+    vm.call("vm.reset")
+    vm.expect("ready")
+    vm.until("the job does not end", lambda: job not in rig.book.open)
+    check(names() == ["root", "kept", "late"], f"{names()}")
+    # The next run has it all, and a removal leaves neither run nor definition with it.
+    vm.call("vm.kill")
+    vm.client.call("vm.start", vm=vm.name)
+    check({"root", "kept", "late", nic} <= set(vm.devices()) and "run" not in vm.devices(), f"{list(vm.devices())}")
+    vm.end(vm.remove_later("kept", persistent=True, force=True), "done", "surprise-removed")
+    check(names() == ["root", "late"], f"{names()}")
+    vm.call("vm.delete", force=True)
+    brief = Vm(rig, "brief", ephemeral=True)
+    expect_error("state", brief.add_later, disk("x", "p6"), persistent=True)
+    brief.call("vm.kill")
+
+
 CASES = [never_answers, answers_late, answers_twice, refuses, reboots_at_a_request, reset_during_removal, crashes,
          powers_off, paused, during_boot, ends_of_the_vm, process_killed, cancelled, limits, hostile, one_key]
-# The guest has no part in these: once is enough.
-WITHOUT_GUEST = [cancelled_long_after, process_stands]
+# What the guest is has no part in these: once is enough.
+WITHOUT_GUEST = [cancelled_long_after, process_stands, same_address, persistent]
 
 
 if __name__ == "__main__":
