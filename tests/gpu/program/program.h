@@ -99,6 +99,7 @@ extern const struct program_case basic_cases[], flow_cases[], number_cases[], ap
 int measure_run(void);
 int lost_run(void);
 int quota_run(void);
+int figures_run(void);
 
 /* A context with the module FILE, and its end. */
 void program_begin(const char *file);
