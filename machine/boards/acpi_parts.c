@@ -65,7 +65,7 @@ void acpi_prt(struct aml *aml, uint32_t gsi)
 }
 
 /* Reading the events clears them, and so lowers the line. */
-void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi)
+void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi, const char *cpus)
 {
     aml_device(aml, "GED0");
     aml_name_string(aml, "_HID", "ACPI0013");
@@ -83,6 +83,11 @@ void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi)
     aml_if_local0(aml, GED_POWER_BUTTON);
     aml_notify(aml, "PWRB", 0x80);
     aml_end(aml);
+    if (cpus) {
+        aml_if_local0(aml, GED_CPUS);
+        aml_ref(aml, cpus);
+        aml_end(aml);
+    }
     aml_end(aml);
     aml_end(aml);
     aml_device(aml, "PWRB");

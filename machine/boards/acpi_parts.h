@@ -19,8 +19,9 @@ void acpi_ecam(struct aml *aml, gpa_t base, unsigned buses);
 /* _PRT of a host bridge: each pin of each slot is wired to one of four GSIs from GSI on, for good. */
 void acpi_prt(struct aml *aml, uint32_t gsi);
 
-/* The generic event device at BASE, and the power button that it tells of. */
-void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi);
+/* The generic event device at BASE, and the power button that it tells of. CPUS: the method that
+ * looks at processors which come or go, or NULL. */
+void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi, const char *cpus);
 
 /* Gives FW a set that is finished, not placed: tables, RSDP and what to do with them. */
 void acpi_give(struct fw_cfg *fw, const struct acpi_set *set, uint32_t rsdp);

@@ -141,6 +141,11 @@ bool board__add_ram(struct board *board, gpa_t base, GError **err)
     return board->room != NULL;
 }
 
+struct cpu_plug *board_cpu_plug(struct board *board)
+{
+    return board->type->cpu_plug ? board->type->cpu_plug(board) : NULL;
+}
+
 struct mem_ram *board_room(const struct board *board)
 {
     return board->room;

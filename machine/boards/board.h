@@ -22,6 +22,7 @@
 #include <uv.h>
 
 struct board;
+struct cpu_plug;
 struct pci_host;
 
 /* --- what the VM gives -------------------------------------------------------------------- */
@@ -106,6 +107,9 @@ struct board_cpu_ops {
     /* The calling vCPU stops when its hypercall returns false. */
     void (*stop)(void *opaque, unsigned self);
     enum board_cpu_status (*status)(void *opaque, unsigned cpu);
+    /* The guest has let go of CPU, by the plug: it is to run no more. On the vCPU's thread that did
+     * it. NULL where no board has a plug. */
+    void (*ejected)(void *opaque, unsigned cpu);
 
     /* Does a fence on each CPU of MASK and returns when all have done it; FROM is the caller. */
     void (*fence)(void *opaque, unsigned from, uint64_t mask, enum board_fence kind,
@@ -233,6 +237,10 @@ void board_console_ready(struct board *board);
 
 /* Gives all waiting output to the backend now; for the end of a guest. On the loop's thread. */
 void board_console_flush(struct board *board);
+
+/* By what processors come and go (machine/devices/cpu_plug.h): of the pc machine with more than
+ * one. NULL: the guest starts and stops them by calls. */
+struct cpu_plug *board_cpu_plug(struct board *board);
 
 /* The sparse RAM for memory that comes later; NULL where there is none. */
 struct mem_ram *board_room(const struct board *board);

@@ -28,6 +28,7 @@ struct board_type {
     void (*cpu_line)(struct board *board, unsigned cpu, enum board_cpu_line line, bool level);
     bool (*power_button)(struct board *board); /* as board_power_button() */
     void (*eoi)(struct board *board, uint8_t vector);
+    struct cpu_plug *(*cpu_plug)(struct board *board); /* as board_cpu_plug() */
 };
 
 struct board {

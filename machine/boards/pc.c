@@ -1,7 +1,7 @@
 /*
- * pc: 16550A, CMOS clock, keyboard controller, generic event device and a PCIe host. Local APICs
- * are the accelerator's, and so is the I/O APIC unless split_irqchip: the board drives its inputs (GSIs) and
- * hands the accelerator messages.
+ * pc: 16550A, CMOS clock, keyboard controller, generic event device, processors that come and go,
+ * and a PCIe host. Local APICs are the accelerator's, and so is the I/O APIC unless split_irqchip:
+ * the board drives its inputs (GSIs) and hands the accelerator messages.
  */
 #include "machine/boards/pc.h"
 
@@ -28,6 +28,7 @@
 struct pc {
     struct ioapic *ioapic; /* NULL: the accelerator's */
     struct ged *ged;
+    struct cpu_plug *plug;  /* NULL: there is one processor, for good */
     struct x86_entry entry; /* of a kernel */
     struct firmware firmware;
     struct fw_cfg *fw; /* NULL without one */
@@ -133,6 +134,33 @@ static bool add_ged(struct board *board, struct pc *pc, GError **err)
     return board__add_device(board, ged_device(pc->ged), PC_GED, err);
 }
 
+static void cpus_changed(void *opaque)
+{
+    struct board *board = opaque;
+    const struct pc *pc = board->machine;
+
+    ged_raise(pc->ged, GED_CPUS);
+}
+
+static void cpu_ejected(void *opaque, unsigned cpu)
+{
+    struct board *board = opaque;
+
+    board->config.cpu_ops->ejected(board->config.cpu_opaque, cpu);
+}
+
+static bool add_plug(struct board *board, struct pc *pc, GError **err)
+{
+    static const struct cpu_plug_ops ops = {.changed = cpus_changed, .ejected = cpu_ejected};
+
+    if (board->config.cpus == 1)
+        return true;
+    pc->plug = cpu_plug_new(board->config.cpus, &ops, board);
+    for (unsigned i = 1; i < board->config.boot_cpus; i++)
+        cpu_plug_set(pc->plug, i, true);
+    return board__add_device(board, cpu_plug_device(pc->plug), PC_CPUS, err);
+}
+
 static bool add_uart(struct board *board, GError **err)
 {
     board->console = uart16550_new(board->config.loop, gsi_line(board, PC_IRQ_COM1),
@@ -215,8 +243,9 @@ static bool pc_build(struct board *board, GError **err)
     if (board->config.firmware.fd >= 0 && board->config.kernel.fd >= 0)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "the pc machine starts a kernel or a firmware, not both");
-    return add_ram(board, err) && add_ioapic(board, pc, err) && add_ged(board, pc, err) && add_uart(board, err) &&
-           add_ports(board, err) && add_firmware(board, pc, err) && add_pci(board, err);
+    return add_ram(board, err) && add_ioapic(board, pc, err) && add_ged(board, pc, err) &&
+           add_plug(board, pc, err) && add_uart(board, err) && add_ports(board, err) &&
+           add_firmware(board, pc, err) && add_pci(board, err);
 }
 
 static void pc_free(struct board *board)
@@ -230,13 +259,22 @@ static void pc_free(struct board *board)
 
 /* --- loading -------------------------------------------------------------------------------- */
 
+static struct pc_acpi acpi_of(const struct board *board)
+{
+    const struct pc *pc = board->machine;
+
+    return (struct pc_acpi){
+        .cpus = board->config.cpus, .plug = pc->plug, .memory = board->config.memory};
+}
+
 static bool load_acpi(struct board *board, gpa_t *rsdp, GError **err)
 {
+    const struct pc_acpi config = acpi_of(board);
     struct acpi_set set;
     bool fits;
 
     acpi_begin(&set);
-    *rsdp = PC_ACPI + pc_acpi_make(&set, board->config.cpus, board->config.memory);
+    *rsdp = PC_ACPI + pc_acpi_make(&set, &config);
     acpi_place(&set, PC_ACPI);
     fits = set.bytes->len <= PC_ACPI_MOST &&
            mem_map_write(board->config.mem, PC_ACPI, set.bytes->data, set.bytes->len) == 0;
@@ -246,10 +284,11 @@ static bool load_acpi(struct board *board, gpa_t *rsdp, GError **err)
 
 static void set_acpi_files(const struct board *board, struct fw_cfg *fw)
 {
+    const struct pc_acpi config = acpi_of(board);
     struct acpi_set set;
 
     acpi_begin(&set);
-    acpi_give(fw, &set, pc_acpi_make(&set, board->config.cpus, board->config.memory));
+    acpi_give(fw, &set, pc_acpi_make(&set, &config));
     acpi_clear(&set);
 }
 
@@ -273,7 +312,8 @@ static bool load_firmware(struct board *board, struct pc *pc, GError **err)
 {
     const struct mem_ram *rom = pc->firmware.rom;
     uint64_t shadow = MIN(rom->size, PC_SHADOW);
-    uint16_t cpus = GUINT16_TO_LE((uint16_t)board->config.cpus), port = GUINT16_TO_LE(PC_COM1);
+    uint16_t cpus = GUINT16_TO_LE((uint16_t)board->config.boot_cpus);
+    uint16_t most = GUINT16_TO_LE((uint16_t)board->config.cpus), port = GUINT16_TO_LE(PC_COM1);
 
     if (!firmware_load(&pc->firmware, err))
         return false;
@@ -281,7 +321,7 @@ static bool load_firmware(struct board *board, struct pc *pc, GError **err)
                            shadow);
     g_assert(rc == 0); /* a machine has RAM below 1 MiB */
     fw_cfg_set_item(pc->fw, FW_CFG_CPUS, &cpus, sizeof(cpus));
-    fw_cfg_set_item(pc->fw, FW_CFG_MOST_CPUS, &cpus, sizeof(cpus));
+    fw_cfg_set_item(pc->fw, FW_CFG_MOST_CPUS, &most, sizeof(most));
     fw_cfg_set_file(pc->fw, "etc/sercon-port", &port, sizeof(port)); /* SeaBIOS's console */
     set_memory_file(board, pc->fw);
     set_acpi_files(board, pc->fw);
@@ -354,6 +394,13 @@ static bool pc_power_button(struct board *board)
     return true;
 }
 
+static struct cpu_plug *pc_cpu_plug(struct board *board)
+{
+    const struct pc *pc = board->machine;
+
+    return pc->plug;
+}
+
 const struct board_type board__pc = {
     .isa = ISA_X86_64,
     .name = "pc",
@@ -365,4 +412,5 @@ const struct board_type board__pc = {
     .hypercall = pc_hypercall,
     .power_button = pc_power_button,
     .eoi = pc_eoi,
+    .cpu_plug = pc_cpu_plug,
 };

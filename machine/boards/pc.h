@@ -8,6 +8,8 @@
 #define MACHINE_BOARDS_PC_H
 
 #include "machine/boot/acpi.h"
+#include "machine/boot/aml.h"
+#include "machine/devices/cpu_plug.h"
 #include "machine/devices/ged.h"
 
 #define PC_LOW_MOST   UINT64_C(0xc0000000) /* most RAM below the hole */
@@ -19,6 +21,7 @@
 #define PC_MEM64_SIZE GIB(16)
 #define PC_IOAPIC     UINT64_C(0xfec00000)
 #define PC_GED        UINT64_C(0xfec10000)
+#define PC_CPUS       UINT64_C(0xfec20000)
 #define PC_LAPIC      UINT64_C(0xfee00000)
 
 #define PC_COM1      0x3f8
@@ -50,7 +53,25 @@ static inline gpa_t pc_mem64(uint64_t memory)
     return ALIGN_UP(PC_HIGH + pc_high_ram(memory), PC_MEM64_SIZE);
 }
 
+/* What the tables tell that differs between two of these machines. */
+struct pc_acpi {
+    unsigned cpus;
+    struct cpu_plug *plug; /* which of them are there; NULL: all, for good */
+    uint64_t memory;
+};
+
 /* Adds all tables of a machine to an empty set; returns the RSDP's offset. */
-uint32_t pc_acpi_make(struct acpi_set *set, unsigned cpus, uint64_t memory);
+uint32_t pc_acpi_make(struct acpi_set *set, const struct pc_acpi *config);
+
+/* The processors, that come and go, in AML: pc_cpus.c. PC_CPUS_SCAN is its method that looks for
+ * those. */
+#define PC_CPUS_SCAN "\\_SB_.CPUS.CSCN"
+void pc_cpus_aml(struct aml *aml, unsigned n);
+
+/* Of 8-bit local APIC ids; processors from here on have x2APIC ids in the tables. */
+enum { PC_LAPIC_IDS = 255 };
+
+/* Appends the MADT's entry of processor ID with these flags. */
+void pc_put_lapic(GByteArray *out, unsigned id, uint32_t flags);
 
 #endif

@@ -1,40 +1,24 @@
 /*
  * The ACPI tables of the pc machine. It is hardware-reduced: no PM timer, no fixed events; the
- * power button comes through the generic event device, sleep and reset through its registers.
+ * power button comes through the generic event device, and so do processors that come and go; sleep
+ * and reset through its registers.
  */
 #include "machine/boards/acpi_parts.h"
 #include "machine/boards/pc.h"
 
 enum {
-    MADT_LAPIC = 0,
     MADT_IOAPIC = 1,
     MADT_LAPIC_NMI = 4,
-    MADT_X2APIC = 9,
     MADT_X2APIC_NMI = 10,
-    MADT_ENABLED = 1,
     MADT_ALL_LAPICS = 0xff,
-    LAPIC_IDS = 255, /* ids of local APICs that have 8 bits */
+    MADT_ENABLED = 1,
+    MADT_ONLINE_CAPABLE = 2, /* not there, and may come */
 };
 
 /* IA-PC boot architecture: 8042 is there; no VGA, no CMOS-less RTC. */
 enum { BOOT_8042 = 1 << 1, BOOT_NO_VGA = 1 << 2 };
 
 /* --- MADT ----------------------------------------------------------------------------------- */
-
-static void put_lapic(struct acpi_set *set, unsigned id)
-{
-    acpi_put(set, MADT_LAPIC | 8 << 8, 2);
-    acpi_put(set, id | id << 8, 2); /* processor's and APIC's */
-    acpi_put(set, MADT_ENABLED, 4);
-}
-
-static void put_x2apic(struct acpi_set *set, unsigned id)
-{
-    acpi_put(set, MADT_X2APIC | 16 << 8, 4);
-    acpi_put(set, id, 4);
-    acpi_put(set, MADT_ENABLED, 4);
-    acpi_put(set, id, 4); /* processor's */
-}
 
 /* LINT1 of every processor is NMI. */
 static void put_nmi(struct acpi_set *set, bool x2apic)
@@ -50,22 +34,27 @@ static void put_nmi(struct acpi_set *set, bool x2apic)
     acpi_put(set, 1, 4);
 }
 
-static void add_madt(struct acpi_set *set, unsigned cpus)
+static bool is_there(const struct pc_acpi *config, unsigned cpu)
+{
+    struct cpu_plug_state state = {.present = true};
+
+    if (config->plug)
+        cpu_plug_look(config->plug, cpu, &state);
+    return state.present;
+}
+
+static void add_madt(struct acpi_set *set, const struct pc_acpi *config)
 {
     acpi_table_begin(set, "APIC", 5);
     acpi_put(set, PC_LAPIC, 4);
     acpi_put(set, 0, 4); /* there is no pair of 8259 that must be masked */
-    for (unsigned i = 0; i < cpus; i++) {
-        if (i < LAPIC_IDS)
-            put_lapic(set, i);
-        else
-            put_x2apic(set, i);
-    }
+    for (unsigned i = 0; i < config->cpus; i++)
+        pc_put_lapic(set->bytes, i, is_there(config, i) ? MADT_ENABLED : MADT_ONLINE_CAPABLE);
     acpi_put(set, MADT_IOAPIC | 12 << 8, 2);
     acpi_put(set, 0, 2);
     acpi_put(set, PC_IOAPIC, 4);
     acpi_put(set, 0, 4); /* its first GSI */
-    put_nmi(set, cpus > LAPIC_IDS);
+    put_nmi(set, config->cpus > PC_LAPIC_IDS);
     acpi_table_end(set, true);
 }
 
@@ -110,26 +99,29 @@ static void add_s5(struct aml *aml)
     aml_end(aml);
 }
 
-static uint32_t add_dsdt(struct acpi_set *set, unsigned cpus, uint64_t memory)
+static uint32_t add_dsdt(struct acpi_set *set, const struct pc_acpi *config)
 {
     uint32_t at = acpi_table_begin(set, "DSDT", 2);
     struct aml aml;
 
     aml_begin(&aml, set->bytes);
     aml_scope(&aml, "\\_SB_");
-    acpi_processors(&aml, cpus);
-    add_pci(&aml, memory);
+    if (config->plug)
+        pc_cpus_aml(&aml, config->cpus);
+    else
+        acpi_processors(&aml, config->cpus);
+    add_pci(&aml, config->memory);
     acpi_ecam(&aml, PC_ECAM, PC_PCI_BUSES);
     add_isa(&aml, "COM1", "PNP0501", PC_COM1, 8, PC_IRQ_COM1);
     add_isa(&aml, "RTC0", "PNP0B00", PC_RTC, 2, PC_IRQ_RTC);
-    acpi_ged(&aml, PC_GED, PC_GSI_GED);
+    acpi_ged(&aml, PC_GED, PC_GSI_GED, config->plug ? PC_CPUS_SCAN : NULL);
     aml_end(&aml);
     add_s5(&aml);
     acpi_table_end(set, false);
     return at;
 }
 
-uint32_t pc_acpi_make(struct acpi_set *set, unsigned cpus, uint64_t memory)
+uint32_t pc_acpi_make(struct acpi_set *set, const struct pc_acpi *config)
 {
     struct acpi_fadt fadt = {
         .sleep_control = PC_GED + GED_SLEEP_CONTROL,
@@ -138,13 +130,13 @@ uint32_t pc_acpi_make(struct acpi_set *set, unsigned cpus, uint64_t memory)
         .reset_value = GED_RESET_VALUE,
         .century = PC_CENTURY,
         .boot_flags = BOOT_8042 | BOOT_NO_VGA,
-        .dsdt = add_dsdt(set, cpus, memory),
+        .dsdt = add_dsdt(set, config),
     };
     struct acpi_uart com1 = {
         .port = true, .base = PC_COM1, .width = 1, .irq = PC_IRQ_COM1, .gsi = PC_IRQ_COM1};
 
     acpi_add_fadt(set, &fadt);
-    add_madt(set, cpus);
+    add_madt(set, config);
     acpi_add_mcfg(set, PC_ECAM, PC_PCI_BUSES);
     acpi_add_spcr(set, &com1);
     return acpi_finish(set);

@@ -180,7 +180,7 @@ static uint32_t add_dsdt(struct acpi_set *set, unsigned cpus)
     add_uart(&aml);
     add_pci(&aml);
     acpi_ecam(&aml, ARM_ECAM, ARM_PCI_BUSES);
-    acpi_ged(&aml, ARM_GED, GICV3_SPI_FIRST + ARM_SPI_GED);
+    acpi_ged(&aml, ARM_GED, GICV3_SPI_FIRST + ARM_SPI_GED, NULL);
     aml_end(&aml);
     acpi_table_end(set, false);
     return at;

@@ -15,6 +15,9 @@ enum {
     OP_DUAL_NAME = 0x2e,
     OP_MULTI_NAME = 0x2f,
     OP_EXT = 0x5b,
+    OP_EXT_MUTEX = 0x01,
+    OP_EXT_ACQUIRE = 0x23,
+    OP_EXT_RELEASE = 0x27,
     OP_EXT_REGION = 0x80,
     OP_EXT_FIELD = 0x81,
     OP_EXT_DEVICE = 0x82,
@@ -32,8 +35,11 @@ enum {
     OP_EQUAL = 0x93,
     OP_IF = 0xa0,
     OP_ELSE = 0xa1,
+    OP_WHILE = 0xa2,
     OP_RETURN = 0xa4,
 };
+
+enum { FIELD_ZEROS = 2 << 5 };
 
 /* Address space descriptors: their kind, and flags. */
 enum { SPACE_MEMORY, SPACE_IO, SPACE_BUSES };
@@ -153,12 +159,22 @@ void aml_package(struct aml *aml, uint8_t elements)
     put(aml, elements, 1);
 }
 
-void aml_field(struct aml *aml, const char *name, unsigned width)
+static void open_field(struct aml *aml, const char *name, unsigned flags)
 {
     put(aml, OP_EXT | OP_EXT_FIELD << 8, 2);
     open_block(aml, AML_PLAIN);
     put_path(aml, name);
-    put(aml, width, 1); /* no lock; bits not written keep their value */
+    put(aml, flags, 1); /* no lock */
+}
+
+void aml_field(struct aml *aml, const char *name, unsigned width)
+{
+    open_field(aml, name, width); /* bits not written keep their value */
+}
+
+void aml_field_of_zeros(struct aml *aml, const char *name, unsigned width)
+{
+    open_field(aml, name, width | FIELD_ZEROS);
 }
 
 void aml_resources(struct aml *aml)
@@ -174,6 +190,72 @@ void aml_if_local0(struct aml *aml, uint64_t bits)
     put(aml, OP_AND | OP_LOCAL0 << 8, 2);
     aml_int(aml, bits);
     put(aml, 0, 1); /* the result goes nowhere else */
+}
+
+static void open_op(struct aml *aml, uint8_t op)
+{
+    put(aml, op, 1);
+    open_block(aml, AML_PLAIN);
+}
+
+void aml_if(struct aml *aml)
+{
+    open_op(aml, OP_IF);
+}
+
+void aml_else(struct aml *aml)
+{
+    open_op(aml, OP_ELSE);
+}
+
+void aml_while(struct aml *aml)
+{
+    open_op(aml, OP_WHILE);
+}
+
+void aml_buffer(struct aml *aml, const uint8_t *bytes, uint8_t size)
+{
+    open_op(aml, OP_BUFFER);
+    aml_int(aml, size);
+    g_byte_array_append(aml->out, bytes, size);
+    aml_end(aml);
+}
+
+/* --- terms ------------------------------------------------------------------------------------ */
+
+void aml_op(struct aml *aml, enum aml_op op)
+{
+    put(aml, op, 1);
+}
+
+void aml_ref(struct aml *aml, const char *path)
+{
+    put_path(aml, path);
+}
+
+void aml_nowhere(struct aml *aml)
+{
+    put(aml, 0, 1);
+}
+
+void aml_mutex(struct aml *aml, const char *name)
+{
+    put(aml, OP_EXT | OP_EXT_MUTEX << 8, 2);
+    put_path(aml, name);
+    put(aml, 0, 1); /* its level */
+}
+
+void aml_acquire(struct aml *aml, const char *name)
+{
+    put(aml, OP_EXT | OP_EXT_ACQUIRE << 8, 2);
+    put_path(aml, name);
+    put(aml, UINT16_MAX, 2); /* however long it takes */
+}
+
+void aml_release(struct aml *aml, const char *name)
+{
+    put(aml, OP_EXT | OP_EXT_RELEASE << 8, 2);
+    put_path(aml, name);
 }
 
 /* --- objects and statements ----------------------------------------------------------------- */
@@ -255,6 +337,12 @@ void aml_field_unit(struct aml *aml, const char *name, unsigned bits)
     put(aml, bits, 1);
 }
 
+void aml_field_gap(struct aml *aml, unsigned bits)
+{
+    g_assert(bits < 1 << 6);
+    put(aml, bits << 8, 2);
+}
+
 void aml_load_local0(struct aml *aml, const char *name)
 {
     put(aml, OP_STORE, 1);
@@ -300,11 +388,7 @@ void aml_pci_osc(struct aml *aml, uint32_t control)
     put(aml, OP_IF, 1);
     open_block(aml, AML_PLAIN);
     put(aml, OP_EQUAL | OP_ARG0 << 8, 2);
-    put(aml, OP_BUFFER, 1);
-    open_block(aml, AML_PLAIN);
-    aml_int(aml, sizeof(uuid));
-    g_byte_array_append(aml->out, uuid, sizeof(uuid));
-    aml_end(aml);
+    aml_buffer(aml, uuid, sizeof(uuid));
     put_dword_of_arg3(aml, 8, "CDW3");
     aml_load_local0(aml, "CDW3");
     put(aml, OP_AND | OP_LOCAL0 << 8, 2);

@@ -40,8 +40,43 @@ void aml_package(struct aml *aml, uint8_t elements);
 void aml_field(struct aml *aml, const char *name, unsigned width);
 /* A list of resources, as the value of _CRS. */
 void aml_resources(struct aml *aml);
-/* Runs while BITS of Local0 has one set. */
+/* The same, where a write of some bits writes the others as zeros. */
+void aml_field_of_zeros(struct aml *aml, const char *name, unsigned width);
+/* Runs where BITS of Local0 has one set. */
 void aml_if_local0(struct aml *aml, uint64_t bits);
+/* Run where, or while, what is written next is not zero; an else follows its if. */
+void aml_if(struct aml *aml);
+void aml_else(struct aml *aml);
+void aml_while(struct aml *aml);
+/* A buffer of these bytes. */
+void aml_buffer(struct aml *aml, const uint8_t *bytes, uint8_t size);
+
+/* --- terms, each before its operands, in the order of the specification's grammar -------------- */
+
+enum aml_op {
+    AML_LOCAL0 = 0x60,
+    AML_LOCAL1,
+    AML_ARG0 = 0x68,
+    AML_ARG1,
+    AML_ARG2,
+    AML_STORE = 0x70,       /* source, target */
+    AML_SUBTRACT = 0x74,    /* minuend, subtrahend, target */
+    AML_SHIFT_RIGHT = 0x7a, /* value, bits, target */
+    AML_NOTIFY = 0x86,      /* device, value */
+    AML_INDEX = 0x88,       /* buffer, byte, target */
+    AML_EQUAL = 0x93,
+    AML_RETURN = 0xa4,
+    AML_BREAK = 0xa5,
+};
+
+void aml_op(struct aml *aml, enum aml_op op);
+/* A name: of a value, a target, or of a method whose arguments follow. */
+void aml_ref(struct aml *aml, const char *path);
+/* Where a result goes nowhere else. */
+void aml_nowhere(struct aml *aml);
+void aml_mutex(struct aml *aml, const char *name);
+void aml_acquire(struct aml *aml, const char *name);
+void aml_release(struct aml *aml, const char *name);
 
 /* --- objects and statements ------------------------------------------------------------------- */
 
@@ -57,6 +92,8 @@ void aml_name_eisa(struct aml *aml, const char *name, const char *id);
 /* A SystemMemory operation region. */
 void aml_region(struct aml *aml, const char *name, uint64_t base, uint64_t size);
 void aml_field_unit(struct aml *aml, const char *name, unsigned bits);
+/* Goes over so many bits. */
+void aml_field_gap(struct aml *aml, unsigned bits);
 /* Local0 = NAME */
 void aml_load_local0(struct aml *aml, const char *name);
 void aml_notify(struct aml *aml, const char *path, uint64_t value);

@@ -1,6 +1,6 @@
 /*
  * machine/devices/ged: what ACPI needs of a hardware-reduced machine. A generic event device that
- * tells of events (the power button), and the sleep and reset registers.
+ * tells of events (the power button, processors), and the sleep and reset registers.
  *
  * Locking: one lock; the line is driven under it. FINISH is called without it.
  *
@@ -15,7 +15,11 @@
 /* Registers: pending events (4 bytes; reading clears), the rest bytes. */
 enum { GED_EVENTS = 0, GED_SLEEP_CONTROL = 4, GED_SLEEP_STATUS = 5, GED_RESET = 6, GED_SIZE = 8 };
 
-enum { GED_POWER_BUTTON = 1 }; /* bits of GED_EVENTS */
+/* Bits of GED_EVENTS. */
+enum {
+    GED_POWER_BUTTON = 1 << 0,
+    GED_CPUS = 1 << 1, /* processors come or go (cpu_plug.h) */
+};
 
 enum {
     GED_RESET_VALUE = 0x42, /* what the guest writes to GED_RESET */
