@@ -146,6 +146,7 @@ struct accel_route {
 /* What a vCPU does right now. */
 struct accel_vcpu_info {
     bool halted;         /* waits for an interrupt (WFI, HLT) */
+    bool waiting;        /* with VCPU_MODE_WAIT, for another vCPU; each kick looks again */
     uint64_t interrupts; /* taken by the guest so far */
 };
 

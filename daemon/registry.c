@@ -240,7 +240,8 @@ static bool check_cpu(const char *cpu, GError **err)
     return true;
 }
 
-/* Processors for later: where the machine itself decides which of them the guest may start. */
+/* Processors for later: where the machine itself decides which of them the guest may start, or
+ * tells it by ACPI. */
 static bool check_max_cpus(const struct vm_config *c, GError **err)
 {
     if (!c->has_max_cpus || c->max_cpus == c->cpus)
@@ -248,9 +249,12 @@ static bool check_max_cpus(const struct vm_config *c, GError **err)
     if (c->max_cpus < c->cpus)
         return vmd_fail(err, VMD_ERROR_INVALID, "config.max_cpus: %u, and %u to begin with", c->max_cpus,
                         c->cpus);
-    if (c->arch == VM_ARCH_X86_64 || c->accel == VM_ACCEL_KVM)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "config.max_cpus: %s have the same processors always",
-                        c->arch == VM_ARCH_X86_64 ? "x86_64 guests" : "guests on KVM");
+    if (c->arch == VM_ARCH_X86_64)
+        return true;
+    if (c->accel == VM_ACCEL_KVM)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "config.max_cpus: %s guests on KVM have the same processors always",
+                        vm_arch_to_string(c->arch));
     if (c->max_cpus > LIMIT_XLATE_VCPUS)
         return vmd_fail(err, VMD_ERROR_LIMIT, "config.max_cpus: %s guests have at most %d virtual CPUs, not %u",
                         vm_arch_to_string(c->arch), LIMIT_XLATE_VCPUS, c->max_cpus);

@@ -7,6 +7,7 @@
 #include "accel/kvm/kvm.h"
 #include "machine/boards/board.h"
 #include "machine/bus/pci.h"
+#include "machine/devices/cpu_plug.h"
 #include "machine/virtio/memory.h"
 #include "vm/debugger.h"
 #include "vm/devices.h"
@@ -154,6 +155,14 @@ static enum board_cpu_status cpu_status(void *opaque, unsigned cpu)
     return status[vcpus_power(m->vcpus, cpu)];
 }
 
+static void cpu_ejected(void *opaque, unsigned cpu)
+{
+    struct machine *m = opaque;
+
+    vcpus_grant_one(m->vcpus, cpu, false);
+    vcpus_stop(m->vcpus, cpu);
+}
+
 static void cpu_fence(void *opaque, unsigned from, uint64_t mask, enum board_fence kind,
                       const struct board_fence_range *range)
 {
@@ -196,6 +205,7 @@ static const struct board_cpu_ops cpu_ops = {
     .start = cpu_start,
     .stop = cpu_stop,
     .status = cpu_status,
+    .ejected = cpu_ejected,
     .fence = cpu_fence,
     .request = cpu_request,
 };
@@ -379,9 +389,11 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         .hot = hot,
     };
 
-    if (accel == VM_ACCEL_KVM && ac.vcpus > m->config->cpus)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "guests on KVM have the same processors always: max_cpus needs the translator");
+    if (accel == VM_ACCEL_KVM && ac.vcpus > m->config->cpus && !board_cpu_plug(m->board))
+        return vmd_fail(
+            err, VMD_ERROR_UNSUPPORTED,
+            "%s guests on KVM have the same processors always: max_cpus needs the translator",
+            vm_arch_to_string(m->config->arch));
     if (accel == VM_ACCEL_KVM && board_room(m->board))
         return vmd_fail(
             err, VMD_ERROR_UNSUPPORTED,
@@ -447,7 +459,8 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
     m->devices = devices_new(m->config, &env, err);
     if (!m->devices)
         return false;
-    m->resize = resize_new(m->loop, m->config, m->vcpus, m->devices, &m->ops->hotplug, m->opaque);
+    m->resize = resize_new(m->loop, m->config, m->vcpus, board_cpu_plug(m->board), m->devices,
+                           &m->ops->hotplug, m->opaque);
     m->hotplug = hotplug_new(m->loop, m->config, m->devices, board_pci(m->board),
                              devices_agent(m->devices), &m->ops->hotplug, m->opaque, err);
     return m->hotplug != NULL;
@@ -460,7 +473,11 @@ static bool load(struct machine *m, GError **err)
     static const struct vcpu_start waiting = {.mode = VCPU_MODE_WAIT};
     struct board_start start;
 
+    struct cpu_plug *plug = board_cpu_plug(m->board);
+
     board_set_boot_cpus(m->board, vcpus_granted(m->vcpus));
+    for (unsigned i = 0; plug && i < vcpus_count(m->vcpus); i++)
+        cpu_plug_set(plug, i, vcpus_is_granted(m->vcpus, i));
     if (!board_load(m->board, err))
         return false;
     for (unsigned i = 0; i < vcpus_count(m->vcpus); i++) {

@@ -49,7 +49,10 @@ static void end(struct resize *r, enum device_outcome outcome)
 
     forget_questions(r);
     if (outcome != DEVICE_OUTCOME_DONE) {
-        resize__settle_cpus(r);
+        if (r->plug)
+            resize__settle_plug(r);
+        else
+            resize__settle_cpus(r);
         resize__settle_memory(r);
     }
     struct resize_result result = {.outcome = outcome,
@@ -76,7 +79,8 @@ static void end(struct resize *r, enum device_outcome outcome)
 
 void resize__look(struct resize *r)
 {
-    enum progress memory = resize__look_at_memory(r), cpus = resize__look_at_cpus(r);
+    enum progress memory = resize__look_at_memory(r);
+    enum progress cpus = r->plug ? resize__look_at_plug(r) : resize__look_at_cpus(r);
 
     if (cpus == REFUSED || memory == REFUSED)
         end(r, DEVICE_OUTCOME_REFUSED);
@@ -137,12 +141,14 @@ void resize_hold(struct resize *r, bool hold)
 }
 
 struct resize *resize_new(uv_loop_t *loop, const struct vm_config *config, struct vcpus *vcpus,
-                          struct devices *devices, const struct hotplug_ops *ops, void *opaque)
+                          struct cpu_plug *plug, struct devices *devices,
+                          const struct hotplug_ops *ops, void *opaque)
 {
     struct resize *r = g_new0(struct resize, 1);
 
     *r = (struct resize){.config = config,
                          .vcpus = vcpus,
+                         .plug = plug,
                          .devices = devices,
                          .ops = ops,
                          .opaque = opaque,

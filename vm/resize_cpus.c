@@ -99,9 +99,6 @@ bool resize__check_cpus(const struct resize *r, const struct vmi_resize_params *
 {
     unsigned most = vcpus_count(r->vcpus);
 
-    if (p->has_cpus && r->config->arch == VM_ARCH_X86_64)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "x86_64 guests have the same processors always");
     return !p->has_cpus || p->cpus <= most ||
            vmd_fail(err, VMD_ERROR_LIMIT,
                     "params.cpus: the VM was started with room for %u processors (max_cpus)", most);
@@ -111,6 +108,6 @@ void resize__begin_cpus(struct resize *r, const struct vmi_resize_params *p)
 {
     r->cpus = (struct resize_cpus){
         .wanted = p->has_cpus ? p->cpus : 0, .before = vcpus_granted(r->vcpus), .question = -1};
-    if (r->cpus.wanted)
+    if (r->cpus.wanted && !r->plug)
         vcpus_grant(r->vcpus, r->cpus.wanted);
 }

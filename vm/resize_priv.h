@@ -18,6 +18,10 @@ struct resize_cpus {
     unsigned about;   /* which vCPU */
     uint64_t asked;   /* about these, a bit each */
     bool refused;     /* by the guest's kernel */
+    /* Where there is a plug. */
+    bool begun[LIMIT_VCPUS];  /* this one was made ready to come */
+    bool told[LIMIT_VCPUS];   /* the guest was, that it comes, or is to go */
+    bool helped[LIMIT_VCPUS]; /* the agent was asked to bring it online */
 };
 
 /* Of the memory's part. */
@@ -34,6 +38,7 @@ struct resize_memory {
 struct resize {
     const struct vm_config *config;
     struct vcpus *vcpus;
+    struct cpu_plug *plug; /* NULL: the guest calls for processors */
     struct devices *devices;
     const struct hotplug_ops *ops;
     void *opaque;
@@ -67,6 +72,9 @@ enum progress resize__look_at_memory(struct resize *r);
 /* The job did not get there: what the guest does not use is taken back, and no more is asked of it. */
 void resize__settle_cpus(struct resize *r);
 void resize__settle_memory(struct resize *r);
+/* resize_plug.c: the same for processors that come and go by ACPI. */
+enum progress resize__look_at_plug(struct resize *r);
+void resize__settle_plug(struct resize *r);
 /* By which road memory came or went. */
 enum resize_road resize__road(const struct resize *r);
 

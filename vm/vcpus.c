@@ -14,6 +14,8 @@ struct slot {
     bool has_thread;
     enum vcpu_power power;
     struct vcpu_start start; /* of VCPU_STARTING */
+    bool granted;            /* may be started */
+    bool taken_out;          /* with VCPU_STOPPING: by others, and it is to be as new then */
     bool held;       /* does not run: the debugger wants others to */
     bool stopped;    /* for the debugger, who has not been told */
     bool asked;      /* for a sample that has not come; of vcpus_sample() */
@@ -32,7 +34,6 @@ struct vcpus {
     unsigned stops;  /* vcpus_stop_world(), one in another */
     unsigned inside; /* vCPUs inside accel_vcpu_run() */
     unsigned n;
-    unsigned granted; /* the first so many may be started */
     struct slot slots[LIMIT_VCPUS];
 };
 
@@ -82,6 +83,17 @@ bool vcpus_sample(struct vcpus *v, unsigned index, struct accel_sample *out)
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
+
+/* SLOT has left guest code, in which it was asked to stop. Lock held. */
+static void stop_slot(struct slot *slot)
+{
+    static const struct vcpu_start as_new = {.mode = VCPU_MODE_WAIT};
+
+    slot->power = VCPU_OFF;
+    if (slot->taken_out) /* its interrupt controller must take nothing any more */
+        accel_vcpu_reset(slot->vcpu, &as_new);
+    slot->taken_out = false;
+}
 
 /* Gives SLOT the state that it is to start with. Lock held. */
 static void start_slot(struct slot *slot)
@@ -138,7 +150,7 @@ static void *vcpu_thread(void *arg)
         v->inside--;
         __atomic_add_fetch(&slot->exits, 1, __ATOMIC_RELAXED);
         if (slot->power == VCPU_STOPPING || why == VCPU_EXIT_SHUTDOWN || why == VCPU_EXIT_ERROR)
-            slot->power = VCPU_OFF;
+            stop_slot(slot);
         slot->stopped |= why == VCPU_EXIT_DEBUG;
         pthread_cond_broadcast(&v->changed);
         if (why == VCPU_EXIT_DEBUG && v->stopped) {
@@ -196,6 +208,7 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
     for (unsigned i = 0; i < accel->config.vcpus; i++) {
         struct slot *slot = &v->slots[i];
         slot->all = v;
+        slot->granted = true;
         if (!accel_vcpu_create(accel, i, &slot->vcpu, err))
             goto fail;
         v->n++;
@@ -205,7 +218,6 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
             goto fail;
         }
     }
-    v->granted = v->n;
     return v;
 fail:
     vcpus_free(v);
@@ -323,8 +335,10 @@ void vcpus_all_off(struct vcpus *v)
 {
     pthread_mutex_lock(&v->lock);
     g_assert(standing(v));
-    for (unsigned i = 0; i < v->n; i++)
+    for (unsigned i = 0; i < v->n; i++) {
         v->slots[i].power = VCPU_OFF;
+        v->slots[i].taken_out = false;
+    }
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -332,14 +346,34 @@ void vcpus_grant(struct vcpus *v, unsigned n)
 {
     g_assert(n >= 1 && n <= v->n);
     pthread_mutex_lock(&v->lock);
-    v->granted = n;
+    for (unsigned i = 0; i < v->n; i++)
+        v->slots[i].granted = i < n;
     pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_grant_one(struct vcpus *v, unsigned index, bool granted)
+{
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    v->slots[index].granted = granted;
+    pthread_mutex_unlock(&v->lock);
+}
+
+bool vcpus_is_granted(struct vcpus *v, unsigned index)
+{
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    bool granted = v->slots[index].granted;
+    pthread_mutex_unlock(&v->lock);
+    return granted;
 }
 
 unsigned vcpus_granted(struct vcpus *v)
 {
     pthread_mutex_lock(&v->lock);
-    unsigned n = v->granted;
+    unsigned n = 0;
+    for (unsigned i = 0; i < v->n; i++)
+        n += v->slots[i].granted;
     pthread_mutex_unlock(&v->lock);
     return n;
 }
@@ -351,7 +385,7 @@ int vcpus_start(struct vcpus *v, unsigned index, const struct vcpu_start *start)
 
     g_assert(index < v->n);
     pthread_mutex_lock(&v->lock);
-    if (slot->power == VCPU_OFF && index >= v->granted) {
+    if (slot->power == VCPU_OFF && !slot->granted) {
         rc = -EPERM;
     } else if (slot->power == VCPU_OFF) {
         slot->start = *start;
@@ -371,6 +405,30 @@ void vcpus_stop_self(struct vcpus *v, unsigned index)
     pthread_mutex_lock(&v->lock);
     v->slots[index].power = VCPU_STOPPING;
     pthread_mutex_unlock(&v->lock);
+}
+
+void vcpus_stop(struct vcpus *v, unsigned index)
+{
+    struct slot *slot = &v->slots[index];
+
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    slot->taken_out = slot->power == VCPU_ON || slot->power == VCPU_STOPPING;
+    slot->power = slot->taken_out ? VCPU_STOPPING : VCPU_OFF;
+    pthread_mutex_unlock(&v->lock);
+    accel_vcpu_kick(slot->vcpu);
+}
+
+bool vcpus_runs(struct vcpus *v, unsigned index)
+{
+    struct accel_vcpu_info info;
+
+    if (vcpus_power(v, index) != VCPU_ON)
+        return false;
+    accel_vcpu_info(v->slots[index].vcpu, &info);
+    if (info.waiting)
+        accel_vcpu_kick(v->slots[index].vcpu);
+    return !info.waiting;
 }
 
 enum vcpu_power vcpus_power(struct vcpus *v, unsigned index)

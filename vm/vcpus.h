@@ -64,6 +64,10 @@ void vcpus_all_off(struct vcpus *vcpus);
  * goes on until it switches itself off.
  */
 void vcpus_grant(struct vcpus *vcpus, unsigned n);
+/* Any thread: the same of vCPU INDEX alone. */
+void vcpus_grant_one(struct vcpus *vcpus, unsigned index, bool granted);
+bool vcpus_is_granted(struct vcpus *vcpus, unsigned index);
+/* How many may be started. */
 unsigned vcpus_granted(struct vcpus *vcpus);
 
 /* Any thread: switches vCPU INDEX on at START. 0, -EALREADY when it is not off, or -EPERM when it may not
@@ -71,6 +75,12 @@ unsigned vcpus_granted(struct vcpus *vcpus);
 int vcpus_start(struct vcpus *vcpus, unsigned index, const struct vcpu_start *start);
 /* On vCPU INDEX's own thread, inside a hypercall that then leaves guest code. */
 void vcpus_stop_self(struct vcpus *vcpus, unsigned index);
+/* Any thread: switches vCPU INDEX off wherever it is, soon (VCPU_STOPPING until then), and makes it
+ * as new. */
+void vcpus_stop(struct vcpus *vcpus, unsigned index);
+/* Any thread but a vCPU's: whether vCPU INDEX runs guest code, and does not wait for another vCPU
+ * to start it; one that was started lately may be told only by the next call. */
+bool vcpus_runs(struct vcpus *vcpus, unsigned index);
 /* Any thread. */
 enum vcpu_power vcpus_power(struct vcpus *vcpus, unsigned index);
 

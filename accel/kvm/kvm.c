@@ -233,6 +233,7 @@ static void kvm_vcpu_reset(struct vcpu *vcpu, const struct vcpu_start *start)
     struct kvm_vcpu *v = kvm_vcpu_from(vcpu);
     int rc = kvm__arch_vcpu_reset(v, start);
 
+    __atomic_store_n(&v->waiting, start->mode == VCPU_MODE_WAIT, __ATOMIC_RELAXED);
     if (rc < 0)
         kvm__fail(v->kvm, "KVM refused the reset state of vCPU %u: %s", vcpu->index,
                   g_strerror(-rc));

@@ -43,6 +43,7 @@ struct kvm_vcpu {
 
     pid_t tid;  /* of the thread inside accel_vcpu_run(); 0: none. Atomic */
     int kicked; /* atomic */
+    bool waiting; /* for another vCPU's SIPI, when its thread last looked; atomic */
 
     char *error;
     uint64_t exits[KVM_EXIT_REASONS]; /* atomic, written by its thread alone */

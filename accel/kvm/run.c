@@ -310,19 +310,36 @@ static int handle(struct kvm_vcpu *v)
     }
 }
 
+/* Between two runs: whether another vCPU has started this one, which KVM tells in no other way. */
+static void look_if_started(struct kvm_vcpu *v)
+{
+    struct kvm_mp_state state;
+    bool started = ioctl(v->fd, KVM_GET_MP_STATE, &state) == 0 &&
+                   state.mp_state != KVM_MP_STATE_UNINITIALIZED &&
+                   state.mp_state != KVM_MP_STATE_INIT_RECEIVED &&
+                   state.mp_state != KVM_MP_STATE_STOPPED;
+
+    if (started)
+        __atomic_store_n(&v->waiting, false, __ATOMIC_RELAXED);
+}
+
 static int run(struct kvm_vcpu *v)
 {
-    if (ioctl(v->fd, KVM_RUN, NULL) == 0)
+    int rc = ioctl(v->fd, KVM_RUN, NULL), error = errno;
+
+    if (__atomic_load_n(&v->waiting, __ATOMIC_RELAXED))
+        look_if_started(v);
+    if (rc == 0)
         return handle(v);
-    if (errno == EINTR) {
+    if (error == EINTR) {
         if (!take_kick(v))
             return GO_ON;
         const char *failed = __atomic_load_n(&v->kvm->failed, __ATOMIC_SEQ_CST);
         return (int)(failed ? kvm__vcpu_fail(v, "%s", failed) : VCPU_EXIT_KICKED);
     }
-    if (errno == EAGAIN) /* an AP was woken, by INIT or for nothing */
+    if (error == EAGAIN) /* an AP was woken, by INIT or for nothing */
         return GO_ON;
-    return (int)kvm__vcpu_fail(v, "KVM_RUN of vCPU %u: %s", v->vcpu.index, g_strerror(errno));
+    return (int)kvm__vcpu_fail(v, "KVM_RUN of vCPU %u: %s", v->vcpu.index, g_strerror(error));
 }
 
 enum vcpu_exit kvm__vcpu_run(struct vcpu *vcpu)

@@ -74,6 +74,7 @@ void kvm__vcpu_info(struct vcpu *vcpu, struct accel_vcpu_info *out)
     struct kvm_vcpu *v = kvm_vcpu_from(vcpu);
 
     *out = (struct accel_vcpu_info){.halted = counter(v, "kvm.blocking") != 0,
+                                    .waiting = __atomic_load_n(&v->waiting, __ATOMIC_RELAXED),
                                     .interrupts = counter(v, "kvm.irq_injections")};
 }
 

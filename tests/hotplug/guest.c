@@ -4,12 +4,16 @@
  * asked back is let go of. Meanwhile a disk that is there from the start is written and read back
  * without pause, where there is one. What differs between machines is in machine.h.
  *
- *   n   does as it should          s   does nothing, whatever happens at the slots
- *   l   answers after two seconds  r   refuses: attention indicator on; a button has it blink, and
- * go on d   answers everything twice   w   takes cards, and does not hear the button R   reboots at
- * the next event  C   crashes at it       P   powers off at it u   as n, and uses what it takes: a
- * disk's first sector gets a pattern and is flushed, a network sends a frame, a console a line, and
- * of random numbers some come; it says so i   tells how many sectors were written and read back
+ *   n   does as it should
+ *   s   does nothing, whatever happens at the slots
+ *   l   answers after two seconds
+ *   r   refuses: attention indicator on; a button has it blink, and go on
+ *   d   answers everything twice
+ *   w   takes cards, and does not hear the button
+ *   R   reboots at the next event; C crashes at it; P powers off at it
+ *   u   as n, and uses what it takes: a disk's first sector gets a pattern and is flushed, a
+ *       network sends a frame, a console a line, and of random numbers some come; it says so
+ *   i   tells how many sectors were written and read back
  */
 #include "tests/hotplug/machine.h"
 

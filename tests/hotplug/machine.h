@@ -1,15 +1,17 @@
 /*
- * What the guest of the hot-plug tests asks of its machine, which is one of riscv64, aarch64 and
- * x86_64:
+ * What the guest of the hot-plug tests asks of its machine, one of riscv64, aarch64 and x86_64:
  *
- *   ECAM, ROOT_MEM, PORT_MEM   configuration space, and 32-bit addresses for BARs, on the root bus
- * and behind ports read8(), write8() and so on, print(), fail(), check() machine_start() before
- * anything else machine_ms()               milliseconds since then machine_sleep()            until
- * machine_ms() is at least what is given machine_fence()            devices see what was written
- * before, before what is written after machine_hear()             a character from the serial port,
- * or -1 machine_end()              'R' reboots, 'P' powers off, 'C' crashes machine_look() does
- * what else this machine can do, in a mode; once a turn machine_told()             a letter that
- * may be for the machine alone; false: it is not
+ *   ECAM                configuration space
+ *   ROOT_MEM, PORT_MEM  32-bit addresses for BARs, on the root bus and behind ports
+ *   read8(), write8() and so on, print(), fail(), check()
+ *   machine_start()     before anything else
+ *   machine_ms()        milliseconds since then
+ *   machine_sleep()     until machine_ms() is at least what is given
+ *   machine_fence()     devices see what was written before, before what is written after
+ *   machine_hear()      a character from the serial port, or -1
+ *   machine_end()       'R' reboots, 'P' powers off, 'C' crashes
+ *   machine_look()      does what else this machine can do, in a mode; once a turn
+ *   machine_told()      a letter that may be for the machine alone; false: it is not
  */
 #ifndef TESTS_HOTPLUG_MACHINE_H
 #define TESTS_HOTPLUG_MACHINE_H

@@ -1,10 +1,17 @@
 /*
  * See machine.h. Time is the local APIC's timer, of 1 GHz under KVM.
  *
+ * Processors: what an operating system's ACPI does by the machine's AML, this does by the registers
+ * that the AML uses (machine/devices/cpu_plug.h). Modes are those of guest.c, and:
+ *
+ *   o   says that it takes a processor, and leaves it off
+ *   q   starts one, and says nothing
+ *
  * Letters for the machine alone:
  *
  *   c   tells which processors run
  *   k   starts processors 1 to 7 as if all were there, and tells which of them run a moment later
+ *   e   lets go of processor 1 unasked
  */
 #include "tests/hotplug/machine.h"
 
@@ -12,10 +19,17 @@
 
 #define COM1   0x3f8
 #define GED    0xfec10000ul
+#define CPUS   0xfec20000ul
 #define IOAPIC 0xfec00000ul
 #define BELOW  0x8000u /* where processors begin */
 
-enum { TICK_MS = 2, TICK = 0x40, EVENT = 0x41 }; /* vectors */
+enum { SELECT = 0, FLAGS = 4, COMMAND = 5, DATA = 8 }; /* of CPUS */
+enum { PRESENT = 1, COMES = 2, GOES = 4, EJECT = 8 };
+enum { NEXT, OST_EVENT, OST_STATUS };
+enum { CHECK = 1, EJECT_REQUEST = 3, FAILED = 1, BUSY = 0x81, IN_PROGRESS = 0x84 };
+
+enum { TICK_MS = 2 };
+enum { TICK = 0x40, EVENT, WAKE }; /* vectors */
 enum { GED_GSI = 20, MOST_CPUS = 8 };
 
 extern const char trampoline[], trampoline_end[];
@@ -71,6 +85,12 @@ IRQ static void on_event(struct frame *frame)
     apic_write(APIC_EOI, 0);
 }
 
+/* Another processor has something for this one. */
+IRQ static void on_wake(struct frame *frame)
+{
+    apic_write(APIC_EOI, 0);
+}
+
 static void ioapic_write(unsigned reg, uint32_t value)
 {
     write32(IOAPIC, reg);
@@ -84,6 +104,7 @@ void machine_start(void)
     runs[0] = true;
     set_gate(idt, TICK, on_tick);
     set_gate(idt, EVENT, on_event);
+    set_gate(idt, WAKE, on_wake);
     load_idt(idt);
     enable_apic();
     apic_write(APIC_DIVIDE, 0xb);
@@ -118,6 +139,164 @@ void machine_end(char how)
         outb(0x64, 0xfe);
     else
         write8(GED + 4, 5 << 2 | 1 << 5);
+}
+
+/* --- processors ------------------------------------------------------------------------------- */
+
+void ap_main(unsigned cpu)
+{
+    load_idt(idt);
+    enable_apic();
+    runs[cpu] = true;
+    while (!leave[cpu]) {
+        sleep_once();
+        irq_off();
+    }
+    leave[cpu] = false;
+    runs[cpu] = false;
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}
+
+static void send(unsigned cpu, uint32_t what)
+{
+    apic_write(APIC_ICR_HIGH, cpu << 24);
+    apic_write(APIC_ICR, what);
+}
+
+/* INIT, then SIPI. */
+static void begin(unsigned cpu)
+{
+    send(cpu, 0x4500);
+    machine_sleep(machine_ms() + 10);
+    send(cpu, 0x4600 | BELOW >> 12);
+}
+
+static bool wait_for(volatile bool *what, bool value)
+{
+    for (uint64_t end = machine_ms() + 10000; *what != value && machine_ms() < end;)
+        __asm__ volatile("pause");
+    return *what == value;
+}
+
+static void answer(unsigned event, unsigned status)
+{
+    write8(CPUS + COMMAND, OST_EVENT);
+    write32(CPUS + DATA, event);
+    write8(CPUS + COMMAND, OST_STATUS);
+    write32(CPUS + DATA, status);
+}
+
+static void tell(const char *what, unsigned cpu)
+{
+    print("cpu ");
+    print_number(cpu);
+    print(what);
+}
+
+static void take(unsigned cpu, char mode)
+{
+    if (mode == 'r') {
+        answer(CHECK, FAILED);
+        return;
+    }
+    if (mode != 'o') {
+        begin(cpu);
+        check(wait_for(&runs[cpu], true), true);
+    }
+    for (unsigned i = mode == 'd' ? 2 : 1; mode != 'q' && i; i--)
+        answer(CHECK, 0);
+    tell(" came\n", cpu);
+}
+
+static void let_go(unsigned cpu, char mode)
+{
+    if (mode == 'r') {
+        answer(EJECT_REQUEST, BUSY);
+        return;
+    }
+    answer(EJECT_REQUEST, IN_PROGRESS);
+    if (runs[cpu]) {
+        leave[cpu] = true;
+        send(cpu, 0x4000 | WAKE);
+        check(wait_for(&runs[cpu], false), true);
+    }
+    for (unsigned i = mode == 'd' ? 2 : 1; i; i--)
+        write8(CPUS + FLAGS, EJECT);
+    check(read8(CPUS + FLAGS) & PRESENT, 0);
+    answer(EJECT_REQUEST, 0);
+    tell(" went\n", cpu);
+}
+
+/* What the AML's scan does, and what its notifications lead to. */
+static void scan(char mode)
+{
+    for (;;) {
+        write8(CPUS + COMMAND, NEXT);
+        unsigned cpu = read32(CPUS + DATA);
+        uint8_t flags = read8(CPUS + FLAGS);
+        if (!(flags & (COMES | GOES)))
+            return;
+        write8(CPUS + FLAGS, flags & (COMES | GOES));
+        check(cpu > 0 && cpu < MOST_CPUS, true);
+        check(flags & PRESENT, PRESENT);
+        if (mode == 'R' || mode == 'P' || mode == 'C')
+            machine_end(mode);
+        if (flags & COMES)
+            take(cpu, mode);
+        else if (mode != 'w')
+            let_go(cpu, mode);
+    }
+}
+
+void machine_look(char mode)
+{
+    static uint64_t due; /* in mode l */
+
+    if (!events || mode == 's')
+        return;
+    if (mode == 'l' && !due)
+        due = machine_ms() + 2000;
+    if (mode == 'l' && machine_ms() < due)
+        return;
+    due = 0;
+    irq_off();
+    bool cpus = events & 2;
+    events = 0;
+    irq_on();
+    if (cpus)
+        scan(mode);
+}
+
+static void tell_all(void)
+{
+    print("running");
+    for (unsigned i = 0; i < MOST_CPUS; i++) {
+        if (runs[i]) {
+            print(" ");
+            print_number(i);
+        }
+    }
+    print("\n");
+}
+
+bool machine_told(char letter)
+{
+    if (letter == 'k') {
+        for (unsigned i = 1; i < MOST_CPUS; i++) {
+            if (!runs[i])
+                begin(i);
+        }
+        machine_sleep(machine_ms() + 200);
+    } else if (letter == 'e') {
+        write32(CPUS + SELECT, 1);
+        write8(CPUS + FLAGS, EJECT);
+        runs[1] = false;
+    } else if (letter != 'c') {
+        return false;
+    }
+    tell_all();
+    return true;
 }
 
 int main(void *boot_params)

@@ -502,6 +502,43 @@ START_TEST(vcpus_are_granted)
 }
 END_TEST
 
+/* One is granted beside others, and stopped by another's thread: then it is as new, and may start
+ * again. */
+START_TEST(vcpus_are_taken_out)
+{
+    struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 3}};
+    struct vcpu_start start = {.pc = 0x80000000};
+    struct vcpus *v = vcpus_new(&accel, failed, NULL, NULL);
+
+    vcpus_grant(v, 1);
+    vcpus_grant_one(v, 2, true);
+    ck_assert(vcpus_granted(v) == 2 && vcpus_is_granted(v, 2) && !vcpus_is_granted(v, 1));
+    ck_assert_int_eq(vcpus_start(v, 1, &start), -EPERM);
+    ck_assert_int_eq(vcpus_start(v, 2, &start), 0);
+    vcpus_resume(v);
+    wait_inside(fake_of(v, 2));
+    vcpus_grant_one(v, 2, false);
+    vcpus_stop(v, 2);
+    while (vcpus_power(v, 2) != VCPU_OFF)
+        sched_yield();
+    ck_assert_uint_eq(fake_of(v, 2)->resets, 2);
+    ck_assert_int_eq(vcpus_start(v, 2, &start), -EPERM);
+    vcpus_stop(v, 2); /* what is off stays so */
+    ck_assert_int_eq(vcpus_power(v, 2), VCPU_OFF);
+    vcpus_grant_one(v, 2, true);
+    ck_assert_int_eq(vcpus_start(v, 2, &start), 0);
+    wait_inside(fake_of(v, 2));
+    vcpus_halt(v);
+    vcpus_stop(v, 2); /* while all stands: as soon as it goes on */
+    ck_assert_int_eq(vcpus_power(v, 2), VCPU_STOPPING);
+    vcpus_resume(v);
+    while (vcpus_power(v, 2) != VCPU_OFF)
+        sched_yield();
+    ck_assert_uint_eq(fake_of(v, 2)->resets, 4);
+    vcpus_free(v);
+}
+END_TEST
+
 START_TEST(vcpus_stop_themselves)
 {
     struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 1}};
@@ -671,6 +708,7 @@ int main(void)
     tcase_add_test(tc, console_drain_gives_up);
     tcase_add_test(tc, vcpus_start_halt_resume);
     tcase_add_test(tc, vcpus_are_granted);
+    tcase_add_test(tc, vcpus_are_taken_out);
     tcase_add_test(tc, vcpus_stop_themselves);
     tcase_add_test(tc, vcpus_failure_halts_all);
     tcase_add_test(tc, world_stops_and_goes_on);

@@ -108,6 +108,8 @@ START_TEST(kicks)
         &(struct machine_config){.program = "smp", .cpus = 4, .mode = VCPU_MODE_LONG, .arg = 4});
     struct accel_vcpu_info info;
 
+    accel_vcpu_info(m->vcpus[1], &info);
+    ck_assert_msg(info.waiting, "nobody has started it");
     for (unsigned i = 0; i < 200; i++) {
         machine_start(m);
         machine_stop(m);
@@ -123,7 +125,7 @@ START_TEST(kicks)
     machine_join(m);
     ck_assert_uint_eq(m->status, 0);
     accel_vcpu_info(m->vcpus[1], &info);
-    ck_assert(!info.halted);
+    ck_assert(!info.halted && !info.waiting);
     machine_free(m);
 }
 END_TEST
