@@ -24,6 +24,7 @@ enum {
     PAUSE_MOST_NS = 500000,
     OPEN_MS = 5000,   /* how long the host may take to open a channel */
     BEGUN_MOST = 256, /* answers that nobody waits for yet */
+    URGENT_MOST = 2 * BEGUN_MOST,
 };
 
 /* Who waits for an answer. */
@@ -43,7 +44,9 @@ struct channel {
     uint32_t seq;
     struct waiter *waiters;
     unsigned begun;
-    bool lost, told;
+    bool lost;
+    bool handing; /* a thread hands an answer over: no other is taken before it is through */
+    bool printed;
     int late;
     uint8_t used[BLOCKS];
     struct gpu_answer_hello hello;
@@ -53,6 +56,13 @@ struct channel {
 };
 
 /* --- answers ---------------------------------------------------------------------------------- */
+
+static __thread bool urgent;
+
+void channel_urgent(void)
+{
+    urgent = true;
+}
 
 /* Copies the next answer to BUF: its length; 0: none. Locked. */
 static int next_answer(struct channel *c, uint8_t *buf)
@@ -110,14 +120,15 @@ static void lose(struct channel *c)
     }
 }
 
-/* Takes one answer; false: there is none. Locked; the lock is let go meanwhile. */
+/* Takes one answer; false: there is none, or another thread is at it: what an answer brings is in
+ * its place before a later answer is seen. Locked; the lock is let go meanwhile. */
 static bool take_answer(struct channel *c)
 {
     _Alignas(8) uint8_t buf[GPU_RECORD_MOST];
     struct gpu_answer_head head;
     const void *fields;
     const uint8_t *payload;
-    int n = c->lost ? 0 : next_answer(c, buf);
+    int n = c->lost || c->handing ? 0 : next_answer(c, buf);
 
     if (n < 0 || (n && record_check_answer(buf, (size_t)n, &fields, &payload) != RECORD_GOOD)) {
         lose(c);
@@ -128,13 +139,18 @@ static bool take_answer(struct channel *c)
     memcpy(&head, buf, sizeof(head));
     if (head.late && !c->late)
         c->late = (int)head.late;
+    if (head.flags & GPU_ANSWER_PRINTED)
+        c->printed = true;
     struct waiter *w = take_waiter(c, head.seq);
     if (!w)
         return true;
+    c->handing = true;
     pthread_mutex_unlock(&c->lock);
-    w->done(w->opaque, (int)head.result, fields, fields ? head.bytes - sizeof(head) : 0);
+    w->done(w->opaque, (int)head.result, fields,
+            fields ? (uint32_t)(payload - (const uint8_t *)fields) + head.payload : 0);
     free(w);
     pthread_mutex_lock(&c->lock);
+    c->handing = false;
     return true;
 }
 
@@ -253,7 +269,7 @@ int channel_begin(struct channel *c, unsigned op, const void *fields, const void
     if (!w)
         return OUT_OF_MEMORY;
     pthread_mutex_lock(&c->lock);
-    while (c->begun >= BEGUN_MOST && !c->lost) {
+    while (c->begun >= (urgent ? URGENT_MOST : BEGUN_MOST) && !c->lost) {
         if (!take_answer(c)) {
             pthread_mutex_unlock(&c->lock);
             pause_a_while(c, &times);
@@ -321,6 +337,23 @@ int channel_late(struct channel *c)
     return rc;
 }
 
+void channel_fail(struct channel *c, int result)
+{
+    pthread_mutex_lock(&c->lock);
+    if (!c->late)
+        c->late = result;
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool channel_printed(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool printed = c->printed;
+    c->printed = false;
+    pthread_mutex_unlock(&c->lock);
+    return printed;
+}
+
 bool channel_lost(struct channel *c)
 {
     channel_poll(c);
@@ -360,7 +393,7 @@ bool channel_take(struct channel *c, uint64_t bytes, uint64_t *offset, uint64_t 
     if (!c->hello.window)
         return false;
     pthread_mutex_lock(&c->lock);
-    while (!c->lost && (at = free_run(c, want < PIECE ? (int)want : PIECE, &run)) < 0) {
+    while (!c->lost && (at = free_run(c, want < PIECE ? (int)want : PIECE, &run)) < 0 && !urgent) {
         if (!take_answer(c)) {
             pthread_mutex_unlock(&c->lock);
             pause_a_while(c, &times);

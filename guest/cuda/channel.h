@@ -44,6 +44,10 @@ int channel_post(struct channel *c, unsigned op, const void *fields, const void 
                  uint32_t bytes);
 /* The first error of a post since this was last asked, or 0. */
 int channel_late(struct channel *c);
+/* RESULT is one of those, where there is none yet. */
+void channel_fail(struct channel *c, int result);
+/* Whether kernels printed something since this was last asked. */
+bool channel_printed(struct channel *c);
 /* Takes answers that are there. */
 void channel_poll(struct channel *c);
 
@@ -58,8 +62,12 @@ int channel_begin(struct channel *c, unsigned op, const void *fields, const void
 /* Takes answers until *FLAG, which a DONE sets, is true. */
 void channel_wait(struct channel *c, const bool *flag);
 
+/* The calling thread is one that streams wait for: it never waits for what the program has begun,
+ * which may stand behind it. */
+void channel_urgent(void);
+
 /* A piece of at most BYTES of the data window, of *GOT; waits while it is all in use. False: there
- * is no window. */
+ * is no window, or a thread that may not wait finds none. */
 bool channel_take(struct channel *c, uint64_t bytes, uint64_t *offset, uint64_t *got);
 void channel_give(struct channel *c, uint64_t offset, uint64_t bytes);
 volatile uint8_t *channel_window(struct channel *c, uint64_t offset);

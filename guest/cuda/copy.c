@@ -1,48 +1,308 @@
 /* SPDX-License-Identifier: MIT (guest/LICENSE) */
-/* The API's copies and fills. Those that are asynchronous return before they are over only where
- * the host's memory is pinned; copies to the device take what is copied at once. See cuda.h. */
-#include "guest/cuda/cuda.h"
+/*
+ * The API's copies, each of which is one of boxes in the end (CUDA_MEMCPY3D).
+ *
+ * An asynchronous copy from the host takes what it copies at once, unless something that was asked
+ * before may still write there (cu_writers()): then it is made when the stream comes to it, as are
+ * those of graphs. One to memory of the host that is not pinned is over when it returns.
+ */
+#include "guest/cuda/capture.h"
+#include "guest/cuda/managed.h"
 
-static int stream_where(CUstream stream, struct cu_where *w)
+#include <stdlib.h>
+#include <string.h>
+
+enum { AT_ONCE = 1 << 20 /* bytes that a copy in order moves through the window, not by a gate */ };
+
+/* --- one copy --------------------------------------------------------------------------------- */
+
+static CUDA_MEMCPY3D line(unsigned to_type, CUdeviceptr to, unsigned from_type, CUdeviceptr from,
+                          size_t bytes)
 {
-    int rc = cu_where(stream, w);
-
-    return rc ? rc : w->capture ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : 0;
+    return (CUDA_MEMCPY3D){.srcMemoryType = from_type,
+                           .srcHost = (const void *)(uintptr_t)from,
+                           .srcDevice = from,
+                           .dstMemoryType = to_type,
+                           .dstHost = (void *)(uintptr_t)to,
+                           .dstDevice = to,
+                           .WidthInBytes = bytes,
+                           .Height = 1,
+                           .Depth = 1};
 }
 
-/* --- one row ---------------------------------------------------------------------------------- */
+static CUDA_MEMCPY3D box(const CUDA_MEMCPY2D *c)
+{
+    return (CUDA_MEMCPY3D){.srcXInBytes = c->srcXInBytes,
+                           .srcY = c->srcY,
+                           .srcMemoryType = c->srcMemoryType,
+                           .srcHost = c->srcHost,
+                           .srcDevice = c->srcDevice,
+                           .srcPitch = c->srcPitch,
+                           .dstXInBytes = c->dstXInBytes,
+                           .dstY = c->dstY,
+                           .dstMemoryType = c->dstMemoryType,
+                           .dstHost = c->dstHost,
+                           .dstDevice = c->dstDevice,
+                           .dstPitch = c->dstPitch,
+                           .WidthInBytes = c->WidthInBytes,
+                           .Height = c->Height,
+                           .Depth = 1};
+}
 
-CU_API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes)
+/* One end of a copy: its first byte, and how far rows and slices are apart. */
+struct end {
+    bool host;
+    CUdeviceptr at;
+    size_t pitch, slice;
+};
+
+static unsigned type_of(unsigned type, CUdeviceptr at)
+{
+    if (type != CU_MEMORYTYPE_UNIFIED)
+        return type;
+    return cu_pinned((const void *)(uintptr_t)at, 1) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+}
+
+static struct end end_of(const CUDA_MEMCPY3D *c, bool to)
+{
+    unsigned type = to ? c->dstMemoryType : c->srcMemoryType;
+    CUdeviceptr device = to ? c->dstDevice : c->srcDevice;
+    size_t x = to ? c->dstXInBytes : c->srcXInBytes, y = to ? c->dstY : c->srcY;
+    size_t z = to ? c->dstZ : c->srcZ, rows = to ? c->dstHeight : c->srcHeight;
+    struct end e = {.host = type_of(type, device) == CU_MEMORYTYPE_HOST,
+                    .pitch = to ? c->dstPitch : c->srcPitch};
+
+    e.at = device;
+    if (type == CU_MEMORYTYPE_HOST)
+        e.at = (uintptr_t)(to ? c->dstHost : c->srcHost);
+    if (!e.pitch)
+        e.pitch = x + c->WidthInBytes;
+    e.slice = e.pitch * (rows ? rows : y + c->Height);
+    e.at += z * e.slice + y * e.pitch + x;
+    return e;
+}
+
+static bool nothing(const CUDA_MEMCPY3D *c)
+{
+    return !c->WidthInBytes || !c->Height || !c->Depth;
+}
+
+int cu_copy_check(const CUDA_MEMCPY3D *c)
+{
+    const unsigned types[] = {c->srcMemoryType, c->dstMemoryType};
+
+    for (int to = 0; to < 2; to++) {
+        if (types[to] == 3)
+            return CUDA_ERROR_NOT_SUPPORTED; /* an array */
+        if (types[to] < CU_MEMORYTYPE_HOST || types[to] > CU_MEMORYTYPE_UNIFIED)
+            return CUDA_ERROR_INVALID_VALUE;
+        const struct end e = end_of(c, to);
+        if (!nothing(c) && (!e.at || e.pitch < c->WidthInBytes))
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    return 0;
+}
+
+static int copy_slice(const CUDA_MEMCPY3D *c, const struct end *to, const struct end *from,
+                      size_t z, const struct cu_where *w, bool wait)
+{
+    CUdeviceptr t = to->at + z * to->slice, f = from->at + z * from->slice;
+
+    if (from->host && to->host) {
+        for (size_t y = 0; y < c->Height; y++)
+            memmove((char *)(uintptr_t)t + y * to->pitch,
+                    (const char *)(uintptr_t)f + y * from->pitch, c->WidthInBytes);
+        return 0;
+    }
+    if (from->host)
+        return cu_to_device(w, t, to->pitch, (const void *)(uintptr_t)f, from->pitch,
+                            c->WidthInBytes, c->Height, wait);
+    if (to->host)
+        return cu_from_device(w, (void *)(uintptr_t)t, to->pitch, f, from->pitch, c->WidthInBytes,
+                              c->Height, wait);
+    return cu_on_device(w, t, to->pitch, f, from->pitch, c->WidthInBytes, c->Height);
+}
+
+int cu_copy(const CUDA_MEMCPY3D *c, const struct cu_where *w, bool wait)
+{
+    const struct end to = end_of(c, true), from = end_of(c, false);
+    int rc = 0;
+
+    for (size_t z = 0; z < (nothing(c) ? 0 : c->Depth) && !rc; z++)
+        rc = copy_slice(c, &to, &from, z, w, wait);
+    return rc;
+}
+
+/* --- copies when the stream comes to them ------------------------------------------------------
+ */
+
+/* A copy that a thread of the program makes while the stream W stands, in the context's side
+ * stream. */
+struct deferred {
+    CUDA_MEMCPY3D copy;
+    struct cu_where w;
+};
+
+static void copy_now(void *opaque)
+{
+    struct deferred *d = opaque;
+    int rc = cu_copy(&d->copy, &d->w, true);
+
+    if (rc)
+        channel_fail(d->w.channel, rc);
+    free(d);
+}
+
+/* The context's stream for such copies, made when the first one comes. */
+int cu_side_stream(struct cu_context *c, uint64_t *id)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&c->lock);
+    if (!c->side) {
+        const struct gpu_call_stream_new call = {.ctx = c->o.id, .stream = cu_new_id(), .flags = 1};
+        rc = cu_call(c->o.channel, GPU_OP_STREAM_NEW, &call, NULL);
+        if (!rc)
+            c->side = call.stream;
+    }
+    *id = c->side;
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+static int defer(const CUDA_MEMCPY3D *c, const struct cu_where *w)
+{
+    struct deferred *d = malloc(sizeof(*d));
+    const struct cu_host_work work = {.fn = copy_now, .data = d};
+    int rc = d ? 0 : CUDA_ERROR_OUT_OF_MEMORY;
+
+    if (d) {
+        *d = (struct deferred){.copy = *c, .w = {.context = w->context, .channel = w->channel}};
+        rc = cu_side_stream(w->context, &d->w.id);
+    }
+    if (!rc)
+        rc = cu_host_call(w, &work);
+    if (rc)
+        free(d);
+    return rc;
+}
+
+int cu_copy_ordered(const CUDA_MEMCPY3D *c, const struct cu_where *w)
+{
+    bool from = end_of(c, false).host, to = end_of(c, true).host;
+    size_t bytes;
+
+    if (!from && !to)
+        return cu_copy(c, w, false);
+    if (__builtin_mul_overflow(c->WidthInBytes, c->Height * c->Depth, &bytes) || bytes > AT_ONCE ||
+        (from && (to || cu_writers())))
+        return nothing(c) ? 0 : defer(c, w);
+    return cu_copy(c, w, false);
+}
+
+/* --- as the API has them ------------------------------------------------------------------------
+ */
+
+/* What was asked before writes to the host's memory first. */
+static int wait_for_writers(const struct cu_where *w)
+{
+    const struct gpu_call_stream_sync call = {.stream = w->id};
+
+    return cu_writers() ? cu_call(w->channel, GPU_OP_STREAM_SYNC, &call, NULL) : 0;
+}
+
+static bool end_pinned(const CUDA_MEMCPY3D *c, bool to)
+{
+    const struct end e = end_of(c, to);
+
+    return cu_pinned((const void *)(uintptr_t)e.at,
+                     (c->Depth - 1) * e.slice + (c->Height - 1) * e.pitch + c->WidthInBytes);
+}
+
+static int copy_async(const CUDA_MEMCPY3D *c, CUstream stream)
+{
+    struct cu_where w;
+    int rc = cu_where(stream, &w);
+
+    if (!rc)
+        rc = cu_copy_check(c);
+    if (rc || nothing(c))
+        return rc;
+    if (w.capture) {
+        const struct cu_graph_node node = {.type = CU_GRAPH_NODE_TYPE_MEMCPY, .copy = *c};
+        return cu_capture(&w, &node);
+    }
+    bool from = end_of(c, false).host, to = end_of(c, true).host;
+    rc = cu_managing() ? cu_managed_up(w.context) : 0;
+    if (rc || (from && to))
+        return rc ? rc : cu_copy_ordered(c, &w);
+    if (from && cu_writers()) {
+        if (end_pinned(c, false))
+            return defer(c, &w);
+        rc = wait_for_writers(&w);
+    }
+    return rc ? rc : cu_copy(c, &w, to && !end_pinned(c, true));
+}
+
+static int copy_sync(const CUDA_MEMCPY3D *c)
 {
     struct cu_where w;
     int rc = cu_where(NULL, &w);
 
-    if (rc || !bytes)
+    if (!rc)
+        rc = cu_copy_check(c);
+    if (rc || nothing(c))
         return rc;
-    return from ? cu_to_device(&w, to, bytes, from, bytes, bytes, 1, true)
-                : CUDA_ERROR_INVALID_VALUE;
+    rc = cu_managing() ? cu_managed_up(w.context) : 0;
+    if (!rc)
+        rc = wait_for_writers(&w);
+    if (!rc)
+        rc = cu_copy(c, &w, true);
+    cu_prints(w.channel);
+    return !rc && cu_managing() ? cu_managed_down(w.context) : rc;
+}
+
+#define DEVICE CU_MEMORYTYPE_DEVICE
+#define HOST   CU_MEMORYTYPE_HOST
+
+CU_API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes)
+{
+    const CUDA_MEMCPY3D c = line(DEVICE, to, HOST, (uintptr_t)from, bytes);
+
+    return copy_sync(&c);
 }
 
 CU_API CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t bytes)
 {
-    struct cu_where w;
-    int rc = cu_where(NULL, &w);
+    const CUDA_MEMCPY3D c = line(HOST, (uintptr_t)to, DEVICE, from, bytes);
 
-    if (rc || !bytes)
-        return rc;
-    return to ? cu_from_device(&w, to, bytes, from, bytes, bytes, 1, true)
-              : CUDA_ERROR_INVALID_VALUE;
+    return copy_sync(&c);
+}
+
+CU_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes,
+                                     CUstream stream)
+{
+    const CUDA_MEMCPY3D c = line(DEVICE, to, HOST, (uintptr_t)from, bytes);
+
+    return copy_async(&c, stream);
+}
+
+CU_API CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+    const CUDA_MEMCPY3D c = line(HOST, (uintptr_t)to, DEVICE, from, bytes);
+
+    return copy_async(&c, stream);
 }
 
 CU_API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes,
                                      CUstream stream)
 {
-    struct cu_where w;
-    int rc = stream_where(stream, &w);
+    const CUDA_MEMCPY3D c = line(DEVICE, to, DEVICE, from, bytes);
 
-    return rc || !bytes ? rc : cu_on_device(&w, to, bytes, from, bytes, bytes, 1);
+    return copy_async(&c, stream);
 }
 
+/* It does not wait for the copy, but for whether there can be one. */
 CU_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes)
 {
     struct cu_where w;
@@ -58,173 +318,47 @@ CU_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes)
     return rc || !bytes ? rc : cu_call(w.channel, GPU_OP_ON_DEVICE, &call, NULL);
 }
 
-CU_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes,
-                                     CUstream stream)
+CU_API CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes)
 {
-    struct cu_where w;
-    int rc = stream_where(stream, &w);
+    const CUDA_MEMCPY3D c = line(CU_MEMORYTYPE_UNIFIED, to, CU_MEMORYTYPE_UNIFIED, from, bytes);
 
-    if (rc || !bytes)
-        return rc;
-    return from ? cu_to_device(&w, to, bytes, from, bytes, bytes, 1, false)
-                : CUDA_ERROR_INVALID_VALUE;
+    return copy_sync(&c);
 }
 
-CU_API CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
+CU_API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
-    struct cu_where w;
-    int rc = stream_where(stream, &w);
+    const CUDA_MEMCPY3D c = line(CU_MEMORYTYPE_UNIFIED, to, CU_MEMORYTYPE_UNIFIED, from, bytes);
 
-    if (rc || !bytes)
-        return rc;
-    return to ? cu_from_device(&w, to, bytes, from, bytes, bytes, 1, !cu_pinned(to, bytes))
-              : CUDA_ERROR_INVALID_VALUE;
+    return copy_async(&c, stream);
 }
 
-/* --- rows and slices -------------------------------------------------------------------------- */
-
-/* One slice of a copy whose ends are memory, not arrays. */
-static int copy_2d(const CUDA_MEMCPY2D *c, const struct cu_where *w, bool wait)
+CU_API CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *copy)
 {
-    bool from_host = c->srcMemoryType == CU_MEMORYTYPE_HOST;
-    bool to_host = c->dstMemoryType == CU_MEMORYTYPE_HOST;
-    size_t from_pitch = c->srcPitch ? c->srcPitch : c->WidthInBytes + c->srcXInBytes;
-    size_t to_pitch = c->dstPitch ? c->dstPitch : c->WidthInBytes + c->dstXInBytes;
-    size_t from_at = c->srcY * from_pitch + c->srcXInBytes;
-    size_t to_at = c->dstY * to_pitch + c->dstXInBytes;
-
-    if ((!from_host && c->srcMemoryType != CU_MEMORYTYPE_DEVICE) ||
-        (!to_host && c->dstMemoryType != CU_MEMORYTYPE_DEVICE))
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (from_pitch < c->WidthInBytes || to_pitch < c->WidthInBytes)
+    if (!copy)
         return CUDA_ERROR_INVALID_VALUE;
-    if (from_host && to_host)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (from_host)
-        return cu_to_device(w, c->dstDevice + to_at, to_pitch, (const char *)c->srcHost + from_at,
-                            from_pitch, c->WidthInBytes, c->Height, wait);
-    if (to_host)
-        return cu_from_device(w, (char *)c->dstHost + to_at, to_pitch, c->srcDevice + from_at,
-                              from_pitch, c->WidthInBytes, c->Height, wait);
-    return cu_on_device(w, c->dstDevice + to_at, to_pitch, c->srcDevice + from_at, from_pitch,
-                        c->WidthInBytes, c->Height);
+    const CUDA_MEMCPY3D c = box(copy);
+    return copy_sync(&c);
 }
 
-CU_API CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *c)
+CU_API CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *copy)
 {
-    struct cu_where w;
-    int rc = cu_where(NULL, &w);
-
-    if (rc || !c)
-        return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-    return c->WidthInBytes && c->Height ? copy_2d(c, &w, true) : 0;
+    return cuMemcpy2D_v2(copy);
 }
 
-CU_API CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *c)
+CU_API CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *copy, CUstream stream)
 {
-    return cuMemcpy2D_v2(c);
+    if (!copy)
+        return CUDA_ERROR_INVALID_VALUE;
+    const CUDA_MEMCPY3D c = box(copy);
+    return copy_async(&c, stream);
 }
 
-CU_API CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
+CU_API CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *copy)
 {
-    struct cu_where w;
-    int rc = stream_where(stream, &w);
-
-    if (rc || !c)
-        return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-    return c->WidthInBytes && c->Height ? copy_2d(c, &w, c->dstMemoryType == CU_MEMORYTYPE_HOST)
-                                        : 0;
+    return copy ? copy_sync(copy) : CUDA_ERROR_INVALID_VALUE;
 }
 
-static int copy_3d(const CUDA_MEMCPY3D *c, const struct cu_where *w, bool wait)
+CU_API CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *copy, CUstream stream)
 {
-    size_t from_slice = c->srcPitch * (c->srcHeight ? c->srcHeight : c->Height + c->srcY);
-    size_t to_slice = c->dstPitch * (c->dstHeight ? c->dstHeight : c->Height + c->dstY);
-    int rc = 0;
-
-    for (size_t z = 0; z < c->Depth && !rc; z++) {
-        size_t from = (c->srcZ + z) * from_slice, to = (c->dstZ + z) * to_slice;
-        const CUDA_MEMCPY2D slice = {.srcXInBytes = c->srcXInBytes,
-                                     .srcY = c->srcY,
-                                     .srcMemoryType = c->srcMemoryType,
-                                     .srcHost = (const char *)c->srcHost + from,
-                                     .srcDevice = c->srcDevice + from,
-                                     .srcPitch = c->srcPitch,
-                                     .dstXInBytes = c->dstXInBytes,
-                                     .dstY = c->dstY,
-                                     .dstMemoryType = c->dstMemoryType,
-                                     .dstHost = (char *)c->dstHost + to,
-                                     .dstDevice = c->dstDevice + to,
-                                     .dstPitch = c->dstPitch,
-                                     .WidthInBytes = c->WidthInBytes,
-                                     .Height = c->Height};
-        rc = copy_2d(&slice, w, wait);
-    }
-    return rc;
+    return copy ? copy_async(copy, stream) : CUDA_ERROR_INVALID_VALUE;
 }
-
-CU_API CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *c)
-{
-    struct cu_where w;
-    int rc = cu_where(NULL, &w);
-
-    if (rc || !c)
-        return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-    return c->WidthInBytes && c->Height ? copy_3d(c, &w, true) : 0;
-}
-
-CU_API CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream)
-{
-    struct cu_where w;
-    int rc = stream_where(stream, &w);
-
-    if (rc || !c)
-        return rc ? rc : CUDA_ERROR_INVALID_VALUE;
-    return c->WidthInBytes && c->Height ? copy_3d(c, &w, c->dstMemoryType == CU_MEMORYTYPE_HOST)
-                                        : 0;
-}
-
-/* --- fills ------------------------------------------------------------------------------------ */
-
-static int fill(CUstream stream, CUdeviceptr to, size_t pitch, uint32_t value, unsigned unit,
-                size_t width, size_t height, bool wait)
-{
-    struct cu_where w;
-    int rc = stream_where(stream, &w);
-    const struct gpu_call_fill call = {.stream = w.id,
-                                       .address = to,
-                                       .pitch = pitch,
-                                       .width = width * unit,
-                                       .height = height,
-                                       .value = value,
-                                       .unit = unit};
-
-    if (rc || !width || !height)
-        return rc;
-    return wait ? cu_call(w.channel, GPU_OP_FILL, &call, NULL)
-                : channel_post(w.channel, GPU_OP_FILL, &call, NULL, 0);
-}
-
-#define FILL(bits, type)                                                                           \
-    CU_API CUresult cuMemsetD##bits##_v2(CUdeviceptr to, type value, size_t n)                     \
-    {                                                                                              \
-        return fill(NULL, to, n * sizeof(type), value, sizeof(type), n, 1, true);                  \
-    }                                                                                              \
-    CU_API CUresult cuMemsetD##bits##Async(CUdeviceptr to, type value, size_t n, CUstream stream)  \
-    {                                                                                              \
-        return fill(stream, to, n * sizeof(type), value, sizeof(type), n, 1, false);               \
-    }                                                                                              \
-    CU_API CUresult cuMemsetD2D##bits##_v2(CUdeviceptr to, size_t pitch, type value, size_t width, \
-                                           size_t height)                                          \
-    {                                                                                              \
-        return fill(NULL, to, pitch, value, sizeof(type), width, height, true);                    \
-    }                                                                                              \
-    CU_API CUresult cuMemsetD2D##bits##Async(CUdeviceptr to, size_t pitch, type value,             \
-                                             size_t width, size_t height, CUstream stream)         \
-    {                                                                                              \
-        return fill(stream, to, pitch, value, sizeof(type), width, height, false);                 \
-    }
-
-FILL(8, unsigned char)
-FILL(16, unsigned short)
-FILL(32, unsigned)

@@ -23,6 +23,7 @@ enum cu_kind {
     KIND_EVENT,
     KIND_GRAPH,
     KIND_GRAPH_EXEC,
+    KIND_GRAPH_NODE,
     KIND_POOL
 };
 
@@ -32,6 +33,15 @@ struct cu_object {
     struct channel *channel;
 };
 
+/* How much was posted to a stream: after so many calls the next ones wait for those before, since
+ * no stream takes more than so many. */
+struct cu_flow {
+    unsigned posted;
+    struct cu_fence *fence; /* what was posted before it is done when this is over */
+};
+
+enum { CU_LANES = 4 /* streams that a graph's branches run in, the launch's own with them */ };
+
 struct cu_context {
     struct cu_object o;
     int device;
@@ -39,7 +49,11 @@ struct cu_context {
     bool primary;
     pthread_mutex_t lock; /* of its modules */
     struct cu_module *modules;
-    struct cu_context *next; /* made before it */
+    struct cu_context *next;  /* made before it */
+    struct cu_flow flow;      /* of the default stream */
+    uint64_t lanes[CU_LANES]; /* of graphs: streams of this library's own; 0: none yet */
+    unsigned cache_config, shared_config;
+    uint64_t side; /* the stream of copies that others wait for, or 0 */
 };
 
 struct cu_module {
@@ -64,19 +78,30 @@ struct cu_function {
     unsigned dynamic_shared;
 };
 
+/* Nodes of a graph. */
+struct cu_tails {
+    struct cu_graph_node **nodes;
+    size_t n;
+};
+
 struct cu_stream {
     struct cu_object o;
     struct cu_context *context;
     unsigned flags;
     int priority;
-    struct cu_graph *capture; /* what is asked goes into this graph */
-    bool invalid;             /* the capture cannot be ended in order */
+    struct cu_flow flow;
+    struct cu_capture *capture;     /* what is asked goes into its graph (capture.h) */
+    struct cu_stream *next_capture; /* another stream of that capture */
+    struct cu_tails tails;          /* what the next node depends on */
 };
 
 struct cu_event {
     struct cu_object o;
     struct cu_context *context;
     unsigned flags;
+    bool recorded;
+    uint64_t capture; /* it was recorded last in this capture, when these were the tails; or 0 */
+    struct cu_tails tails;
 };
 
 struct cu_device {
@@ -100,6 +125,9 @@ struct cu_state {
 extern struct cu_state cu;
 
 uint64_t cu_new_id(void);
+/* The device of that number, or NULL; and why there is none. */
+struct cu_device *cu_device_of(CUdevice i);
+int cu_no_device(void);
 /* The calling thread's context, or NULL. */
 struct cu_context *cu_current(void);
 /* The current context with *RESULT 0, or what is wrong with it. */
@@ -121,14 +149,47 @@ struct cu_where {
     struct cu_context *context;
     struct channel *channel;
     uint64_t id;
-    struct cu_graph *capture;
+    struct cu_stream *stream;   /* NULL: the default one */
+    struct cu_capture *capture; /* what is asked is captured */
+    struct cu_sink *sink;       /* what is posted goes into this batch */
 };
+/* Fails, as CUDA does, where the default stream would wait for one that is captured, or the capture
+ * is invalid. */
 int cu_where(CUstream stream, struct cu_where *out);
+/* The same, whatever is captured. */
+int cu_where_plain(CUstream stream, struct cu_where *out);
+
+/* Asks OP of the stream W without waiting for it: posts it, or puts it into a batch. */
+int cu_post(const struct cu_where *w, unsigned op, const void *fields, const void *payload,
+            uint32_t bytes);
+/* CALLS were posted to W's stream: waits where there is too much that is not done. */
+void cu_posted(const struct cu_where *w, unsigned calls);
+void cu_flow_end(struct cu_flow *flow);
+
+/* Runs FN(DATA), or CALLBACK, in W's stream on a thread of the program, and the stream stands
+ * meanwhile. */
+struct cu_host_work {
+    CUhostFn fn;
+    CUstreamCallback callback;
+    CUstream stream; /* the callback's */
+    void *data;
+};
+int cu_host_call(const struct cu_where *w, const struct cu_host_work *work);
+/* How many host functions and copies to the host are on their way: what may still change the
+ * memory of the host. */
+unsigned cu_writers(void);
+void cu_writer(int add);
+
+/* Writes out what kernels printed, where an answer said that there is something; or what those of C
+ * did. */
+void cu_prints(struct channel *c);
+void cu_prints_of(const struct cu_context *c);
 
 /* A call without data of its own; the answer's fields to ANSWER, which may be NULL. */
 int cu_call(struct channel *c, unsigned op, const void *fields, void *answer);
-/* The result of waiting for a context or stream, and of what failed before. */
-int cu_settle(struct channel *c, int result);
+/* The result of waiting for a context or stream, and of what failed before; what kernels printed
+ * until then is written out. */
+int cu_settle(struct cu_context *c, int result);
 
 /* Whether BYTES at HOST were allocated, or registered, for asynchronous copies. */
 bool cu_pinned(const void *host, size_t bytes);
@@ -141,5 +202,19 @@ int cu_from_device(const struct cu_where *w, void *to, size_t to_pitch, CUdevice
                    size_t from_pitch, size_t width, size_t height, bool wait);
 int cu_on_device(const struct cu_where *w, CUdeviceptr to, size_t to_pitch, CUdeviceptr from,
                  size_t from_pitch, size_t width, size_t height);
+
+/* One copy as it is asked for; WAIT: until it is over. */
+int cu_copy(const CUDA_MEMCPY3D *c, const struct cu_where *w, bool wait);
+/* The same in the order of W's stream, at both ends, without waiting. */
+int cu_copy_ordered(const CUDA_MEMCPY3D *c, const struct cu_where *w);
+/* The stream of C's for copies that others wait for. */
+int cu_side_stream(struct cu_context *c, uint64_t *id);
+/* What is wrong with the copy C, or 0. */
+int cu_copy_check(const CUDA_MEMCPY3D *c);
+
+/* Puts the parameters of F together as it has them, into TO, and checks the launch L, whose stream
+ * it leaves alone. */
+int cu_launch_pack(const struct cu_function *f, struct gpu_call_launch *l, void **params,
+                   void **extra, char to[GPU_PARAMS]);
 
 #endif

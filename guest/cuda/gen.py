@@ -11,47 +11,59 @@ import sys
 
 
 def rows(path, counts):
-    """(words, where) of each line, which has one of COUNTS[first word] words."""
+    """(words, where) of each line, which has as many words as COUNTS[first word] says."""
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             words = line.split("#")[0].split()
             if not words:
                 continue
             where = f"{path}:{number}"
-            if len(words) != counts.get(words[0], counts.get("*")):
+            least, most = counts.get(words[0], (1, 0))
+            if not least <= len(words) <= most:
                 sys.exit(f"{where}: what is '{' '.join(words)}'?")
             yield words, where
 
 
+class Function:
+    """A row of the table: a symbol, where its code is, and how cuGetProcAddress() knows it."""
+
+    def __init__(self, kind, symbol, of, rest, where):
+        self.kind, self.symbol, self.of = kind, symbol, of
+        self.since = int(rest[0]) if rest and rest[0].isdigit() else 0
+        if rest and not self.since:
+            sys.exit(f"{where}: '{rest[0]}' is no version")
+        self.name = rest[1] if len(rest) > 1 else re.sub(r"_v\d$", "", symbol)
+
+
 def functions(path):
-    have, also, lack = [], [], []
-    for words, where in rows(path, {"have": 2, "also": 3, "lack": 2}):
-        if not re.fullmatch(r"cu[A-Z]\w+", words[1]):
-            sys.exit(f"{where}: '{words[1]}' is no function of the driver API")
-        if words[1] in have + lack or words[1] in dict(also):
-            sys.exit(f"{where}: '{words[1]}' is there already")
-        if words[0] == "also" and words[2] not in have:
-            sys.exit(f"{where}: there is no '{words[2]}'")
-        {"have": have, "lack": lack}.get(words[0], []).append(words[1])
-        if words[0] == "also":
-            also.append((words[1], words[2]))
-    return have, also, lack
+    found = {}
+    for words, where in rows(path, {"have": (2, 4), "also": (3, 5), "lack": (2, 3)}):
+        kind, symbol = words[:2]
+        if not re.fullmatch(r"cu[A-Z]\w+", symbol):
+            sys.exit(f"{where}: '{symbol}' is no function of the driver API")
+        if symbol in found:
+            sys.exit(f"{where}: '{symbol}' is there already")
+        of = words[2] if kind == "also" else symbol
+        if kind == "also" and (of not in found or found[of].kind != "have"):
+            sys.exit(f"{where}: there is no '{of}'")
+        found[symbol] = Function(kind, symbol, of, words[3 if kind == "also" else 2:], where)
+    return list(found.values())
 
 
 def main(argv):
     if len(argv) != 4:
         sys.exit(__doc__)
-    have, also, lack = functions(argv[1])
+    all_of_them = functions(argv[1])
     out = ["/* Made from functions.txt and errors.txt. SPDX-License-Identifier: MIT */",
            '#include "guest/cuda/names.h"']
-    out += [f"extern int {name}(void);" for name in have]
-    out += [f"CU_API int {name}(void);\nCU_API int {name}(void)\n{{\n    return CUDA_ERROR_NOT_SUPPORTED;\n}}"
-            for name in lack]
+    out += [f"extern int {f.symbol}(void);" for f in all_of_them if f.kind == "have"]
+    out += [f"CU_API int {f.symbol}(void);\nCU_API int {f.symbol}(void)\n{{\n"
+            "    return CUDA_ERROR_NOT_SUPPORTED;\n}" for f in all_of_them if f.kind == "lack"]
     # An alias in C has to be where its function is; a jump of the right kind for each ISA has not.
-    out += [f'CU_JUMP("{name}", "{of}")' for name, of in also]
+    out += [f'CU_JUMP("{f.symbol}", "{f.of}")' for f in all_of_them if f.kind == "also"]
     out.append("const struct cu_entry cu_entries[] = {")
-    out += [f'    {{"{name}", {of}}},'
-            for name, of in sorted([(n, n) for n in have + lack] + also)]
+    out += [f'    {{"{f.symbol}", "{f.name}", {f.since}, {f.of}}},'
+            for f in sorted(all_of_them, key=lambda f: f.symbol)]
     out += ["};", "const size_t cu_n_entries = sizeof(cu_entries) / sizeof(cu_entries[0]);"]
     out.append("const struct cu_error cu_errors[] = {")
     with open(argv[2], encoding="utf-8") as file:

@@ -1,48 +1,55 @@
 /* SPDX-License-Identifier: MIT (guest/LICENSE) */
 /* What is looked up: functions by their names, results' names, what a pointer is. See names.h. */
 #include "guest/cuda/cuda.h"
+#include "guest/cuda/managed.h"
 #include "guest/cuda/names.h"
+#include "guest/cuda/pool.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- functions -------------------------------------------------------------------------------- */
 
-static int by_name(const void *name, const void *entry)
+static int by_symbol(const void *symbol, const void *entry)
 {
-    return strcmp(name, ((const struct cu_entry *)entry)->name);
+    return strcmp(symbol, ((const struct cu_entry *)entry)->symbol);
 }
 
-static const struct cu_entry *find(const char *name)
-{
-    return bsearch(name, cu_entries, cu_n_entries, sizeof(cu_entries[0]), by_name);
-}
+enum { FOUND = 0, NOT_FOUND = 1, TOO_OLD = 2 /* as CUdriverProcAddressQueryResult has them */ };
 
-/* NAME is without a version: the newest is meant. */
-static const struct cu_entry *find_newest(const char *name)
+/* The function that VERSION of CUDA calls NAME. */
+static const struct cu_entry *find(const char *name, int version, int *status)
 {
-    char versioned[128];
-    const struct cu_entry *found = find(name);
+    const struct cu_entry *best = NULL;
 
-    for (int v = 2; v < 5; v++) {
-        snprintf(versioned, sizeof(versioned), "%s_v%d", name, v);
-        const struct cu_entry *newer = find(versioned);
-        if (newer && (v == 2 || !found)) /* what is lacking stands for no version that is there */
-            found = newer;
+    *status = NOT_FOUND;
+    for (size_t i = 0; i < cu_n_entries; i++) {
+        const struct cu_entry *e = &cu_entries[i];
+        if (strcmp(e->name, name) != 0)
+            continue;
+        if (e->since > version)
+            *status = *status == NOT_FOUND ? TOO_OLD : *status;
+        else if (!best || e->since > best->since)
+            best = e;
     }
-    return found;
+    if (!best) /* or the symbol itself */
+        best = bsearch(name, cu_entries, cu_n_entries, sizeof(cu_entries[0]), by_symbol);
+    if (best)
+        *status = FOUND;
+    return best;
 }
 
 CU_API CUresult cuGetProcAddress_v2(const char *name, void **out, int version, uint64_t flags,
                                     int *status)
 {
+    int why;
+
     if (!name || !out || flags > 3)
         return CUDA_ERROR_INVALID_VALUE;
-    const struct cu_entry *entry = find_newest(name);
-    *out = entry ? (void *)entry->symbol : NULL;
+    const struct cu_entry *entry = find(name, version, &why);
+    *out = entry ? (void *)entry->function : NULL;
     if (status)
-        *status = entry ? 0 : 1; /* CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND */
+        *status = why;
     return entry ? 0 : CUDA_ERROR_NOT_FOUND;
 }
 
@@ -91,6 +98,8 @@ enum {
     POINTER_DEVICE_ORDINAL = 9,
     POINTER_RANGE_START = 11,
     POINTER_RANGE_SIZE = 12,
+    POINTER_MAPPED = 13,
+    POINTER_POOL = 17,
 };
 
 struct pointer {
@@ -117,7 +126,9 @@ static int look_at(CUdeviceptr at, struct pointer *out)
 
 static int tell(const struct pointer *p, int attribute, void *data)
 {
-    if ((attribute == POINTER_HOST_POINTER) != p->host &&
+    bool managed = !p->host && cu_is_managed(p->at);
+
+    if (!managed && (attribute == POINTER_HOST_POINTER) != p->host &&
         (attribute == POINTER_HOST_POINTER || attribute == POINTER_DEVICE_POINTER))
         return CUDA_ERROR_INVALID_VALUE;
     switch (attribute) {
@@ -132,7 +143,7 @@ static int tell(const struct pointer *p, int attribute, void *data)
         *(CUdeviceptr *)data = p->at;
         return 0;
     case POINTER_IS_MANAGED:
-        *(unsigned *)data = 0;
+        *(unsigned *)data = managed;
         return 0;
     case POINTER_DEVICE_ORDINAL:
         *(int *)data = p->context->device;
@@ -142,6 +153,12 @@ static int tell(const struct pointer *p, int attribute, void *data)
         return 0;
     case POINTER_RANGE_SIZE:
         *(size_t *)data = p->bytes;
+        return 0;
+    case POINTER_MAPPED:
+        *(unsigned char *)data = 1;
+        return 0;
+    case POINTER_POOL:
+        *(CUmemoryPool *)data = cu_pool_at(p->at);
         return 0;
     default:
         return CUDA_ERROR_NOT_SUPPORTED;

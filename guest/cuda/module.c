@@ -359,107 +359,31 @@ CU_API CUresult cuFuncGetParamInfo(CUfunction f, size_t i, size_t *offset, size_
     return 0;
 }
 
-/* --- occupancy -------------------------------------------------------------------------------- */
-
-CU_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction f,
-                                                                     int block, size_t shared,
-                                                                     unsigned flags)
+/* What is loaded is there at once. */
+CU_API CUresult cuModuleGetLoadingMode(int *mode)
 {
-    struct gpu_answer_occupancy answer;
+    enum { EAGER = 1 };
 
-    if (!blocks || block < 1 || flags > 1)
+    if (!mode)
         return CUDA_ERROR_INVALID_VALUE;
-    if (!cu_is(f, KIND_FUNCTION))
-        return CUDA_ERROR_INVALID_HANDLE;
-    *blocks = 0;
-    if (block > (int)f->info.max_threads)
-        return 0;
-    const struct gpu_call_occupancy call = {
-        .function = f->o.id, .block = (uint32_t)block, .shared = shared + f->info.static_shared};
-    int rc = cu_call(f->o.channel, GPU_OP_OCCUPANCY, &call, &answer);
-    if (!rc)
-        *blocks = (int)answer.blocks;
-    return rc;
-}
-
-CU_API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction f, int block,
-                                                            size_t shared)
-{
-    return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, f, block, shared, 0);
-}
-
-/* The block with which the most threads are resident; of equal ones the largest. */
-CU_API CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunction f,
-                                                          CUoccupancyB2DSize shared_of,
-                                                          size_t shared, int most, unsigned flags)
-{
-    int best = 0, rc = 0, blocks = 0;
-
-    if (!grid || !block || !cu_is(f, KIND_FUNCTION))
-        return cu_is(f, KIND_FUNCTION) ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
-    if (most <= 0 || most > (int)f->info.max_threads)
-        most = (int)f->info.max_threads;
-    for (int size = most; !rc && size > 0; size = (size - 1) / 32 * 32) {
-        rc = cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
-            &blocks, f, size, shared_of ? shared_of(size) : shared, flags);
-        if (!rc && blocks * size > best) {
-            best = blocks * size;
-            *block = size;
-            *grid = blocks * cu.device[f->module->context->device].attributes[16];
-        }
-    }
-    return rc;
-}
-
-CU_API CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction f,
-                                                 CUoccupancyB2DSize shared_of, size_t shared,
-                                                 int most)
-{
-    return cuOccupancyMaxPotentialBlockSizeWithFlags(grid, block, f, shared_of, shared, most, 0);
-}
-
-/* --- libraries: modules of the current context ------------------------------------------------ */
-
-CU_API CUresult cuLibraryLoadData(CUlibrary *l, const void *code, int *jit, void **jit_values,
-                                  unsigned n_jit, int *options, void **values, unsigned n)
-{
-    return cuModuleLoadDataEx(l, code, n_jit, jit, jit_values);
-}
-
-CU_API CUresult cuLibraryLoadFromFile(CUlibrary *l, const char *path, int *jit, void **jit_values,
-                                      unsigned n_jit, int *options, void **values, unsigned n)
-{
-    return cuModuleLoad(l, path);
-}
-
-CU_API CUresult cuLibraryUnload(CUlibrary l)
-{
-    return cuModuleUnload(l);
-}
-
-CU_API CUresult cuLibraryGetKernel(CUkernel *k, CUlibrary l, const char *name)
-{
-    return cuModuleGetFunction(k, l, name);
-}
-
-CU_API CUresult cuLibraryGetModule(CUmodule *m, CUlibrary l)
-{
-    if (!m || !cu_is(l, KIND_MODULE))
-        return m ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_INVALID_VALUE;
-    *m = l;
+    *mode = EAGER;
     return 0;
 }
 
-CU_API CUresult cuLibraryGetGlobal(CUdeviceptr *address, size_t *bytes, CUlibrary l,
-                                   const char *name)
+CU_API CUresult cuFuncIsLoaded(int *state, CUfunction f)
 {
-    return cuModuleGetGlobal_v2(address, bytes, l, name);
+    if (!state || !cu_is(f, KIND_FUNCTION))
+        return state ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_INVALID_VALUE;
+    *state = 1;
+    return 0;
 }
 
-CU_API CUresult cuKernelGetFunction(CUfunction *f, CUkernel k)
+CU_API CUresult cuFuncLoad(CUfunction f)
 {
-    if (!f || !cu_is(k, KIND_FUNCTION))
-        return f ? CUDA_ERROR_INVALID_HANDLE : CUDA_ERROR_INVALID_VALUE;
-    *f = k;
-    return 0;
+    return cu_is(f, KIND_FUNCTION) ? 0 : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CU_API CUresult cuFuncSetSharedMemConfig(CUfunction f, int config)
+{
+    return cu_is(f, KIND_FUNCTION) ? 0 : CUDA_ERROR_INVALID_HANDLE;
 }

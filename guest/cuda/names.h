@@ -7,10 +7,11 @@
 
 /* A symbol of the library; what it is called with is the function's own business. */
 struct cu_entry {
-    const char *name;
-    int (*symbol)(void);
+    const char *symbol, *name; /* NAME is how programs ask for it */
+    int since;                 /* the version of CUDA that has it; 0: the only one of its name */
+    int (*function)(void);
 };
-extern const struct cu_entry cu_entries[]; /* by name */
+extern const struct cu_entry cu_entries[]; /* by symbol */
 extern const size_t cu_n_entries;
 
 struct cu_error {

@@ -11,7 +11,7 @@ struct gpu_engine {
     bool cancel;
 };
 
-enum which { ADD, SPIN, FAULT };
+enum which { ADD, SPIN, FAULT, SAY, KERNELS };
 
 struct gpu_kernel {
     enum which which;
@@ -19,7 +19,7 @@ struct gpu_kernel {
 
 struct gpu_module {
     struct gpu_engine *engine;
-    struct gpu_kernel kernels[3];
+    struct gpu_kernel kernels[KERNELS];
     uint64_t table;
 };
 
@@ -117,6 +117,7 @@ static int test_module_new(struct gpu_engine *e, const uint8_t *image, size_t le
     m->engine = e;
     m->kernels[SPIN].which = SPIN;
     m->kernels[FAULT].which = FAULT;
+    m->kernels[SAY].which = SAY;
     test_alloc(e, 64, &m->table);
     *out = m;
     return GPU_SUCCESS;
@@ -136,7 +137,7 @@ static uint64_t test_module_bytes(const struct gpu_module *m)
 static int test_kernel(struct gpu_module *m, const char *name, struct gpu_kernel **out,
                        struct gpu_kernel_info *info)
 {
-    static const char *const names[] = {"add", "spin", "fault"};
+    static const char *const names[] = {"add", "spin", "fault", "say"};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
         if (strcmp(name, names[i]) == 0) {
@@ -170,6 +171,10 @@ static int test_launch(struct gpu_engine *e, struct gpu_kernel *k, const struct 
         while (!__atomic_load_n(&e->cancel, __ATOMIC_RELAXED))
             g_usleep(100);
         return GPU_LAUNCH_TIMEOUT;
+    }
+    if (k->which == SAY) {
+        l->print(l->opaque, "said\n", 5);
+        return GPU_SUCCESS;
     }
     memset(params, 0, sizeof(params));
     memcpy(params, l->params, MIN(sizeof(params), l->params_bytes));

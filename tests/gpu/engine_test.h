@@ -6,7 +6,7 @@
 
 /*
  * An image is the text "kernels". Its kernels: "add" (out, a, b: addresses of 32-bit numbers; n),
- * "spin" (runs until its context ends), "fault" (an illegal address). Its variable "table" has 64
+ * "spin" (runs until its context ends), "fault" (an illegal address), "say" (prints a line). Its variable "table" has 64
  * bytes.
  */
 extern const struct gpu_engine_ops engine_test;

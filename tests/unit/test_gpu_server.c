@@ -2,104 +2,18 @@
  * The whole way of a call: a program with libcuda.so.1, its channel, a worker's session, streams,
  * and an engine whose kernels are C. By rings, and again by a stream of bytes.
  */
-#include "gpu/server/worker.h"
-#include "guest/cuda/api.h"
-#include "tests/gpu/engine_test.h"
-#include "tests/unit/unit.h"
+#include "tests/gpu/rig.h"
 
-#include <dlfcn.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-
-/* Programs' own prototypes are left out: arguments have the width that they are given here. */
-#pragma GCC diagnostic ignored "-Wstrict-prototypes"
-
-static int (*cuda_lookup)(const char *name, void **out, int version, uint64_t flags);
-static struct gpu_quota quota = {.most = MIB(64)};
-static struct session_env env = {.quota = &quota};
-static char path[64];
-
-/* The driver API's function NAME, as programs find it. */
-static void *function(const char *name)
-{
-    void *fn = NULL;
-
-    ck_assert_msg(cuda_lookup(name, &fn, 12040, 0) == 0, "%s", name);
-    return fn;
-}
-
-#define CU(name, ...)        ((int (*)())function("cu" #name))(__VA_ARGS__)
-#define CU_OK(name, ...)     ck_assert_int_eq(CU(name, __VA_ARGS__), 0)
-#define CU_IS(rc, name, ...) ck_assert_int_eq(CU(name, __VA_ARGS__), rc)
-
-static void *listener(void *opaque)
-{
-    worker_listen(&env, GPOINTER_TO_INT(opaque), NULL);
-    return NULL;
-}
-
-/* What a program does that is linked with libcuda.so.1. */
-static void load_library(bool stream)
-{
-    setenv("VMD_GPU_SOCKET", path, 1);
-    if (stream)
-        setenv("VMD_GPU_STREAM", "1", 1);
-    void *lib = dlopen(g_getenv("VMD_CUDA_LIBRARY"), RTLD_NOW);
-    ck_assert_msg(lib != NULL, "%s", dlerror());
-    cuda_lookup = (int (*)(const char *, void **, int, uint64_t))dlsym(lib, "cuGetProcAddress");
-    ck_assert(cuda_lookup != NULL);
-}
-
-/* A worker on a thread of this process, which is a test's own (Check forks). */
-static void setup(bool stream)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    snprintf(path, sizeof(path), "/tmp/test-gpu-%d", getpid());
-    strcpy(address.sun_path, path);
-    unlink(path);
-    ck_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
-    env.backend = backend_queue_new(&engine_test);
-    g_thread_unref(g_thread_new("listen", listener, GINT_TO_POINTER(fd)));
-    load_library(stream);
-}
-
-static void teardown(void)
-{
-    unlink(path);
-}
-
-static CUcontext begin(int i)
-{
-    CUcontext c = NULL;
-
-    setup(i != 0);
-    CU_IS(3, CtxCreate, &c, 0, 0);
-    CU_OK(Init, 0);
-    CU_OK(CtxCreate, &c, 0, 0);
-    return c;
-}
-
-static CUfunction kernel(const char *name)
-{
-    CUmodule m = NULL;
-    CUfunction f = NULL;
-
-    CU_OK(ModuleLoadData, &m, "kernels");
-    CU_OK(ModuleGetFunction, &f, m, name);
-    return f;
-}
 
 /* Two numbers, added by the device: of 1 KiB (in records), and of more than the window has. */
 START_TEST(add)
 {
     enum { SMALL = 256, LARGE = 3 << 20 };
-    CUcontext c = begin(_i);
-    CUfunction f = kernel("add");
+    CUcontext c = rig_begin(_i);
+    CUfunction f = rig_kernel("add");
 
     for (uint32_t n = SMALL; n <= LARGE; n = n == LARGE ? n + 1 : LARGE) {
         g_autofree uint32_t *a = g_new(uint32_t, n), *b = g_new(uint32_t, n),
@@ -125,7 +39,7 @@ START_TEST(add)
         CU_IS(1, MemFree, dout);
     }
     CU_OK(CtxDestroy, c);
-    ck_assert_uint_eq(quota.used, 0);
+    ck_assert_uint_eq(rig_quota.used, 0);
 }
 END_TEST
 
@@ -150,14 +64,14 @@ START_TEST(errors)
     void *values[] = {log, (void *)sizeof(log)};
     const char *name = NULL;
 
-    begin(_i);
+    rig_begin(_i);
     CU_IS(218, ModuleLoadDataEx, &m, "nonsense", 2, options, values);
     ck_assert_str_eq(log, "line 1: no kernels");
-    f = kernel("fault");
+    f = rig_kernel("fault");
     CU_OK(FuncGetModule, &m, f);
     CU_IS(500, ModuleGetFunction, &f, m, "none");
     CU_IS(500, ModuleGetGlobal, &d, NULL, m, "none");
-    f = kernel("spin");
+    f = rig_kernel("spin");
     for (size_t i = 1; i < G_N_ELEMENTS(mistakes); i++)
         ck_assert_msg(CU(LaunchKernel, f, mistakes[i].grid, 1, 1, mistakes[i].block, 1, 1, 0, NULL,
                          NULL, NULL) == mistakes[i].rc,
@@ -165,7 +79,7 @@ START_TEST(errors)
     CU_IS(2, MemAlloc, &d, (size_t)MIB(65));
     CU_IS(2, MemAlloc, &d, (size_t)1 << 60);
     CU_IS(1, MemcpyDtoH, name_of, (CUdeviceptr)4096, (size_t)8);
-    CU_IS(801, GraphLaunch, NULL, NULL);
+    CU_IS(801, LinkComplete, NULL, NULL, NULL);
     CU_OK(GetErrorName, 218, &name);
     ck_assert_str_eq(name, "CUDA_ERROR_INVALID_PTX");
     CU_OK(CtxSynchronize);
@@ -175,16 +89,16 @@ END_TEST
 /* What a kernel did sticks to its context, and to no other. */
 START_TEST(sticks)
 {
-    CUcontext bad = begin(_i), good;
+    CUcontext bad = rig_begin(_i), good;
     CUdeviceptr d;
-    CUfunction f = kernel("fault");
+    CUfunction f = rig_kernel("fault");
 
     CU_OK(LaunchKernel, f, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
     CU_IS(700, CtxSynchronize);
     CU_IS(700, MemAlloc, &d, (size_t)16);
     CU_IS(700, CtxSynchronize);
     CU_OK(CtxDestroy, bad);
-    CU_OK(CtxCreate, &good, 0, 0);
+    CU_OK(CtxCreate_v2, &good, 0, 0);
     CU_OK(MemAlloc, &d, (size_t)16);
     CU_OK(CtxSynchronize);
 }
@@ -198,17 +112,17 @@ START_TEST(many_contexts)
     CUcontext c[MOST];
     int rc = 0, n = 1;
 
-    c[0] = begin(_i);
-    while (n < MOST && !(rc = CU(CtxCreate, &c[n], 0, 0))) {
+    c[0] = rig_begin(_i);
+    while (n < MOST && !(rc = CU(CtxCreate_v2, &c[n], 0, 0))) {
         CU_OK(CtxPopCurrent, NULL);
         n++;
     }
     ck_assert_int_eq(rc, 0);
     ck_assert_int_eq(n, MOST);
     CUcontext more;
-    CU_IS(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, CtxCreate, &more, 0, 0);
+    CU_IS(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, CtxCreate_v2, &more, 0, 0);
     CU_OK(CtxDestroy, c[MOST - 1]);
-    while ((rc = CU(CtxCreate, &more, 0, 0))) /* until its thread is through */
+    while ((rc = CU(CtxCreate_v2, &more, 0, 0))) /* until its thread is through */
         ck_assert_int_eq(rc, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
 }
 END_TEST
@@ -227,7 +141,7 @@ START_TEST(streams)
     float ms = -1;
     uint32_t out[2] = {0};
 
-    CUcontext c = begin(_i);
+    CUcontext c = rig_begin(_i);
     for (int i = 0; i < 2; i++) {
         CU_OK(StreamCreate, &s[i], 1);
         CU_OK(EventCreate, &e[i], 0);
@@ -269,7 +183,7 @@ START_TEST(rows)
     CUdeviceptr d;
     size_t pitch = 0;
 
-    begin(_i);
+    rig_begin(_i);
     for (int i = 0; i < PITCH * ROWS; i++)
         from[i] = (uint8_t)(i * 13 + i / 256);
     CU_OK(MemAllocPitch, &d, &pitch, (size_t)WIDTH, (size_t)ROWS, 4);
@@ -301,8 +215,8 @@ END_TEST
 /* A context that is busy for ever can be ended. */
 START_TEST(ends)
 {
-    CUcontext c = begin(_i);
-    CUfunction f = kernel("spin");
+    CUcontext c = rig_begin(_i);
+    CUfunction f = rig_kernel("spin");
 
     CU_OK(LaunchKernel, f, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
     CU_IS(600, StreamQuery, NULL);
@@ -351,7 +265,7 @@ static void quota_of_modules(void)
 START_TEST(worker)
 {
     enum { N = 5000 };
-    const char *argv[] = {g_getenv("VMD_GPU"), "--listen", path, "64M", NULL};
+    const char *argv[] = {g_getenv("VMD_GPU"), "--listen", rig_path, "64M", NULL};
     float x[N], y[N], a = 3;
     uint32_t n = N;
     CUcontext c;
@@ -362,14 +276,14 @@ START_TEST(worker)
     int out;
     char ready[6];
 
-    snprintf(path, sizeof(path), "/tmp/test-gpu-%d", getpid());
-    unlink(path);
+    snprintf(rig_path, sizeof(rig_path), "/tmp/test-gpu-%d", getpid());
+    unlink(rig_path);
     ck_assert(g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL,
                                        NULL, &pid, NULL, &out, NULL, NULL));
     ck_assert(read(out, ready, 6) == 6 && memcmp(ready, "ready\n", 6) == 0);
-    load_library(_i != 0);
+    rig_load(_i != 0);
     CU_OK(Init, 0);
-    CU_OK(CtxCreate, &c, 0, 0);
+    CU_OK(CtxCreate_v2, &c, 0, 0);
     CU_OK(ModuleLoadData, &m, saxpy);
     CU_OK(ModuleGetFunction, &f, m, "saxpy");
     CU_OK(MemAlloc, &dx, sizeof(x));
@@ -400,7 +314,7 @@ int main(void)
     Suite *suite = suite_create("gpu-server");
     TCase *tc = tcase_create("gpu-server");
 
-    tcase_add_checked_fixture(tc, NULL, teardown);
+    tcase_add_checked_fixture(tc, NULL, rig_end);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, add, 0, 2);
     tcase_add_loop_test(tc, errors, 0, 2);
