@@ -237,6 +237,17 @@ const char *disk_notice(const struct disk *d)
     return block_notice(d->block);
 }
 
+void disk_lose(struct disk *d)
+{
+    virtio_blk_lose(d->frontend);
+}
+
+bool disk_busy(const struct disk *d, uint64_t *refused)
+{
+    *refused = virtio_blk_refused(d->frontend);
+    return block_inflight(d->block) > 0;
+}
+
 static void on_closed(void *opaque, int status)
 {
     struct disk *d = opaque;

@@ -51,6 +51,11 @@ struct virtio_device *disk_frontend(struct disk *disk);
 bool disk_attach(struct disk *disk, struct virtio_device *adapter, unsigned lun,
                  disk_unit_changed_fn changed, void *opaque, GError **err);
 
+/* The host has the disk, which has a frontend, no longer: virtio_blk_lose(). */
+void disk_lose(struct disk *disk);
+/* Whether requests to its image are under way; *REFUSED is how many failed since it was lost. */
+bool disk_busy(const struct disk *disk, uint64_t *refused);
+
 /* Which image, in which format, of what size. */
 const char *disk_text(const struct disk *disk);
 

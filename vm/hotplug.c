@@ -1,6 +1,7 @@
 /* See hotplug.h. */
 #include "vm/hotplug.h"
 
+#include "vm/pull.h"
 #include "vm/road.h"
 
 enum { ROADS = 5 };
@@ -281,22 +282,47 @@ static bool unask(void *opaque, void *p)
     return road->ops->unask(road, p);
 }
 
-static void withdraw(void *opaque, void *p)
-{
-    struct vm_device *device = p;
-    struct road *road = road_of(opaque, device);
-
-    if (device->shown)
-        road->ops->withdraw(road, device);
-    device->shown = false;
-}
-
 struct leaver {
     struct hotplug *h;
     struct road *road;
     struct vm_device place; /* as the road knows it */
     struct slot *slot;
 };
+
+/* Takes DEVICE off its road, where it still is on it. */
+static void take_off(struct hotplug *h, struct vm_device *device)
+{
+    struct road *road = road_of(h, device);
+
+    if (device->shown)
+        road->ops->withdraw(road, device);
+    device->shown = false;
+}
+
+/* The guest has understood that the disk is lost, or its time is over. */
+static void pulled(void *opaque)
+{
+    struct vm_device *device = opaque;
+
+    pull_free(g_steal_pointer(&device->pull));
+    take_off(device->leaver->h, device);
+    device->held = false;
+    hotplug_released(device);
+}
+
+static void withdraw(void *opaque, void *p)
+{
+    struct vm_device *device = p;
+    struct hotplug *h = opaque;
+
+    if (!device->shown || !device->disk || !device->frontend || !vm_device_taken(device)) {
+        take_off(h, device);
+        return;
+    }
+    /* close_device() comes next, and finds it held. */
+    device->held = true;
+    device->pull = pull_begin(devices_env(h->devices)->virtio.loop, device->disk, pulled, device);
+}
 
 static void closed(void *opaque)
 {
@@ -451,8 +477,9 @@ static void detach(void *opaque, struct vm_device *device)
     /* Before it is withdrawn: a road that lets go of it would begin a removal. */
     device->hotplug = NULL;
     device->slot = NULL;
+    pull_free(g_steal_pointer(&device->pull));
     if (device->road != DEVICE_ROAD_FIXED)
-        withdraw(opaque, device);
+        take_off(opaque, device);
 }
 
 void hotplug_detach(struct hotplug *h)

@@ -31,6 +31,8 @@ struct virtio_blk {
     struct storage_disk disk;
     char serial[VIRTIO_BLK_ID_BYTES]; /* ends with a zero only where it is shorter */
     bool write_through;               /* for the driver that runs now */
+    bool lost;
+    uint64_t refused; /* requests since then */
 };
 
 struct blk_request {
@@ -179,6 +181,11 @@ static void request_begin(struct virtio_blk *blk, struct blk_request *r)
         virtqueue_push(e, 0);
         return;
     }
+    if (blk->lost) {
+        blk->refused++;
+        request_end(r, VIRTIO_BLK_S_IOERR);
+        return;
+    }
     switch (GUINT32_FROM_LE(header.type)) {
     case VIRTIO_BLK_T_IN:
     case VIRTIO_BLK_T_OUT:
@@ -219,6 +226,27 @@ static void blk_queue_notify(struct virtio_device *dev, struct virtqueue *vq)
         request_begin(blk, r);
     }
     blk->storage.stalled = true;
+}
+
+static bool is_any(const struct storage_request *s, const void *opaque)
+{
+    return true;
+}
+
+void virtio_blk_lose(struct virtio_device *dev)
+{
+    struct virtio_blk *blk = blk_of(dev);
+    const uint64_t capacity = 0;
+
+    blk->lost = true;
+    virtio_config_set(dev, offsetof(struct virtio_blk_config, capacity), &capacity,
+                      sizeof(capacity));
+    storage_cancel(&blk->storage, is_any, NULL);
+}
+
+uint64_t virtio_blk_refused(const struct virtio_device *dev)
+{
+    return container_of(dev, struct virtio_blk, dev)->refused;
 }
 
 /* --- the device ------------------------------------------------------------------------------- */

@@ -21,4 +21,11 @@ struct virtio_device *virtio_blk_new(const struct virtio_env *env, struct block 
 /* Requests that the device keeps until it is resumed. Loop thread. */
 unsigned virtio_blk_held(const struct virtio_device *dev);
 
+/* The host has the disk no longer: whatever the driver asks for from here on fails, what is held
+ * fails now, and the capacity is zero, which is told to a driver that runs: its system then asks
+ * for nothing more. Loop thread. */
+void virtio_blk_lose(struct virtio_device *dev);
+/* Requests that failed for that. Loop thread. */
+uint64_t virtio_blk_refused(const struct virtio_device *dev);
+
 #endif

@@ -539,6 +539,34 @@ START_TEST(held_and_reset)
 }
 END_TEST
 
+/* A disk that is lost fails what it holds and whatever is asked for later, and has no room left. */
+START_TEST(lost)
+{
+    struct setup s;
+    uint64_t capacity;
+
+    setup_open(&s, false, 1);
+    driver_start(&s.d, ALL_FEATURES, 1);
+    request(&s, VIRTIO_BLK_T_OUT, 0, 512);
+    __atomic_store_n(&write_errors, ENOSPC, __ATOMIC_SEQ_CST);
+    begin_writes(&s, 2, 0x77);
+    guest_wait(&s.g, virtio_blk_held(s.dev) == 2);
+    ck_assert_uint_eq(virtio_blk_refused(s.dev), 0);
+    virtio_blk_lose(s.dev);
+    guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    ck_assert_uint_eq(*bytes(&s, s.status), VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(virtio_blk_held(s.dev), 0);
+    virtio_config_get(s.dev, offsetof(struct virtio_blk_config, capacity), &capacity, 8);
+    ck_assert_uint_eq(capacity, 0);
+    ck_assert_uint_eq(request(&s, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(request(&s, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(virtio_blk_refused(s.dev), 2);
+    __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
+    setup_close(&s);
+}
+END_TEST
+
 /* A machine may end while a disk holds requests. */
 START_TEST(held_at_the_end)
 {
@@ -605,6 +633,7 @@ int main(void)
     tcase_add_test(tc, held_stops_the_rest);
     tcase_add_test(tc, held_and_reset);
     tcase_add_test(tc, held_at_the_end);
+    tcase_add_test(tc, lost);
     tcase_add_loop_test(tc, error_rows, 0, G_N_ELEMENTS(errors));
     suite_add_tcase(s, tc);
     return unit_run(s);
