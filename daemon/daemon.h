@@ -13,6 +13,7 @@
 struct accels;
 struct gpus;
 struct hostdevs;
+struct openers;
 struct registry;
 struct warm_lists;
 
@@ -26,6 +27,7 @@ struct daemon {
     struct registry *registry;
     struct hostdevs *hostdevs;
     struct warm_lists *warm;
+    struct openers *openers;
     struct rpc_server *server;
     uint64_t started_ns, started_monotonic_ns;
     bool leaving;

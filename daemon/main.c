@@ -11,6 +11,7 @@
 #include "daemon/hostdevs.h"
 #include "daemon/libvirt/bridge.h"
 #include "daemon/methods.h"
+#include "daemon/opener.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
 #include "daemon/warm.h"
@@ -172,6 +173,7 @@ static bool open_all(struct program *p, const char *libvirt, GError **err)
     d->warm = warm_lists_new(d->loop, d->paths.store);
     d->accels = accels_new(d->loop, d->paths.vm_program);
     d->gpus = gpus_new(d);
+    d->openers = openers_new(d);
     d->registry = d->jobs ? registry_open(d, err) : NULL;
     if (!d->registry)
         return false;
@@ -193,6 +195,7 @@ static void close_all(struct program *p)
 {
     gpus_free(p->daemon.gpus); /* its answers name VMs and devices */
     registry_free(p->daemon.registry);
+    openers_free(p->daemon.openers);
     hostdevs_free(p->daemon.hostdevs);
     accels_free(p->daemon.accels);
     warm_lists_free(p->daemon.warm);

@@ -1,4 +1,8 @@
-/* See opener.h. The process is an ordinary VM process, asked over an ordinary link, that gets no VM. */
+/*
+ * See opener.h. The process is an ordinary VM process, asked over an ordinary link, that gets no
+ * VM. It opens the files of one device and ends, so that what it read of one image never meets
+ * another. As its start takes some milliseconds, one that has started waits for the next device.
+ */
 #include "daemon/opener.h"
 
 #include "daemon/spawn.h"
@@ -6,11 +10,19 @@
 
 #include <signal.h>
 
-enum { OPEN_MS = 10000 };
+/* SPARE_MS: the start of a spare is kept out of the way of the addition that took the last one. */
+enum { OPEN_MS = 10000, SPARE_MS = 50 };
+
+struct openers {
+    struct daemon *daemon;
+    struct opener *spare; /* without a device; NULL: none is there */
+    uv_timer_t timer;     /* a spare is due */
+};
 
 struct opener {
-    struct daemon *daemon;
-    const struct device_spec *spec;
+    struct openers *all;
+    const struct device_spec *spec; /* NULL: it is a spare */
+    bool ready;                     /* the process answered */
     struct spawned process;
     struct vmipc_link *link;
     struct opened files;
@@ -22,7 +34,7 @@ struct opener {
 
 static void finish(struct opener *o, const GError *err)
 {
-    if (o->over)
+    if (o->over || !o->spec)
         return;
     o->over = true;
     o->done(o->opaque, err ? NULL : &o->files, err);
@@ -79,15 +91,23 @@ static void disk_opened(void *arg, const void *result, int fd, const GError *err
     next(o);
 }
 
-static void on_ready(void *user, const struct vmi_hello_result *hello)
+static void begin(struct opener *o)
 {
-    struct opener *o = user;
     struct vmi_open_disk_params params = {.disk = o->spec->disk};
 
     if (o->spec->disk)
         vmipc_link_call(o->link, VMI_OPEN_DISK, &params, OPEN_MS, disk_opened, o);
     else
         next(o);
+}
+
+static void on_ready(void *user, const struct vmi_hello_result *hello)
+{
+    struct opener *o = user;
+
+    o->ready = true;
+    if (o->spec)
+        begin(o);
 }
 
 static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event event,
@@ -97,7 +117,10 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
 
 static void on_lost(void *user, const GError *why)
 {
-    finish(user, why);
+    struct opener *o = user;
+
+    finish(o, why);
+    o->over = true;
 }
 
 static const struct vmipc_link_ops link_ops = {
@@ -116,6 +139,11 @@ static void process_gone(void *opaque)
 {
     struct opener *o = opaque;
 
+    if (o->all && o->all->spare == o) {
+        o->all->spare = NULL; /* the next device starts its own */
+        opener_free(o);
+        return;
+    }
     if (o->leaving) {
         free_now(o);
         return;
@@ -125,17 +153,14 @@ static void process_gone(void *opaque)
     finish(o, err);
 }
 
-struct opener *opener_new(struct daemon *daemon, const struct device_spec *spec,
-                          void (*done)(void *opaque, const struct opened *files, const GError *err),
-                          void *opaque, GError **err)
+/* Starts a process. */
+static struct opener *start(struct openers *all, GError **err)
 {
     struct opener *o = g_new0(struct opener, 1);
+    struct daemon *daemon = all->daemon;
     int fd;
 
-    o->daemon = daemon;
-    o->spec = spec;
-    o->done = done;
-    o->opaque = opaque;
+    o->all = all;
     o->files.paths = g_ptr_array_new_with_free_func(g_free);
     o->files.fds = g_array_new(FALSE, FALSE, sizeof(int));
     spawned_init(&o->process);
@@ -150,11 +175,43 @@ struct opener *opener_new(struct daemon *daemon, const struct device_spec *spec,
     return NULL;
 }
 
+static void on_timer(uv_timer_t *timer)
+{
+    struct openers *all = timer->data;
+    g_autoptr(GError) err = NULL; /* then the next device's own process tells of it */
+
+    if (!all->spare)
+        all->spare = start(all, &err);
+}
+
+struct opener *opener_new(struct openers *all, const struct device_spec *spec,
+                          void (*done)(void *opaque, const struct opened *files, const GError *err),
+                          void *opaque, GError **err)
+{
+    struct opener *o = g_steal_pointer(&all->spare);
+
+    if (o && o->over)
+        opener_free(g_steal_pointer(&o)); /* it is ending */
+    if (!o)
+        o = start(all, err);
+    uv_timer_start(&all->timer, on_timer, SPARE_MS, 0);
+    if (!o)
+        return NULL;
+    o->spec = spec;
+    o->done = done;
+    o->opaque = opaque;
+    if (o->ready)
+        begin(o);
+    return o;
+}
+
 void opener_free(struct opener *o)
 {
     if (!o)
         return;
+    bool leaving = o->all->daemon->leaving;
     o->over = true;
+    o->all = NULL;
     /* The process ends with its connection. */
     vmipc_link_free(o->link);
     for (guint i = 0; i < o->files.fds->len; i++) {
@@ -164,8 +221,31 @@ void opener_free(struct opener *o)
     g_array_free(o->files.fds, TRUE);
     g_ptr_array_free(o->files.paths, TRUE);
     o->leaving = true;
-    if (spawned_watched(&o->process) && !o->daemon->leaving)
+    if (spawned_watched(&o->process) && !leaving)
         return; /* process_gone() ends it */
     spawned_kill(&o->process, SIGKILL);
     free_now(o);
+}
+
+struct openers *openers_new(struct daemon *daemon)
+{
+    struct openers *all = g_new0(struct openers, 1);
+
+    all->daemon = daemon;
+    uv_timer_init(daemon->loop, &all->timer);
+    all->timer.data = all;
+    return all;
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+    g_free(handle->data);
+}
+
+void openers_free(struct openers *all)
+{
+    if (!all)
+        return;
+    opener_free(g_steal_pointer(&all->spare));
+    uv_close((uv_handle_t *)&all->timer, timer_closed);
 }

@@ -388,7 +388,7 @@ static void begin_add(struct device_job *j)
             begin(next);
         return;
     }
-    j->opener = opener_new(vm_daemon(j->devices->vm), j->spec, opened, j, &err);
+    j->opener = opener_new(vm_daemon(j->devices->vm)->openers, j->spec, opened, j, &err);
     if (!j->opener)
         end_refused(j, err);
 }
