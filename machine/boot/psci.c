@@ -22,7 +22,7 @@ enum {
     AFFINITY_PENDING = 2,
 
     TRUSTED_OS_NONE = 2, /* MIGRATE_INFO_TYPE: none that would have to move */
-    TRNG_BITS = 192,     /* most of one call: x1..x3 */
+    TRNG_WORDS = 3,      /* of one call: x1..x3 or w1..w3 */
 };
 
 #define SMCCC_VERSION UINT32_C(0x00010001)
@@ -185,12 +185,12 @@ static void trng_uuid(struct call *c)
         c->x[i] = uuid[i];
 }
 
-/* x1 bits, in x3 first, zero above. */
+/* x1 bits, in x3 or w3 first, zero above. */
 static void trng_rnd(struct call *c)
 {
-    uint64_t bits = c->x[1], words[3];
+    uint64_t bits = c->x[1], words[TRNG_WORDS], width = c->x[0] & WIDE ? 64 : 32;
 
-    if (!bits || bits > TRNG_BITS) {
+    if (!bits || bits > TRNG_WORDS * width) {
         result(c, PSCI_INVALID_PARAMETERS);
         return;
     }
@@ -199,8 +199,8 @@ static void trng_rnd(struct call *c)
         return;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(words); i++) {
-        uint64_t left = bits > 64 * i ? bits - 64 * i : 0;
-        c->x[3 - i] = left >= 64 ? words[i] : words[i] & ((UINT64_C(1) << left) - 1);
+        uint64_t left = bits > width * i ? MIN(bits - width * i, width) : 0;
+        c->x[TRNG_WORDS - i] = left == 64 ? words[i] : words[i] & ((UINT64_C(1) << left) - 1);
     }
     result(c, PSCI_SUCCESS);
 }
@@ -220,7 +220,7 @@ static const struct function {
     {0x84000008, false, true, system_off},    {0x84000009, false, true, system_reset},
     {0x8400000a, false, true, features},      {0x84000012, true, true, system_reset2},
     {0x84000050, false, true, trng_version},  {0x84000051, false, true, features},
-    {0x84000052, false, true, trng_uuid},     {0x84000053, true, false, trng_rnd},
+    {0x84000052, false, true, trng_uuid},     {0x84000053, true, true, trng_rnd},
 };
 
 static const struct function *function_by_id(uint64_t id)

@@ -696,6 +696,8 @@ static const struct {
     {"random: none", {0xc4000053, 0}, -2},
     {"random: too many", {0xc4000053, 193}, -2},
     {"random", {0xc4000053, 192}, 0},
+    {"random words: too many", {0x84000053, 97}, -2},
+    {"random words", {0x84000053, 96}, 0},
     {"reset of a vendor", {0xc4000012, UINT64_C(0x80000000)}, -2},
 };
 
@@ -756,7 +758,7 @@ END_TEST
 START_TEST(psci_random)
 {
     struct rig r;
-    uint64_t seen = 0;
+    uint64_t seen = 0, narrow = 0;
 
     arm_rig(&r, 1);
     for (unsigned i = 0; i < 64; i++) {
@@ -767,6 +769,14 @@ START_TEST(psci_random)
         seen |= args[3];
     }
     ck_assert_uint_eq(seen, UINT64_MAX);
+    for (unsigned i = 0; i < 64; i++) {
+        uint64_t args[8] = {0x84000053, 40};
+        ck_assert(board_hypercall(r.board, 0, args));
+        ck_assert_uint_eq(args[1], 0);
+        ck_assert_uint_eq(args[2] >> 8, 0);
+        narrow |= args[3];
+    }
+    ck_assert_uint_eq(narrow, UINT32_MAX);
     rig_end(&r);
 }
 END_TEST

@@ -117,6 +117,12 @@ static bool at_el0(const struct a64_translation *t)
     return a64_mode_el(t->mode) == A64_EL0;
 }
 
+/* DAIF is EL0's where SCTLR_EL1.UMA says so. */
+static bool daif_traps(const struct a64_translation *t)
+{
+    return at_el0(t) && !(t->mode & A64_MODE_DAIF);
+}
+
 static void trap(struct a64_translation *t, unsigned number, unsigned rt, bool reads)
 {
     a64_call(t, A64_HELPER_TRAP_SYSREG, constant(t, number), constant(t, rt << 1 | reads), IR_NONE,
@@ -134,11 +140,11 @@ static void set_daif(struct a64_translation *t, uint32_t value, bool may_unmask)
     a64_go(t, t->next, IR_EXIT_POLL, 0);
 }
 
-/* The immediate of MSR DAIFSet and DAIFClr where EL0 may: never, as SCTLR_EL1.UMA is not offered. */
+/* The immediate of MSR DAIFSet and DAIFClr, where they do not trap. */
 static bool daif_bits(struct a64_translation *t, const struct a64_insn *i, uint32_t *old,
                       uint64_t *bits)
 {
-    if (at_el0(t)) {
+    if (daif_traps(t)) {
         trap(t, i->bits >> 5 & 0x3fff, NO_REGISTER, false);
         return false;
     }
@@ -261,7 +267,7 @@ void a64_emit_mrs(struct a64_translation *t, const struct a64_insn *i, uint32_t 
     }
     if (traps_fp(t, number))
         return;
-    if (number == DAIF && at_el0(t)) {
+    if (number == DAIF && daif_traps(t)) {
         trap(t, number, i->rt, true);
         return;
     }
@@ -299,7 +305,7 @@ void a64_emit_msr(struct a64_translation *t, const struct a64_insn *i, uint32_t 
     }
     if (traps_fp(t, number))
         return;
-    if (number == DAIF && at_el0(t)) {
+    if (number == DAIF && daif_traps(t)) {
         trap(t, number, i->rt, false);
     } else if (r) {
         ir_set(t->unit, r->slot, value);

@@ -33,7 +33,8 @@ enum a64_mode_flag {
     A64_MODE_ZVA = 1 << 14,     /* DC ZVA is not trapped */
     A64_MODE_SP = 1 << 15,      /* SCTLR_EL1.SA or SA0: a misaligned stack pointer is no base */
     A64_MODE_BREAKS = 1 << 16,  /* breakpoints of the guest's may match */
-    A64_MODE_END = 1 << 17,
+    A64_MODE_DAIF = 1 << 17,    /* EL0 may use DAIF */
+    A64_MODE_END = 1 << 18,
 };
 
 #define A64_MODE(tlb, el, flags) ((uint32_t)(tlb) | (uint32_t)(el) << 3 | (uint32_t)(flags))

@@ -35,18 +35,20 @@
 #define SCTLR_A    BIT(1)
 #define SCTLR_SA   BIT(3)
 #define SCTLR_SA0  BIT(4)
+#define SCTLR_UMA  BIT(9)
 #define SCTLR_DZE  BIT(14)
 #define SCTLR_UCT  BIT(15)
 #define SCTLR_NTWI BIT(16)
 #define SCTLR_NTWE BIT(18)
 #define SCTLR_WXN  BIT(19)
+#define SCTLR_TSCXT BIT(20)
 #define SCTLR_SPAN BIT(23)
 #define SCTLR_UCI  BIT(26)
 /* EE and E0E (data is little-endian), UMA (EL0's DAIF) and bits of later extensions are not offered. */
 #define SCTLR_WRITE                                                                                \
-    (SCTLR_M | SCTLR_A | BIT(2) | SCTLR_SA | SCTLR_SA0 | BIT(12) | SCTLR_DZE | SCTLR_UCT | SCTLR_NTWI | \
-     SCTLR_NTWE | SCTLR_WXN | SCTLR_SPAN | SCTLR_UCI)
-#define SCTLR_RES1 (BIT(11) | BIT(20) | BIT(22) | BIT(28) | BIT(29))
+    (SCTLR_M | SCTLR_A | BIT(2) | SCTLR_SA | SCTLR_SA0 | SCTLR_UMA | BIT(12) | SCTLR_DZE |         \
+     SCTLR_UCT | SCTLR_NTWI | SCTLR_NTWE | SCTLR_WXN | SCTLR_TSCXT | SCTLR_SPAN | SCTLR_UCI)
+#define SCTLR_RES1 (BIT(11) | BIT(22) | BIT(28) | BIT(29))
 
 /* CPACR_EL1 */
 #define CPACR_FPEN_SHIFT 20
@@ -69,6 +71,7 @@
 
 /* MDSCR_EL1 */
 #define MDSCR_SS  BIT(0)
+#define MDSCR_TDCC BIT(12)
 #define MDSCR_KDE BIT(13)
 #define MDSCR_MDE BIT(15)
 
@@ -152,7 +155,7 @@ struct a64_cpu {
     uint64_t sctlr, actlr, cpacr;
     uint64_t ttbr[2], tcr, mair, amair;
     uint64_t afsr0, afsr1, par, vbar, contextidr;
-    uint64_t cntkctl, csselr, scxtnum;
+    uint64_t cntkctl, csselr, scxtnum, scxtnum_el0;
     uint64_t mdscr, mdccint, oslock, osdlr, dbgclaim;
     uint64_t dbgbvr[A64_BREAKPOINTS], dbgbcr[A64_BREAKPOINTS];
     uint64_t dbgwvr[A64_WATCHPOINTS], dbgwcr[A64_WATCHPOINTS];

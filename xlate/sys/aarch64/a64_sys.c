@@ -40,6 +40,8 @@ void a64_update_mode(struct a64_cpu *c)
         flags |= A64_MODE_SP;
     if (!el0 || (c->sctlr & SCTLR_DZE))
         flags |= A64_MODE_ZVA;
+    if (el0 && (c->sctlr & SCTLR_UMA))
+        flags |= A64_MODE_DAIF;
     mmu_set_context(&c->cpu, A64_MODE(tlb, c->el, flags), el0 ? A64_TLB_EL0 : A64_TLB_EL1,
                     a64_space(c, c->ttbr[!!(c->tcr & TCR_A1)] >> TTBR_ASID_SHIFT));
 }
@@ -103,7 +105,7 @@ static void reset(struct xl_cpu *cpu, const struct vcpu_start *start)
     cpu->fp_flags = 0;
     c->el = A64_EL1;
     c->spsel = 1;
-    c->sctlr = SCTLR_RES1 | SCTLR_SPAN;
+    c->sctlr = SCTLR_RES1 | SCTLR_SPAN | SCTLR_TSCXT;
     c->oslock = 1;
     mmu_watch_own(cpu, NULL, 0);
     mmu_flush_all(cpu);
@@ -130,6 +132,7 @@ static const struct state_field fields[] = {
     U64(timer[A64_TIMER_VIRTUAL].ctl), U8(timer[A64_TIMER_VIRTUAL].line),
     U64(timer[A64_TIMER_PHYSICAL].cval), U64(timer[A64_TIMER_PHYSICAL].ctl),
     U8(timer[A64_TIMER_PHYSICAL].line),
+    STATE_FIELD_U64(struct a64_cpu, scxtnum_el0, 2),
 };
 #undef U64
 #undef U32
@@ -137,7 +140,7 @@ static const struct state_field fields[] = {
 
 static const struct state_desc state = {
     .name = "aarch64-cpu",
-    .version = 1,
+    .version = 2,
     .size = sizeof(struct a64_cpu),
     .n_fields = G_N_ELEMENTS(fields),
     .fields = fields,

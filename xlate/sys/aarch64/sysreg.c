@@ -240,7 +240,7 @@ static uint64_t get_mdscr(struct a64_cpu *c, unsigned number)
 
 static void set_mdscr(struct a64_cpu *c, unsigned number, uint64_t value)
 {
-    c->mdscr = value & (MDSCR_SS | MDSCR_KDE | MDSCR_MDE | BIT(12));
+    c->mdscr = value & (MDSCR_SS | MDSCR_KDE | MDSCR_MDE | MDSCR_TDCC);
     a64_update_debug(c);
 }
 
@@ -364,9 +364,16 @@ static bool allowed_at_el0(const struct a64_cpu *c, unsigned number)
 
     if (crn == 14)
         return c->cntkctl & timer_bits(number);
-    if (number == A64_SYSREG(3, 3, 0, 0, 1))
+    switch (number) {
+    case A64_SYSREG(3, 3, 0, 0, 1): /* CTR_EL0 */
         return c->sctlr & SCTLR_UCT;
-    return true;
+    case A64_SYSREG(3, 3, 13, 0, 7): /* SCXTNUM_EL0 */
+        return !(c->sctlr & SCTLR_TSCXT);
+    case A64_SYSREG(2, 3, 0, 1, 0): /* MDCCSR_EL0 */
+        return !(c->mdscr & MDSCR_TDCC);
+    default:
+        return true;
+    }
 }
 
 /* Common to reads and writes: the register's row, where the machine has none of this number. */
