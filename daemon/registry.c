@@ -341,14 +341,23 @@ static bool settle_format(struct vm_disk_config *disk, GError **err)
     return true;
 }
 
-/* Gives devices without an id theirs, and refuses doubles. */
-static bool settle_id(GHashTable *seen, char **id, const char *stem, size_t index, GError **err)
+/* Notes the id of a device that has one, and refuses doubles. */
+static bool note_id(GHashTable *seen, char *id, GError **err)
 {
-    if (!*id)
-        *id = g_strdup_printf("%s%zu", stem, index);
-    if (!g_hash_table_add(seen, *id))
-        return vmd_fail(err, VMD_ERROR_INVALID, "two devices have the id %s", *id);
-    return true;
+    return !id || g_hash_table_add(seen, id) ||
+           vmd_fail(err, VMD_ERROR_INVALID, "two devices have the id %s", id);
+}
+
+/* Gives a device without an id its own: by its place, or the next one that is free. */
+static void settle_id(GHashTable *seen, char **id, const char *stem, size_t index)
+{
+    while (!*id) {
+        char *own = g_strdup_printf("%s%zu", stem, index++);
+        if (g_hash_table_add(seen, own))
+            *id = own;
+        else
+            g_free(own);
+    }
 }
 
 bool registry_check_nic(const struct vm_nic_config *nic, GError **err)
@@ -361,6 +370,8 @@ bool registry_check_nic(const struct vm_nic_config *nic, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a tap goes with kind tap", id);
     if (nic->kind != VM_NIC_KIND_USER && nic->n_hostfwd)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: port forwards go with kind user", id);
+    if (nic->kind != VM_NIC_KIND_USER && nic->network)
+        return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: a network goes with kind user", id);
     /* IEEE 802: the lowest bit of the first byte says "a group". */
     if (nic->mac && g_ascii_xdigit_value(nic->mac[1]) & 1)
         return vmd_fail(err, VMD_ERROR_INVALID, "interface %s: %s is the address of a group", id,
@@ -430,12 +441,21 @@ static bool settle(struct vm_config *c, GError **err)
     for (size_t i = 0; i < G_N_ELEMENTS(own); i++)
         g_hash_table_add(seen, (gpointer)own[i]);
     for (size_t i = 0; i < c->n_disks; i++) {
-        if (!settle_id(seen, &c->disks[i]->id, "disk", i, err) ||
-            !check_file("disk", c->disks[i]->path, R_OK, err) || !settle_format(c->disks[i], err))
+        if (!note_id(seen, c->disks[i]->id, err))
             return false;
     }
     for (size_t i = 0; i < c->n_nics; i++) {
-        if (!settle_id(seen, &c->nics[i]->id, "net", i, err) || !settle_nic(c->nics[i], err))
+        if (!note_id(seen, c->nics[i]->id, err))
+            return false;
+    }
+    for (size_t i = 0; i < c->n_disks; i++) {
+        settle_id(seen, &c->disks[i]->id, "disk", i);
+        if (!check_file("disk", c->disks[i]->path, R_OK, err) || !settle_format(c->disks[i], err))
+            return false;
+    }
+    for (size_t i = 0; i < c->n_nics; i++) {
+        settle_id(seen, &c->nics[i]->id, "net", i);
+        if (!settle_nic(c->nics[i], err))
             return false;
     }
     return check_doubles(c, err);

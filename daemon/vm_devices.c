@@ -2,6 +2,7 @@
 #include "daemon/vm_devices.h"
 
 #include "base/log.h"
+#include "daemon/attached.h"
 #include "daemon/holdings.h"
 #include "daemon/keeping.h"
 #include "daemon/opener.h"
@@ -14,6 +15,7 @@ struct vm_devices {
     GHashTable *jobs;  /* number -> struct device_job, owned */
     GPtrArray *holdings; /* what its devices are on */
     GPtrArray *keeping;  /* jobs that change the definition too */
+    struct attached *attached; /* which came and went since the run began */
     unsigned *alive;   /* shared with calls under way: 0 once this is freed */
 };
 
@@ -58,6 +60,7 @@ struct vm_devices *vm_devices_new(struct vm *vm)
     d->vm = vm;
     d->holdings = holdings_new();
     d->keeping = keeping_new();
+    d->attached = attached_new();
     d->jobs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, job_clear);
     d->alive = g_atomic_rc_box_new0(unsigned);
     *d->alive = 1;
@@ -73,6 +76,7 @@ void vm_devices_free(struct vm_devices *d)
     g_hash_table_destroy(d->jobs);
     g_ptr_array_free(d->holdings, TRUE);
     g_ptr_array_free(d->keeping, TRUE);
+    attached_free(d->attached);
     g_free(d);
 }
 
@@ -123,6 +127,7 @@ static void forget_added(struct vm_devices *d, uint64_t number)
         if (((struct holding *)g_ptr_array_index(d->holdings, i))->adding == number)
             holdings_drop(d->holdings, d->vm, i);
     }
+    attached_over(d->attached, number);
 }
 
 /* ERR is borrowed; NULL: success. */
@@ -198,6 +203,7 @@ void vm_devices_news(struct vm_devices *d, const struct vmi_device_event *event)
 
     if (j)
         job_progress(j->job, percent[event->state], text);
+    attached_news(d->attached, event);
     note_holding(d, event);
 }
 
@@ -219,6 +225,7 @@ void vm_devices_run_over(struct vm_devices *d)
 {
     each_gone(d, "the run ended while the job was under way");
     g_ptr_array_set_size(d->holdings, 0); /* hostdevs_end_run() has let go of the claims */
+    attached_clear(d->attached);
 }
 
 /* --- calls to the VM process ------------------------------------------------------------------ */
@@ -380,6 +387,7 @@ static void begin_add(struct device_job *j)
         end_refused(j, err);
         return;
     }
+    attached_begin(d->attached, j->spec, j->mac, j->number);
     vm_store(d->vm);
     if (!needs_opening(j->spec)) {
         struct device_job *next = g_steal_pointer(&j->next);
@@ -522,6 +530,7 @@ bool vm_devices_run_begins(struct vm_devices *d, GError **err)
     bool ok = true;
 
     g_ptr_array_set_size(d->holdings, 0);
+    attached_clear(d->attached);
     for (size_t i = 0; i < c->n_disks && ok; i++)
         ok = holdings_take(d->holdings, d->vm, c->disks[i]->id, c->disks[i], NULL, 0, err);
     for (size_t i = 0; i < c->n_nics && ok; i++)
@@ -569,6 +578,7 @@ void vm_devices_save(const struct vm_devices *d, struct json_object *json)
 {
     json_object_object_add(json, "holdings", holdings_encode(d->holdings));
     json_object_object_add(json, "keeping", keeping_encode(d->keeping));
+    json_object_object_add(json, "attached", attached_encode(d->attached));
 }
 
 void vm_devices_load(struct vm_devices *d, struct json_object *json)
@@ -577,6 +587,13 @@ void vm_devices_load(struct vm_devices *d, struct json_object *json)
     json_object_object_del(json, "holdings");
     keeping_decode(d->keeping, json_object_object_get(json, "keeping"));
     json_object_object_del(json, "keeping");
+    attached_decode(d->attached, json_object_object_get(json, "attached"));
+    json_object_object_del(json, "attached");
+}
+
+struct vm_config *vm_devices_config(const struct vm_devices *d)
+{
+    return attached_apply(d->attached, vm_config_of(d->vm));
 }
 
 /* A removal that the VM process never heard of is begun anew; an addition that it never heard of holds nothing. */
@@ -590,6 +607,7 @@ static void take_lost_again(struct vm_devices *d)
         if (h->adding && !g_hash_table_contains(d->jobs, &h->adding))
             holdings_drop(d->holdings, d->vm, i);
     }
+    attached_keep(d->attached, d->jobs);
     take_lost(d);
 }
 

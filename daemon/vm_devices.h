@@ -30,8 +30,12 @@ bool vm_devices_run_begins(struct vm_devices *devices, GError **err);
 /* The host lost something, or the run has begun: devices on what is not there any more are taken from the guest. */
 void vm_devices_host_lost(struct vm_devices *devices);
 void vm_devices_host_renamed(struct vm_devices *devices, const char *was, const struct host_device *now);
-/* Members of vm.json: what the devices are on, and what jobs do to the definition. Loading takes
- * them out. */
+/* VM's configuration as its run has it: with the devices that came, without those that went. The
+ * caller frees. */
+struct vm_config *vm_devices_config(const struct vm_devices *devices);
+
+/* Members of vm.json: what the devices are on, which came and went, and what jobs do to the
+ * definition. Loading takes them out. */
 void vm_devices_save(const struct vm_devices *devices, struct json_object *json);
 void vm_devices_load(struct vm_devices *devices, struct json_object *json);
 

@@ -151,7 +151,6 @@ static void closed(void *arg)
     void *done_arg = b->done_arg;
 
     g_clear_pointer(&b->list.written, g_byte_array_unref);
-    g_hash_table_destroy(b->extras);
     g_free(b);
     if (done)
         done(done_arg);
@@ -170,7 +169,6 @@ struct bridge *bridge_open(struct daemon *daemon, const char *dir, GError **err)
     unsigned given = 0;
 
     b->daemon = daemon;
-    b->extras = bridge_extras_new();
     b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
     if (!listen_pair(b, daemon->paths.runtime, "libvirt-sock", err) ||
         !listen_given(b, &given, err)) {

@@ -25,7 +25,6 @@ struct bridge {
     struct daemon *daemon;
     struct libvirt_server *server;
     struct bridge_list_cache list; /* lists.c's */
-    GHashTable *extras;            /* what runs have beyond their configurations; devices.c's */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -69,9 +68,8 @@ void bridge_uuid(const char *text, uint8_t out[16]);
 char *bridge_uuid_text(const uint8_t uuid[16]);
 /* The VMs that the protocol's list flags ask for; the caller frees the array. */
 GPtrArray *bridge_list(struct client *c, uint32_t flags);
-/* VM's configuration, with what was attached to its run; the caller frees. */
-struct vm_config *bridge_live_config(struct bridge *b, const struct vm *vm);
-GHashTable *bridge_extras_new(void);
+/* VM's configuration, where it runs with the devices that it has now; the caller frees. */
+struct vm_config *bridge_live_config(const struct vm *vm);
 /* VM's domain. The name is borrowed. */
 void bridge_fill(const struct vm *vm, struct libvirt_dom *out);
 /* The number of a VM that runs: its process; -1 where it does not run, or not yet. */

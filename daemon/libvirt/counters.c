@@ -35,7 +35,7 @@ static void count(struct client *client, struct libvirt_request *request,
     if (!vm)
         return;
     struct counting *c = g_new0(struct counting, 1);
-    *c = (struct counting){request, bridge_live_config(client->bridge, vm), answer};
+    *c = (struct counting){request, bridge_live_config(vm), answer};
     struct vm_stats_params p = {.vm = (char *)vm_id(vm)};
     rpc_local_call(client->rpc, API_VM_STATS, &p, counted, c);
 }

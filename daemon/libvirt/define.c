@@ -24,7 +24,7 @@ static void get_xml(struct client *c, struct libvirt_request *request, const voi
         return;
     bool next = a->flags & XML_INACTIVE;
     g_autoptr(vm_config) config =
-        next ? vm_config_copy(vm_next_config_of(vm)) : bridge_live_config(c->bridge, vm);
+        next ? vm_config_copy(vm_next_config_of(vm)) : bridge_live_config(vm);
     g_autofree char *xml = domain_xml_write(config, vm_id(vm), next ? -1 : bridge_number(vm));
     libvirt_reply(request, &(struct libvirt_text){.value = xml});
 }

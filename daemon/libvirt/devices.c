@@ -1,52 +1,18 @@
 /*
  * Devices that are attached and detached, and sizes that change: of the run, of the definition, or
- * of both. What concerns the run is a job of the daemon's, whose end is the answer. What was
- * attached to a run is remembered until that run is over, for the XML of the domain as it is.
+ * of both. What concerns the run is a job of the daemon's, whose end is the answer.
  */
 #include "daemon/libvirt/bridge_priv.h"
+#include "daemon/vm_devices.h"
 #include "proto/libvirt/xml/xml.h"
-
-#include <json-c/json.h>
 
 enum { LIVE = 1 << 0, CONFIG = 1 << 1, KIB = 1024 };
 
-/* --- what a run has beyond its configuration --- */
+/* --- configurations --- */
 
-struct extras {
-    pid_t run; /* the run's process */
-    GPtrArray *specs;
-};
-
-static void spec_free(gpointer spec)
+struct vm_config *bridge_live_config(const struct vm *vm)
 {
-    device_spec_free(spec);
-}
-
-static void extras_free(gpointer p)
-{
-    struct extras *e = p;
-
-    g_ptr_array_unref(e->specs);
-    g_free(e);
-}
-
-GHashTable *bridge_extras_new(void)
-{
-    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, extras_free);
-}
-
-/* Those of VM's present run; empty at first. */
-static GPtrArray *extras_of(struct bridge *b, const struct vm *vm)
-{
-    struct extras *e = g_hash_table_lookup(b->extras, vm_id(vm));
-
-    if (e && e->run == vm_pid(vm))
-        return e->specs;
-    e = g_new0(struct extras, 1);
-    e->run = vm_pid(vm);
-    e->specs = g_ptr_array_new_with_free_func(spec_free);
-    g_hash_table_insert(b->extras, g_strdup(vm_id(vm)), e);
-    return e->specs;
+    return vm_active(vm) ? vm_devices_config(vm_devices_of(vm)) : vm_config_copy(vm_config_of(vm));
 }
 
 static void append(struct vm_config *config, const struct device_spec *spec)
@@ -60,51 +26,25 @@ static void append(struct vm_config *config, const struct device_spec *spec)
     }
 }
 
-struct vm_config *bridge_live_config(struct bridge *b, const struct vm *vm)
+/* Takes the device ID, which may be NULL, out of CONFIG's, whose others stay in their order. */
+static void take_out(struct vm_config *config, const char *id)
 {
-    struct vm_config *config = vm_config_copy(vm_config_of(vm));
-    const GPtrArray *specs = vm_active(vm) ? extras_of(b, vm) : NULL;
+    size_t disks = 0, nics = 0;
 
-    for (guint i = 0; specs && i < specs->len; i++)
-        append(config, specs->pdata[i]);
-    return config;
-}
-
-static const char *spec_id(const struct device_spec *spec)
-{
-    return spec->disk ? spec->disk->id : spec->nic->id;
-}
-
-static void forget_extra(struct bridge *b, const struct vm *vm, const char *id)
-{
-    GPtrArray *specs = extras_of(b, vm);
-
-    for (guint i = 0; i < specs->len; i++) {
-        if (g_strcmp0(spec_id(specs->pdata[i]), id) == 0) {
-            g_ptr_array_remove_index(specs, i);
-            return;
-        }
-    }
-}
-
-/* Takes the device ID out of CONFIG's; false where it has none. */
-static bool take_out(struct vm_config *config, const char *id)
-{
     for (size_t i = 0; i < config->n_disks; i++) {
-        if (strcmp(config->disks[i]->id, id) == 0) {
+        if (g_strcmp0(config->disks[i]->id, id) == 0)
             vm_disk_config_free(config->disks[i]);
-            config->disks[i] = config->disks[--config->n_disks];
-            return true;
-        }
+        else
+            config->disks[disks++] = config->disks[i];
     }
     for (size_t i = 0; i < config->n_nics; i++) {
-        if (strcmp(config->nics[i]->id, id) == 0) {
+        if (g_strcmp0(config->nics[i]->id, id) == 0)
             vm_nic_config_free(config->nics[i]);
-            config->nics[i] = config->nics[--config->n_nics];
-            return true;
-        }
+        else
+            config->nics[nics++] = config->nics[i];
     }
-    return false;
+    config->n_disks = disks;
+    config->n_nics = nics;
 }
 
 /* --- a change: of the run, then of the definition --- */
@@ -152,23 +92,6 @@ static void change_definition(struct change *ch)
     change_over(ch, NULL, -1, err);
 }
 
-/* What the run has since is part of its XML. */
-static void remember(struct change *ch, struct json_object *result)
-{
-    struct vm *vm = registry_find(ch->c->bridge->daemon->registry, ch->id);
-    struct json_object *device = NULL;
-
-    if (vm && ch->removed)
-        forget_extra(ch->c->bridge, vm, ch->removed);
-    if (!vm || !ch->added || !json_object_object_get_ex(result, "device", &device))
-        return;
-    struct device_spec *spec = device_spec_copy(ch->added);
-    char **id = spec->disk ? &spec->disk->id : &spec->nic->id;
-    g_free(*id);
-    *id = g_strdup(json_object_get_string(device));
-    g_ptr_array_add(extras_of(ch->c->bridge, vm), spec);
-}
-
 static void job_over(void *arg, const void *result, int fd, const GError *err)
 {
     struct change *ch = arg;
@@ -182,7 +105,6 @@ static void job_over(void *arg, const void *result, int fd, const GError *err)
         change_over(ch, NULL, -1, why);
         return;
     }
-    remember(ch, job->result);
     change_definition(ch);
 }
 
@@ -238,17 +160,22 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
     g_autoptr(GError) err = NULL;
     struct device_spec *spec = affects ? device_xml_read(xml, &err) : NULL;
 
-    if (err)
-        bridge_fail_xml(request, err);
-    if (!spec)
+    if (!affects)
         return;
-    struct change *ch = change_new(c, request, vm, affects);
+    if (err) {
+        bridge_fail_xml(request, err);
+        device_spec_free(spec);
+        return;
+    }
+    struct change *ch = change_new(c, request, vm, affects & LIVE ? 0 : affects);
     ch->added = spec;
     if (ch->next)
         append(ch->next, spec);
     if (affects & LIVE) {
-        struct device_add_params p = {
-            .vm = ch->id, .device = spec, .timeout_s = LIMIT_DEVICE_TIMEOUT_S};
+        struct device_add_params p = {.vm = ch->id,
+                                      .device = spec,
+                                      .timeout_s = LIMIT_DEVICE_TIMEOUT_S,
+                                      .persistent = affects & CONFIG};
         rpc_local_call(c->rpc, API_DEVICE_ADD, &p, job_begun, ch);
     } else {
         change_definition(ch);
@@ -260,16 +187,13 @@ static bool find_removed(struct change *ch, const struct vm *vm, const char *xml
                          GError **err)
 {
     if (affects & LIVE) {
-        g_autoptr(vm_config) live = bridge_live_config(ch->c->bridge, vm);
+        g_autoptr(vm_config) live = bridge_live_config(vm);
         ch->removed = device_xml_find(xml, live, err);
-        if (!ch->removed)
-            return false;
+    } else {
+        ch->removed = device_xml_find(xml, ch->next, err);
+        take_out(ch->next, ch->removed);
     }
-    if (affects & CONFIG) {
-        g_autofree char *id = device_xml_find(xml, ch->next, err);
-        return id && take_out(ch->next, id);
-    }
-    return true;
+    return ch->removed != NULL;
 }
 
 static void detach(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
@@ -281,7 +205,7 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
 
     if (!affects)
         return;
-    struct change *ch = change_new(c, request, vm, affects);
+    struct change *ch = change_new(c, request, vm, affects & LIVE ? 0 : affects);
     if (!find_removed(ch, vm, xml, affects, &err)) {
         if (g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND))
             libvirt_fail(request, LIBVIRT_ERR_DEVICE_MISSING, LIBVIRT_FROM_DOMAIN, "%s",
@@ -290,8 +214,10 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
             bridge_fail_xml(request, err);
         change_free(ch);
     } else if (affects & LIVE) {
-        struct device_remove_params p = {
-            .vm = ch->id, .device = ch->removed, .timeout_s = LIMIT_DEVICE_TIMEOUT_S};
+        struct device_remove_params p = {.vm = ch->id,
+                                         .device = ch->removed,
+                                         .timeout_s = LIMIT_DEVICE_TIMEOUT_S,
+                                         .persistent = affects & CONFIG};
         rpc_local_call(c->rpc, API_DEVICE_REMOVE, &p, job_begun, ch);
     } else {
         change_definition(ch);

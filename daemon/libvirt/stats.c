@@ -232,7 +232,7 @@ static void add(struct client *c, struct gathering *g, struct vm *vm)
     r->g = g;
     r->name = g_strdup(vm_name(vm));
     r->id = g_strdup(vm_id(vm));
-    r->config = bridge_live_config(c->bridge, vm);
+    r->config = bridge_live_config(vm);
     r->state = bridge_state(vm);
     r->params = g_array_new(FALSE, FALSE, sizeof(struct libvirt_param));
     bridge_fill(vm, &r->dom);

@@ -96,6 +96,9 @@ static const struct {
     {DEVICES("<interface type='user'><mac address='52:54:00:AB:00:01'/></interface>"), "nics.0.mac",
      "52:54:00:ab:00:01"},
     {DEVICES("<interface type='user'><link state='down'/></interface>"), "nics.0.kind", "none"},
+    {DEVICES("<interface type='network'><source network='default'/></interface>"),
+     "nics.0.network", "default"},
+    {DEVICES("<interface type='ethernet'><link state='down'/></interface>"), "hotplug.nics", "1"},
     {DEVICES("<interface type='ethernet'><target dev='tap0' managed='no'/><model "
              "type='virtio'/></interface>"),
      "nics.0.tap", "tap0"},
@@ -173,8 +176,8 @@ static const struct {
     {DEVICES("<disk type='file'><target dev='vda'/></disk>"), VMD_ERROR_INVALID, "<source>"},
     {DEVICES("<disk type='file'><source file='/d'/><target dev='hda' bus='ide'/></disk>"),
      VMD_ERROR_UNSUPPORTED, "use bus='virtio'"},
-    {DEVICES("<interface type='network'><source network='default'/></interface>"),
-     VMD_ERROR_UNSUPPORTED, "type='network'"},
+    {DEVICES("<interface type='network'><source network='other'/></interface>"),
+     VMD_ERROR_UNSUPPORTED, "network='other'"},
     {DEVICES("<interface type='bridge'><source bridge='br0'/></interface>"), VMD_ERROR_UNSUPPORTED,
      "type='bridge'"},
     {DEVICES("<interface type='user'><model type='e1000'/></interface>"), VMD_ERROR_UNSUPPORTED,
@@ -327,6 +330,34 @@ START_TEST(devices)
 }
 END_TEST
 
+/* By its alias, its address, or as the only one. */
+START_TEST(interfaces_found)
+{
+    static const struct {
+        const char *xml, *id;
+    } rows[] = {
+        {"<interface type='user'><mac address='52:54:00:00:00:0B'/></interface>", "two"},
+        {"<interface type='user'><alias name='one'/></interface>", "one"},
+        {"<interface type='user'><mac address='52:54:00:00:00:0c'/></interface>", NULL},
+        {"<interface type='user'/>", NULL},
+    };
+    g_autoptr(vm_config) config =
+        read_ok(DEVICES("<interface type='user'><mac address='52:54:00:00:00:0a'/></interface>"
+                        "<interface type='user'><mac address='52:54:00:00:00:0b'/></interface>"),
+                NULL);
+
+    config->nics[0]->id = g_strdup("one");
+    config->nics[1]->id = g_strdup("two");
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *id = device_xml_find(rows[i].xml, config, NULL);
+        ck_assert_msg(g_strcmp0(id, rows[i].id) == 0, "%s: %s", rows[i].xml, id ? id : "none");
+    }
+    vm_nic_config_free(config->nics[--config->n_nics]);
+    g_autofree char *only = device_xml_find("<interface type='user'/>", config, NULL);
+    ck_assert_str_eq(only, "one");
+}
+END_TEST
+
 START_TEST(identity)
 {
     g_autofree char *name = NULL, *uuid = NULL;
@@ -352,6 +383,7 @@ int main(void)
     tcase_add_test(tc, keeping);
     tcase_add_test(tc, targets);
     tcase_add_test(tc, devices);
+    tcase_add_test(tc, interfaces_found);
     tcase_add_test(tc, identity);
     suite_add_tcase(s, tc);
     return unit_run(s);

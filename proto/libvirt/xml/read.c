@@ -241,6 +241,7 @@ static void drop_devices(struct vm_config *config)
     g_clear_pointer(&config->nics, g_free);
     config->n_disks = config->n_nics = 0;
     config->devices->rng = config->devices->console = false;
+    config->hotplug->nics = 0;
 }
 
 /* What an interface's XML cannot say stays what it was: the one of the same address. */
@@ -253,6 +254,7 @@ static void take_over(struct vm_config *config, const struct vm_config *base)
                 continue;
             struct vm_nic_config *copy = vm_nic_config_copy(was);
             set_text(&copy->tap, g_steal_pointer(&now->tap));
+            set_text(&copy->network, g_steal_pointer(&now->network));
             vm_nic_config_free(now);
             config->nics[i] = copy;
             break;

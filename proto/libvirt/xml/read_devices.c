@@ -156,6 +156,16 @@ static const struct xml_rule nic_rules[] = {
     {.name = "portForward", .refused = "forwards are members of vmd's own configuration (hostfwd)"},
 };
 
+/* The one network that there is: the VM's own, behind NAT. */
+static bool read_network(struct vm_nic_config *nic, const xmlNode *node, GError **err)
+{
+    nic->kind = VM_NIC_KIND_USER;
+    nic->network = xml_child_attr(node, "source", "network");
+    return g_strcmp0(nic->network, XML_NETWORK) == 0 ||
+           xml_refuse(err, "<source network='%s'>: the network that there is is " XML_NETWORK,
+                      nic->network ? nic->network : "");
+}
+
 static bool read_link(struct vm_nic_config *nic, xmlNode *node, GError **err)
 {
     g_autofree char *type = xml_attr(node, "type");
@@ -168,17 +178,31 @@ static bool read_link(struct vm_nic_config *nic, xmlNode *node, GError **err)
                             "<interface type='ethernet'> has no <target dev=...>, a tap");
     } else if (g_strcmp0(type, "user") == 0) {
         nic->kind = VM_NIC_KIND_USER;
+    } else if (g_strcmp0(type, "network") == 0) {
+        if (!read_network(nic, node, err))
+            return false;
     } else {
-        return xml_refuse(err,
-                          "<interface type='%s'>: there are user, and ethernet, which is a tap",
-                          type ? type : "");
+        return xml_refuse(
+            err, "<interface type='%s'>: there are user, network, and ethernet, which is a tap",
+            type ? type : "");
     }
     xmlNode *link = xml_child(node, "link");
     if (link && xml_attr_is(link, "state", "down")) {
         nic->kind = VM_NIC_KIND_NONE;
         g_clear_pointer(&nic->tap, g_free);
+        g_clear_pointer(&nic->network, g_free);
     }
     return true;
+}
+
+/* A port whose link is down until an interface is attached. */
+static bool is_port(const xmlNode *node)
+{
+    g_autofree char *tap = xml_child_attr(node, "target", "dev");
+    const xmlNode *link = xml_child(node, "link");
+
+    return xml_attr_is(node, "type", "ethernet") && !tap && link &&
+           xml_attr_is(link, "state", "down");
 }
 
 struct vm_nic_config *xml_read_nic(xmlNode *node, GError **err)
@@ -204,8 +228,12 @@ struct vm_nic_config *xml_read_nic(xmlNode *node, GError **err)
 
 static bool read_nic(struct vm_config *config, xmlNode *node, GError **err)
 {
-    if (config->n_nics >= LIMIT_NICS)
+    if (config->n_nics + config->hotplug->nics >= LIMIT_NICS)
         return vmd_fail(err, VMD_ERROR_LIMIT, "more than %d interfaces", LIMIT_NICS);
+    if (is_port(node)) {
+        config->hotplug->nics++;
+        return true;
+    }
     struct vm_nic_config *nic = xml_read_nic(node, err);
     if (!nic)
         return false;
@@ -310,6 +338,22 @@ struct device_spec *device_xml_read(const char *text, GError **err)
     return NULL;
 }
 
+/* The id that the alias of ROOT names, where CONFIG has such a device of ROOT's kind. */
+static char *find_alias(const xmlNode *root, const struct vm_config *config)
+{
+    g_autofree char *alias = xml_child_attr(root, "alias", "name");
+
+    for (size_t i = 0; i < config->n_disks && alias && xml_is(root, "disk"); i++) {
+        if (g_strcmp0(config->disks[i]->id, alias) == 0)
+            return g_steal_pointer(&alias);
+    }
+    for (size_t i = 0; i < config->n_nics && alias && xml_is(root, "interface"); i++) {
+        if (g_strcmp0(config->nics[i]->id, alias) == 0)
+            return g_steal_pointer(&alias);
+    }
+    return NULL;
+}
+
 static char *find_disk(const xmlNode *root, const struct vm_config *config)
 {
     g_autofree char *target = xml_child_attr(root, "target", "dev");
@@ -330,7 +374,7 @@ static char *find_nic(const xmlNode *root, const struct vm_config *config)
         if (config->nics[i]->mac && g_ascii_strcasecmp(config->nics[i]->mac, mac) == 0)
             return g_strdup(config->nics[i]->id);
     }
-    return NULL;
+    return !mac && config->n_nics == 1 ? g_strdup(config->nics[0]->id) : NULL;
 }
 
 char *device_xml_find(const char *text, const struct vm_config *config, GError **err)
@@ -340,9 +384,10 @@ char *device_xml_find(const char *text, const struct vm_config *config, GError *
 
     if (!root)
         return NULL;
-    if (xml_is(root, "disk"))
+    id = find_alias(root, config);
+    if (!id && xml_is(root, "disk"))
         id = find_disk(root, config);
-    else if (xml_is(root, "interface"))
+    else if (!id && xml_is(root, "interface"))
         id = find_nic(root, config);
     if (!id)
         vmd_fail(err, VMD_ERROR_NOT_FOUND, "the domain has no such <%s>", root->name);

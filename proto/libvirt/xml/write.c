@@ -112,17 +112,32 @@ static void write_disk(xmlNode *devices, const struct vm_config *config, size_t 
 static void write_nic(xmlNode *devices, const struct vm_nic_config *nic)
 {
     bool tap = nic->kind == VM_NIC_KIND_TAP;
-    xmlNode *node = add(devices, "interface", "type", tap ? "ethernet" : "user", NULL);
+    const char *type = tap ? "ethernet" : nic->network ? "network" : "user";
+    xmlNode *node = add(devices, "interface", "type", type, NULL);
 
     if (nic->mac)
         add(node, "mac", "address", nic->mac, NULL);
     if (tap)
         add(node, "target", "dev", nic->tap, "managed", "no", NULL);
+    if (nic->network)
+        add(node, "source", "network", nic->network, NULL);
     add(node, "model", "type", "virtio", NULL);
     if (nic->kind == VM_NIC_KIND_NONE)
         add(node, "link", "state", "down", NULL);
     if (nic->id)
         add(node, "alias", "name", nic->id, NULL);
+}
+
+/* Ports for interfaces that come later. */
+static void write_ports(xmlNode *devices, const struct vm_config *config)
+{
+    for (uint32_t i = 0; i < config->hotplug->nics; i++) {
+        g_autofree char *id = g_strdup_printf("link%u", i);
+        xmlNode *node = add(devices, "interface", "type", "ethernet", NULL);
+        add(node, "model", "type", "virtio", NULL);
+        add(node, "link", "state", "down", NULL);
+        add(node, "alias", "name", id, NULL);
+    }
 }
 
 static void write_consoles(xmlNode *devices, const struct vm_config *config)
@@ -149,6 +164,7 @@ static void write_devices(xmlNode *root, const struct vm_config *config)
         write_disk(devices, config, i);
     for (size_t i = 0; i < config->n_nics; i++)
         write_nic(devices, config->nics[i]);
+    write_ports(devices, config);
     write_consoles(devices, config);
     add(devices, "memballoon", "model", config->devices->balloon ? "virtio" : "none", NULL);
     if (config->devices->rng) {

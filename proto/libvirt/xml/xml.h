@@ -11,6 +11,9 @@
 
 #include "proto/schema/types.h"
 
+/* The network of user networking, by the name that clients look for. */
+#define XML_NETWORK "default"
+
 /*
  * Reads the domain TEXT. BASE (borrowed, or NULL) is a configuration of the same VM: what the XML
  * cannot say stays as it is there. UUID gets the domain's, in small letters, or NULL where it has
@@ -29,8 +32,9 @@ char *domain_xml_write(const struct vm_config *config, const char *id, int32_t n
 
 /* Reads one device, a disk or an interface. The result is the caller's; NULL with ERR as above. */
 struct device_spec *device_xml_read(const char *text, GError **err);
-/* The id of the device of CONFIG that TEXT, as device_xml_read() takes it, describes: a disk by its
- * target, an interface by its address; NULL with VMD_ERROR_NOT_FOUND. The caller frees. */
+/* The id of the device of CONFIG that TEXT, as device_xml_read() takes it, describes: by its alias, a
+ * disk by its target, an interface by its address, or as the only one; NULL with VMD_ERROR_NOT_FOUND.
+ * The caller frees. */
 char *device_xml_find(const char *text, const struct vm_config *config, GError **err);
 
 /* The name at which libvirt's clients know disk INDEX of CONFIG: vda. The caller frees. */

@@ -1,0 +1,237 @@
+/* See attached.h. */
+#include "daemon/attached.h"
+
+#include "proto/jsonrpc/json.h"
+
+struct addition {
+    struct device_spec *spec;
+    char *mac;    /* of an interface that is no port's; NULL */
+    uint64_t job; /* that adds it; 0: it is there, under the id of SPEC */
+};
+
+struct attached {
+    GPtrArray *came; /* struct addition, in their order */
+    GPtrArray *went; /* ids of the configuration's */
+};
+
+static void addition_free(gpointer p)
+{
+    struct addition *added = p;
+
+    device_spec_free(added->spec);
+    g_free(added->mac);
+    g_free(added);
+}
+
+struct attached *attached_new(void)
+{
+    struct attached *a = g_new0(struct attached, 1);
+
+    a->came = g_ptr_array_new_with_free_func(addition_free);
+    a->went = g_ptr_array_new_with_free_func(g_free);
+    return a;
+}
+
+void attached_free(struct attached *a)
+{
+    if (!a)
+        return;
+    g_ptr_array_free(a->came, TRUE);
+    g_ptr_array_free(a->went, TRUE);
+    g_free(a);
+}
+
+void attached_clear(struct attached *a)
+{
+    g_ptr_array_set_size(a->came, 0);
+    g_ptr_array_set_size(a->went, 0);
+}
+
+/* --- what happens ----------------------------------------------------------------------------- */
+
+static void begin(struct attached *a, struct device_spec *spec, const char *mac, uint64_t job)
+{
+    struct addition *added = g_new0(struct addition, 1);
+
+    *added = (struct addition){spec, g_strdup(mac), job};
+    g_ptr_array_add(a->came, added);
+}
+
+void attached_begin(struct attached *a, const struct device_spec *spec, const char *mac,
+                    uint64_t job)
+{
+    begin(a, device_spec_copy(spec), mac, job);
+}
+
+void attached_over(struct attached *a, uint64_t job)
+{
+    for (guint i = a->came->len; i-- > 0;) {
+        if (((struct addition *)a->came->pdata[i])->job == job)
+            g_ptr_array_remove_index(a->came, i);
+    }
+}
+
+void attached_keep(struct attached *a, GHashTable *jobs)
+{
+    for (guint i = a->came->len; i-- > 0;) {
+        const struct addition *added = a->came->pdata[i];
+        if (added->job && !g_hash_table_contains(jobs, &added->job))
+            g_ptr_array_remove_index(a->came, i);
+    }
+}
+
+static void set_id(char **id, const char *to)
+{
+    if (g_strcmp0(*id, to) == 0)
+        return;
+    g_free(*id);
+    *id = g_strdup(to);
+}
+
+static void name(struct device_spec *spec, const char *id)
+{
+    set_id(&spec->id, id);
+    if (spec->disk)
+        set_id(&spec->disk->id, id);
+    if (spec->nic)
+        set_id(&spec->nic->id, id);
+}
+
+static void released(struct attached *a, const char *id)
+{
+    for (guint i = 0; i < a->came->len; i++) {
+        const struct addition *added = a->came->pdata[i];
+        if (!added->job && g_strcmp0(added->spec->id, id) == 0) {
+            g_ptr_array_remove_index(a->came, i);
+            return;
+        }
+    }
+    if (!g_ptr_array_find_with_equal_func(a->went, id, g_str_equal, NULL))
+        g_ptr_array_add(a->went, g_strdup(id));
+}
+
+void attached_news(struct attached *a, const struct vmi_device_event *event)
+{
+    bool seen = event->state == DEVICE_STATE_VISIBLE || event->state == DEVICE_STATE_ACKNOWLEDGED;
+
+    for (guint i = 0; i < a->came->len; i++) {
+        struct addition *added = a->came->pdata[i];
+        if (!added->job || !event->has_job || added->job != event->job)
+            continue;
+        if (!seen)
+            return; /* nobody has met it yet */
+        added->job = 0;
+        name(added->spec, event->device);
+        if (added->spec->nic && !added->spec->nic->mac && event->road != DEVICE_ROAD_LINK)
+            added->spec->nic->mac = g_strdup(added->mac);
+        return;
+    }
+    if (event->state == DEVICE_STATE_RELEASED)
+        released(a, event->device);
+}
+
+/* --- what a run has --------------------------------------------------------------------------- */
+
+static void take_out(struct vm_config *c, const char *id)
+{
+    size_t disks = 0, nics = 0;
+
+    for (size_t i = 0; i < c->n_disks; i++) {
+        if (g_strcmp0(c->disks[i]->id, id) == 0)
+            vm_disk_config_free(c->disks[i]);
+        else
+            c->disks[disks++] = c->disks[i];
+    }
+    for (size_t i = 0; i < c->n_nics; i++) {
+        if (g_strcmp0(c->nics[i]->id, id) == 0)
+            vm_nic_config_free(c->nics[i]);
+        else
+            c->nics[nics++] = c->nics[i];
+    }
+    c->n_disks = disks;
+    c->n_nics = nics;
+}
+
+static void put_in(struct vm_config *c, const struct device_spec *spec)
+{
+    if (spec->disk) {
+        c->disks = g_renew(struct vm_disk_config *, c->disks, c->n_disks + 1);
+        c->disks[c->n_disks++] = vm_disk_config_copy(spec->disk);
+    }
+    if (spec->nic) {
+        c->nics = g_renew(struct vm_nic_config *, c->nics, c->n_nics + 1);
+        c->nics[c->n_nics++] = vm_nic_config_copy(spec->nic);
+    }
+    c->devices->rng |= spec->kind == HOT_KIND_RNG;
+    c->devices->console |= spec->kind == HOT_KIND_CONSOLE;
+}
+
+struct vm_config *attached_apply(const struct attached *a, const struct vm_config *config)
+{
+    struct vm_config *out = vm_config_copy(config);
+
+    for (guint i = 0; i < a->went->len; i++)
+        take_out(out, a->went->pdata[i]);
+    for (guint i = 0; i < a->came->len; i++) {
+        const struct addition *added = a->came->pdata[i];
+        if (!added->job)
+            put_in(out, added->spec);
+    }
+    return out;
+}
+
+/* --- in vm.json ------------------------------------------------------------------------------- */
+
+struct json_object *attached_encode(const struct attached *a)
+{
+    struct json_object *json = json_object_new_object(), *came = json_object_new_array(),
+                       *went = json_object_new_array();
+
+    for (guint i = 0; i < a->came->len; i++) {
+        const struct addition *added = a->came->pdata[i];
+        struct json_object *row = json_object_new_object();
+        json_object_object_add(row, "job", json_object_new_uint64(added->job));
+        json_object_object_add(row, "device", device_spec_encode(added->spec));
+        if (added->mac)
+            json_object_object_add(row, "mac", json_object_new_string(added->mac));
+        json_object_array_add(came, row);
+    }
+    for (guint i = 0; i < a->went->len; i++)
+        json_object_array_add(went, json_object_new_string(a->went->pdata[i]));
+    json_object_object_add(json, "came", came);
+    json_object_object_add(json, "went", went);
+    return json;
+}
+
+static struct json_object *array_of(struct json_object *json, const char *member, size_t *n)
+{
+    struct json_object *rows = NULL;
+    bool is = json_object_is_type(json, json_type_object) &&
+              json_object_object_get_ex(json, member, &rows) &&
+              json_object_is_type(rows, json_type_array);
+
+    *n = is ? json_object_array_length(rows) : 0;
+    return rows;
+}
+
+void attached_decode(struct attached *a, struct json_object *json)
+{
+    size_t n;
+    struct json_object *rows = array_of(json, "came", &n);
+
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *row = json_object_array_get_idx(rows, i), *device = NULL;
+        struct device_spec *spec = NULL;
+        if (json_object_is_type(row, json_type_object) &&
+            json_object_object_get_ex(row, "device", &device) &&
+            device_spec_decode(device, &spec, NULL))
+            begin(a, spec, json_object_get_string(json_object_object_get(row, "mac")),
+                  json_object_get_uint64(json_object_object_get(row, "job")));
+    }
+    rows = array_of(json, "went", &n);
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *id = json_object_array_get_idx(rows, i);
+        if (json_object_is_type(id, json_type_string))
+            g_ptr_array_add(a->went, g_strdup(json_object_get_string(id)));
+    }
+}

@@ -1,0 +1,36 @@
+/*
+ * daemon/attached: how the devices of a run differ from its VM's configuration: what came, and what of the
+ * configuration went. Kept in vm.json, so that the next vmd knows it too. Loop thread.
+ */
+#ifndef DAEMON_ATTACHED_H
+#define DAEMON_ATTACHED_H
+
+#include "proto/vmipc/vmipc.h"
+
+struct attached;
+
+struct attached *attached_new(void);
+/* Takes NULL. */
+void attached_free(struct attached *a);
+/* Another run begins, with the configuration alone. */
+void attached_clear(struct attached *a);
+
+/* JOB is to add SPEC, which is copied; an interface that has no address gets MAC where it comes as a
+ * card. */
+void attached_begin(struct attached *a, const struct device_spec *spec, const char *mac,
+                    uint64_t job);
+/* JOB is over; if the guest has not seen its device, there is none. */
+void attached_over(struct attached *a, uint64_t job);
+/* Of additions under way those are over that JOBS, a table by numbers of jobs, does not have. */
+void attached_keep(struct attached *a, GHashTable *jobs);
+/* A device of the VM process is at another place of its life. */
+void attached_news(struct attached *a, const struct vmi_device_event *event);
+
+/* CONFIG with what came and without what went; the caller frees. */
+struct vm_config *attached_apply(const struct attached *a, const struct vm_config *config);
+
+struct json_object *attached_encode(const struct attached *a);
+/* What makes no sense is left out. JSON is borrowed and may be NULL. */
+void attached_decode(struct attached *a, struct json_object *json);
+
+#endif

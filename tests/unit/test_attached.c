@@ -1,0 +1,158 @@
+/* What a run has beyond its configuration: devices come, go, fail, and are known to the next vmd. */
+#include "daemon/attached.h"
+#include "tests/unit/unit.h"
+
+#include <json-c/json.h>
+
+static struct device_spec *disk(const char *path)
+{
+    struct device_spec *spec = device_spec_new();
+
+    spec->kind = HOT_KIND_DISK;
+    spec->disk = vm_disk_config_new();
+    spec->disk->path = g_strdup(path);
+    return spec;
+}
+
+static struct vm_config *configuration(void)
+{
+    struct vm_config *c = vm_config_new();
+    static const char *const ids[] = {"root", "data"};
+
+    c->name = g_strdup("one");
+    c->n_disks = G_N_ELEMENTS(ids);
+    c->disks = g_new0(struct vm_disk_config *, c->n_disks);
+    for (size_t i = 0; i < c->n_disks; i++) {
+        c->disks[i] = vm_disk_config_new();
+        c->disks[i]->id = g_strdup(ids[i]);
+        c->disks[i]->path = g_strdup_printf("/%s", ids[i]);
+    }
+    return c;
+}
+
+static void news(struct attached *a, const char *device, enum device_state state, uint64_t job)
+{
+    struct vmi_device_event event = {
+        .device = (char *)device, .state = state, .has_job = job != 0, .job = job};
+
+    attached_news(a, &event);
+}
+
+/* The ids of the disks, one behind the other. */
+static char *disks_of(const struct attached *a)
+{
+    g_autoptr(vm_config) base = configuration();
+    g_autoptr(vm_config) now = attached_apply(a, base);
+    g_autoptr(GString) out = g_string_new("");
+
+    for (size_t i = 0; i < now->n_disks; i++)
+        g_string_append_printf(out, "%s%s", i ? " " : "", now->disks[i]->id);
+    return g_strdup(out->str);
+}
+
+static void has(const struct attached *a, const char *want)
+{
+    g_autofree char *got = disks_of(a);
+
+    ck_assert_str_eq(got, want);
+}
+
+/* A, as the next vmd reads it; A is freed. */
+static struct attached *again(struct attached *a)
+{
+    struct json_object *json = attached_encode(a);
+    struct attached *next = attached_new();
+
+    attached_free(a);
+    attached_decode(next, json);
+    json_object_put(json);
+    return next;
+}
+
+START_TEST(comes_and_goes)
+{
+    struct attached *a = attached_new();
+    g_autoptr(device_spec) spec = disk("/new");
+
+    attached_begin(a, spec, NULL, 7);
+    news(a, "disk2", DEVICE_STATE_REQUESTED, 7);
+    has(a, "root data");
+    a = again(a); /* the job goes on */
+    news(a, "disk2", DEVICE_STATE_VISIBLE, 7);
+    has(a, "root data disk2");
+    attached_over(a, 7);
+    a = again(a);
+    has(a, "root data disk2");
+    news(a, "disk2", DEVICE_STATE_RELEASED, 8);
+    has(a, "root data");
+    attached_free(a);
+}
+END_TEST
+
+START_TEST(never_seen)
+{
+    struct attached *a = attached_new();
+    g_autoptr(device_spec) spec = disk("/new");
+    g_autoptr(GHashTable) jobs = g_hash_table_new(g_int64_hash, g_int64_equal);
+    uint64_t known = 9;
+
+    attached_begin(a, spec, NULL, 7);
+    news(a, "disk2", DEVICE_STATE_RELEASED, 7);
+    attached_over(a, 7);
+    has(a, "root data");
+    attached_begin(a, spec, NULL, 8);
+    attached_begin(a, spec, NULL, 9);
+    g_hash_table_add(jobs, &known);
+    attached_keep(a, jobs); /* of 8 nobody knows */
+    news(a, "disk2", DEVICE_STATE_VISIBLE, 8);
+    has(a, "root data");
+    news(a, "disk3", DEVICE_STATE_ACKNOWLEDGED, 9);
+    has(a, "root data disk3");
+    attached_free(a);
+}
+END_TEST
+
+/* What the configuration has may go, too; another run has it again. */
+START_TEST(configured_goes)
+{
+    struct attached *a = attached_new();
+
+    news(a, "root", DEVICE_STATE_RELEASED, 3);
+    news(a, "root", DEVICE_STATE_RELEASED, 3);
+    a = again(a);
+    has(a, "data");
+    attached_clear(a);
+    has(a, "root data");
+    attached_free(a);
+}
+END_TEST
+
+START_TEST(damaged)
+{
+    static const char *const texts[] = {
+        "[]", "3", "{\"came\": 1, \"went\": {}}",
+        "{\"came\": [1, {}, {\"device\": {\"kind\": \"boat\"}}, null], \"went\": [1, null]}"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        struct json_object *json = json_tokener_parse(texts[i]);
+        struct attached *a = attached_new();
+        attached_decode(a, json);
+        has(a, "root data");
+        attached_free(a);
+        json_object_put(json);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("attached");
+    TCase *tc = tcase_create("all");
+
+    tcase_add_test(tc, comes_and_goes);
+    tcase_add_test(tc, never_seen);
+    tcase_add_test(tc, configured_goes);
+    tcase_add_test(tc, damaged);
+    suite_add_tcase(s, tc);
+    return unit_run(s);
+}
