@@ -1,0 +1,167 @@
+/*
+ * A session whose program says what it likes: records of all kinds, with handles that name what
+ * there is, and what there is not. Whatever comes, the session answers or ends, and all that it
+ * held is free after it.
+ */
+#include "gpu/server/session.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/gpu/engine_test.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct gpu_quota quota = {.most = MIB(16)};
+
+/* Reads what is answered, so that nobody waits for room. */
+static void *reader(void *opaque)
+{
+    char buf[4096];
+
+    while (read(GPOINTER_TO_INT(opaque), buf, sizeof(buf)) > 0)
+        ;
+    return NULL;
+}
+
+/* The program: says all of it, and is heard of no more. */
+static void say(int fd, const uint8_t *data, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        ssize_t n = send(fd, data + at, size - at, MSG_NOSIGNAL);
+        if (n <= 0)
+            break;
+        at += (size_t)n;
+    }
+    shutdown(fd, SHUT_WR);
+}
+
+struct program {
+    int fd;
+    const uint8_t *data;
+    size_t size;
+};
+
+static void *writer(void *opaque)
+{
+    const struct program *p = opaque;
+
+    say(p->fd, p->data, p->size);
+    return NULL;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct session_env env = {.backend = backend_queue_new(&engine_test), .quota = &quota};
+    int fds[2];
+
+    g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    struct program p = {fds[1], data, size};
+    struct link *link = link_stream(fds[0]);
+    GThread *says = g_thread_new("says", writer, &p);
+    GThread *hears = g_thread_new("hears", reader, GINT_TO_POINTER(fds[1]));
+    session_run(&env, link);
+    link_free(link);
+    shutdown(fds[0], SHUT_RDWR);
+    g_thread_join(says);
+    g_thread_join(hears);
+    close(fds[0]);
+    close(fds[1]);
+    g_assert(quota.used == 0);
+    env.backend->ops->close(env.backend);
+    return 0;
+}
+
+/* --- seeds: a context, and calls about it -------------------------------------------------------
+ */
+
+enum { CONTEXT = 1, MODULE, KERNEL, STREAM, EVENT, BATCH };
+
+static void put(GByteArray *out, unsigned op, unsigned flags, const void *fields,
+                const void *payload, uint32_t bytes)
+{
+    const struct record_desc *desc = record_desc(op);
+    struct gpu_call_head head = {.bytes = record_call_bytes(desc->call_bytes, bytes),
+                                 .op = (uint16_t)op,
+                                 .flags = (uint16_t)flags,
+                                 .seq = out->len,
+                                 .payload = bytes};
+    g_autofree uint8_t *record = g_malloc0(head.bytes);
+
+    memcpy(record, &head, sizeof(head));
+    memcpy(record + sizeof(head), fields, desc->call_bytes);
+    if (bytes)
+        memcpy(record + sizeof(head) + desc->call_bytes, payload, bytes);
+    g_byte_array_append(out, record, head.bytes);
+}
+
+#define PUT(out, op, type, ...) put(out, op, 0, &(struct gpu_call_##type){__VA_ARGS__}, NULL, 0)
+#define POST(out, op, type, ...)                                                                   \
+    put(out, op, GPU_CALL_ASYNC, &(struct gpu_call_##type){__VA_ARGS__}, NULL, 0)
+
+static void begin(GByteArray *out)
+{
+    PUT(out, GPU_OP_HELLO, hello, .version = GPU_VERSION, .oldest = GPU_OLDEST);
+    PUT(out, GPU_OP_DEVICE, device, 0);
+    PUT(out, GPU_OP_CTX_NEW, ctx_new, .ctx = CONTEXT);
+    PUT(out, GPU_OP_STREAM_NEW, stream_new, .ctx = CONTEXT, .stream = STREAM, .flags = 1);
+    POST(out, GPU_OP_EVENT_NEW, event_new, .ctx = CONTEXT, .event = EVENT);
+}
+
+static void kernels(GByteArray *out)
+{
+    const struct gpu_call_image_part part = {0};
+    const struct gpu_call_function function = {.module = MODULE, .function = KERNEL};
+
+    PUT(out, GPU_OP_IMAGE, image, .bytes = 7);
+    put(out, GPU_OP_IMAGE_PART, 0, &part, "kernels", 7);
+    PUT(out, GPU_OP_MODULE_NEW, module_new, .ctx = CONTEXT, .module = MODULE);
+    put(out, GPU_OP_FUNCTION, 0, &function, "say", 3);
+    for (int i = 0; i < 3; i++)
+        POST(out, GPU_OP_LAUNCH, launch, STREAM, KERNEL, 1, 1, 1, 1, 1, 1);
+    PUT(out, GPU_OP_OCCUPANCY, occupancy, .function = KERNEL, .block = 32);
+    PUT(out, GPU_OP_CTX_SYNC, ctx_sync, CONTEXT);
+    PUT(out, GPU_OP_PRINTED, printed, CONTEXT);
+    PUT(out, GPU_OP_LIMIT, limit, .ctx = CONTEXT, .limit = 1, .set = 1, .value = 4096);
+    PUT(out, GPU_OP_MODULE_FREE, module_free, MODULE);
+}
+
+static void streams(GByteArray *out)
+{
+    PUT(out, GPU_OP_ALLOC, alloc, .ctx = CONTEXT, .bytes = 4096);
+    PUT(out, GPU_OP_ALLOC_ON, alloc_on, .stream = STREAM, .bytes = 4096);
+    POST(out, GPU_OP_EVENT_RECORD, event_record, EVENT, STREAM);
+    POST(out, GPU_OP_STREAM_WAIT, stream_wait, CONTEXT, EVENT);
+    PUT(out, GPU_OP_EVENT_SYNC, event_sync, EVENT);
+    PUT(out, GPU_OP_GATE, gate, STREAM, 77);
+    PUT(out, GPU_OP_GATE_OPEN, gate_open, 77);
+    PUT(out, GPU_OP_STREAM_SYNC, stream_sync, STREAM);
+    PUT(out, GPU_OP_STREAM_FREE, stream_free, STREAM);
+    PUT(out, GPU_OP_EVENT_FREE, event_free, EVENT);
+    PUT(out, GPU_OP_CTX_FREE, ctx_free, CONTEXT);
+}
+
+static void batches(GByteArray *out)
+{
+    g_autoptr(GByteArray) records = g_byte_array_new();
+    const struct gpu_call_batch_part part = {.batch = BATCH};
+
+    POST(records, GPU_OP_EVENT_RECORD, event_record, EVENT, 0);
+    POST(records, GPU_OP_STREAM_WAIT, stream_wait, STREAM, EVENT);
+    POST(records, GPU_OP_FILL, fill, 0, 4096, 64, 64, 1, 1, 1);
+    POST(out, GPU_OP_BATCH_NEW, batch_new, CONTEXT, BATCH);
+    put(out, GPU_OP_BATCH_PART, GPU_CALL_ASYNC, &part, records->data, records->len);
+    for (int i = 0; i < 3; i++)
+        POST(out, GPU_OP_BATCH_RUN, batch_run, BATCH, STREAM);
+    PUT(out, GPU_OP_CTX_SYNC, ctx_sync, CONTEXT);
+    PUT(out, GPU_OP_BATCH_FREE, batch_free, BATCH);
+}
+
+bool fuzz_seed(unsigned n, GByteArray *out)
+{
+    static void (*const parts[])(GByteArray * out) = {kernels, streams, batches};
+
+    if (n >= G_N_ELEMENTS(parts))
+        return false;
+    begin(out);
+    parts[n](out);
+    return true;
+}
