@@ -93,7 +93,8 @@ struct program_case {
     bool breaks; /* it leaves its context with an error */
 };
 
-extern const struct program_case basic_cases[], flow_cases[], number_cases[], api_cases[];
+extern const struct program_case basic_cases[], flow_cases[], number_cases[], graph_cases[],
+    api_cases[];
 
 /* What is asked for by a word in place of cases. */
 int measure_run(void);
