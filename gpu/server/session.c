@@ -103,9 +103,10 @@ struct pending *session__later(struct session *s, struct call *c, struct object 
 static void pending_done(void *opaque)
 {
     struct pending *p = opaque;
+    struct session *s = p->session;
 
-    __atomic_store_n(&p->done, true, __ATOMIC_RELEASE);
-    link_wake(p->session->link);
+    __atomic_store_n(&p->done, true, __ATOMIC_RELEASE); /* P may be gone from here on */
+    link_wake(s->link);
 }
 
 /* An event behind what is in the stream, which is asked for until it has come. */
@@ -428,6 +429,13 @@ static call_fn handler_of(const struct session *s, unsigned op)
     return fn;
 }
 
+/* What sticks to a context is told by every call on it, and is not to be told of another. */
+static bool sticks(int rc)
+{
+    return rc == GPU_ILLEGAL_ADDRESS || rc == GPU_LAUNCH_TIMEOUT ||
+           (rc >= GPU_CONTEXT_DESTROYED && rc < 720);
+}
+
 /* One call, which is good. False: the program is gone. */
 static bool handle(struct session *s, const struct gpu_call_head *head, const void *fields,
                    const uint8_t *payload)
@@ -456,7 +464,7 @@ static bool handle(struct session *s, const struct gpu_call_head *head, const vo
     if (!c.async)
         return answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes,
                       answer_flags(s, c.waited));
-    if (rc && !s->late)
+    if (rc && !s->late && !sticks(rc))
         s->late = rc;
     return true;
 }

@@ -337,10 +337,16 @@ int channel_late(struct channel *c)
     return rc;
 }
 
+/* What sticks to a context is told by every call on it, and is not to be told of another. */
+static bool sticks(int result)
+{
+    return result == 700 || result == 702 || (result >= LOST && result < 720);
+}
+
 void channel_fail(struct channel *c, int result)
 {
     pthread_mutex_lock(&c->lock);
-    if (!c->late)
+    if (!c->late && !sticks(result))
         c->late = result;
     pthread_mutex_unlock(&c->lock);
 }
