@@ -1,10 +1,14 @@
 /*
- * Disks as logical units of the VM's SCSI adapter: where the guest's driver takes its events, a disk comes and
- * leaves in some milliseconds, on any instruction set. Linux flushes the disk's cache then, and drops what it has
- * not written to the disk yet.
+ * Disks as logical units of the VM's SCSI adapter: where the guest's driver takes its events, a
+ * disk comes and leaves in some milliseconds, on any instruction set. Linux flushes the disk's
+ * cache then, and drops what it has not written to the disk yet.
  *
- * A unit that the guest was asked to let go of serves on until then. The question cannot be taken back: a guest
- * that answers when its time is over has let go all the same, and the device goes.
+ * A unit is taken when the guest has read from it or written to it. The scan of a bus only asks
+ * what a unit is; what has a disk's driver looks for partitions, as the last thing before it is
+ * bound.
+ *
+ * A unit that the guest was asked to let go of serves on until then. The question cannot be taken
+ * back: a guest that answers when its time is over has let go all the same, and the device goes.
  */
 #include "vm/road.h"
 
@@ -70,7 +74,7 @@ static void unit_changed(void *opaque, unsigned lun, const struct virtio_scsi_st
     struct vm_device *device = opaque;
     struct hotplug *h = device->hotplug;
 
-    if (status->seen && !device->taken) {
+    if (status->used && !device->taken) {
         device->taken = true;
         if (h)
             hotplug_signal(h, device, SLOT_EV_TAKEN, NULL);

@@ -129,8 +129,10 @@ void scsi__io_done(struct storage_request *s, int status)
     else if (r->step)
         r->step(r);
     else {
-        if (r->data.n)
+        if (r->data.n) {
             r->done_bytes = r->s.io.length;
+            scsi__unit_used(scsi_of_request(r), r->unit);
+        }
         scsi__good(r);
     }
 }
@@ -263,7 +265,7 @@ static void request_begin(struct virtio_scsi *scsi, struct scsi_request *r)
     if (r->unit) {
         r->unit->active++;
         r->s.disk = &r->unit->disk;
-        scsi__unit_used(scsi, r->unit);
+        scsi__unit_seen(scsi, r->unit);
     }
     scsi__command(r);
 }
@@ -370,7 +372,7 @@ static const struct state_field lun_fields[] = {
     STATE_FIELD_U8(struct scsi_lun, attached, 1), STATE_FIELD_U8(struct scsi_lun, seen, 1),
     STATE_FIELD_U8(struct scsi_lun, leaving, 1),  STATE_FIELD_U32(struct scsi_lun, attention, 1),
     STATE_FIELD_U32(struct scsi_lun, due, 1),     STATE_FIELD_U32(struct scsi_lun, posted, 1),
-    STATE_FIELD_U64(struct scsi_lun, buffer, 1),
+    STATE_FIELD_U64(struct scsi_lun, buffer, 1),  STATE_FIELD_U8(struct scsi_lun, used, 1),
 };
 static const struct state_desc lun_state = {"scsi-lun", 1, sizeof(struct scsi_lun),
                                             G_N_ELEMENTS(lun_fields), lun_fields};

@@ -16,6 +16,7 @@
 /* What the guest is known to have done with a unit. */
 struct virtio_scsi_status {
     bool seen;     /* it has sent a command to it */
+    bool used;     /* it has read from it or written to it */
     bool asked;    /* it has been handed the event that asks it to let go */
     bool released; /* the unit is no more: this is the last that is heard of it */
 };

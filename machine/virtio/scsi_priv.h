@@ -49,7 +49,7 @@ struct scsi_unit {
     uint32_t block_size;
     unsigned active;  /* requests under way, and whoever else needs it still */
     bool gone;        /* no more a unit: freed when nothing is active */
-    bool asked, seen; /* its last status */
+    bool asked, seen, used; /* its last status */
     void (*changed)(void *opaque, unsigned lun, const struct virtio_scsi_status *status);
     void *opaque;
 };
@@ -57,7 +57,8 @@ struct scsi_unit {
 /* What is known of a number, saved with the device's state. */
 struct scsi_lun {
     uint8_t attached;   /* there is a unit */
-    uint8_t seen;       /* and the guest has used it */
+    uint8_t seen;       /* and the guest has sent a command to it */
+    uint8_t used;       /* and has read or written */
     uint8_t leaving;    /* and it is to go */
     uint32_t attention; /* sense that the next command gets; 0: none */
     uint32_t due; /* a reason of VIRTIO_SCSI_T_TRANSPORT_RESET that waits for a buffer; 0: none */
@@ -191,6 +192,7 @@ unsigned scsi__command_bytes(uint8_t opcode);
 /* --- units and events (scsi_unit.c)
  * ------------------------------------------------------------------ */
 
+void scsi__unit_seen(struct virtio_scsi *scsi, struct scsi_unit *u);
 void scsi__unit_used(struct virtio_scsi *scsi, struct scsi_unit *u);
 /* One that was active is no more; may free U. */
 void scsi__unit_leave(struct scsi_unit *u);

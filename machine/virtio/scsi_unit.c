@@ -26,6 +26,7 @@ static bool driver_listens(const struct virtio_scsi *scsi)
 static struct virtio_scsi_status status_of(const struct virtio_scsi *scsi, unsigned lun)
 {
     return (struct virtio_scsi_status){.seen = scsi->luns[lun].seen,
+                                       .used = scsi->luns[lun].used,
                                        .asked = scsi->units[lun] && scsi->units[lun]->asked};
 }
 
@@ -37,7 +38,7 @@ static void tell(struct virtio_scsi *scsi, struct scsi_unit *u)
         u->changed(u->opaque, u->lun, &status);
 }
 
-void scsi__unit_used(struct virtio_scsi *scsi, struct scsi_unit *u)
+void scsi__unit_seen(struct virtio_scsi *scsi, struct scsi_unit *u)
 {
     struct scsi_lun *l = &scsi->luns[u->lun];
 
@@ -47,11 +48,22 @@ void scsi__unit_used(struct virtio_scsi *scsi, struct scsi_unit *u)
     tell(scsi, u);
 }
 
+void scsi__unit_used(struct virtio_scsi *scsi, struct scsi_unit *u)
+{
+    struct scsi_lun *l = &scsi->luns[u->lun];
+
+    if (l->used || u->gone)
+        return;
+    l->used = 1;
+    tell(scsi, u);
+}
+
 void scsi__unit_leave(struct scsi_unit *u)
 {
     if (--u->active || !u->gone)
         return;
-    const struct virtio_scsi_status status = {.seen = u->seen, .asked = u->asked, .released = true};
+    const struct virtio_scsi_status status = {
+        .seen = u->seen, .used = u->used, .asked = u->asked, .released = true};
     if (u->changed)
         u->changed(u->opaque, u->lun, &status);
     g_free(u);
@@ -68,11 +80,12 @@ static void take_away(struct virtio_scsi *scsi, struct scsi_unit *u)
     struct scsi_lun *l = &scsi->luns[u->lun];
 
     u->seen = l->seen;
+    u->used = l->used;
     u->gone = true;
     u->active++;
     scsi->units[u->lun] = NULL;
     scsi->units_n--;
-    l->attached = l->seen = l->leaving = 0;
+    l->attached = l->seen = l->used = l->leaving = 0;
     l->attention = 0;
     storage_cancel(&scsi->storage, is_of_unit, u);
     scsi__unit_leave(u);
@@ -259,7 +272,7 @@ void scsi__units_reset(struct virtio_scsi *scsi)
     for (unsigned lun = 0; lun < LIMIT_SCSI_LUNS; lun++) {
         struct scsi_lun *l = &scsi->luns[lun];
         l->due = l->posted = 0;
-        l->seen = 0;
+        l->seen = l->used = 0;
         if (l->leaving)
             take_away(scsi, scsi->units[lun]);
     }

@@ -53,7 +53,7 @@ static void no_event(struct setup *s)
     ck_assert(!driver_used(&s->d, 1, NULL, NULL));
 }
 
-static const uint8_t inquiry[16] = {0x12, [4] = 36}, flush[16] = {0x35};
+static const uint8_t inquiry[16] = {0x12, [4] = 36}, flush[16] = {0x35}, read_one[16] = {0x28, [8] = 1};
 
 /* A guest with units up to N, each used once, and as many event buffers. */
 static void begin(struct setup *s, struct events *e, unsigned units, unsigned buffers)
@@ -87,6 +87,9 @@ START_TEST(added)
     r = command(&s, 3, flush, 0, 0);
     ck_assert_uint_eq(r.sense, SENSE_POWER_ON);
     ck_assert_uint_eq(command(&s, 3, flush, 0, 0).status, 0);
+    ck_assert(!s.units[3].status.used);
+    ck_assert_uint_eq(command(&s, 3, read_one, 0, 512).status, 0);
+    ck_assert(s.units[3].status.used);
     setup_close(&s);
 }
 END_TEST
