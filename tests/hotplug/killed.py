@@ -2,6 +2,7 @@
 """vmd is killed in each state of an addition and of a removal, and started again: the job goes on or fails, its
 one end says what is true of the device, and nothing of it stays in the VM process."""
 import os
+import signal
 import time
 
 import rig as r
@@ -138,6 +139,44 @@ def leaving(rig):
     vm.clean()
 
 
+def releasing(rig):
+    """A disk that is taken by force is released in 50 ms or more; there its VM process is stopped, until vmd is another."""
+    vm = Vm(rig, "releasing")
+    before = held(vm)
+    for attempt in range(20):
+        device = f"r{attempt}"
+        vm.add(disk(rig, device))
+        key = vm.call("vm.get")["id"], device
+        job = vm.remove_later(device, force=True)
+        with rig.book.changed:
+            rig.book.changed.wait_for(lambda key=key: rig.book.states.get(key) in ("releasing", "released"),
+                                      timeout=rig.seconds(30))
+        os.kill(vm.pid(), signal.SIGSTOP)
+        # What it had said until then has come.
+        vm.client.call("job.get", job=job)
+        rig.check_book(none_open=False)
+        if rig.book.states[key] == "releasing":
+            break
+        os.kill(vm.pid(), signal.SIGCONT)
+        vm.end(job, "done", "surprise-removed")
+    else:
+        raise r.Failure("it was never stopped in time")
+    pid = vm.pid()
+    rig.kill()
+    rig.start()
+    vm.again()
+    check(job in rig.book.open, "the job ended with vmd")
+    os.kill(pid, signal.SIGCONT)
+    vm.until("it is not found again", lambda: vm.call("vm.get")["state"] == "running")
+    vm.until("the job does not end", lambda: job not in rig.book.open)
+    check(ended(vm, job)["result"]["outcome"] == "surprise-removed", f"{ended(vm, job)}")
+    check(device not in vm.devices(), "it is there still")
+    vm.add(disk(rig, device))
+    vm.remove(device)
+    vm.until("descriptors stay", lambda: held(vm) <= before)
+    vm.clean()
+
+
 def dies_with_it(rig):
     """vmd and the VM process are killed at once, and a job of a VM that is deleted."""
     vm = Vm(rig, "both")
@@ -154,7 +193,7 @@ def dies_with_it(rig):
     vm.clean()
 
 
-CASES = [addition_at_any_time, removal_at_any_time, visible, ended_meanwhile, leaving, dies_with_it]
+CASES = [addition_at_any_time, removal_at_any_time, visible, ended_meanwhile, leaving, releasing, dies_with_it]
 
 
 if __name__ == "__main__":

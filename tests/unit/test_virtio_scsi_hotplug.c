@@ -53,7 +53,8 @@ static void no_event(struct setup *s)
     ck_assert(!driver_used(&s->d, 1, NULL, NULL));
 }
 
-static const uint8_t inquiry[16] = {0x12, [4] = 36}, flush[16] = {0x35}, read_one[16] = {0x28, [8] = 1};
+static const uint8_t inquiry[16] = {0x12, [4] = 36}, flush[16] = {0x35},
+                     read_one[16] = {0x28, [8] = 1};
 
 /* A guest with units up to N, each used once, and as many event buffers. */
 static void begin(struct setup *s, struct events *e, unsigned units, unsigned buffers)
