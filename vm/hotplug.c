@@ -148,6 +148,11 @@ static void forget_question(struct vm_device *device)
     g_free(q);
 }
 
+struct agent *hotplug_agent(const struct hotplug *h)
+{
+    return h->agent;
+}
+
 bool hotplug_agent_can(const struct hotplug *h, const char *verb)
 {
     return h->agent && agent_can(h->agent, verb);

@@ -12,6 +12,8 @@
 
 #include "machine/bus/pci_port.h"
 
+#include <errno.h>
+
 enum asked {
     ASKED_NOTHING,
     ASKED_SOON, /* once the guest is done with taking the card: until then it hears nothing */
@@ -28,6 +30,8 @@ struct port {
     struct vm_device *device; /* that was put into it; NULL */
     struct pci_port_status seen;
     enum asked asked;
+    bool stale;    /* the guest, where nobody watches the slot, thinks that the last card is in it still */
+    bool cleaning; /* the agent is asked to have it forgotten */
 };
 
 struct ports {
@@ -109,6 +113,31 @@ static bool watched(const struct port *p)
     return status.driven;
 }
 
+/* --- cards that the guest does not know to be gone -------------------------------------------- */
+
+static void clean_answered(void *opaque, const struct agent_reply *reply)
+{
+    struct port *p = opaque;
+
+    p->cleaning = false;
+    p->stale = reply->error != 0 && reply->error != ENOENT;
+}
+
+/* Has the agent remove what is left in the guest of a card that nobody saw go; until then the slot takes no other,
+ * which a search of the bus would not find. */
+static void clean(struct port *p)
+{
+    struct hotplug *h = p->ports->rescan.hotplug;
+    struct pci_port_status status;
+
+    if (!p->stale || p->cleaning || !hotplug_agent_can(h, "pci-remove"))
+        return;
+    pci_port_status(p->port, &status);
+    g_autofree char *address = g_strdup_printf("0000:%02x:00.0", status.bus);
+    const char *const words[] = {"pci-remove", address, NULL};
+    p->cleaning = agent_ask(hotplug_agent(h), words, SLOT_GUEST_MS, clean_answered, p) >= 0;
+}
+
 /* --- coming ----------------------------------------------------------------------------------- */
 
 /* The guest's driver still holds a card that was pulled out, and takes no other before it starts anew: it
@@ -129,7 +158,7 @@ static struct port *free_port(struct ports *ports)
 
     for (unsigned i = 1; i <= ports->n; i++) {
         struct port *p = &ports->port[(ports->last + i) % ports->n];
-        if (!p->reserved && !is_stuck(p) && (!found || (watched(p) && !watched(found))))
+        if (!p->reserved && !p->stale && !is_stuck(p) && (!found || (watched(p) && !watched(found))))
             found = p;
     }
     return found;
@@ -153,7 +182,11 @@ static int pcie_fitness(struct road *road, const struct device_spec *spec, const
 
 static int rescan_fitness(struct road *road, const struct device_spec *spec, const char **why)
 {
-    const struct port *p = free_port(ports_of(road));
+    struct ports *ports = ports_of(road);
+
+    for (unsigned i = 0; i < ports->n; i++)
+        clean(&ports->port[i]);
+    const struct port *p = free_port(ports);
 
     *why = !p           ? taken_text
            : watched(p) ? "the guest's driver watches the slots: it needs no search"
@@ -290,6 +323,10 @@ static void port_withdraw(struct road *road, struct vm_device *device)
     if (p->asked != ASKED_TORN)
         pci_port_withdraw(p->port);
     p->device = NULL;
+    /* What it let go of in order is asked for once more, which costs nothing. */
+    p->stale = !watched(p) && (device->road == DEVICE_ROAD_RESCAN || vm_device_taken(device));
+    if (device->hotplug || device->leaver) /* else the machine ends */
+        clean(p);
 }
 
 /* --- what can be asked ------------------------------------------------------------------------ */
@@ -342,8 +379,10 @@ static void pcie_reset(struct road *road)
 {
     struct ports *ports = ports_of(road);
 
-    for (unsigned i = 0; i < ports->n; i++)
+    for (unsigned i = 0; i < ports->n; i++) {
         pci_port_status(ports->port[i].port, &ports->port[i].seen);
+        ports->port[i].stale = false;
+    }
 }
 
 /* --- the roads -------------------------------------------------------------------------------- */
