@@ -5,7 +5,9 @@
  *
  * Memory that was plugged is of use to the guest once its kernel has it online. Kernels that do
  * that by themselves need nothing; for the others the agent is asked, each time more was plugged,
- * as drivers plug no more while too much is offline.
+ * as drivers plug no more while too much is offline. A kernel that brings memory online by itself, as
+ * Debian's does, gives it to its own data by default, and cannot be rid of what these lie in: so the agent
+ * is asked first, before anything is plugged, to have that done for movable pages alone.
  */
 #include "vm/resize_priv.h"
 
@@ -54,6 +56,37 @@ uint64_t resize_memory(const struct resize *r)
     return (away < r->config->memory ? r->config->memory - away : 0) + plugged(r);
 }
 
+/* --- asking for it ---------------------------------------------------------------------------- */
+
+/* Whether BYTES, plugged, may be for movable pages alone. */
+static const char *way_of(const struct resize *r, uint64_t bytes)
+{
+    return bytes <= MOVABLE_RATIO * r->config->memory ? "online_movable" : "online";
+}
+
+static void policy_answered(void *opaque, const struct agent_reply *reply)
+{
+    struct resize *r = opaque;
+
+    /* A kernel that has no such policy, or will not hear of it, has the last word: it does what it can. */
+    r->memory.question = -1;
+    r->memory.policy = false;
+    virtio_mem_request(device_of(r), plugged_wanted(r));
+    resize__look(r);
+}
+
+/* Asks the driver for what is wanted, now or when the kernel knows how it is to come online. */
+static void request(struct resize *r)
+{
+    const char *const words[] = {"memory-policy", way_of(r, plugged_wanted(r)), NULL};
+
+    if (plugged_wanted(r) > r->memory.before)
+        r->memory.question = resize__ask(r, words, policy_answered);
+    r->memory.policy = r->memory.question >= 0;
+    if (!r->memory.policy)
+        virtio_mem_request(device_of(r), plugged_wanted(r));
+}
+
 /* --- bringing it online ----------------------------------------------------------------------- */
 
 static void answered(void *opaque, const struct agent_reply *reply)
@@ -73,8 +106,7 @@ static void answered(void *opaque, const struct agent_reply *reply)
 /* The agent, where there is one, has all of what is plugged brought online. */
 static enum progress bring_online(struct resize *r)
 {
-    bool movable = plugged(r) <= MOVABLE_RATIO * r->config->memory;
-    const char *const words[] = {"memory-online", movable ? "online_movable" : "online", NULL};
+    const char *const words[] = {"memory-online", way_of(r, plugged(r)), NULL};
 
     if (r->memory.question >= 0)
         return WAITING;
@@ -94,6 +126,10 @@ static enum progress look_at_plugged(struct resize *r)
     struct virtio_device *dev = device_of(r);
     bool more = plugged_wanted(r) > r->memory.before;
 
+    if (r->memory.policy) {
+        g_string_assign(r->why, "the agent in the guest has not said how new memory comes online");
+        return WAITING;
+    }
     if (more && bring_online(r) == REFUSED)
         return REFUSED;
     if (plugged(r) == plugged_wanted(r))
@@ -191,5 +227,5 @@ void resize__begin_memory(struct resize *r, const struct vmi_resize_params *p)
         return;
     devices_balloon(r->devices, balloon_wanted(r), &target, &actual);
     if (device_of(r))
-        virtio_mem_request(device_of(r), plugged_wanted(r));
+        request(r);
 }

@@ -30,6 +30,7 @@ struct resize_memory {
     uint64_t bytes;   /* wanted in all */
     uint64_t before;  /* plugged when the job began */
     int64_t question; /* of the agent; -1: none */
+    bool policy;      /* that is how memory is to come online, and nothing was plugged yet */
     uint64_t about;   /* plugged when it was asked */
     uint64_t online;  /* plugged when it last said that all is online */
     bool refused;     /* by the guest's kernel */

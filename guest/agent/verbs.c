@@ -237,6 +237,27 @@ static int do_memory_online(struct call *call)
     return error;
 }
 
+/* How memory is to come online in a kernel that does that by itself; one that does not is left so. */
+static int do_memory_policy(struct call *call)
+{
+    const char *how = call->args[0];
+    char path[PATH_BYTES], now[16] = "";
+
+    if (strcmp(how, "online") != 0 && strcmp(how, "online_movable") != 0)
+        return bad_argument(call, "way to online memory");
+    snprintf(path, sizeof(path), "%s/devices/system/memory/auto_online_blocks", call->root);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now) - 1);
+    int error = n < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (error)
+        return fail(call, error, "%s: %s", path, strerror(error));
+    if (strncmp(now, "offline", 7) == 0)
+        return 0;
+    return put(call, how, "devices/system/memory/auto_online_blocks");
+}
+
 static const struct {
     const char *name;
     unsigned least, most; /* arguments */
@@ -252,6 +273,7 @@ static const struct {
     {"cpu-online", 1, 1, do_cpu_online},
     {"cpu-offline", 1, 1, do_cpu_offline},
     {"memory-online", 0, 1, do_memory_online},
+    {"memory-policy", 1, 1, do_memory_policy},
 };
 
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };

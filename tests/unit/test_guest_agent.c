@@ -28,6 +28,7 @@ static const struct {
     {"class/scsi_host/host0/scan", ""},
     {"bus/scsi/devices/0:0:0:1/delete", ""},
     {"devices/system/cpu/cpu1/online", "1"},
+    {"devices/system/memory/auto_online_blocks", "online\n"},
     {"devices/system/memory/memory1/state", "online\n"},
     {"devices/system/memory/memory2/state", "offline\n"},
     {"devices/system/memory/memory34/state", "offline\n"},
@@ -81,6 +82,10 @@ static const struct {
      "online_movable"},
     {"7 memory-online", "7 ok blocks=2", "devices/system/memory/memoryx/state", "offline"},
     {"7 memory-online offline", "7 error 22 *", "devices/system/memory/memory2/state", "offline"},
+    {"7 memory-policy online_movable", "7 ok", "devices/system/memory/auto_online_blocks",
+     "online_movable"},
+    {"7 memory-policy offline", "7 error 22 *", "devices/system/memory/auto_online_blocks",
+     "online"},
     /* What is not there. */
     {"7 pci-remove 0000:00:03.0", "7 error 2 *", NULL, NULL},
     {"7 cpu-online 4", "7 error 2 *", NULL, NULL},
@@ -150,12 +155,32 @@ START_TEST(verbs_rows)
 }
 END_TEST
 
+/* A kernel that leaves it to its user to bring memory online goes on to do so, and one without that is told of. */
+START_TEST(verbs_policy)
+{
+    g_autofree char *root = make_sysfs();
+    g_autofree char *path =
+        g_build_filename(root, "devices/system/memory/auto_online_blocks", NULL);
+    g_autofree char *now = NULL;
+
+    ck_assert(g_file_set_contents(path, "offline\n", -1, NULL));
+    g_autofree char *left = ask(root, "7 memory-policy online_movable");
+    ck_assert_str_eq(left, "7 ok");
+    ck_assert(g_file_get_contents(path, &now, NULL, NULL));
+    ck_assert_str_eq(now, "offline\n");
+    g_remove(path);
+    g_autofree char *none = ask(root, "7 memory-policy online_movable");
+    ck_assert_msg(g_pattern_match_simple("7 error 2 *", none), "%s", none);
+    remove_all(root);
+}
+END_TEST
+
 START_TEST(verbs_hello)
 {
     g_autofree char *one = ask("/nowhere", "1 hello 1"), *later = ask("/nowhere", "1 hello 9");
 
     ck_assert_msg(g_pattern_match_simple("1 ok protocol=1 agent=* kernel=* "
-                                         "verbs=hello,ping,pci-rescan,*,memory-online",
+                                         "verbs=hello,ping,pci-rescan,*,memory-policy",
                                          one),
                   "%s", one);
     ck_assert_str_eq(one, later);
@@ -327,6 +352,7 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, verbs_rows, 0, G_N_ELEMENTS(verb_rows));
+    tcase_add_test(tc, verbs_policy);
     tcase_add_test(tc, verbs_hello);
     tcase_add_test(tc, program_answers);
     tcase_add_test(tc, program_flooded);
