@@ -5,9 +5,9 @@
  *
  * Memory that was plugged is of use to the guest once its kernel has it online. Kernels that do
  * that by themselves need nothing; for the others the agent is asked, each time more was plugged,
- * as drivers plug no more while too much is offline. A kernel that brings memory online by itself, as
- * Debian's does, gives it to its own data by default, and cannot be rid of what these lie in: so the agent
- * is asked first, before anything is plugged, to have that done for movable pages alone.
+ * as drivers plug no more while too much is offline. A kernel that brings memory online by itself,
+ * as Debian's does, gives it to its own data by default, and cannot be rid of what these lie in: so
+ * the agent is asked first, before anything is plugged, to have that done for movable pages alone.
  */
 #include "vm/resize_priv.h"
 
@@ -68,7 +68,8 @@ static void policy_answered(void *opaque, const struct agent_reply *reply)
 {
     struct resize *r = opaque;
 
-    /* A kernel that has no such policy, or will not hear of it, has the last word: it does what it can. */
+    /* A kernel that has no such policy, or will not hear of it, has the last word: it does what it
+     * can. */
     r->memory.question = -1;
     r->memory.policy = false;
     virtio_mem_request(device_of(r), plugged_wanted(r));

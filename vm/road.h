@@ -58,8 +58,8 @@ void hotplug_signal(struct hotplug *h, struct vm_device *device, enum slot_event
  * refuses, by the answer; with ANSWER_COUNTS false only a refusal counts. False: it cannot be asked. */
 bool hotplug_ask_agent(struct hotplug *h, struct vm_device *device, const char *const *words,
                        bool answer_counts);
-/* The agent, for what concerns no device of the VM; NULL: there is none. Questions need no cancelling: it is gone
- * before roads are. */
+/* The agent, for what concerns no device of the VM; NULL: there is none. Questions need no
+ * cancelling: it is gone before roads are. */
 struct agent *hotplug_agent(const struct hotplug *h);
 /* Whether the agent is there and knows VERB. */
 bool hotplug_agent_can(const struct hotplug *h, const char *verb);

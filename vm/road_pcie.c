@@ -30,7 +30,8 @@ struct port {
     struct vm_device *device; /* that was put into it; NULL */
     struct pci_port_status seen;
     enum asked asked;
-    bool stale;    /* the guest, where nobody watches the slot, thinks that the last card is in it still */
+    bool stale;    /* the guest, where nobody watches the slot, thinks that the last card is in it
+                      still */
     bool cleaning; /* the agent is asked to have it forgotten */
 };
 
@@ -123,8 +124,8 @@ static void clean_answered(void *opaque, const struct agent_reply *reply)
     p->stale = reply->error != 0 && reply->error != ENOENT;
 }
 
-/* Has the agent remove what is left in the guest of a card that nobody saw go; until then the slot takes no other,
- * which a search of the bus would not find. */
+/* Has the agent remove what is left in the guest of a card that nobody saw go; until then the slot
+ * takes no other, which a search of the bus would not find. */
 static void clean(struct port *p)
 {
     struct hotplug *h = p->ports->rescan.hotplug;
@@ -158,7 +159,8 @@ static struct port *free_port(struct ports *ports)
 
     for (unsigned i = 1; i <= ports->n; i++) {
         struct port *p = &ports->port[(ports->last + i) % ports->n];
-        if (!p->reserved && !p->stale && !is_stuck(p) && (!found || (watched(p) && !watched(found))))
+        if (!p->reserved && !p->stale && !is_stuck(p) &&
+            (!found || (watched(p) && !watched(found))))
             found = p;
     }
     return found;

@@ -237,7 +237,8 @@ static int do_memory_online(struct call *call)
     return error;
 }
 
-/* How memory is to come online in a kernel that does that by itself; one that does not is left so. */
+/* How memory is to come online in a kernel that does that by itself; one that does not is left so.
+ */
 static int do_memory_policy(struct call *call)
 {
     const char *how = call->args[0];

@@ -155,7 +155,8 @@ START_TEST(verbs_rows)
 }
 END_TEST
 
-/* A kernel that leaves it to its user to bring memory online goes on to do so, and one without that is told of. */
+/* A kernel that leaves it to its user to bring memory online goes on to do so, and one without that
+ * is told of. */
 START_TEST(verbs_policy)
 {
     g_autofree char *root = make_sysfs();
