@@ -27,6 +27,20 @@ static int print_log(struct vmd_client *c, const struct arguments *args, char *c
     }
 }
 
+/* Whether CONSOLE was taken from the VM, which goes on. */
+static bool is_taken(struct vmd_client *c, const char *vm, const char *console)
+{
+    struct device_list_params p = {.vm = (char *)vm};
+    g_autoptr(device_list_result) list = NULL;
+    bool there = strcmp(console, "serial0") == 0; /* which is no device that could go */
+
+    if (!vmd_client_invoke(c, API_DEVICE_LIST, &p, &list, NULL, NULL))
+        return false;
+    for (size_t i = 0; i < list->n_devices; i++)
+        there |= strcmp(list->devices[i]->id, console) == 0;
+    return !there;
+}
+
 static int follow(struct vmd_client **c, const struct arguments *args, char *console)
 {
     bool readonly = arguments_has(args, "readonly");
@@ -45,6 +59,10 @@ static int follow(struct vmd_client **c, const struct arguments *args, char *con
         fprintf(stderr, "vmctl: console %s of %s; ^] leaves it\n", console, vm->name);
     switch (console_stream(fd, readonly, &err)) {
     case CONSOLE_ENDED:
+        if (is_taken(*c, vm->id, console)) {
+            fprintf(stderr, "vmctl: console %s was taken from VM %s\n", console, vm->name);
+            return VMCTL_EXIT_OK;
+        }
         return wait_for_end(c, vm->id, vm->name);
     case CONSOLE_FAILED:
         return fail(*c, err);
