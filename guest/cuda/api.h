@@ -173,6 +173,20 @@ struct cu_host_node_params {
 };
 typedef struct cu_host_node_params CUDA_HOST_NODE_PARAMS;
 
+/* The pool that a node's memory is of is none of this library's affair: it is the graph's. */
+struct cu_alloc_node_params {
+    struct {
+        int alloc_type, handle_types, location_type, location;
+        char rest[72];
+    } pool;
+    const void *access;
+    size_t accesses, bytesize;
+    CUdeviceptr dptr;
+};
+typedef struct cu_alloc_node_params CUDA_MEM_ALLOC_NODE_PARAMS;
+
+_Static_assert(sizeof(CUDA_MEM_ALLOC_NODE_PARAMS) == 120, "as programs have it");
+
 struct cu_graph_node_params {
     int type, reserved0[3];
     union {
@@ -190,6 +204,7 @@ struct cu_graph_node_params {
         CUDA_HOST_NODE_PARAMS host;
         CUgraph graph;
         CUevent event;
+        CUDA_MEM_ALLOC_NODE_PARAMS alloc;
         CUdeviceptr address;
     };
     long long reserved2;

@@ -24,7 +24,8 @@ enum cu_kind {
     KIND_GRAPH,
     KIND_GRAPH_EXEC,
     KIND_GRAPH_NODE,
-    KIND_POOL
+    KIND_POOL,
+    KIND_LINK
 };
 
 struct cu_object {

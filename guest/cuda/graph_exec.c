@@ -288,6 +288,30 @@ CU_API CUresult cuGraphExecChildGraphNodeSetParams(CUgraphExec e, CUgraphNode no
     return set(e, node, &like, cu_is(child, KIND_GRAPH) ? 0 : CUDA_ERROR_INVALID_VALUE);
 }
 
+CU_API CUresult cuGraphExecNodeSetParams(CUgraphExec e, CUgraphNode node, CUgraphNodeParams *p)
+{
+    if (!p)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct cu_context *c = cu_is(node, KIND_GRAPH_NODE) ? node->context : NULL;
+    switch (p->type) {
+    case CU_GRAPH_NODE_TYPE_KERNEL:
+        return cuGraphExecKernelNodeSetParams_v2(e, node, &p->kernel);
+    case CU_GRAPH_NODE_TYPE_MEMCPY:
+        return cuGraphExecMemcpyNodeSetParams(e, node, &p->memcpy.copyParams, c);
+    case CU_GRAPH_NODE_TYPE_MEMSET:
+        return cuGraphExecMemsetNodeSetParams(e, node, &p->memset.params, c);
+    case CU_GRAPH_NODE_TYPE_HOST:
+        return cuGraphExecHostNodeSetParams(e, node, &p->host);
+    case CU_GRAPH_NODE_TYPE_GRAPH:
+        return cuGraphExecChildGraphNodeSetParams(e, node, p->graph);
+    case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
+    case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
+        return set_event(e, node, (enum cu_node_type)p->type, p->event);
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
 static struct cu_graph_node *find_switch(CUgraphExec e, CUgraphNode node)
 {
     struct cu_graph_node *n = cu_is(e, KIND_GRAPH_EXEC) && node ? find(e->graph, node) : NULL;

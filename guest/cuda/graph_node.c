@@ -169,6 +169,36 @@ CU_API CUresult cuGraphAddEventWaitNode(CUgraphNode *out, CUgraph g, const CUgra
     return add(out, g, needs, n, &like, like_event(&like, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event));
 }
 
+/* The memory is there from now on, as long as the graph is. */
+CU_API CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph g, const CUgraphNode *needs,
+                                       size_t n, CUDA_MEM_ALLOC_NODE_PARAMS *p)
+{
+    enum { PINNED = 1, DEVICE = 1 };
+    int rc;
+    struct cu_context *c = cu_need(&rc);
+    struct cu_graph_node like = {.type = CU_GRAPH_NODE_TYPE_MEM_ALLOC, .context = c};
+
+    if (!c || !p || !p->bytesize || p->pool.alloc_type != PINNED ||
+        p->pool.location_type != DEVICE || p->pool.location != c->device)
+        return rc ? rc : CUDA_ERROR_INVALID_VALUE;
+    rc = p->pool.handle_types ? CUDA_ERROR_NOT_SUPPORTED : cu_hold_new(c, p->bytesize, &like.hold);
+    if (rc)
+        return rc;
+    rc = add(out, g, needs, n, &like, 0);
+    if (!rc)
+        p->dptr = like.hold->address;
+    cu_hold_put(like.hold); /* the node has one of its own */
+    return rc;
+}
+
+CU_API CUresult cuGraphAddMemFreeNode(CUgraphNode *out, CUgraph g, const CUgraphNode *needs,
+                                      size_t n, CUdeviceptr address)
+{
+    const struct cu_graph_node like = {.type = CU_GRAPH_NODE_TYPE_MEM_FREE, .address = address};
+
+    return add(out, g, needs, n, &like, cu_graph_holds(address) ? 0 : CUDA_ERROR_INVALID_VALUE);
+}
+
 /* A context that is not said is the current one. */
 static struct cu_context *context_of(CUcontext c)
 {
@@ -176,7 +206,7 @@ static struct cu_context *context_of(CUcontext c)
 }
 
 static int add_any(CUgraphNode *out, CUgraph g, const CUgraphNode *needs, size_t n,
-                   const CUgraphNodeParams *p)
+                   CUgraphNodeParams *p)
 {
     switch (p->type) {
     case CU_GRAPH_NODE_TYPE_KERNEL:
@@ -196,19 +226,23 @@ static int add_any(CUgraphNode *out, CUgraph g, const CUgraphNode *needs, size_t
         return cuGraphAddEventWaitNode(out, g, needs, n, p->event);
     case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
         return cuGraphAddEventRecordNode(out, g, needs, n, p->event);
+    case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
+        return cuGraphAddMemAllocNode(out, g, needs, n, &p->alloc);
+    case CU_GRAPH_NODE_TYPE_MEM_FREE:
+        return cuGraphAddMemFreeNode(out, g, needs, n, p->address);
     default:
         return CUDA_ERROR_NOT_SUPPORTED;
     }
 }
 
 CU_API CUresult cuGraphAddNode(CUgraphNode *out, CUgraph g, const CUgraphNode *needs, size_t n,
-                               const CUgraphNodeParams *p)
+                               CUgraphNodeParams *p)
 {
     return p ? add_any(out, g, needs, n, p) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CU_API CUresult cuGraphAddNode_v2(CUgraphNode *out, CUgraph g, const CUgraphNode *needs,
-                                  const CUgraphEdgeData *data, size_t n, const CUgraphNodeParams *p)
+                                  const CUgraphEdgeData *data, size_t n, CUgraphNodeParams *p)
 {
     static const CUgraphEdgeData plain;
 
@@ -377,4 +411,44 @@ CU_API CUresult cuGraphEventRecordNodeSetEvent(CUgraphNode node, CUevent event)
 CU_API CUresult cuGraphEventWaitNodeSetEvent(CUgraphNode node, CUevent event)
 {
     return set_event(node, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event);
+}
+
+CU_API CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *p)
+{
+    if (!p || !is_node(node, CU_GRAPH_NODE_TYPE_MEM_ALLOC))
+        return CUDA_ERROR_INVALID_VALUE;
+    *p = (CUDA_MEM_ALLOC_NODE_PARAMS){
+        .pool = {.alloc_type = 1, .location_type = 1, .location = node->hold->context->device},
+        .bytesize = node->hold->bytes,
+        .dptr = node->hold->address};
+    return 0;
+}
+
+CU_API CUresult cuGraphMemFreeNodeGetParams(CUgraphNode node, CUdeviceptr *address)
+{
+    if (!address || !is_node(node, CU_GRAPH_NODE_TYPE_MEM_FREE))
+        return CUDA_ERROR_INVALID_VALUE;
+    *address = node->address;
+    return 0;
+}
+
+CU_API CUresult cuGraphNodeSetParams(CUgraphNode node, CUgraphNodeParams *p)
+{
+    if (!p)
+        return CUDA_ERROR_INVALID_VALUE;
+    switch (p->type) {
+    case CU_GRAPH_NODE_TYPE_KERNEL:
+        return cuGraphKernelNodeSetParams_v2(node, &p->kernel);
+    case CU_GRAPH_NODE_TYPE_MEMCPY:
+        return cuGraphMemcpyNodeSetParams(node, &p->memcpy.copyParams);
+    case CU_GRAPH_NODE_TYPE_MEMSET:
+        return cuGraphMemsetNodeSetParams(node, &p->memset.params);
+    case CU_GRAPH_NODE_TYPE_HOST:
+        return cuGraphHostNodeSetParams(node, &p->host);
+    case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
+    case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
+        return set_event(node, (enum cu_node_type)p->type, p->event);
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
 }

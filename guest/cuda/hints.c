@@ -43,6 +43,26 @@ CU_API CUresult cuMemAdvise(CUdeviceptr at, size_t bytes, int advice, CUdevice d
     return advise(at, bytes, advice > UNSET_READ_MOSTLY && device != CPU);
 }
 
+/* Where memory is to be, since CUDA 12.2: a device, or the program's side. */
+struct location {
+    int type, id;
+};
+
+enum { LOCATION_DEVICE = 1 };
+
+CU_API CUresult cuMemPrefetchAsync_v2(CUdeviceptr at, size_t bytes, struct location to,
+                                      unsigned flags, CUstream stream)
+{
+    if (flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    return cuMemPrefetchAsync(at, bytes, to.type == LOCATION_DEVICE ? to.id : CPU, stream);
+}
+
+CU_API CUresult cuMemAdvise_v2(CUdeviceptr at, size_t bytes, int advice, struct location to)
+{
+    return cuMemAdvise(at, bytes, advice, to.type == LOCATION_DEVICE ? to.id : CPU);
+}
+
 /* --- attributes of streams -------------------------------------------------------------------- */
 
 union stream_attribute {

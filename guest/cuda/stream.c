@@ -216,6 +216,14 @@ CU_API CUresult cuStreamGetCtx(CUstream stream, CUcontext *c)
     return rc ? rc : c ? 0 : CUDA_ERROR_INVALID_VALUE;
 }
 
+/* No stream is of a part of a device. */
+CU_API CUresult cuStreamGetCtx_v2(CUstream stream, CUcontext *c, void **green)
+{
+    if (green)
+        *green = NULL;
+    return cuStreamGetCtx(stream, c);
+}
+
 CU_API CUresult cuStreamGetId(CUstream stream, unsigned long long *id)
 {
     struct cu_where w;

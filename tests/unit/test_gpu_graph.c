@@ -151,6 +151,8 @@ START_TEST(by_hand)
     CU_OK(GraphExecDestroy, e);
     CU_OK(GraphDestroy, d.g);
     CU_IS(1, GraphLaunch, NULL, stream[0]);
+    for (int i = 0; i < 2; i++)
+        CU_OK(StreamDestroy, stream[i]);
     CU_OK(CtxDestroy, c);
     ck_assert_uint_eq(rig_quota.used, used);
 }
@@ -213,6 +215,7 @@ START_TEST(asked)
     CU_OK(GraphGetRootNodes, d.g, nodes, &n);
     ck_assert_uint_eq(n, 1);
     CU_OK(GraphExecDestroy, e);
+    CU_OK(GraphDestroy, d.g);
 }
 END_TEST
 
@@ -247,6 +250,72 @@ START_TEST(edges)
     CUgraphExecUpdateResultInfo info;
     CU_IS(910, GraphExecUpdate, e, other, &info);
     ck_assert_int_eq(info.result, CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED);
+    CU_OK(GraphExecDestroy, e);
+    CU_OK(GraphDestroy, g);
+    CU_OK(GraphDestroy, other);
+}
+END_TEST
+
+/* All kinds of nodes by one function, and memory that comes with its graph. */
+START_TEST(any_node)
+{
+    CUcontext c = rig_begin(_i);
+    struct sum s;
+    CUgraph g;
+    CUgraphExec e;
+    CUgraphNode node[6];
+    CUdeviceptr d;
+    int calls = 0, type;
+    uint32_t got[N];
+
+    sum_begin(&s);
+    uint64_t used = rig_quota.used;
+    CU_OK(GraphCreate, &g, 0);
+    CUgraphNodeParams p = {
+        .type = CU_GRAPH_NODE_TYPE_MEM_ALLOC,
+        .alloc = {.pool = {.alloc_type = 1, .location_type = 1}, .bytesize = BYTES}};
+    CU_OK(GraphAddNode, &node[0], g, NULL, NULL, (size_t)0, &p);
+    ck_assert_uint_ne(p.alloc.dptr, 0);
+    s.b = p.alloc.dptr;
+    p = (CUgraphNodeParams){.type = CU_GRAPH_NODE_TYPE_MEMSET,
+                            .memset.params = fill_params(s.b, 3)};
+    CU_OK(GraphAddNode, &node[1], g, node, NULL, (size_t)1, &p);
+    p = (CUgraphNodeParams){.type = CU_GRAPH_NODE_TYPE_MEMSET,
+                            .memset = {.params = fill_params(s.a, 4), .ctx = c}};
+    CU_OK(GraphAddNode, &node[2], g, NULL, NULL, (size_t)0, &p);
+    p = (CUgraphNodeParams){.type = CU_GRAPH_NODE_TYPE_KERNEL, .kernel = kernel_params(&s)};
+    CU_OK(GraphAddNode, &node[3], g, node + 1, NULL, (size_t)2, &p);
+    p = (CUgraphNodeParams){.type = CU_GRAPH_NODE_TYPE_MEM_FREE, .address = s.b};
+    CU_OK(GraphAddNode, &node[4], g, node + 3, NULL, (size_t)1, &p);
+    CU_OK(GraphMemFreeNodeGetParams, node[4], &d);
+    ck_assert_uint_eq(d, s.b);
+    CU_IS(1, GraphAddMemFreeNode, &node[5], g, NULL, (size_t)0, s.a);
+    p = (CUgraphNodeParams){.type = CU_GRAPH_NODE_TYPE_HOST, .host = {count_call, &calls}};
+    CU_OK(GraphAddNode, &node[5], g, node + 3, NULL, (size_t)1, &p);
+    CU_OK(GraphNodeGetType, node[5], &type);
+    ck_assert_int_eq(type, CU_GRAPH_NODE_TYPE_HOST);
+    CU_OK(GraphInstantiateWithFlags, &e, g, (uint64_t)0);
+    launch_and_wait(e, NULL);
+    CU_OK(MemcpyDtoH, got, s.out, (size_t)BYTES);
+    all_are(got, 7);
+    ck_assert_int_eq(calls, 1);
+    /* Changed in the graph, and in what was made of it. */
+    p = (CUgraphNodeParams){.type = CU_GRAPH_NODE_TYPE_MEMSET,
+                            .memset.params = fill_params(s.a, 6)};
+    CU_OK(GraphExecNodeSetParams, e, node[2], &p);
+    launch_and_wait(e, NULL);
+    CU_OK(MemcpyDtoH, got, s.out, (size_t)BYTES);
+    all_are(got, 9);
+    CU_OK(GraphNodeSetParams, node[2], &p);
+    CU_IS(1, GraphNodeSetParams, node[3], &p);
+    p.type = 13;
+    CU_IS(801, GraphNodeSetParams, node[3], &p);
+    CU_IS(801, GraphAddNode, &node[0], g, NULL, NULL, (size_t)0, &p);
+    CU_OK(GraphDestroy, g);
+    ck_assert_uint_eq(rig_quota.used, used + BYTES);
+    CU_OK(GraphExecDestroy, e);
+    CU_OK(CtxSynchronize);
+    ck_assert_uint_eq(rig_quota.used, used);
 }
 END_TEST
 
@@ -265,6 +334,14 @@ static void captured_begin(struct captured *x)
     CU_OK(StreamCreate, &x->t, 1);
     CU_OK(EventCreate, &x->fork, 2);
     CU_OK(EventCreate, &x->join, 2);
+}
+
+static void captured_end(struct captured *x)
+{
+    CU_OK(StreamDestroy, x->s);
+    CU_OK(StreamDestroy, x->t);
+    CU_OK(EventDestroy, x->fork);
+    CU_OK(EventDestroy, x->join);
 }
 
 /* A copy from the host in one stream, a fill in another, their sum, and a copy back. */
@@ -310,6 +387,7 @@ START_TEST(captures)
     }
     CU_OK(StreamQuery, x.t); /* it is as it was */
     CU_OK(GraphExecDestroy, e);
+    captured_end(&x);
 }
 END_TEST
 
@@ -338,6 +416,11 @@ START_TEST(nested)
     launch_and_wait(outer, stream);
     all_are(d.got, 12);
     ck_assert_int_eq(d.calls, 2);
+    CU_OK(GraphExecDestroy, e);
+    CU_OK(GraphExecDestroy, outer);
+    CU_OK(GraphDestroy, g);
+    CU_OK(GraphDestroy, d.g);
+    CU_OK(StreamDestroy, stream);
 }
 END_TEST
 
@@ -430,17 +513,16 @@ START_TEST(invalid)
         CU_OK(StreamIsCapturing, x.s, &status);
         ck_assert_int_eq(status, CU_STREAM_CAPTURE_STATUS_NONE);
         CU_OK(StreamSynchronize, x.s);
-        CU_OK(StreamDestroy, x.s);
-        CU_OK(StreamDestroy, x.t);
+        captured_end(&x);
     }
 }
 END_TEST
 
+static CUgraph ended_elsewhere;
+
 static void *end_elsewhere(void *stream)
 {
-    CUgraph g;
-
-    return GINT_TO_POINTER(CU(StreamEndCapture, stream, &g));
+    return GINT_TO_POINTER(CU(StreamEndCapture, stream, &ended_elsewhere));
 }
 
 START_TEST(misuses)
@@ -482,6 +564,7 @@ START_TEST(misuses)
     CU_OK(MemAlloc, &d, (size_t)16); /* nor does it forbid anything */
     t = g_thread_new("end", end_elsewhere, x.s);
     ck_assert_int_eq(GPOINTER_TO_INT(g_thread_join(t)), 0);
+    CU_OK(GraphDestroy, ended_elsewhere);
     /* A thread that says it knows what it does. */
     mode = CU_STREAM_CAPTURE_MODE_RELAXED;
     CU_OK(ThreadExchangeStreamCaptureMode, &mode);
@@ -489,15 +572,19 @@ START_TEST(misuses)
     CU_OK(StreamBeginCapture_v2, x.s, CU_STREAM_CAPTURE_MODE_GLOBAL);
     CU_OK(MemAlloc, &d, (size_t)16);
     CU_OK(StreamEndCapture, x.s, &g);
+    CU_OK(GraphDestroy, g);
     CU_OK(ThreadExchangeStreamCaptureMode, &mode);
     /* The default stream waits for streams that block, and for no others. */
     CU_OK(StreamBeginCapture_v2, x.s, CU_STREAM_CAPTURE_MODE_GLOBAL);
     CU_OK(MemsetD32Async, s.a, 1, (size_t)N, NULL);
     CU_OK(StreamEndCapture, x.s, &g);
+    CU_OK(GraphDestroy, g);
     CU_OK(StreamBeginCapture_v2, blocking, CU_STREAM_CAPTURE_MODE_GLOBAL);
     CU_IS(906, StreamIsCapturing, NULL, &status);
     CU_IS(906, MemsetD32Async, s.a, 1, (size_t)N, NULL);
     CU_IS(901, StreamEndCapture, blocking, &g);
+    CU_OK(StreamDestroy, blocking);
+    captured_end(&x);
     CU_OK(CtxDestroy, c);
 }
 END_TEST
@@ -530,6 +617,9 @@ START_TEST(launches_do_not_wait)
     CU_OK(StreamSynchronize, stream);
     ck_assert_int_eq(d.calls, 20);
     all_are(d.got, 12);
+    CU_OK(GraphExecDestroy, e);
+    CU_OK(GraphDestroy, d.g);
+    CU_OK(StreamDestroy, stream);
 }
 END_TEST
 
@@ -562,6 +652,8 @@ START_TEST(many_launches)
         CU_OK(LaunchKernel, s.add, 1, 1, 1, 32, 1, 1, 0, NULL, s.args, NULL);
     CU_OK(MemcpyDtoH, got, s.a, (size_t)BYTES);
     all_are(got, 2 * LAUNCHES + 2 * LIMIT_GPU_QUEUED);
+    CU_OK(GraphExecDestroy, e);
+    CU_OK(GraphDestroy, g);
 }
 END_TEST
 
@@ -598,6 +690,7 @@ START_TEST(host_order)
         CU_OK(StreamSynchronize, s);
         all_are(host, round);
     }
+    CU_OK(StreamDestroy, s);
 }
 END_TEST
 
@@ -624,6 +717,7 @@ START_TEST(behind_a_host_function)
     CU_OK(StreamSynchronize, s);
     ck_assert_uint_eq(host[LARGE - 1], 7);
     ck_assert_uint_eq(one[0], 3);
+    CU_OK(StreamDestroy, s);
 }
 END_TEST
 
@@ -662,6 +756,7 @@ int main(void)
     tcase_add_loop_test(tc, by_hand, 0, 2);
     tcase_add_loop_test(tc, asked, 0, 2);
     tcase_add_loop_test(tc, edges, 0, 2);
+    tcase_add_loop_test(tc, any_node, 0, 2);
     tcase_add_loop_test(tc, captures, 0, 2);
     tcase_add_loop_test(tc, nested, 0, 2);
     tcase_add_loop_test(tc, invalid, 0, 2);

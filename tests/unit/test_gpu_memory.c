@@ -79,6 +79,8 @@ START_TEST(pools)
     ck_assert_uint_eq(attribute(pool, USED_HIGH), 0);
     CU_IS(1, MemPoolSetAttribute, pool, USED, &zero);
     CU_IS(1, MemPoolDestroy, pool);
+    for (int i = 0; i < 2; i++)
+        CU_OK(StreamDestroy, s[i]);
     CU_OK(CtxDestroy, c);
     ck_assert_uint_eq(rig_quota.used, 0);
 }
@@ -151,6 +153,7 @@ START_TEST(pools_captured)
     ck_assert_uint_eq(got[3], 9);
     ck_assert_uint_eq(held(), KIB64);
     CU_OK(GraphExecDestroy, e);
+    CU_OK(StreamDestroy, s);
     ck_assert_uint_eq(held(), 0);
 }
 END_TEST
@@ -258,6 +261,7 @@ START_TEST(peers)
     CU_OK(StreamSynchronize, s);
     CU_OK(MemcpyDtoH, out, b, (size_t)LARGE);
     ck_assert(!out[99] && !out[5100] && memcmp(in, out + 100, 5000) == 0);
+    CU_OK(StreamDestroy, s);
     CU_OK(CtxDestroy, two);
     CU_IS(201, MemcpyPeer, b, two, a, one, (size_t)16);
 }
@@ -368,6 +372,7 @@ START_TEST(prints)
     CU_OK(StreamSynchronize, NULL);
     g_autofree char *third = printed();
     ck_assert_str_eq(third, "said\nsaid\nsaid\nid\nsaid\n");
+    CU_OK(EventDestroy, e);
     CU_OK(CtxDestroy, c);
     fclose(file);
 }

@@ -79,10 +79,64 @@ START_TEST(errors)
     CU_IS(2, MemAlloc, &d, (size_t)MIB(65));
     CU_IS(2, MemAlloc, &d, (size_t)1 << 60);
     CU_IS(1, MemcpyDtoH, name_of, (CUdeviceptr)4096, (size_t)8);
-    CU_IS(801, LinkComplete, NULL, NULL, NULL);
+    CU_IS(801, ArrayDestroy, NULL);
     CU_OK(GetErrorName, 218, &name);
     ck_assert_str_eq(name, "CUDA_ERROR_INVALID_PTX");
     CU_OK(CtxSynchronize);
+}
+END_TEST
+
+/* One image goes through the linker as it is; two are not joined. */
+START_TEST(links)
+{
+    void *link = NULL, *image = NULL;
+    size_t bytes = 0;
+    CUmodule m;
+    CUfunction f;
+
+    rig_begin(_i);
+    CU_OK(LinkCreate, 0, NULL, NULL, &link);
+    CU_IS(200, LinkComplete, link, &image, &bytes);
+    CU_OK(LinkAddData, link, 1, "kernels", (size_t)8, "name", 0, NULL, NULL);
+    CU_IS(801, LinkAddData, link, 1, "kernels", (size_t)8, "name", 0, NULL, NULL);
+    CU_OK(LinkComplete, link, &image, &bytes);
+    ck_assert_uint_eq(bytes, 8);
+    CU_OK(ModuleLoadData, &m, image);
+    CU_OK(LinkDestroy, link);
+    CU_OK(ModuleGetFunction, &f, m, "add");
+    CU_IS(301, ModuleLoad, &m, "/nowhere");
+}
+END_TEST
+
+/* The name of a function for a version of CUDA is that version's. */
+static const struct lookup {
+    const char *name;
+    int version, rc, status;
+    const char *symbol;
+} lookups[] = {
+    {"cuMemAlloc", 3020, 0, 0, "cuMemAlloc_v2"},
+    {"cuCtxCreate", 11000, 0, 0, "cuCtxCreate_v2"},
+    {"cuCtxCreate", 12000, 0, 0, "cuCtxCreate_v3"},
+    {"cuCtxCreate", 13000, 0, 0, "cuCtxCreate_v4"},
+    {"cuStreamGetCaptureInfo", 12000, 0, 0, "cuStreamGetCaptureInfo_v2"},
+    {"cuStreamGetCaptureInfo", 13000, 0, 0, "cuStreamGetCaptureInfo_v3"},
+    {"cuGraphInstantiate", 11040, 0, 0, "cuGraphInstantiate_v2"},
+    {"cuGraphInstantiate", 12000, 0, 0, "cuGraphInstantiateWithFlags"},
+    {"cuStreamWaitValue32", 8000, 500, 2, NULL},
+    {"cuNothing", 13000, 500, 1, NULL},
+};
+
+START_TEST(lookups_by_version)
+{
+    rig_begin(_i);
+    for (size_t i = 0; i < G_N_ELEMENTS(lookups); i++) {
+        const struct lookup *l = &lookups[i];
+        void *fn = NULL;
+        int status = -1;
+        int rc = CU(GetProcAddress_v2, l->name, &fn, l->version, (uint64_t)0, &status);
+        ck_assert_msg(rc == l->rc && status == l->status, "%s: %d, %d", l->name, rc, status);
+        ck_assert_msg(!l->symbol || fn == rig_function(l->symbol), "%s of %d", l->name, l->version);
+    }
 }
 END_TEST
 
@@ -318,6 +372,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, add, 0, 2);
     tcase_add_loop_test(tc, errors, 0, 2);
+    tcase_add_loop_test(tc, links, 0, 2);
+    tcase_add_loop_test(tc, lookups_by_version, 0, 1);
     tcase_add_loop_test(tc, sticks, 0, 2);
     tcase_add_loop_test(tc, many_contexts, 0, 1);
     tcase_add_loop_test(tc, streams, 0, 2);
