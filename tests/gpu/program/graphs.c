@@ -371,6 +371,42 @@ static void host_functions(void)
     CU(cuStreamDestroy_v2(s));
 }
 
+/* What a launch of many kernels costs, one by one and as a graph. */
+void graphs_measure(void)
+{
+    enum { NODES = 100, TIMES = 15 };
+    CUgraph g;
+    CUgraphExec e;
+    CUstream s;
+    float k = 1;
+    int n = 1;
+    CUdeviceptr dx = program_put(NULL, 4), dy = program_put(NULL, 4);
+    void *params[] = {&k, &dx, &dy, &n};
+    CUfunction f = program_kernel("saxpy");
+
+    CU(cuStreamCreate(&s, 1));
+    CU(cuStreamBeginCapture_v2(s, 0));
+    for (int i = 0; i < NODES; i++)
+        CU(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, s, params, NULL));
+    CU(cuStreamEndCapture(s, &g));
+    CU(cuGraphInstantiateWithFlags(&e, g, 0));
+    CU(cuCtxSynchronize());
+    double start = program_seconds();
+    for (int i = 0; i < TIMES * NODES; i++)
+        CU(cuLaunchKernel(f, 1, 1, 1, 1, 1, 1, 0, s, params, NULL));
+    double posted = program_seconds() - start;
+    CU(cuCtxSynchronize());
+    start = program_seconds();
+    for (int i = 0; i < TIMES; i++)
+        CU(cuGraphLaunch(e, s));
+    double launched = program_seconds() - start;
+    printf("graph: %d launches take %.1f us to post, %.1f us as a graph\n", NODES,
+           posted * 1e6 / TIMES, launched * 1e6 / TIMES);
+    CU(cuGraphExecDestroy(e));
+    CU(cuGraphDestroy(g));
+    CU(cuStreamDestroy_v2(s));
+}
+
 #define BASIC "basic.sm_80.ptx"
 
 const struct program_case graph_cases[] = {

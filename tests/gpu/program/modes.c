@@ -60,6 +60,7 @@ int measure_run(void)
     program_begin("basic.sm_80.ptx");
     measure_copies();
     measure_launches();
+    graphs_measure();
     program_end();
     puts("measured");
     return 0;

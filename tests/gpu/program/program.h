@@ -98,6 +98,7 @@ extern const struct program_case basic_cases[], flow_cases[], number_cases[], gr
 
 /* What is asked for by a word in place of cases. */
 int measure_run(void);
+void graphs_measure(void);
 int lost_run(void);
 int quota_run(void);
 int figures_run(void);
