@@ -1,7 +1,7 @@
 /*
  * What the ID registers offer and other programs leave out: granules of 16 and 64 KiB, rights of tables
  * and their absence (HPDS), WXN, AT that heeds PAN, cache maintenance to persistence; controls of EL0
- * over DAIF and SCXTNUM_EL0.
+ * over DAIF and SCXTNUM_EL0. What they do not offer is undefined.
  */
 #include "prog.inc"
 
@@ -212,6 +212,23 @@ main:
         adr     x1, data
         .inst   0xd50b7c21              /* dc cvap, x1 */
         raises  0x00, 30, .inst 0xd50b7d21 /* dc cvadp, x1 */
+
+        /* What no ID register tells of is undefined: eor3, sha512su0, sm4e, fjcvtzs, pacia, braa, ldraa,
+         * ldapur, fmlal, cfinv, rmif, irg, bfdot, smmla, fcmla, frint32z, SVE's add, tlbi rvae1is, RNDR,
+         * DIT; and halves in arithmetic, SSBS. */
+        mov     x0, #0x300000
+        msr     cpacr_el1, x0
+        isb
+        .irp    word, 0xce020c20, 0xcec08020, 0xcec08420, 0x1e7e0020, 0xdac10020, 0xd71f0801, 0xf8200420, \
+                      0x99400020, 0x4e22ec20, 0xd500401f, 0xba008402, 0x9adf1020, 0x6e42fc20, 0x4e82a420, \
+                      0x6e82c420, 0x1e284020, 0x04220020, 0xd5088220, 0xd53b2400, 0xd53b42a0
+        raises  0x00, 34, .inst \word
+        .endr
+#ifndef QEMU /* whose CPU has these */
+        .irp    word, 0x1ee22820, 0x1ee00020, 0x4e421420, 0xd53b42c0
+        raises  0x00, 35, .inst \word
+        .endr
+#endif
 
         /* EL0 with DAIF, and with a number of its context. */
         orr     x0, x20, #0x200
