@@ -19,7 +19,8 @@ static const struct {
     {VMD_ERROR_GONE, LIBVIRT_ERR_OPERATION_FAILED},
 };
 
-void bridge_fail(struct libvirt_request *request, const GError *err)
+void bridge_fail_from(struct libvirt_request *request, const GError *err,
+                      enum libvirt_domain domain)
 {
     enum libvirt_code code = LIBVIRT_ERR_INTERNAL;
 
@@ -27,7 +28,12 @@ void bridge_fail(struct libvirt_request *request, const GError *err)
         if ((int)codes[i].kind == err->code)
             code = codes[i].code;
     }
-    libvirt_fail(request, code, LIBVIRT_FROM_DOMAIN, "%s", err->message);
+    libvirt_fail(request, code, domain, "%s", err->message);
+}
+
+void bridge_fail(struct libvirt_request *request, const GError *err)
+{
+    bridge_fail_from(request, err, LIBVIRT_FROM_DOMAIN);
 }
 
 void bridge_fail_xml(struct libvirt_request *request, const GError *err)

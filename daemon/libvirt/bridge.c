@@ -2,6 +2,7 @@
 #include "daemon/libvirt/bridge_priv.h"
 
 #include "base/log.h"
+#include "daemon/pools.h"
 
 #include <systemd/sd-daemon.h>
 
@@ -18,7 +19,10 @@ static const struct {
     {bridge_define_rows, &bridge_define_count},   {bridge_console_rows, &bridge_console_count},
     {bridge_event_rows, &bridge_event_count},     {bridge_device_rows, &bridge_device_count},
     {bridge_stats_rows, &bridge_stats_count},     {bridge_host_rows, &bridge_host_count},
-    {bridge_counter_rows, &bridge_counter_count},
+    {bridge_counter_rows, &bridge_counter_count}, {bridge_node_rows, &bridge_node_count},
+    {bridge_network_rows, &bridge_network_count}, {bridge_snapshot_rows, &bridge_snapshot_count},
+    {bridge_vcpu_rows, &bridge_vcpu_count},       {bridge_pool_rows, &bridge_pool_count},
+    {bridge_volume_rows, &bridge_volume_count},   {bridge_transfer_rows, &bridge_transfer_count},
 };
 
 static bridge_handler find(int32_t procedure)
@@ -151,6 +155,7 @@ static void closed(void *arg)
     void *done_arg = b->done_arg;
 
     g_clear_pointer(&b->list.written, g_byte_array_unref);
+    pools_free(b->pools);
     g_free(b);
     if (done)
         done(done_arg);
@@ -170,7 +175,8 @@ struct bridge *bridge_open(struct daemon *daemon, const char *dir, GError **err)
 
     b->daemon = daemon;
     b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
-    if (!listen_pair(b, daemon->paths.runtime, "libvirt-sock", err) ||
+    b->pools = pools_open(daemon->paths.store, err);
+    if (!b->pools || !listen_pair(b, daemon->paths.runtime, "libvirt-sock", err) ||
         !listen_given(b, &given, err)) {
         bridge_close(b, NULL, NULL);
         return NULL;

@@ -25,6 +25,7 @@ struct bridge {
     struct daemon *daemon;
     struct libvirt_server *server;
     struct bridge_list_cache list; /* lists.c's */
+    struct pools *pools;
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -51,10 +52,14 @@ struct bridge_row {
 };
 extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
     bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[],
-    bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[], bridge_counter_rows[];
+    bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[], bridge_counter_rows[],
+    bridge_node_rows[], bridge_network_rows[], bridge_snapshot_rows[], bridge_vcpu_rows[],
+    bridge_pool_rows[], bridge_volume_rows[], bridge_transfer_rows[];
 extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
     bridge_define_count, bridge_console_count, bridge_event_count, bridge_device_count,
-    bridge_stats_count, bridge_host_count, bridge_counter_count;
+    bridge_stats_count, bridge_host_count, bridge_counter_count, bridge_node_count,
+    bridge_network_count, bridge_snapshot_count, bridge_vcpu_count, bridge_pool_count,
+    bridge_volume_count, bridge_transfer_count;
 
 /* --- domains --- */
 
@@ -79,6 +84,21 @@ struct libvirt_state bridge_state(const struct vm *vm);
 /* The bits of the protocol's list flags that are true of VM. */
 uint32_t bridge_list_bits(const struct vm *vm);
 
+/* --- storage: each answers REQUEST with an error where it says no --- */
+
+struct pool;
+
+/* Whether the client may do all. */
+bool bridge_need_admin(struct client *c, struct libvirt_request *request);
+struct pool *bridge_need_pool(struct client *c, struct libvirt_request *request,
+                              const struct libvirt_named *named);
+/* The path of a volume; the caller frees. */
+char *bridge_need_volume(struct client *c, struct libvirt_request *request,
+                         const struct libvirt_vol *vol);
+/* Whether a VM that runs has the image PATH. */
+bool bridge_volume_busy(struct client *c, struct libvirt_request *request, const char *path);
+void bridge_fail_storage(struct libvirt_request *request, const GError *err);
+
 /* The daemon's notification of an event, for C. */
 void bridge_event(struct client *c, struct json_object *params);
 
@@ -86,6 +106,9 @@ void bridge_event(struct client *c, struct json_object *params);
 
 /* Answers REQUEST with ERR, borrowed, of a method or of ours. */
 void bridge_fail(struct libvirt_request *request, const GError *err);
+/* The same for what is not about a domain. */
+void bridge_fail_from(struct libvirt_request *request, const GError *err,
+                      enum libvirt_domain domain);
 /* The same where it is about XML that the client sent. */
 void bridge_fail_xml(struct libvirt_request *request, const GError *err);
 /* Answers with VM's domain. */

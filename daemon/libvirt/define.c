@@ -193,6 +193,34 @@ static void create_xml(struct client *c, struct libvirt_request *request, const 
     rpc_local_call(c->rpc, API_VM_CREATE, &p, paused ? start_paused : made, making_new(c, request));
 }
 
+/* --- another name --- */
+
+static void renamed(void *arg, const void *result, int fd, const GError *err)
+{
+    if (err)
+        bridge_fail(arg, err);
+    else
+        libvirt_reply(arg, &(struct libvirt_number){0});
+}
+
+static void rename_domain(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_rename *a = args;
+    struct vm *vm = bridge_need(c, request, &a->dom);
+
+    if (!vm || !bridge_flags(request, a->flags, 0))
+        return;
+    if (!a->name || vm_active(vm)) {
+        libvirt_fail(request, a->name ? LIBVIRT_ERR_OPERATION_INVALID : LIBVIRT_ERR_INVALID_ARG,
+                     LIBVIRT_FROM_DOMAIN, "a domain gets another name while it does not run");
+        return;
+    }
+    g_autoptr(vm_config) config = vm_config_copy(vm_next_config_of(vm));
+    g_free(config->name);
+    config->name = g_strdup(a->name);
+    bridge_configure(c, vm, config, renamed, request);
+}
+
 /* --- what clients keep with a domain --- */
 
 static const char *kept_name(int32_t type)
@@ -248,6 +276,7 @@ const struct bridge_row bridge_define_rows[] = {
     {LIBVIRT_DOMAIN_DEFINE_XML, define_xml},
     {LIBVIRT_DOMAIN_DEFINE_XML_FLAGS, define_xml_flags},
     {LIBVIRT_DOMAIN_CREATE_XML, create_xml},
+    {LIBVIRT_DOMAIN_RENAME, rename_domain},
     {LIBVIRT_DOMAIN_GET_METADATA, get_metadata},
     {LIBVIRT_DOMAIN_SET_METADATA, set_metadata},
 };

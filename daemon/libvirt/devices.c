@@ -4,9 +4,12 @@
  */
 #include "daemon/libvirt/bridge_priv.h"
 #include "daemon/vm_devices.h"
+#include "proto/jsonrpc/json.h"
 #include "proto/libvirt/xml/xml.h"
 
 enum { LIVE = 1 << 0, CONFIG = 1 << 1, KIB = 1024 };
+/* Of sizes, and of updates. */
+enum { MAXIMUM = 1 << 2, FORCE = 1 << 2 };
 
 /* --- configurations --- */
 
@@ -26,7 +29,7 @@ static void append(struct vm_config *config, const struct device_spec *spec)
     }
 }
 
-/* Takes the device ID, which may be NULL, out of CONFIG's, whose others stay in their order. */
+/* Takes the device ID out of CONFIG's, whose others stay in their order. */
 static void take_out(struct vm_config *config, const char *id)
 {
     size_t disks = 0, nics = 0;
@@ -182,22 +185,18 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
     }
 }
 
-/* Finds the device in what is affected; false with ERR. */
-static bool find_removed(struct change *ch, const struct vm *vm, const char *xml, uint32_t affects,
-                         GError **err)
+static void fail_device(struct libvirt_request *request, const GError *err)
 {
-    if (affects & LIVE) {
-        g_autoptr(vm_config) live = bridge_live_config(vm);
-        ch->removed = device_xml_find(xml, live, err);
-    } else {
-        ch->removed = device_xml_find(xml, ch->next, err);
-        take_out(ch->next, ch->removed);
-    }
-    return ch->removed != NULL;
+    if (g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND))
+        libvirt_fail(request, LIBVIRT_ERR_DEVICE_MISSING, LIBVIRT_FROM_DOMAIN, "%s", err->message);
+    else
+        bridge_fail_xml(request, err);
 }
 
+/* Detaches the device that FIND finds by TEXT. */
 static void detach(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
-                   const char *xml, uint32_t flags)
+                   char *(*find)(const char *text, const struct vm_config *config, GError **err),
+                   const char *text, uint32_t flags)
 {
     struct vm *vm = bridge_need(c, request, dom);
     uint32_t affects = vm ? affected(request, vm, flags) : 0;
@@ -206,12 +205,10 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
     if (!affects)
         return;
     struct change *ch = change_new(c, request, vm, affects & LIVE ? 0 : affects);
-    if (!find_removed(ch, vm, xml, affects, &err)) {
-        if (g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND))
-            libvirt_fail(request, LIBVIRT_ERR_DEVICE_MISSING, LIBVIRT_FROM_DOMAIN, "%s",
-                         err->message);
-        else
-            bridge_fail_xml(request, err);
+    g_autoptr(vm_config) live = bridge_live_config(vm);
+    ch->removed = find(text, ch->next ? ch->next : live, &err);
+    if (!ch->removed) {
+        fail_device(request, err);
         change_free(ch);
     } else if (affects & LIVE) {
         struct device_remove_params p = {.vm = ch->id,
@@ -220,8 +217,31 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
                                          .persistent = affects & CONFIG};
         rpc_local_call(c->rpc, API_DEVICE_REMOVE, &p, job_begun, ch);
     } else {
+        take_out(ch->next, ch->removed);
         change_definition(ch);
     }
+}
+
+/* The device whose alias, its id, is ALIAS. */
+static char *find_alias(const char *alias, const struct vm_config *config, GError **err)
+{
+    for (size_t i = 0; i < config->n_disks; i++) {
+        if (g_strcmp0(config->disks[i]->id, alias) == 0)
+            return g_strdup(alias);
+    }
+    for (size_t i = 0; i < config->n_nics; i++) {
+        if (g_strcmp0(config->nics[i]->id, alias) == 0)
+            return g_strdup(alias);
+    }
+    vmd_fail(err, VMD_ERROR_NOT_FOUND, "the domain has no device %s that could go", alias);
+    return NULL;
+}
+
+static void detach_alias(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_of_device_flags *a = args;
+
+    detach(c, request, &a->dom, find_alias, a->device, a->flags);
 }
 
 static void attach_device(struct client *c, struct libvirt_request *request, const void *args)
@@ -242,57 +262,229 @@ static void detach_device(struct client *c, struct libvirt_request *request, con
 {
     const struct libvirt_device_xml *a = args;
 
-    detach(c, request, &a->dom, a->xml, LIVE);
+    detach(c, request, &a->dom, device_xml_find, a->xml, LIVE);
 }
 
 static void detach_device_flags(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_device_xml_flags *a = args;
 
-    detach(c, request, &a->dom, a->xml, a->flags);
+    detach(c, request, &a->dom, device_xml_find, a->xml, a->flags);
 }
 
-/* --- sizes --- */
+/* --- another form of a device --- */
 
-static void resize(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
-                   uint32_t flags, const uint32_t *cpus, const uint64_t *memory)
+/* Puts SPEC in the place of the device ID of CONFIG, which keeps its id; whether that changes anything. */
+static bool replace(struct vm_config *config, const char *id, const struct device_spec *spec)
 {
-    struct vm *vm = bridge_need(c, request, dom);
-    uint32_t affects = vm ? affected(request, vm, flags) : 0;
+    g_autoptr(json_object) before = vm_config_encode(config);
+
+    for (size_t i = 0; i < config->n_disks && spec->disk; i++) {
+        if (g_strcmp0(config->disks[i]->id, id) != 0)
+            continue;
+        vm_disk_config_free(config->disks[i]);
+        config->disks[i] = vm_disk_config_copy(spec->disk);
+        g_free(config->disks[i]->id);
+        config->disks[i]->id = g_strdup(id);
+    }
+    for (size_t i = 0; i < config->n_nics && spec->nic; i++) {
+        struct vm_nic_config *was = config->nics[i], *now;
+        if (g_strcmp0(was->id, id) != 0)
+            continue;
+        now = config->nics[i] = vm_nic_config_copy(spec->nic);
+        g_free(now->id);
+        now->id = g_strdup(id);
+        if (!now->mac)
+            now->mac = g_strdup(was->mac);
+        if (now->kind == VM_NIC_KIND_USER) {
+            now->hostfwd = g_steal_pointer(&was->hostfwd);
+            now->n_hostfwd = was->n_hostfwd;
+            was->n_hostfwd = 0;
+        }
+        vm_nic_config_free(was);
+    }
+    g_autoptr(json_object) after = vm_config_encode(config);
+    return !json_object_equal(before, after);
+}
+
+/* While a guest runs its devices come and go, but do not change. */
+static bool update_in(struct change *ch, const struct vm *vm, const char *xml, uint32_t affects,
+                      GError **err)
+{
+    g_autoptr(device_spec) spec = device_xml_read(xml, err);
+    g_autoptr(vm_config) live = bridge_live_config(vm);
+
+    if (!spec)
+        return false;
+    if (affects & LIVE) {
+        g_autofree char *id = device_xml_find(xml, live, err);
+        if (!id)
+            return false;
+        if (replace(live, id, spec))
+            return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                            "the device %s of a guest that runs is changed by detaching it and "
+                            "attaching another",
+                            id);
+    }
+    if (affects & CONFIG) {
+        g_autofree char *id = device_xml_find(xml, ch->next, err);
+        if (!id)
+            return false;
+        replace(ch->next, id, spec);
+    }
+    return true;
+}
+
+static void update_device(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_device_xml_flags *a = args;
+    struct vm *vm = bridge_need(c, request, &a->dom);
+    uint32_t affects = vm ? affected(request, vm, a->flags & ~(uint32_t)FORCE) : 0;
+    g_autoptr(GError) err = NULL;
 
     if (!affects)
         return;
     struct change *ch = change_new(c, request, vm, affects);
-    if (ch->next && cpus)
-        ch->next->cpus = *cpus;
-    if (ch->next && memory)
-        ch->next->memory = *memory;
+    if (update_in(ch, vm, a->xml, affects, &err)) {
+        change_definition(ch);
+        return;
+    }
+    fail_device(request, err);
+    change_free(ch);
+}
+
+/* --- sizes --- */
+
+/* What is asked for; 0: nothing. */
+struct size {
+    uint32_t cpus;
+    uint64_t memory; /* bytes, whole MiB */
+    bool most;       /* it is the most that there can be */
+};
+
+/* Guests of this kind can be given more while they run. */
+static bool can_grow(const struct vm_config *config)
+{
+    return config->arch != VM_ARCH_X86_64;
+}
+
+static bool size_cpus(struct vm_config *c, const struct size *s, GError **err)
+{
+    uint32_t most = s->most ? s->cpus : c->has_max_cpus ? c->max_cpus : c->cpus;
+
+    if (!s->most && s->cpus > most)
+        return vmd_fail(err, VMD_ERROR_INVALID, "%u processors are more than the %u at most",
+                        s->cpus, most);
+    c->cpus = s->most ? MIN(c->cpus, most) : s->cpus;
+    c->has_max_cpus = c->cpus < most && can_grow(c);
+    c->max_cpus = c->has_max_cpus ? most : 0;
+    return true;
+}
+
+static bool size_memory(struct vm_config *c, const struct size *s, GError **err)
+{
+    uint64_t most = s->most ? s->memory : c->has_max_memory ? c->max_memory : c->memory;
+
+    if (!s->most && s->memory > most)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "%" G_GUINT64_FORMAT " KiB are more than the %" G_GUINT64_FORMAT
+                        " KiB at most",
+                        s->memory / KIB, most / KIB);
+    c->memory = s->most ? MIN(c->memory, most) : s->memory;
+    c->has_max_memory = c->memory < most && can_grow(c);
+    c->max_memory = c->has_max_memory ? most : 0;
+    return true;
+}
+
+static bool size_config(struct vm_config *c, const struct size *s, GError **err)
+{
+    return (!s->cpus || size_cpus(c, s, err)) && (!s->memory || size_memory(c, s, err));
+}
+
+static void resize(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
+                   uint32_t flags, const struct size *size)
+{
+    struct vm *vm = bridge_need(c, request, dom);
+    uint32_t affects = vm ? affected(request, vm, flags) : 0;
+    g_autoptr(GError) err = NULL;
+
+    if (!affects)
+        return;
+    struct change *ch = change_new(c, request, vm, affects);
+    if (size->most && (affects & LIVE))
+        vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
+                 "what a guest can have at most is settled before it starts");
+    if (err || (ch->next && !size_config(ch->next, size, &err))) {
+        bridge_fail(request, err);
+        change_free(ch);
+        return;
+    }
     if (!(affects & LIVE)) {
         change_definition(ch);
         return;
     }
     struct vm_resize_params p = {.vm = ch->id,
-                                 .has_cpus = cpus,
-                                 .cpus = cpus ? *cpus : 0,
-                                 .has_memory = memory,
-                                 .memory = memory ? *memory : 0,
+                                 .has_cpus = size->cpus,
+                                 .cpus = size->cpus,
+                                 .has_memory = size->memory,
+                                 .memory = size->memory,
                                  .timeout_s = LIMIT_DEVICE_TIMEOUT_S};
     rpc_local_call(c->rpc, API_VM_RESIZE, &p, job_begun, ch);
 }
 
-static void set_vcpus(struct client *c, struct libvirt_request *request, const void *args)
+static void set_vcpus(struct client *c, struct libvirt_request *request,
+                      const struct libvirt_dom *dom, uint32_t count, uint32_t flags)
+{
+    struct size size = {.cpus = count, .most = flags & MAXIMUM};
+
+    if (count > 0)
+        resize(c, request, dom, flags & ~(uint32_t)MAXIMUM, &size);
+    else
+        libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
+                     "a domain has a processor at least");
+}
+
+static void set_vcpus_flags(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_vcpus *a = args;
 
-    resize(c, request, &a->dom, a->flags, &a->count, NULL);
+    set_vcpus(c, request, &a->dom, a->count, a->flags);
 }
 
-static void set_memory(struct client *c, struct libvirt_request *request, const void *args)
+static void set_vcpus_plain(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_plain_vcpus *a = args;
+
+    set_vcpus(c, request, &a->dom, a->count, LIVE);
+}
+
+static void set_memory(struct client *c, struct libvirt_request *request,
+                       const struct libvirt_dom *dom, uint64_t kib, uint32_t flags)
+{
+    uint64_t mib = kib / KIB + (kib % KIB != 0);
+    struct size size = {.memory = mib * KIB * KIB, .most = flags & MAXIMUM};
+
+    if (kib > 0 && mib <= LIMIT_MEMORY_MAX_MIB)
+        resize(c, request, dom, flags & ~(uint32_t)MAXIMUM, &size);
+    else
+        libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
+                     "a domain has %d to %d MiB of memory", LIMIT_MEMORY_MIN_MIB,
+                     LIMIT_MEMORY_MAX_MIB);
+}
+
+static void set_memory_flags(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_memory *a = args;
-    uint64_t bytes = a->kib > UINT64_MAX / KIB ? UINT64_MAX : a->kib * KIB;
 
-    resize(c, request, &a->dom, a->flags, NULL, &bytes);
+    set_memory(c, request, &a->dom, a->kib, a->flags);
+}
+
+static void set_memory_plain(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_plain_memory *a = args;
+    bool most = libvirt_request_call(request)->number == LIBVIRT_DOMAIN_SET_MAX_MEMORY;
+
+    set_memory(c, request, &a->dom, a->kib, most ? MAXIMUM : LIVE);
 }
 
 const struct bridge_row bridge_device_rows[] = {
@@ -300,7 +492,12 @@ const struct bridge_row bridge_device_rows[] = {
     {LIBVIRT_DOMAIN_ATTACH_DEVICE_FLAGS, attach_device_flags},
     {LIBVIRT_DOMAIN_DETACH_DEVICE, detach_device},
     {LIBVIRT_DOMAIN_DETACH_DEVICE_FLAGS, detach_device_flags},
-    {LIBVIRT_DOMAIN_SET_VCPUS_FLAGS, set_vcpus},
-    {LIBVIRT_DOMAIN_SET_MEMORY_FLAGS, set_memory},
+    {LIBVIRT_DOMAIN_DETACH_DEVICE_ALIAS, detach_alias},
+    {LIBVIRT_DOMAIN_UPDATE_DEVICE_FLAGS, update_device},
+    {LIBVIRT_DOMAIN_SET_VCPUS, set_vcpus_plain},
+    {LIBVIRT_DOMAIN_SET_VCPUS_FLAGS, set_vcpus_flags},
+    {LIBVIRT_DOMAIN_SET_MEMORY, set_memory_plain},
+    {LIBVIRT_DOMAIN_SET_MAX_MEMORY, set_memory_plain},
+    {LIBVIRT_DOMAIN_SET_MEMORY_FLAGS, set_memory_flags},
 };
 const size_t bridge_device_count = G_N_ELEMENTS(bridge_device_rows);

@@ -11,6 +11,7 @@ enum {
     LIFECYCLE = 0,
     REBOOT = 1,
     IO_ERROR = 4,
+    BALLOON_CHANGE = 13,
     DEVICE_REMOVED = 15,
     DEVICE_ADDED = 19,
     REMOVAL_FAILED = 22
@@ -20,7 +21,7 @@ enum { DEFINED_ADDED, DEFINED_UPDATED };
 enum { SUSPENDED_PAUSED = 0, SUSPENDED_IO_ERROR = 2 };
 enum { STOPPED_SHUTDOWN, STOPPED_DESTROYED, STOPPED_CRASHED, STOPPED_FAILED = 5 };
 enum { ACTION_PAUSE = 1, ACTION_REPORT = 2 };
-enum { CALLBACKS_MOST = 256 };
+enum { CALLBACKS_MOST = 256, NO_DOMAINS_EVENT = -1, KIB = 1024 };
 
 static const int32_t stop_details[] = {
     [VM_END_REASON_POWERED_OFF] = STOPPED_SHUTDOWN,
@@ -46,6 +47,7 @@ static const struct {
     {LIFECYCLE, 318, &libvirt_lifecycle_event_layout},
     {REBOOT, 319, &libvirt_plain_event_layout},
     {IO_ERROR, 322, &libvirt_io_error_event_layout},
+    {BALLOON_CHANGE, 331, &libvirt_balloon_event_layout},
     {DEVICE_REMOVED, 333, &libvirt_device_event_layout},
     {DEVICE_ADDED, 354, &libvirt_device_event_layout},
     {REMOVAL_FAILED, 367, &libvirt_device_event_layout},
@@ -145,6 +147,18 @@ static void on_disk_error(const struct news *n, struct json_object *data)
     codec_free(&disk_error_event_type, e);
 }
 
+/* What a guest has after a change of its size. */
+static void tell_size(const struct news *n, struct json_object *result)
+{
+    struct json_object *memory = NULL;
+
+    if (!json_object_object_get_ex(result, "memory", &memory))
+        return;
+    struct libvirt_balloon_event m = {.dom = n->dom,
+                                      .actual = json_object_get_uint64(memory) / KIB};
+    tell(n, BALLOON_CHANGE, &m);
+}
+
 /* Devices come and go by jobs, whose results name them. */
 static void on_job(const struct news *n, struct json_object *data)
 {
@@ -164,6 +178,8 @@ static void on_job(const struct news *n, struct json_object *data)
                                          .alias = (char *)json_object_get_string(device)};
         tell(n, event, &m);
     }
+    if (strcmp(e->job->kind, "vm.resize") == 0 && done)
+        tell_size(n, e->job->result);
     codec_free(&job_ended_event_type, e);
 }
 
@@ -210,25 +226,44 @@ static void subscribe(struct client *c)
     c->subscribed = true;
 }
 
+/* A new callback; NULL, and REQUEST was answered with an error. */
+static struct callback *callback_new(struct client *c, struct libvirt_request *request,
+                                     int32_t event)
+{
+    if (c->callbacks->len >= CALLBACKS_MOST) {
+        libvirt_fail(request, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_DOMAIN,
+                     "this connection has %d callbacks already", CALLBACKS_MOST);
+        return NULL;
+    }
+    struct callback *cb = g_new0(struct callback, 1);
+    cb->id = ++c->last_callback;
+    cb->event = event;
+    g_ptr_array_add(c->callbacks, cb);
+    return cb;
+}
+
 /* Kinds that vmd never tells of may be registered for: nothing comes. */
 static void register_any(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_register_event *a = args;
+    struct callback *cb = callback_new(c, request, a->event);
 
-    if (c->callbacks->len >= CALLBACKS_MOST) {
-        libvirt_fail(request, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_DOMAIN,
-                     "this connection has %d callbacks already", CALLBACKS_MOST);
+    if (!cb)
         return;
-    }
-    struct callback *cb = g_new0(struct callback, 1);
-    cb->id = ++c->last_callback;
-    cb->event = a->event;
     cb->all = a->dom_count == 0;
     if (!cb->all)
         memcpy(cb->uuid, a->dom[0].uuid, sizeof(cb->uuid));
-    g_ptr_array_add(c->callbacks, cb);
     subscribe(c);
     libvirt_reply(request, &(struct libvirt_number){.value = cb->id});
+}
+
+/* Nothing happens to the network, and clients hear of a pool by asking. */
+static void register_named(struct client *c, struct libvirt_request *request, const void *args)
+{
+    struct callback *cb = callback_new(c, request, NO_DOMAINS_EVENT);
+
+    if (cb)
+        libvirt_reply(request, &(struct libvirt_number){.value = cb->id});
 }
 
 static void deregister_any(struct client *c, struct libvirt_request *request, const void *args)
@@ -249,5 +284,9 @@ static void deregister_any(struct client *c, struct libvirt_request *request, co
 const struct bridge_row bridge_event_rows[] = {
     {LIBVIRT_CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY, register_any},
     {LIBVIRT_CONNECT_DOMAIN_EVENT_CALLBACK_DEREGISTER_ANY, deregister_any},
+    {LIBVIRT_CONNECT_NETWORK_EVENT_REGISTER_ANY, register_named},
+    {LIBVIRT_CONNECT_NETWORK_EVENT_DEREGISTER_ANY, deregister_any},
+    {LIBVIRT_CONNECT_STORAGE_POOL_EVENT_REGISTER_ANY, register_named},
+    {LIBVIRT_CONNECT_STORAGE_POOL_EVENT_DEREGISTER_ANY, deregister_any},
 };
 const size_t bridge_event_count = G_N_ELEMENTS(bridge_event_rows);

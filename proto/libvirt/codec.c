@@ -143,11 +143,29 @@ static void read_item(struct xdr_reader *r, const struct libvirt_field *f, char 
     case LIBVIRT_ABSENT:
         r->failed |= read_there(r);
         break;
+    case LIBVIRT_BYTES: /* arrays alone */
+        break;
     }
+}
+
+static void read_bytes(struct xdr_reader *r, const struct libvirt_field *f, char *out)
+{
+    uint32_t count = xdr_u32(r);
+    const uint8_t *bytes = count <= f->max && !r->failed ? xdr_opaque(r, count) : NULL;
+
+    r->failed |= !bytes;
+    if (r->failed)
+        return;
+    *(void **)(void *)(out + f->offset) = g_memdup2(bytes, count);
+    *(uint32_t *)(void *)(out + f->count_offset) = count;
 }
 
 static void read_array(struct xdr_reader *r, const struct libvirt_field *f, char *out)
 {
+    if (f->kind == LIBVIRT_BYTES) {
+        read_bytes(r, f, out);
+        return;
+    }
     uint32_t count = xdr_u32(r);
 
     if (count > f->max || count > (size_t)(r->end - r->at) / LEAST_ITEM)
@@ -223,6 +241,8 @@ static bool write_item(GByteArray *out, const struct libvirt_field *f, const cha
     case LIBVIRT_ABSENT:
         xdr_put_u32(out, 0);
         return true;
+    case LIBVIRT_BYTES:
+        break;
     }
     return false;
 }
@@ -235,6 +255,10 @@ static bool write_array(GByteArray *out, const struct libvirt_field *f, const ch
     if (count > f->max)
         return false;
     xdr_put_u32(out, count);
+    if (f->kind == LIBVIRT_BYTES) {
+        xdr_put_opaque(out, items, count);
+        return true;
+    }
     for (uint32_t i = 0; i < count; i++) {
         if (!write_item(out, f, items + i * item_size(f)))
             return false;
@@ -287,7 +311,7 @@ void libvirt_clear(const struct libvirt_layout *layout, void *at)
         }
         char *items = *(char **)(void *)(base + f->offset);
         uint32_t count = *(uint32_t *)(void *)(base + f->count_offset);
-        for (uint32_t n = 0; n < count; n++)
+        for (uint32_t n = 0; n < count && f->kind != LIBVIRT_BYTES; n++)
             clear_item(f, items + n * item_size(f));
         g_free(items);
     }

@@ -20,6 +20,7 @@ enum libvirt_kind {
     LIBVIRT_CHARS,  /* an array of char in C, each an item of its own on the wire; count_offset is
                        its length */
     LIBVIRT_PARAM,  /* struct libvirt_param */
+    LIBVIRT_BYTES,  /* an array of bytes, packed on the wire */
     LIBVIRT_ABSENT, /* an optional member that never is there: nothing in C */
 };
 

@@ -33,19 +33,28 @@ void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *out)
     }
 }
 
-static void send_error(struct libvirt_conn *conn, const struct libvirt_head *call, int code,
-                       int domain, const char *text)
+void libvirt_conn__send_error(struct libvirt_conn *conn, const struct libvirt_head *as, int code,
+                              int domain, const char *text)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
-    struct libvirt_head head = *call;
+    struct libvirt_head head = *as;
     struct libvirt_error error = {
         .code = code, .domain = domain, .message = (char *)text, .level = LEVEL_ERROR};
 
-    head.type = LIBVIRT_REPLY;
     head.status = LIBVIRT_ERROR;
     libvirt_frame_begin(out, &head);
     if (libvirt_write(&libvirt_error_layout, &error, out) == 0)
         libvirt_conn__send(conn, out);
+}
+
+/* The answer to CALL. */
+static void send_error(struct libvirt_conn *conn, const struct libvirt_head *call, int code,
+                       int domain, const char *text)
+{
+    struct libvirt_head head = *call;
+
+    head.type = LIBVIRT_REPLY;
+    libvirt_conn__send_error(conn, &head, code, domain, text);
 }
 
 void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,

@@ -10,7 +10,7 @@ The table is lines of text; '#' begins a comment.
 
 TYPE is u32, i32, u64, uuid, string, string? (may be missing), absent (a member that never is there), charsN (N characters,
 each an item), param (a typed value with its name), the name of a struct above, or T[MAX] with T i32, string, param or a struct: at most
-MAX elements.
+MAX elements; bytes[MAX] is packed.
 Errors are FILE:LINE: text.
 """
 import re
@@ -19,7 +19,7 @@ import sys
 SCALARS = {'u32': ('LIBVIRT_U32', 'uint32_t '), 'i32': ('LIBVIRT_U32', 'int32_t '),
            'u64': ('LIBVIRT_U64', 'uint64_t '), 'string': ('LIBVIRT_STRING', 'char *'),
            'string?': ('LIBVIRT_OPT_STRING', 'char *'), 'absent': ('LIBVIRT_ABSENT', None),
-           'param': ('LIBVIRT_PARAM', 'struct libvirt_param ')}
+           'param': ('LIBVIRT_PARAM', 'struct libvirt_param '), 'bytes': ('LIBVIRT_BYTES', 'uint8_t ')}
 NAME = re.compile(r'[a-z][a-z0-9_]*')
 CHARS = re.compile(r'chars([1-9][0-9]*)')
 ARRAY = re.compile(r'([a-z0-9_]+)\[([1-9][0-9]*)\]')
@@ -35,7 +35,7 @@ def field(structs, owner, name, kind):
     array = ARRAY.fullmatch(kind)
     if array:
         of, most = array.groups()
-        if of not in structs and of not in ('i32', 'string', 'param'):
+        if of not in structs and of not in ('i32', 'string', 'param', 'bytes'):
             raise TableError(f'no array of {of}')
         item = SCALARS[of] if of in SCALARS else ('LIBVIRT_STRUCT', f'struct libvirt_{of} ')
         inner = f'&libvirt_{of}_layout' if of in structs else 'NULL'
@@ -45,6 +45,8 @@ def field(structs, owner, name, kind):
     chars = CHARS.fullmatch(kind)
     if chars:
         return f'    char {name}[{chars[1]}];\n', f'    {{LIBVIRT_CHARS, {where}, NULL, 0, {chars[1]}}},\n'
+    if kind == 'bytes':
+        raise TableError('bytes are an array')
     if kind == 'uuid':
         return f'    uint8_t {name}[16];\n', f'    {{LIBVIRT_UUID, {where}, NULL, 0, 0}},\n'
     if kind == 'absent':

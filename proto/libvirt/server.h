@@ -27,17 +27,28 @@ enum libvirt_code {
     LIBVIRT_ERR_SYSTEM = 38,
     LIBVIRT_ERR_RPC = 39,
     LIBVIRT_ERR_NO_DOMAIN = 42,
+    LIBVIRT_ERR_NO_NETWORK = 43,
     LIBVIRT_ERR_AUTH_FAILED = 45,
+    LIBVIRT_ERR_NO_POOL = 49,
+    LIBVIRT_ERR_NO_VOLUME = 50,
     LIBVIRT_ERR_OPERATION_INVALID = 55,
     LIBVIRT_ERR_CONFIG_UNSUPPORTED = 67,
     LIBVIRT_ERR_OPERATION_TIMEOUT = 68,
+    LIBVIRT_ERR_NO_SNAPSHOT = 72,
     LIBVIRT_ERR_NO_METADATA = 80,
     LIBVIRT_ERR_OPERATION_UNSUPPORTED = 84,
     LIBVIRT_ERR_BUSY = 87,
     LIBVIRT_ERR_ACCESS_DENIED = 88,
     LIBVIRT_ERR_DEVICE_MISSING = 99,
 };
-enum libvirt_domain { LIBVIRT_FROM_NONE = 0, LIBVIRT_FROM_RPC = 7, LIBVIRT_FROM_DOMAIN = 20 };
+enum libvirt_domain {
+    LIBVIRT_FROM_NONE = 0,
+    LIBVIRT_FROM_RPC = 7,
+    LIBVIRT_FROM_STORAGE = 18,
+    LIBVIRT_FROM_NETWORK = 19,
+    LIBVIRT_FROM_DOMAIN = 20,
+    LIBVIRT_FROM_SNAPSHOT = 35,
+};
 
 struct libvirt_server;
 struct libvirt_conn;
@@ -122,6 +133,9 @@ struct libvirt_stream_ops {
  * ended. */
 struct libvirt_stream *libvirt_stream_begin(struct libvirt_request *request,
                                             const struct libvirt_stream_ops *ops, void *user);
+/* Ends it with an error; closed() is called. */
+void libvirt_stream_fail(struct libvirt_stream *stream, enum libvirt_code code,
+                         enum libvirt_domain domain, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
 /* No bytes are the end of what the server has to say. */
 void libvirt_stream_send(struct libvirt_stream *stream, const void *bytes, size_t len);
 /* Whether to wait for drained() before more is sent. */

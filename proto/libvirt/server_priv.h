@@ -54,6 +54,9 @@ struct libvirt_conn *libvirt_conn__new(struct libvirt_server *s, int fd, struct 
 void libvirt_conn__watch(struct libvirt_conn *conn);
 /* Ends the frame of OUT and queues it. Who does not read is disconnected. */
 void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *out);
+/* Sends an error in a frame with HEAD, which is a reply's or a stream's. */
+void libvirt_conn__send_error(struct libvirt_conn *conn, const struct libvirt_head *head, int code,
+                              int domain, const char *text);
 /* As it came. */
 struct libvirt_head libvirt_request__head(const struct libvirt_request *request);
 /* A frame of a stream came; all is sent; the connection is gone. */

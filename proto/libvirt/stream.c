@@ -58,6 +58,21 @@ void libvirt_stream_send(struct libvirt_stream *s, const void *bytes, size_t len
     send_frame(s, LIBVIRT_CONTINUE, bytes, len);
 }
 
+void libvirt_stream_fail(struct libvirt_stream *s, enum libvirt_code code,
+                         enum libvirt_domain domain, const char *fmt, ...)
+{
+    const struct libvirt_stream_ops *ops = s->ops;
+    void *user = s->user;
+    va_list ap;
+
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    libvirt_conn__send_error(s->conn, &s->head, (int)code, (int)domain, text);
+    unlink_free(s);
+    ops->closed(user);
+}
+
 bool libvirt_stream_full(const struct libvirt_stream *s)
 {
     return !s->conn->stream || rpc_stream_queued(s->conn->stream) >= LIBVIRT_STREAM_AHEAD;

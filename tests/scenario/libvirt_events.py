@@ -31,6 +31,8 @@ def main(uri):
                          (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, "not removed")):
         conn.domainEventRegisterAny(None, number,
                                     lambda _, dom, alias, what: say(dom.name(), what, alias), what)
+    conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE,
+                                lambda _, dom, kib, __: say(dom.name(), "balloon", kib), None)
     gone = conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_RTC_CHANGE,
                                        lambda *_: say("a clock changed"), None)
     conn.domainEventDeregisterAny(gone)

@@ -153,13 +153,13 @@ static const struct {
     {"T", 1ULL << 40},  {"TiB", 1ULL << 40},
 };
 
-bool xml_bytes(const xmlNode *node, uint64_t *out, GError **err)
+static bool read_size(const xmlNode *node, const char *usual, uint64_t *out, GError **err)
 {
     g_autofree char *text = xml_text(node), *unit = xml_attr(node, "unit");
     uint64_t n = 0, each = 0;
 
     for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
-        if (strcmp(unit ? unit : "KiB", units[i].name) == 0)
+        if (strcmp(unit ? unit : usual, units[i].name) == 0)
             each = units[i].bytes;
     }
     if (!each || !xml_number(text, &n) || n > UINT64_MAX / each)
@@ -167,6 +167,16 @@ bool xml_bytes(const xmlNode *node, uint64_t *out, GError **err)
                         unit ? unit : "");
     *out = n * each;
     return true;
+}
+
+bool xml_bytes(const xmlNode *node, uint64_t *out, GError **err)
+{
+    return read_size(node, "KiB", out, err);
+}
+
+bool xml_size(const xmlNode *node, uint64_t *out, GError **err)
+{
+    return read_size(node, "bytes", out, err);
 }
 
 static bool apply(const struct xml_rule *rule, struct vm_config *config, xmlNode *node,

@@ -40,6 +40,8 @@ bool xml_refuse(GError **err, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 bool xml_number(const char *text, uint64_t *out);
 /* The bytes that NODE's text and unit say, KiB where it says no unit. */
 bool xml_bytes(const xmlNode *node, uint64_t *out, GError **err);
+/* The same, bytes where it says no unit. */
+bool xml_size(const xmlNode *node, uint64_t *out, GError **err);
 
 /* A row of a table of elements: what is done with one. */
 struct xml_rule {

@@ -1,0 +1,228 @@
+/* Pools and their images: which names and folders are taken, what the next daemon knows, sizes of new images; their XML. */
+#include "daemon/image.h"
+#include "daemon/pools.h"
+#include "proto/libvirt/xml/storage.h"
+#include "tests/unit/unit.h"
+
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+enum { MIB_BYTES = 1 << 20 };
+
+static char *dir, *folder;
+static struct pools *pools;
+
+static void setup(void)
+{
+    dir = g_dir_make_tmp("vmd-pools-XXXXXX", NULL);
+    folder = g_build_filename(dir, "disks", NULL);
+    pools = pools_open(dir, NULL);
+    ck_assert_ptr_nonnull(pools);
+}
+
+static void remove_all(const char *path)
+{
+    g_autoptr(GDir) open = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (open && (name = g_dir_read_name(open))) {
+        g_autofree char *inner = g_build_filename(path, name, NULL);
+        remove_all(inner);
+    }
+    g_remove(path);
+}
+
+static void teardown(void)
+{
+    pools_free(pools);
+    remove_all(dir);
+    g_free(dir);
+    g_free(folder);
+}
+
+static struct pool *made(void)
+{
+    struct pool *pool = pools_define(pools, "disks", NULL, folder, true, NULL);
+
+    ck_assert_ptr_nonnull(pool);
+    ck_assert(pools_build(pool, NULL));
+    ck_assert(pools_start(pools, pool, NULL));
+    return pool;
+}
+
+START_TEST(remembered)
+{
+    struct pool *pool = made();
+    g_autofree char *uuid = g_strdup(pool->uuid);
+
+    ck_assert(pools_set_autostart(pools, pool, true, NULL));
+    pools_free(pools);
+    pools = pools_open(dir, NULL);
+    pool = pools_find(pools, uuid);
+    ck_assert_ptr_nonnull(pool);
+    ck_assert_str_eq(pool->name, "disks");
+    ck_assert(pool->active && pool->autostart && pool->persistent);
+    ck_assert_ptr_eq(pools_find(pools, folder), pool);
+    /* Its folder is gone: it is not active then. */
+    pools_free(pools);
+    ck_assert_int_eq(g_rmdir(folder), 0);
+    pools = pools_open(dir, NULL);
+    ck_assert(!pools_find(pools, "disks")->active);
+}
+END_TEST
+
+START_TEST(damaged)
+{
+    static const char *const texts[] = {"{", "3", "[1, {}, {\"name\": \"a\", \"uuid\": \"b\", \"path\": \"/\"}]"};
+    g_autofree char *file = g_build_filename(dir, "pools.json", NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        pools_free(pools);
+        ck_assert(g_file_set_contents(file, texts[i], -1, NULL));
+        pools = pools_open(dir, NULL);
+        ck_assert_ptr_nonnull(pools);
+        g_autoptr(GPtrArray) all = pools_list(pools);
+        ck_assert_uint_eq(all->len, 0);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *name, *uuid, *path;
+    enum vmd_error kind;
+} refused[] = {
+    {"", NULL, "/x", VMD_ERROR_INVALID},
+    {"a/b", NULL, "/x", VMD_ERROR_INVALID},
+    {"a", NULL, "x", VMD_ERROR_INVALID},
+    {"disks", "11111111-2222-3333-4444-555555555555", "/x", VMD_ERROR_EXISTS},
+    {"disks", NULL, "/x", VMD_ERROR_STATE},
+};
+
+START_TEST(definitions_refused)
+{
+    g_autoptr(GError) err = NULL;
+    struct pool *pool = made();
+
+    ck_assert_ptr_null(pools_define(pools, refused[_i].name, refused[_i].uuid, refused[_i].path,
+                                    true, &err));
+    ck_assert_msg(err->code == (int)refused[_i].kind, "%s", err->message);
+    g_clear_error(&err);
+    ck_assert_ptr_null(pools_define(pools, "other", NULL, folder, true, &err));
+    g_clear_error(&err);
+    ck_assert_ptr_null(pools_define(pools, "other", pool->uuid, "/x", true, &err));
+}
+END_TEST
+
+START_TEST(volumes)
+{
+    static const char *const names[] = {"", ".", "..", ".hidden", "a/b", "../a"};
+    struct pool *pool = made();
+    g_autofree char *path = pool_path(pool, "a.img", NULL);
+    g_autofree char *link = g_build_filename(folder, "link", NULL);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        ck_assert_ptr_null(pool_path(pool, names[i], NULL));
+    ck_assert(image_create(path, false, MIB_BYTES, NULL, false, false, NULL));
+    ck_assert_int_eq(symlink("/etc/passwd", link), 0);
+    g_autoptr(GPtrArray) all = pool_volumes(pool, NULL);
+    ck_assert_uint_eq(all->len, 1);
+    ck_assert_str_eq(all->pdata[0], "a.img");
+    ck_assert_ptr_eq(pools_of_path(pools, path), pool);
+    ck_assert_ptr_null(pools_of_path(pools, link));
+    ck_assert_ptr_null(pools_of_path(pools, "/etc/passwd"));
+    ck_assert(!pools_undefine(pools, pool, NULL));
+    ck_assert(pools_stop(pools, pool, NULL));
+    ck_assert(!pools_remove(pool, NULL)); /* it is not empty */
+    ck_assert_ptr_null(pool_volumes(pool, NULL));
+    ck_assert(pools_undefine(pools, pool, NULL));
+}
+END_TEST
+
+START_TEST(images)
+{
+    g_autofree char *raw = g_build_filename(dir, "raw", NULL), *q = g_build_filename(dir, "q", NULL),
+                    *copy = g_build_filename(dir, "copy", NULL);
+    struct image_sizes s;
+    g_autoptr(GError) err = NULL;
+
+    ck_assert(image_create(raw, false, 1, NULL, false, true, NULL));
+    ck_assert(image_measure(raw, false, &s, NULL));
+    ck_assert_uint_eq(s.capacity, 512);
+    ck_assert_uint_gt(s.allocation, 0);
+    ck_assert(!image_measure(raw, true, &s, NULL));
+    ck_assert(!image_create(raw, false, 1, NULL, false, false, &err));
+    ck_assert_int_eq(err->code, VMD_ERROR_EXISTS);
+    ck_assert(image_create(q, true, 10ULL << 40, raw, false, false, NULL));
+    ck_assert(image_is_qcow2(q) && !image_is_qcow2(raw));
+    ck_assert(image_measure(q, true, &s, NULL));
+    ck_assert_uint_eq(s.capacity, 10ULL << 40);
+    ck_assert(image_resize(q, true, 11ULL << 40, NULL));
+    ck_assert(!image_resize(q, true, 60ULL << 40, NULL)); /* its table has no room */
+    ck_assert(!image_resize(q, true, 1 << 30, NULL));
+    ck_assert(image_measure(q, true, &s, NULL));
+    ck_assert_uint_eq(s.capacity, 11ULL << 40);
+    ck_assert(!image_create(copy, true, 65ULL << 40, NULL, false, false, NULL));
+    ck_assert(image_copy(q, copy, NULL));
+    ck_assert(image_is_qcow2(copy));
+    ck_assert(!image_copy(q, copy, NULL));
+    ck_assert(image_resize(raw, false, MIB_BYTES, NULL));
+    ck_assert(image_measure(raw, false, &s, NULL));
+    ck_assert_uint_eq(s.capacity, MIB_BYTES);
+}
+END_TEST
+
+static const char *const bad_volumes[] = {
+    "<volume/>", "<volume><name>a</name></volume>", "<pool/>",
+    "<volume><name>a</name><capacity>-1</capacity></volume>",
+    "<volume><name>a</name><capacity unit='stone'>1</capacity></volume>",
+    "<volume><name>a</name><capacity>1</capacity><target><format type='vdi'/></target></volume>",
+    "<volume><name>a</name><capacity>1</capacity><target><encryption/></target></volume>"};
+static const char *const bad_pools[] = {
+    "<pool/>", "<pool type='dir'/>", "<pool type='dir'><name>a</name></pool>", "<volume/>",
+    "<pool type='iscsi'><name>a</name><target><path>/x</path></target></pool>",
+    "<pool type='dir'><name>a</name><uuid>b</uuid><target><path>/x</path></target></pool>"};
+
+START_TEST(xml)
+{
+    struct volume_xml v;
+    struct pool_xml p;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bad_volumes); i++)
+        ck_assert_msg(!volume_xml_read(bad_volumes[i], &v, NULL), "%s", bad_volumes[i]);
+    for (size_t i = 0; i < G_N_ELEMENTS(bad_pools); i++)
+        ck_assert_msg(!pool_xml_read(bad_pools[i], &p, NULL), "%s", bad_pools[i]);
+    ck_assert(volume_xml_read("<volume><name>a</name><capacity unit='G'>2</capacity><allocation>0"
+                              "</allocation><target><format type='qcow2'/></target><backingStore>"
+                              "<path>/b</path><format type='raw'/></backingStore></volume>",
+                              &v, NULL));
+    ck_assert_uint_eq(v.capacity, 2ULL << 30);
+    ck_assert(v.has_allocation && v.allocation == 0 && v.qcow2 && !v.backing_qcow2);
+    ck_assert_str_eq(v.backing, "/b");
+    volume_xml_clear(&v);
+    struct pool_xml own = {(char *)"a<b", (char *)"11111111-2222-3333-4444-555555555555",
+                           (char *)"/x & y"};
+    struct pool_state state = {0};
+    g_autofree char *text = pool_xml_write(&own, &state);
+    ck_assert(pool_xml_read(text, &p, NULL));
+    ck_assert_str_eq(p.name, own.name);
+    ck_assert_str_eq(p.uuid, own.uuid);
+    ck_assert_str_eq(p.path, own.path);
+    pool_xml_clear(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("pools");
+    TCase *tc = tcase_create("all");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, remembered);
+    tcase_add_test(tc, damaged);
+    tcase_add_loop_test(tc, definitions_refused, 0, G_N_ELEMENTS(refused));
+    tcase_add_test(tc, volumes);
+    tcase_add_test(tc, images);
+    tcase_add_test(tc, xml);
+    suite_add_tcase(s, tc);
+    return unit_run(s);
+}
