@@ -157,6 +157,33 @@ START_TEST(register_rows)
 }
 END_TEST
 
+/* What is written to an external debugger is never taken; EL0 may look where MDSCR_EL1.TDCC lets it. */
+START_TEST(debug_channel)
+{
+    const unsigned status = A64_SYSREG(2, 3, 0, 1, 0), channel = A64_SYSREG(2, 3, 0, 5, 0);
+    const unsigned wide = A64_SYSREG(2, 3, 0, 4, 0), mdscr = A64_SYSREG(2, 0, 0, 2, 2);
+    uint64_t value = 1;
+
+    ck_assert(a64_sysreg_read(t.cpu, status, &value) == A64_OK && value == 0);
+    ck_assert(a64_sysreg_write(t.cpu, channel, UINT64_C(0xff00000055)) == A64_OK);
+    ck_assert(a64_sysreg_read(t.cpu, status, &value) == A64_OK && value == BIT(29));
+    ck_assert(a64_sysreg_read(t.cpu, A64_SYSREG(2, 0, 0, 3, 2), &value) == A64_OK && value == 0x55);
+    ck_assert(a64_sysreg_read(t.cpu, channel, &value) == A64_OK && value == 0);
+    ck_assert(a64_sysreg_write(t.cpu, wide, UINT64_C(0x1200000034)) == A64_OK);
+    ck_assert(a64_sysreg_read(t.cpu, wide, &value) == A64_OK && value == UINT64_C(0x3400000012));
+    ck_assert(a64_sysreg_write(t.cpu, mdscr, BIT(30)) == A64_OK); /* under the OS lock */
+    ck_assert(a64_sysreg_read(t.cpu, status, &value) == A64_OK && value == BIT(30));
+    a64_sysreg_write(t.cpu, A64_SYSREG(2, 0, 1, 0, 4), 0);
+    ck_assert(a64_sysreg_write(t.cpu, mdscr, BIT(12)) == A64_OK);
+    ck_assert(a64_sysreg_read(t.cpu, mdscr, &value) == A64_OK && value == (BIT(30) | BIT(12)));
+    a64_set_el(t.cpu, A64_EL0, 0);
+    ck_assert(a64_sysreg_read(t.cpu, status, &value) == A64_TRAPS);
+    ck_assert(a64_sysreg_write(t.cpu, channel, 1) == A64_TRAPS);
+    t.cpu->mdscr = 0;
+    ck_assert(a64_sysreg_read(t.cpu, channel, &value) == A64_OK);
+}
+END_TEST
+
 /* --- exceptions ------------------------------------------------------------------------------- */
 
 static const struct {
@@ -566,6 +593,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, reset_state);
     tcase_add_loop_test(tc, register_rows, 0, G_N_ELEMENTS(registers));
+    tcase_add_test(tc, debug_channel);
     tcase_add_loop_test(tc, vector_rows, 0, G_N_ELEMENTS(vectors));
     tcase_add_test(tc, debugger_rows);
     tcase_add_loop_test(tc, return_rows, 0, G_N_ELEMENTS(returns));

@@ -74,6 +74,8 @@
 #define MDSCR_TDCC BIT(12)
 #define MDSCR_KDE BIT(13)
 #define MDSCR_MDE BIT(15)
+#define MDSCR_TXFULL BIT(29)
+#define MDSCR_RXFULL BIT(30)
 
 /* CNTKCTL_EL1 */
 #define CNTKCTL_EL0PCTEN BIT(0)
@@ -156,6 +158,7 @@ struct a64_cpu {
     uint64_t ttbr[2], tcr, mair, amair;
     uint64_t afsr0, afsr1, par, vbar, contextidr;
     uint64_t cntkctl, csselr, scxtnum, scxtnum_el0;
+    uint64_t dtrrx, dtrtx, oseccr; /* the channel to an external debugger, which never comes */
     uint64_t mdscr, mdccint, oslock, osdlr, dbgclaim;
     uint64_t dbgbvr[A64_BREAKPOINTS], dbgbcr[A64_BREAKPOINTS];
     uint64_t dbgwvr[A64_WATCHPOINTS], dbgwcr[A64_WATCHPOINTS];

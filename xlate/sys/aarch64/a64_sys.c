@@ -132,7 +132,8 @@ static const struct state_field fields[] = {
     U64(timer[A64_TIMER_VIRTUAL].ctl), U8(timer[A64_TIMER_VIRTUAL].line),
     U64(timer[A64_TIMER_PHYSICAL].cval), U64(timer[A64_TIMER_PHYSICAL].ctl),
     U8(timer[A64_TIMER_PHYSICAL].line),
-    STATE_FIELD_U64(struct a64_cpu, scxtnum_el0, 2),
+    STATE_FIELD_U64(struct a64_cpu, scxtnum_el0, 2), STATE_FIELD_U64(struct a64_cpu, dtrrx, 2),
+    STATE_FIELD_U64(struct a64_cpu, dtrtx, 2), STATE_FIELD_U64(struct a64_cpu, oseccr, 2),
 };
 #undef U64
 #undef U32

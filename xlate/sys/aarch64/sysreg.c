@@ -238,10 +238,36 @@ static uint64_t get_mdscr(struct a64_cpu *c, unsigned number)
     return c->mdscr;
 }
 
+/* Whether the channel's registers are full can be written while the OS lock is locked. */
 static void set_mdscr(struct a64_cpu *c, unsigned number, uint64_t value)
 {
-    c->mdscr = value & (MDSCR_SS | MDSCR_KDE | MDSCR_MDE | MDSCR_TDCC);
+    uint64_t full = MDSCR_TXFULL | MDSCR_RXFULL, flags = (c->oslock ? value : c->mdscr) & full;
+
+    c->mdscr = (value & (MDSCR_SS | MDSCR_KDE | MDSCR_MDE | MDSCR_TDCC)) | flags;
     a64_update_debug(c);
+}
+
+/* --- the debug communications channel: what is written stays, as nobody takes it (H4.3) --- */
+
+enum { DBGDTR_EL0 = A64_SYSREG(2, 3, 0, 4, 0) };
+
+static uint64_t get_mdccsr(struct a64_cpu *c, unsigned number)
+{
+    return c->mdscr & (MDSCR_TXFULL | MDSCR_RXFULL);
+}
+
+static uint64_t get_dtr(struct a64_cpu *c, unsigned number)
+{
+    c->mdscr &= ~MDSCR_RXFULL;
+    return number == DBGDTR_EL0 ? c->dtrtx << 32 | c->dtrrx : c->dtrrx;
+}
+
+static void set_dtr(struct a64_cpu *c, unsigned number, uint64_t value)
+{
+    if (number == DBGDTR_EL0)
+        c->dtrrx = value >> 32;
+    c->dtrtx = (uint32_t)value;
+    c->mdscr |= MDSCR_TXFULL;
 }
 
 /* DBGBVR, DBGBCR, DBGWVR, DBGWCR. A DBGBVR may hold a context, of which all bits count. */
@@ -370,6 +396,8 @@ static bool allowed_at_el0(const struct a64_cpu *c, unsigned number)
     case A64_SYSREG(3, 3, 13, 0, 7): /* SCXTNUM_EL0 */
         return !(c->sctlr & SCTLR_TSCXT);
     case A64_SYSREG(2, 3, 0, 1, 0): /* MDCCSR_EL0 */
+    case A64_SYSREG(2, 3, 0, 5, 0): /* DBGDTRRX_EL0, DBGDTRTX_EL0 */
+    case DBGDTR_EL0:
         return !(c->mdscr & MDSCR_TDCC);
     default:
         return true;
