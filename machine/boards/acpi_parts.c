@@ -20,7 +20,7 @@ void acpi_processors(struct aml *aml, unsigned n)
     }
 }
 
-void acpi_pci_begin(struct aml *aml, unsigned buses)
+void acpi_pci_begin(struct aml *aml, unsigned buses, const char *granted)
 {
     aml_device(aml, "PCI0");
     aml_name_eisa(aml, "_HID", "PNP0A08");
@@ -29,7 +29,7 @@ void acpi_pci_begin(struct aml *aml, unsigned buses)
     aml_name_int(aml, "_SEG", 0);
     aml_name_int(aml, "_BBN", 0);
     aml_name_int(aml, "_CCA", 1);
-    aml_pci_osc(aml, OSC_HOTPLUG | OSC_PME | OSC_CAPABILITY);
+    aml_pci_osc(aml, OSC_HOTPLUG | OSC_PME | OSC_CAPABILITY, granted);
     aml_name(aml, "_CRS");
     aml_resources(aml);
     aml_window_buses(aml, 0, buses - 1);
@@ -65,7 +65,8 @@ void acpi_prt(struct aml *aml, uint32_t gsi)
 }
 
 /* Reading the events clears them, and so lowers the line. */
-void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi, const char *cpus)
+void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi, const struct acpi_event *events,
+              unsigned n)
 {
     aml_device(aml, "GED0");
     aml_name_string(aml, "_HID", "ACPI0013");
@@ -83,9 +84,9 @@ void acpi_ged(struct aml *aml, gpa_t base, uint32_t gsi, const char *cpus)
     aml_if_local0(aml, GED_POWER_BUTTON);
     aml_notify(aml, "PWRB", 0x80);
     aml_end(aml);
-    if (cpus) {
-        aml_if_local0(aml, GED_CPUS);
-        aml_ref(aml, cpus);
+    for (unsigned i = 0; i < n; i++) {
+        aml_if_local0(aml, events[i].bit);
+        aml_ref(aml, events[i].method);
         aml_end(aml);
     }
     aml_end(aml);

@@ -146,6 +146,11 @@ struct cpu_plug *board_cpu_plug(struct board *board)
     return board->type->cpu_plug ? board->type->cpu_plug(board) : NULL;
 }
 
+struct pci_plug *board_pci_plug(struct board *board)
+{
+    return board->type->pci_plug ? board->type->pci_plug(board) : NULL;
+}
+
 struct mem_ram *board_room(const struct board *board)
 {
     return board->room;

@@ -24,6 +24,7 @@
 struct board;
 struct cpu_plug;
 struct pci_host;
+struct pci_plug;
 
 /* --- what the VM gives -------------------------------------------------------------------- */
 
@@ -241,6 +242,10 @@ void board_console_flush(struct board *board);
 /* By what processors come and go (machine/devices/cpu_plug.h): of the pc machine with more than
  * one. NULL: the guest starts and stops them by calls. */
 struct cpu_plug *board_cpu_plug(struct board *board);
+
+/* By what a guest that does not drive slots of PCI Express hears of cards
+ * (machine/devices/pci_plug.h): of the pc machine. NULL: there is no such road. */
+struct pci_plug *board_pci_plug(struct board *board);
 
 /* The sparse RAM for memory that comes later; NULL where there is none. */
 struct mem_ram *board_room(const struct board *board);

@@ -29,6 +29,7 @@ struct board_type {
     bool (*power_button)(struct board *board); /* as board_power_button() */
     void (*eoi)(struct board *board, uint8_t vector);
     struct cpu_plug *(*cpu_plug)(struct board *board); /* as board_cpu_plug() */
+    struct pci_plug *(*pci_plug)(struct board *board); /* as board_pci_plug() */
 };
 
 struct board {

@@ -29,6 +29,7 @@ struct pc {
     struct ioapic *ioapic; /* NULL: the accelerator's */
     struct ged *ged;
     struct cpu_plug *plug;  /* NULL: there is one processor, for good */
+    struct pci_plug *slots;
     struct x86_entry entry; /* of a kernel */
     struct firmware firmware;
     struct fw_cfg *fw; /* NULL without one */
@@ -161,6 +162,22 @@ static bool add_plug(struct board *board, struct pc *pc, GError **err)
     return board__add_device(board, cpu_plug_device(pc->plug), PC_CPUS, err);
 }
 
+static void cards_changed(void *opaque)
+{
+    struct board *board = opaque;
+    const struct pc *pc = board->machine;
+
+    ged_raise(pc->ged, GED_CARDS);
+}
+
+static bool add_slots(struct board *board, struct pc *pc, GError **err)
+{
+    static const struct pci_plug_ops ops = {.changed = cards_changed};
+
+    pc->slots = pci_plug_new(&ops, board);
+    return board__add_device(board, pci_plug_device(pc->slots), PC_SLOTS, err);
+}
+
 static bool add_uart(struct board *board, GError **err)
 {
     board->console = uart16550_new(board->config.loop, gsi_line(board, PC_IRQ_COM1),
@@ -244,8 +261,8 @@ static bool pc_build(struct board *board, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "the pc machine starts a kernel or a firmware, not both");
     return add_ram(board, err) && add_ioapic(board, pc, err) && add_ged(board, pc, err) &&
-           add_plug(board, pc, err) && add_uart(board, err) && add_ports(board, err) &&
-           add_firmware(board, pc, err) && add_pci(board, err);
+           add_plug(board, pc, err) && add_slots(board, pc, err) && add_uart(board, err) &&
+           add_ports(board, err) && add_firmware(board, pc, err) && add_pci(board, err);
 }
 
 static void pc_free(struct board *board)
@@ -263,8 +280,10 @@ static struct pc_acpi acpi_of(const struct board *board)
 {
     const struct pc *pc = board->machine;
 
-    return (struct pc_acpi){
-        .cpus = board->config.cpus, .plug = pc->plug, .memory = board->config.memory};
+    return (struct pc_acpi){.cpus = board->config.cpus,
+                            .plug = pc->plug,
+                            .slots = pc->slots,
+                            .memory = board->config.memory};
 }
 
 static bool load_acpi(struct board *board, gpa_t *rsdp, GError **err)
@@ -401,6 +420,13 @@ static struct cpu_plug *pc_cpu_plug(struct board *board)
     return pc->plug;
 }
 
+static struct pci_plug *pc_pci_plug(struct board *board)
+{
+    const struct pc *pc = board->machine;
+
+    return pc->slots;
+}
+
 const struct board_type board__pc = {
     .isa = ISA_X86_64,
     .name = "pc",
@@ -413,4 +439,5 @@ const struct board_type board__pc = {
     .power_button = pc_power_button,
     .eoi = pc_eoi,
     .cpu_plug = pc_cpu_plug,
+    .pci_plug = pc_pci_plug,
 };

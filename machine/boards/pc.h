@@ -11,6 +11,7 @@
 #include "machine/boot/aml.h"
 #include "machine/devices/cpu_plug.h"
 #include "machine/devices/ged.h"
+#include "machine/devices/pci_plug.h"
 
 #define PC_LOW_MOST   UINT64_C(0xc0000000) /* most RAM below the hole */
 #define PC_HIGH       UINT64_C(0x100000000)
@@ -22,6 +23,7 @@
 #define PC_IOAPIC     UINT64_C(0xfec00000)
 #define PC_GED        UINT64_C(0xfec10000)
 #define PC_CPUS       UINT64_C(0xfec20000)
+#define PC_SLOTS      UINT64_C(0xfec30000)
 #define PC_LAPIC      UINT64_C(0xfee00000)
 
 #define PC_COM1      0x3f8
@@ -57,6 +59,7 @@ static inline gpa_t pc_mem64(uint64_t memory)
 struct pc_acpi {
     unsigned cpus;
     struct cpu_plug *plug; /* which of them are there; NULL: all, for good */
+    struct pci_plug *slots;
     uint64_t memory;
 };
 
@@ -67,6 +70,13 @@ uint32_t pc_acpi_make(struct acpi_set *set, const struct pc_acpi *config);
  * those. */
 #define PC_CPUS_SCAN "\\_SB_.CPUS.CSCN"
 void pc_cpus_aml(struct aml *aml, unsigned n);
+
+/* The slots of cards in AML, pc_slots.c: registers and methods, inside \_SB, and the ports, inside
+ * PCI0. */
+#define PC_SLOTS_SCAN    "\\_SB_.PSCN"
+#define PC_SLOTS_GRANTED "\\_SB_.PGRT"
+void pc_slots_aml(struct aml *aml, const struct pci_plug *plug);
+void pc_ports_aml(struct aml *aml, const struct pci_plug *plug);
 
 /* Of 8-bit local APIC ids; processors from here on have x2APIC ids in the tables. */
 enum { PC_LAPIC_IDS = 255 };

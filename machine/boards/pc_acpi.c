@@ -1,7 +1,7 @@
 /*
  * The ACPI tables of the pc machine. It is hardware-reduced: no PM timer, no fixed events; the
- * power button comes through the generic event device, and so do processors that come and go; sleep
- * and reset through its registers.
+ * power button comes through the generic event device, and so do processors and cards that come and
+ * go; sleep and reset through its registers.
  */
 #include "machine/boards/acpi_parts.h"
 #include "machine/boards/pc.h"
@@ -60,16 +60,29 @@ static void add_madt(struct acpi_set *set, const struct pc_acpi *config)
 
 /* --- DSDT ----------------------------------------------------------------------------------- */
 
-static void add_pci(struct aml *aml, uint64_t memory)
+static bool has_slots(const struct pc_acpi *config)
 {
-    acpi_pci_begin(aml, PC_PCI_BUSES);
+    unsigned slot;
+
+    return config->slots && pci_plug_next(config->slots, 0, &slot);
+}
+
+static void add_pci(struct aml *aml, const struct pc_acpi *config)
+{
+    bool slots = has_slots(config);
+
+    if (slots)
+        pc_slots_aml(aml, config->slots);
+    acpi_pci_begin(aml, PC_PCI_BUSES, slots ? PC_SLOTS_GRANTED : NULL);
     aml_io(aml, 0xcf8, 8);
     aml_window_io(aml, 0, 0xcf7);
     aml_window_io(aml, 0xd00, 0xffff);
     aml_window_memory(aml, PC_MEM32, PC_MEM32_SIZE, false);
-    aml_window_memory(aml, pc_mem64(memory), PC_MEM64_SIZE, true);
+    aml_window_memory(aml, pc_mem64(config->memory), PC_MEM64_SIZE, true);
     aml_end(aml);
     acpi_prt(aml, PC_GSI_INTX);
+    if (slots)
+        pc_ports_aml(aml, config->slots);
     aml_end(aml);
 }
 
@@ -102,6 +115,8 @@ static void add_s5(struct aml *aml)
 static uint32_t add_dsdt(struct acpi_set *set, const struct pc_acpi *config)
 {
     uint32_t at = acpi_table_begin(set, "DSDT", 2);
+    struct acpi_event events[2];
+    unsigned n_events = 0;
     struct aml aml;
 
     aml_begin(&aml, set->bytes);
@@ -110,11 +125,15 @@ static uint32_t add_dsdt(struct acpi_set *set, const struct pc_acpi *config)
         pc_cpus_aml(&aml, config->cpus);
     else
         acpi_processors(&aml, config->cpus);
-    add_pci(&aml, config->memory);
+    add_pci(&aml, config);
     acpi_ecam(&aml, PC_ECAM, PC_PCI_BUSES);
     add_isa(&aml, "COM1", "PNP0501", PC_COM1, 8, PC_IRQ_COM1);
     add_isa(&aml, "RTC0", "PNP0B00", PC_RTC, 2, PC_IRQ_RTC);
-    acpi_ged(&aml, PC_GED, PC_GSI_GED, config->plug ? PC_CPUS_SCAN : NULL);
+    if (config->plug)
+        events[n_events++] = (struct acpi_event){GED_CPUS, PC_CPUS_SCAN};
+    if (has_slots(config))
+        events[n_events++] = (struct acpi_event){GED_CARDS, PC_SLOTS_SCAN};
+    acpi_ged(&aml, PC_GED, PC_GSI_GED, events, n_events);
     aml_end(&aml);
     add_s5(&aml);
     acpi_table_end(set, false);

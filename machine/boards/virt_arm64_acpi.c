@@ -160,7 +160,7 @@ static void add_uart(struct aml *aml)
 
 static void add_pci(struct aml *aml)
 {
-    acpi_pci_begin(aml, ARM_PCI_BUSES);
+    acpi_pci_begin(aml, ARM_PCI_BUSES, NULL);
     aml_window_ports(aml, ARM_PCI_IO, ARM_PCI_PORTS);
     aml_window_memory(aml, ARM_MEM32, ARM_MEM32_SIZE, false);
     aml_window_memory(aml, ARM_MEM64, ARM_MEM64_SIZE, true);
@@ -180,7 +180,7 @@ static uint32_t add_dsdt(struct acpi_set *set, unsigned cpus)
     add_uart(&aml);
     add_pci(&aml);
     acpi_ecam(&aml, ARM_ECAM, ARM_PCI_BUSES);
-    acpi_ged(&aml, ARM_GED, GICV3_SPI_FIRST + ARM_SPI_GED, NULL);
+    acpi_ged(&aml, ARM_GED, GICV3_SPI_FIRST + ARM_SPI_GED, NULL, 0);
     aml_end(&aml);
     acpi_table_end(set, false);
     return at;

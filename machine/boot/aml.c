@@ -378,7 +378,7 @@ static void put_dword_of_arg3(struct aml *aml, uint64_t offset, const char *name
     put_path(aml, name);
 }
 
-void aml_pci_osc(struct aml *aml, uint32_t control)
+void aml_pci_osc(struct aml *aml, uint32_t control, const char *granted)
 {
     static const uint8_t uuid[] = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
                                    0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
@@ -408,6 +408,10 @@ void aml_pci_osc(struct aml *aml, uint32_t control)
     aml_end(aml);
     put(aml, OP_STORE | OP_LOCAL0 << 8, 2);
     put_path(aml, "CDW3");
+    if (granted) {
+        put(aml, OP_STORE | OP_LOCAL0 << 8, 2);
+        put_path(aml, granted);
+    }
     aml_end(aml);
     put(aml, OP_ELSE, 1);
     open_block(aml, AML_PLAIN);

@@ -62,6 +62,7 @@ enum aml_op {
     AML_STORE = 0x70,       /* source, target */
     AML_SUBTRACT = 0x74,    /* minuend, subtrahend, target */
     AML_SHIFT_RIGHT = 0x7a, /* value, bits, target */
+    AML_AND = 0x7b,         /* value, value, target */
     AML_NOTIFY = 0x86,      /* device, value */
     AML_INDEX = 0x88,       /* buffer, byte, target */
     AML_EQUAL = 0x93,
@@ -99,10 +100,11 @@ void aml_load_local0(struct aml *aml, const char *name);
 void aml_notify(struct aml *aml, const char *path, uint64_t value);
 
 /*
- * The method _OSC of a PCI Express host bridge: the operating system gets what it asks for of CONTROL
- * (PCI Firmware 3.3, 4.5.1), and is told when it asked for more.
+ * The method _OSC of a PCI Express host bridge: the operating system gets what it asks for of
+ * CONTROL (PCI Firmware 3.3, 4.5.1), and is told when it asked for more. GRANTED: the name of a
+ * value that gets what it has, or NULL.
  */
-void aml_pci_osc(struct aml *aml, uint32_t control);
+void aml_pci_osc(struct aml *aml, uint32_t control, const char *granted);
 
 /* --- resources -------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /*
  * machine/devices/ged: what ACPI needs of a hardware-reduced machine. A generic event device that
- * tells of events (the power button, processors), and the sleep and reset registers.
+ * tells of events (the power button, processors, cards), and the sleep and reset registers.
  *
  * Locking: one lock; the line is driven under it. FINISH is called without it.
  *
@@ -18,7 +18,8 @@ enum { GED_EVENTS = 0, GED_SLEEP_CONTROL = 4, GED_SLEEP_STATUS = 5, GED_RESET = 
 /* Bits of GED_EVENTS. */
 enum {
     GED_POWER_BUTTON = 1 << 0,
-    GED_CPUS = 1 << 1, /* processors come or go (cpu_plug.h) */
+    GED_CPUS = 1 << 1,  /* processors come or go (cpu_plug.h) */
+    GED_CARDS = 1 << 2, /* cards do (pci_plug.h) */
 };
 
 enum {

@@ -656,7 +656,10 @@ START_TEST(test_commands)
     for (uint32_t at = 0; at < n_commands; at += 128)
         run_command(commands + at, tables, rsdp, MIB(7));
     acpi_begin(&set);
-    const struct pc_acpi config = {.cpus = 2, .plug = board_cpu_plug(p.r.board), .memory = MIB(64)};
+    const struct pc_acpi config = {.cpus = 2,
+                                   .plug = board_cpu_plug(p.r.board),
+                                   .slots = board_pci_plug(p.r.board),
+                                   .memory = MIB(64)};
     ck_assert_uint_eq(pc_acpi_make(&set, &config), n_tables);
     acpi_place(&set, MIB(7));
     ck_assert_mem_eq(tables, set.bytes->data, n_tables);

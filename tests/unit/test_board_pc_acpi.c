@@ -13,33 +13,42 @@ static const struct {
     uint64_t memory;
     unsigned lapics, x2apics;
     unsigned there; /* of processors that come and go, the first so many; 0: they do not */
+    unsigned ports; /* with slots for cards, from slot 3 of the root bus on */
 } machines[] = {
     {"one vCPU", 1, MIB(64), 1, 0},
     {"memory on both sides of the hole", 4, GIB(5), 4, 0},
     {"as many vCPUs as 8-bit ids allow", 255, GIB(3), 255, 0},
     {"one more", 256, GIB(3), 255, 1},
     {"many vCPUs, much memory", 300, GIB(1024), 255, 45},
-    {"all are there, and may go", 2, MIB(64), 2, 0, 2},
+    {"all are there, and may go", 2, MIB(64), 2, 0, 2, LIMIT_HOTPLUG_PORTS},
     {"one is there, and three may come", 4, MIB(64), 4, 0, 1},
-    {"some of many", 300, GIB(3), 255, 45, 258},
-    {"as many as there may be", LIMIT_VCPUS, GIB(3), 255, LIMIT_VCPUS - 255, 1},
+    {"some of many", 300, GIB(3), 255, 45, 258, 4},
+    {"as many as there may be", LIMIT_VCPUS, GIB(3), 255, LIMIT_VCPUS - 255, 1,
+     LIMIT_HOTPLUG_PORTS},
 };
 
-static const struct cpu_plug_ops no_ops;
+static const struct cpu_plug_ops no_cpu_ops;
+static const struct pci_plug_ops no_pci_ops;
 
 static uint32_t make(struct acpi_set *set, unsigned i)
 {
     struct pc_acpi config = {.cpus = machines[i].cpus, .memory = machines[i].memory};
 
     if (machines[i].there)
-        config.plug = cpu_plug_new(config.cpus, &no_ops, NULL);
+        config.plug = cpu_plug_new(config.cpus, &no_cpu_ops, NULL);
     for (unsigned cpu = 0; cpu < machines[i].there; cpu++)
         cpu_plug_set(config.plug, cpu, true);
+    if (machines[i].ports)
+        config.slots = pci_plug_new(&no_pci_ops, NULL);
+    for (unsigned n = 1; n <= machines[i].ports; n++)
+        pci_plug_add(config.slots, n, n + 2);
     acpi_begin(set);
     uint32_t rsdp = pc_acpi_make(set, &config);
     acpi_place(set, BASE);
     if (config.plug)
         device_free(cpu_plug_device(config.plug));
+    if (config.slots)
+        device_free(pci_plug_device(config.slots));
     return rsdp;
 }
 
@@ -172,6 +181,23 @@ static const char helper[] =
     "  Method (STAT, 2, Serialized) { TFLG = Arg1 Return (\\_SB.CPUS.CSTA (Arg0) | TSEL << 8) }\n"
     "  Method (ANSW, 3, Serialized) { \\_SB.CPUS.COST (Arg0, Arg1, Arg2)\n"
     "    Return (TDAT | TSEL << 8 | TFLG << 16) }\n"
+    "  OperationRegion (SREG, SystemMemory, 0xfec30000, 28)\n"
+    "  Field (SREG, DWordAcc, NoLock, Preserve) { SLOK, 32, SASK, 32, SCRD, 32, SGRT, 32,\n"
+    "    SSLT, 32, SEVT, 32, SSTS, 32 }\n"
+    "  External (\\_SB.PCI0._OSC, MethodObj)\n"
+    "  External (\\_SB.PCI0.HP02.CARD._STA, MethodObj)\n"
+    "  External (\\_SB.PCI0.HP03.CARD._EJ0, MethodObj)\n"
+    "  External (\\_SB.PCI0.HP04.CARD._OST, MethodObj)\n"
+    "  Method (CRDS, 1, Serialized) { SCRD = Arg0 Return (\\_SB.PCI0.HP02.CARD._STA ()) }\n"
+    "  Method (CRDE, 0, Serialized) { \\_SB.PCI0.HP03.CARD._EJ0 (1) Return (SCRD) }\n"
+    "  Method (CRDO, 2, Serialized) { \\_SB.PCI0.HP04.CARD._OST (Arg0, Arg1, Buffer (1) {})\n"
+    "    Return (SSLT | SEVT << 8 | SSTS << 16) }\n"
+    "  Method (CRDN, 2, Serialized) { SLOK = Arg0 SASK = Arg1 GEVT = 4 \\_SB.GED0._EVT (20)\n"
+    "    Return (SLOK | SASK << 8) }\n"
+    "  Method (OSCR, 1, Serialized) { Local0 = Buffer (12) {} CreateDWordField (Local0, 8, TCTL)\n"
+    "    TCTL = Arg0\n"
+    "    \\_SB.PCI0._OSC (ToUUID (\"33DB4D5B-1FF7-401C-9657-7441C03DD766\"), 1, 3, Local0)\n"
+    "    Return (SGRT) }\n"
     "}\n";
 
 /* A command of acpiexec, and what its output must have. The machine is the one of 300. */
@@ -196,6 +222,19 @@ static const struct {
     {"the entry of a local APIC", "evaluate \\_SB.CPUS.C003._MAT", "00 08 03 03 01 00 00 00", NULL},
     {"of an x2APIC", "evaluate \\_SB.CPUS.C102._MAT",
      "09 10 00 00 02 01 00 00 01 00 00 00 02 01 00 00", NULL},
+    {"a card that is there", "evaluate CRDS 2", "= 000000000000000F", NULL},
+    {"others that are, and it is not", "evaluate CRDS 0xd", "= 0000000000000000", NULL},
+    {"a card is let go of", "evaluate CRDE", "= 0000000000000004", NULL},
+    {"an answer about a card", "evaluate CRDO 3 0x81", "= 0000000000810304", NULL},
+    {"a card is looked for", "evaluate CRDN 2 0", "Value 0x01 (Device Check)", "Value 0x03",
+     "on [CARD]"},
+    {"a card is asked back", "evaluate CRDN 0 8", "Value 0x03 (Eject Request)", "Value 0x01",
+     "on [CARD]"},
+    {"both are taken back as seen", "evaluate CRDN 1 2", "= 0000000000000201", NULL},
+    {"slots that are not there are nobody's", "evaluate CRDN 0x10 0x20", "= 0000000000002010",
+     "on [CARD]"},
+    {"_OSC tells who drives slots", "evaluate OSCR 0x1d", "= 0000000000000015", NULL},
+    {"and who does not", "evaluate OSCR 0x1c", "= 0000000000000014", NULL},
     {"the first has no ejection", "evaluate \\_SB.CPUS.C000._EJ0 1", "AE_NOT_FOUND", NULL},
     {"the last has", "evaluate \\_SB.CPUS.C12B._EJ0 1", "No object was returned", "AE_"},
 };
