@@ -4,7 +4,7 @@
 #include "vm/pull.h"
 #include "vm/road.h"
 
-enum { ROADS = 5 };
+enum { ROADS = 6 };
 
 struct hotplug {
     const struct vm_config *config;
@@ -447,9 +447,10 @@ static void adopt(void *opaque, struct vm_device *device)
         virtio_watch_running(device->frontend, running, device);
 }
 
-struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, struct devices *devices,
-                            struct pci_host *pci, struct agent *agent, const struct hotplug_ops *ops,
-                            void *opaque, GError **err)
+struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config,
+                            struct devices *devices, struct pci_host *pci, struct pci_plug *plug,
+                            struct agent *agent, const struct hotplug_ops *ops, void *opaque,
+                            GError **err)
 {
     struct hotplug *h = g_new0(struct hotplug, 1);
 
@@ -461,8 +462,7 @@ struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, str
     h->slots = slots_new(loop, &slots_ops, h);
     h->roads[DEVICE_ROAD_FIXED] = road_fixed_new(h);
     slots_hold(h->slots, true); /* until the machine runs */
-    if (!road_pcie_new(h, loop, pci, config->hotplug->ports, &h->roads[DEVICE_ROAD_PCIE],
-                       &h->roads[DEVICE_ROAD_RESCAN], err)) {
+    if (!road_pcie_new(h, loop, pci, plug, config->hotplug->ports, h->roads, err)) {
         hotplug_free(h);
         return NULL;
     }

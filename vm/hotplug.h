@@ -16,6 +16,7 @@
 struct agent;
 struct devices;
 struct hotplug;
+struct pci_plug;
 
 /* Files that came for a device: descriptors of paths, owned. */
 struct hotplug_files {
@@ -34,9 +35,10 @@ struct hotplug_ops {
 };
 
 /* Makes CONFIG's roads on PCI, after all DEVICES are there. The agent of the guest, AGENT, may be NULL. */
-struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config, struct devices *devices,
-                            struct pci_host *pci, struct agent *agent, const struct hotplug_ops *ops,
-                            void *opaque, GError **err);
+struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config,
+                            struct devices *devices, struct pci_host *pci, struct pci_plug *plug,
+                            struct agent *agent, const struct hotplug_ops *ops, void *opaque,
+                            GError **err);
 /* Forgets jobs without a word and takes devices off their roads: nothing runs, and devices_free() comes
  * next. Takes NULL. */
 void hotplug_detach(struct hotplug *h);

@@ -461,8 +461,9 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
         return false;
     m->resize = resize_new(m->loop, m->config, m->vcpus, board_cpu_plug(m->board), m->devices,
                            &m->ops->hotplug, m->opaque);
-    m->hotplug = hotplug_new(m->loop, m->config, m->devices, board_pci(m->board),
-                             devices_agent(m->devices), &m->ops->hotplug, m->opaque, err);
+    m->hotplug =
+        hotplug_new(m->loop, m->config, m->devices, board_pci(m->board), board_pci_plug(m->board),
+                    devices_agent(m->devices), &m->ops->hotplug, m->opaque, err);
     return m->hotplug != NULL;
 }
 

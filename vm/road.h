@@ -12,6 +12,7 @@
 #include "vm/devices.h"
 
 struct hotplug;
+struct pci_plug;
 struct road;
 
 /* It would not come at all; it would, but all places are taken. */
@@ -76,10 +77,13 @@ bool vm_device_taken(const struct vm_device *device);
 /* Devices of the configuration, on the root bus. */
 struct road *road_fixed_new(struct hotplug *h);
 
-/* PORTS slots of PCI Express on the root bus, for a guest whose driver watches them, and for one where the
- * agent has the bus searched. */
-bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, unsigned ports,
-                   struct road **pcie, struct road **rescan, GError **err);
+/*
+ * PORTS slots of PCI Express on the root bus: ROADS, by enum device_road, get those for a guest
+ * whose driver watches them, for one where the agent has the bus searched, and, with a PLUG, for
+ * one that is told by ACPI.
+ */
+bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, struct pci_plug *plug,
+                   unsigned ports, struct road **roads, GError **err);
 
 /* The N network ports among DEVICES; NULL where N is 0. */
 struct road *road_link_new(struct hotplug *h, struct devices *devices, unsigned n);

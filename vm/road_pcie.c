@@ -1,16 +1,18 @@
 /*
- * Slots of PCI Express. Two roads share them: of a guest whose driver watches the slots (pciehp), and of one
- * that has no such driver, where the agent has the bus searched.
+ * Slots of PCI Express. Three roads share them: of a guest whose driver watches the slots (pciehp),
+ * of one that has no such driver, where the agent has the bus searched, and of one that leaves
+ * slots to ACPI: it is told by the machine's plug (machine/devices/pci_plug.h), and lets go there.
  *
- * A removal goes, where the driver watches: by the agent, which has the driver let go at once; else, of a
- * disk, by the attention button, after which the driver waits five seconds for a second thought; else by
- * taking the card out at once, as the slot says may happen at any time: what has no data to write loses
- * nothing by it. In each case the guest has let go when its driver says so at the slot: it switches the slot,
- * or its power indicator, off.
+ * A removal goes, where the driver watches: by the agent, which has the driver let go at once;
+ * else, of a disk, by the attention button, after which the driver waits five seconds for a second
+ * thought; else by taking the card out at once, as the slot says may happen at any time: what has
+ * no data to write loses nothing by it. In each case the guest has let go when its driver says so
+ * at the slot: it switches the slot, or its power indicator, off.
  */
 #include "vm/road.h"
 
 #include "machine/bus/pci_port.h"
+#include "machine/devices/pci_plug.h"
 
 #include <errno.h>
 
@@ -36,7 +38,8 @@ struct port {
 };
 
 struct ports {
-    struct road pcie, rescan;
+    struct road pcie, rescan, acpi;
+    struct pci_plug *plug; /* NULL: there is no road acpi */
     uv_async_t *wake; /* freed by its close */
     unsigned users;   /* roads that are not freed */
     unsigned last;    /* port that was given a card last */
@@ -46,8 +49,14 @@ struct ports {
 
 static struct ports *ports_of(struct road *road)
 {
-    return road->ops->road == DEVICE_ROAD_PCIE ? container_of(road, struct ports, pcie)
-                                               : container_of(road, struct ports, rescan);
+    switch (road->ops->road) {
+    case DEVICE_ROAD_PCIE:
+        return container_of(road, struct ports, pcie);
+    case DEVICE_ROAD_RESCAN:
+        return container_of(road, struct ports, rescan);
+    default:
+        return container_of(road, struct ports, acpi);
+    }
 }
 
 static struct port *port_of(struct road *road, const struct vm_device *device)
@@ -75,6 +84,35 @@ static bool switched_off(const struct pci_port_status *before, const struct pci_
 
 static void ask_now(struct port *p);
 
+/* A card that waited until somebody takes it goes the way that the guest has, once that is known.
+ */
+static void choose_road(struct port *p, const struct pci_plug_state *state)
+{
+    if (state->acpi && !p->seen.driven && p->device->road == DEVICE_ROAD_PCIE)
+        p->device->road = DEVICE_ROAD_ACPI;
+    else if (p->seen.driven && p->device->road == DEVICE_ROAD_ACPI)
+        p->device->road = DEVICE_ROAD_PCIE;
+}
+
+/* What the guest said by ACPI. */
+static void look_at_plug(struct port *p)
+{
+    struct pci_plug_state state;
+
+    pci_plug_look(p->ports->plug, p->number, &state);
+    choose_road(p, &state);
+    if (p->device->road != DEVICE_ROAD_ACPI)
+        return;
+    if (state.let_go) {
+        hotplug_signal(p->ports->acpi.hotplug, p->device, SLOT_EV_LET_GO, NULL);
+    } else if (state.refused) {
+        g_autofree char *why = g_strdup_printf(
+            "the guest's kernel answers by ACPI that it will not (0x%x)", state.status);
+        pci_plug_ask_back(p->ports->plug, p->number, false);
+        hotplug_signal(p->ports->acpi.hotplug, p->device, SLOT_EV_REFUSED, why);
+    }
+}
+
 static void look(struct port *p)
 {
     const struct pci_port_status before = p->seen;
@@ -82,6 +120,10 @@ static void look(struct port *p)
 
     pci_port_status(p->port, &p->seen);
     if (!p->device || !p->device->shown)
+        return;
+    if (p->ports->plug)
+        look_at_plug(p);
+    if (!p->device || p->device->road == DEVICE_ROAD_ACPI)
         return;
     road = p->device->road == DEVICE_ROAD_PCIE ? &p->ports->pcie : &p->ports->rescan;
     if (p->seen.attention_led == PCI_LED_ON && before.attention_led != PCI_LED_ON &&
@@ -196,6 +238,26 @@ static int rescan_fitness(struct road *road, const struct device_spec *spec, con
     return p && !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : ROAD_UNFIT;
 }
 
+/* A guest that takes no cards at all says the same by _OSC: one whose agent can search is better
+ * served so. */
+static int acpi_fitness(struct road *road, const struct device_spec *spec, const char **why)
+{
+    const struct port *p = free_port(ports_of(road));
+    struct pci_plug_state state = {0};
+
+    if (p)
+        pci_plug_look(ports_of(road)->plug, p->number, &state);
+    *why = !p            ? taken_text
+           : watched(p)  ? "the guest's driver watches the slots: it needs no telling by ACPI"
+           : !state.acpi ? "the guest has not said that it leaves slots to ACPI"
+                         : "the guest leaves slots to ACPI, which tells it of cards";
+    if (!p)
+        return ports_of(road)->n ? ROAD_FULL : ROAD_UNFIT;
+    if (watched(p) || !state.acpi)
+        return ROAD_UNFIT;
+    return hotplug_agent_can(road->hotplug, "pci-rescan") ? 1 : 2;
+}
+
 static bool port_reserve(struct road *road, struct vm_device *device)
 {
     struct ports *ports = ports_of(road);
@@ -225,6 +287,8 @@ static bool port_publish(struct road *road, struct vm_device *device, GError **e
         return false;
     pci_port_status(p->port, &p->seen);
     p->device = device;
+    if (p->ports->plug)
+        pci_plug_offer(p->ports->plug, p->number);
     return true;
 }
 
@@ -318,12 +382,35 @@ static bool rescan_unask(struct road *road, struct vm_device *device)
     return true;
 }
 
+static void acpi_ask(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+    struct pci_plug_state state;
+
+    pci_plug_look(ports_of(road)->plug, p->number, &state);
+    if (state.let_go || is_unused(p, device)) {
+        hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
+        return;
+    }
+    pci_plug_ask_back(ports_of(road)->plug, p->number, true);
+}
+
+static bool acpi_unask(struct road *road, struct vm_device *device)
+{
+    struct port *p = port_of(road, device);
+
+    pci_plug_ask_back(ports_of(road)->plug, p->number, false);
+    return true;
+}
+
 static void port_withdraw(struct road *road, struct vm_device *device)
 {
     struct port *p = port_of(road, device);
 
     if (p->asked != ASKED_TORN)
         pci_port_withdraw(p->port);
+    if (p->ports->plug)
+        pci_plug_withdraw(p->ports->plug, p->number);
     p->device = NULL;
     /* What it let go of in order is asked for once more, which costs nothing. */
     p->stale = !watched(p) && (device->road == DEVICE_ROAD_RESCAN || vm_device_taken(device));
@@ -348,6 +435,11 @@ static const char *pcie_leaving(struct road *road, const struct vm_device *devic
 static const char *rescan_leaving(struct road *road, const struct vm_device *device)
 {
     return "the agent in the guest had the bus searched, and can let go of it";
+}
+
+static const char *acpi_leaving(struct road *road, const struct vm_device *device)
+{
+    return "the guest is asked by ACPI, and lets go at once";
 }
 
 static void port_describe(struct road *road, const struct vm_device *device,
@@ -394,8 +486,18 @@ static void wake_closed(uv_handle_t *handle)
     g_free(handle);
 }
 
+/* Any thread. */
+static void plug_heard(void *opaque)
+{
+    struct ports *ports = opaque;
+
+    uv_async_send(ports->wake);
+}
+
 static void ports_free(struct ports *ports)
 {
+    if (ports->plug)
+        pci_plug_listen(ports->plug, NULL, NULL);
     for (unsigned i = 0; i < ports->n; i++)
         pci_port_free(ports->port[i].port);
     uv_close((uv_handle_t *)ports->wake, wake_closed);
@@ -427,6 +529,21 @@ static const struct road_ops pcie_ops = {
     .reset = pcie_reset,
 };
 
+static const struct road_ops acpi_ops = {
+    .road = DEVICE_ROAD_ACPI,
+    .frontend = true,
+    .free = port_road_free,
+    .fitness = acpi_fitness,
+    .reserve = port_reserve,
+    .drop = port_drop,
+    .publish = port_publish,
+    .ask = acpi_ask,
+    .unask = acpi_unask,
+    .withdraw = port_withdraw,
+    .leaving = acpi_leaving,
+    .describe = port_describe,
+};
+
 static const struct road_ops rescan_ops = {
     .road = DEVICE_ROAD_RESCAN,
     .frontend = true,
@@ -442,13 +559,26 @@ static const struct road_ops rescan_ops = {
     .describe = port_describe,
 };
 
-bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, unsigned n,
-                   struct road **pcie, struct road **rescan, GError **err)
+static void give_roads(struct ports *ports, struct road **roads)
+{
+    roads[DEVICE_ROAD_PCIE] = &ports->pcie;
+    roads[DEVICE_ROAD_RESCAN] = &ports->rescan;
+    if (!ports->plug)
+        return;
+    roads[DEVICE_ROAD_ACPI] = &ports->acpi;
+    ports->users++;
+    pci_plug_listen(ports->plug, plug_heard, ports);
+}
+
+bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, struct pci_plug *plug,
+                   unsigned n, struct road **roads, GError **err)
 {
     struct ports *ports = g_new0(struct ports, 1);
 
     ports->pcie = (struct road){&pcie_ops, h};
     ports->rescan = (struct road){&rescan_ops, h};
+    ports->acpi = (struct road){&acpi_ops, h};
+    ports->plug = plug;
     ports->users = 2;
     ports->wake = g_new0(uv_async_t, 1);
     uv_async_init(loop, ports->wake, on_wake);
@@ -465,8 +595,9 @@ bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, uns
             ports_free(ports);
             return false;
         }
+        if (plug)
+            pci_plug_add(plug, p->number, (unsigned)slot);
     }
-    *pcie = &ports->pcie;
-    *rescan = &ports->rescan;
+    give_roads(ports, roads);
     return true;
 }

@@ -156,7 +156,7 @@ static const struct option_row options[] = {
     {"console", NULL, "of add: a console", NULL},
     {"id", "ID", "of add: its name; disk0, net0, rng0 or hvc0 and on where not given", NULL},
     {"road", "ROAD", "of add: how it comes; the best that the guest has where not given",
-     "pcie rescan scsi link"},
+     "pcie rescan scsi link acpi"},
     {"persistent", NULL, "change the VM's definition too, for its later runs", NULL},
     {"visible", NULL, "of add: be content when the guest can find it", NULL},
     {"force", NULL, "of remove: do not ask the guest, which may lose what it has not written",

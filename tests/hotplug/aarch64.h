@@ -141,6 +141,11 @@ static inline void machine_look(char mode)
 {
 }
 
+static inline bool machine_by_acpi(void)
+{
+    return false;
+}
+
 static inline bool machine_told(char letter)
 {
     return false;

@@ -152,11 +152,15 @@ def during_boot(rig):
     client = rig.client()
     client.call("vm.create", config={"name": "boot", "arch": rig.arch, "memory": 32 << 20, "kernel": rig.guest,
                                      "devices": {"rng": False, "console": False, "balloon": False},
-                                     **({"accel": "kvm"} if rig.arch == "x86_64" else {})})
+                                     **r.of_arch(rig)})
     client.call("vm.start", vm="boot")
     jobs = [client.call("device.add", vm="boot", device={"kind": "rng"})["job"] for _ in range(4)]
     for job in jobs:
         info = client.wait(job)
+        check(info["state"] == "done", f"{info}")
+    for row in client.call("device.list", vm="boot")["devices"]:
+        check(row["road"] == rig.road, f"it came before the guest could say so: {row}")
+        info = client.job("device.remove", vm="boot", device=row["id"])
         check(info["state"] == "done", f"{info}")
     client.call("vm.delete", vm="boot", force=True)
 

@@ -20,7 +20,7 @@
 #define PORT_BYTES 0x00200000u
 
 enum { PORTS = 8, COMMON = 1, NOTIFY, QUEUE = 4 };
-enum { SLOT_CONTROL = 0x18, SLOT_STATUS = 0x1a };
+enum { SLOT_CAPABILITIES = 0x14, SLOT_CONTROL = 0x18, SLOT_STATUS = 0x1a };
 enum { ABP = 1, PDC = 8, PDS = 0x40, DLLSC = 0x100 };
 enum { WATCH = 0x1021, OFF = 0x400, LED_ON = 0x100, LED_BLINK = 0x200, LED_OFF = 0x300 };
 enum { ATTENTION_ON = 0x40, ATTENTION_OFF = 0xc0 };
@@ -338,21 +338,14 @@ static void switch_off(struct port *p, unsigned attention)
     control(p, OFF | LED_OFF | attention);
 }
 
-static void take(struct port *p)
+/* Whether there is a card, which has a driver now. */
+static bool attach(struct port *p)
 {
     uintptr_t card = config_of(p->bus, 0);
     uint32_t memory = p->memory;
 
-    if (mode == 'r') {
-        switch_off(p, ATTENTION_ON);
-        return;
-    }
-    p->on = true;
-    control(p, LED_BLINK | ATTENTION_OFF);
-    if (read16(card) != 0x1af4) {
-        switch_off(p, ATTENTION_ON);
-        return;
-    }
+    if (read16(card) != 0x1af4)
+        return false;
     place_bars(card, &memory);
     write16(card + 4, 6);
     struct virtio v = virtio_of(card);
@@ -366,29 +359,74 @@ static void take(struct port *p)
         if (use)
             use_card(use);
     }
-    control(p, LED_ON | ATTENTION_OFF);
+    return true;
+}
+
+static void detach(const struct port *p)
+{
+    uintptr_t card = config_of(p->bus, 0);
+
+    if (read16(card) != 0x1af4)
+        return;
+    struct virtio v = virtio_of(card);
+    if (v.common)
+        write8(v.common + 20, 0);
+    write16(card + 4, 0);
+}
+
+static void take(struct port *p)
+{
+    if (mode == 'r') {
+        switch_off(p, ATTENTION_ON);
+        return;
+    }
+    p->on = true;
+    control(p, LED_BLINK | ATTENTION_OFF);
+    if (attach(p))
+        control(p, LED_ON | ATTENTION_OFF);
+    else
+        switch_off(p, ATTENTION_ON);
 }
 
 static void let_go(struct port *p)
 {
-    uintptr_t card = config_of(p->bus, 0);
-
     control(p, LED_BLINK | ATTENTION_OFF);
     if (mode == 'r') {
         p->again = machine_ms() + 100;
         return;
     }
-    if (read16(card) == 0x1af4) {
-        struct virtio v = virtio_of(card);
-        if (v.common)
-            write8(v.common + 20, 0);
-        write16(card + 4, 0);
-    }
+    detach(p);
     switch_off(p, ATTENTION_OFF);
     if (mode == 'd') {
         control(p, LED_BLINK | ATTENTION_OFF);
         switch_off(p, ATTENTION_OFF);
     }
+}
+
+/* By its slot's number, where ACPI tells of it. */
+static struct port *port_of(unsigned number)
+{
+    for (unsigned i = 0; i < n_ports; i++) {
+        if (read32(ports[i].express + SLOT_CAPABILITIES) >> 19 == number)
+            return &ports[i];
+    }
+    fail(__FILE__, __LINE__, number);
+    return 0;
+}
+
+void guest_check(unsigned number)
+{
+    struct port *p = port_of(number);
+
+    p->on = attach(p);
+}
+
+void guest_detach(unsigned number)
+{
+    struct port *p = port_of(number);
+
+    detach(p);
+    p->on = false;
 }
 
 static void handle(struct port *p)
@@ -415,7 +453,7 @@ static void look(struct port *p)
 {
     uint16_t events = read16(p->express + SLOT_STATUS) & (ABP | PDC | DLLSC);
 
-    if (mode == 's')
+    if (mode == 's' || machine_by_acpi())
         return;
     if (events)
         write16(p->express + SLOT_STATUS, events);
@@ -451,6 +489,10 @@ static void add_port(uintptr_t config)
     for (uintptr_t at = next_capability(config, 0); at; at = next_capability(config, at)) {
         if (read8(at) == 0x10)
             p->express = at;
+    }
+    if (machine_by_acpi()) {
+        p->on = attach(p);
+        return;
     }
     write16(p->express + SLOT_STATUS, ABP | PDC | DLLSC);
     if (read16(p->express + SLOT_STATUS) & PDS)

@@ -21,7 +21,7 @@ def use(vm, device, said):
     device = vm.add(device)
     vm.expect(f"used {said}")
     row = vm.devices()[device]
-    check(row["road"] == "pcie" and row["state"] == "acknowledged", f"{row}")
+    check(row["road"] == vm.rig.road and row["state"] == "acknowledged", f"{row}")
     return device
 
 

@@ -11,6 +11,7 @@
  *   machine_hear()      a character from the serial port, or -1
  *   machine_end()       'R' reboots, 'P' powers off, 'C' crashes
  *   machine_look()      does what else this machine can do, in a mode; once a turn
+ *   machine_by_acpi()   slots are left to ACPI, and not looked at
  *   machine_told()      a letter that may be for the machine alone; false: it is not
  */
 #ifndef TESTS_HOTPLUG_MACHINE_H
@@ -29,6 +30,10 @@
 
 /* Entered on the first processor, with its stack. */
 void guest(void);
+
+/* For machine_look(), about slot NUMBER: its card is there or not; it is let go of. */
+void guest_check(unsigned number);
+void guest_detach(unsigned number);
 
 static inline uint16_t read16(uintptr_t at)
 {

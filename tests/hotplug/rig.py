@@ -162,6 +162,7 @@ class Rig:
 
     def __init__(self, options):
         self.build = pathlib.Path(options.build).resolve()
+        self.road = options.road
         self.guest, self.arch = str(pathlib.Path(options.guest).resolve()), options.arch
         self.slower = options.slower
         self.verbose = options.verbose
@@ -248,6 +249,13 @@ class Rig:
         return str(path)
 
 
+def of_arch(rig):
+    """What the guests of an instruction set have in their configuration."""
+    if rig.arch != "x86_64":
+        return {}
+    return {"accel": "kvm", "append": "acpi" if rig.road == "acpi" else "pcie"}
+
+
 class Vm:
     """A VM with tests/hotplug/guest.c, and a client of its own."""
 
@@ -257,7 +265,7 @@ class Vm:
         config = {"name": name, "arch": rig.arch, "memory": 32 << 20, "kernel": rig.guest,
                   "hotplug": {"ports": ports, "scsi": False},
                   "devices": {"rng": False, "console": False, "balloon": False},
-                  **({"accel": "kvm"} if rig.arch == "x86_64" else {}), **config}
+                  **of_arch(rig), **config}
         if disk:
             config["disks"] = [{"path": rig.file(name + "-root.img"), "format": "raw", "id": "root"}]
         self.heard = 0
@@ -341,6 +349,7 @@ def arguments(description, **more):
     parser.add_argument("--build", default="build")
     parser.add_argument("--guest", help="the kernel", default="")
     parser.add_argument("--arch", default="riscv64", help="of the guest")
+    parser.add_argument("--road", default="pcie", help="by which cards come: pcie, or acpi for x86_64")
     parser.add_argument("--slower", type=float, default=1)
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--only", default="", help="cases whose name has this in it")

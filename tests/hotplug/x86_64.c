@@ -1,8 +1,10 @@
 /*
  * See machine.h. Time is the local APIC's timer, of 1 GHz under KVM.
  *
- * Processors: what an operating system's ACPI does by the machine's AML, this does by the registers
- * that the AML uses (machine/devices/cpu_plug.h). Modes are those of guest.c, and:
+ * What an operating system's ACPI does by the machine's AML, this does by the registers that the
+ * AML uses: processors (machine/devices/cpu_plug.h), and with "acpi" as the command line cards
+ * (machine/devices/pci_plug.h), whose slots it does not touch then. Modes are those of guest.c,
+ * and:
  *
  *   o   says that it takes a processor, and leaves it off
  *   q   starts one, and says nothing
@@ -20,9 +22,11 @@
 #define COM1   0x3f8
 #define GED    0xfec10000ul
 #define CPUS   0xfec20000ul
+#define SLOTS  0xfec30000ul
 #define IOAPIC 0xfec00000ul
 #define BELOW  0x8000u /* where processors begin */
 
+enum { LOOK = 0, ASK = 4, CARDS = 8, GRANTED = 12, SLOT = 16, SLOT_EVENT = 20, SLOT_STATUS = 24 };
 enum { SELECT = 0, FLAGS = 4, COMMAND = 5, DATA = 8 }; /* of CPUS */
 enum { PRESENT = 1, COMES = 2, GOES = 4, EJECT = 8 };
 enum { NEXT, OST_EVENT, OST_STATUS };
@@ -39,6 +43,8 @@ void ap_main(unsigned cpu);
 static struct gate idt[256] __attribute__((aligned(16)));
 static volatile uint64_t time_ms;
 static volatile uint32_t events; /* of the event device, not looked at yet */
+static bool by_acpi;
+static uint32_t to_look, to_ask; /* slots about which there was a notification */
 static volatile bool runs[MOST_CPUS];
 static volatile bool leave[MOST_CPUS];
 
@@ -112,6 +118,7 @@ void machine_start(void)
     apic_write(APIC_INITIAL, TICK_MS * 1000000);
     ioapic_write(0x10 + 2 * GED_GSI + 1, 0);
     ioapic_write(0x10 + 2 * GED_GSI, 0x8000 | EVENT);
+    write32(SLOTS + GRANTED, !by_acpi);
     irq_on();
 }
 
@@ -249,23 +256,93 @@ static void scan(char mode)
     }
 }
 
+/* --- cards ------------------------------------------------------------------------------------ */
+
+bool machine_by_acpi(void)
+{
+    return by_acpi;
+}
+
+static void answer_slot(unsigned number, unsigned event, unsigned status)
+{
+    write32(SLOTS + SLOT, number);
+    write32(SLOTS + SLOT_EVENT, event);
+    write32(SLOTS + SLOT_STATUS, status);
+}
+
+static void check_slot(unsigned number, char mode)
+{
+    if (mode == 'r' && read32(SLOTS + CARDS) & 1u << (number - 1)) {
+        answer_slot(number, CHECK, FAILED);
+        return;
+    }
+    guest_check(number);
+    answer_slot(number, CHECK, 0);
+}
+
+static void eject_slot(unsigned number, char mode)
+{
+    if (mode == 'w')
+        return;
+    if (mode == 'r') {
+        answer_slot(number, EJECT_REQUEST, BUSY);
+        return;
+    }
+    answer_slot(number, EJECT_REQUEST, IN_PROGRESS);
+    guest_detach(number);
+    for (unsigned i = mode == 'd' ? 2 : 1; i; i--)
+        write32(SLOTS + CARDS, 1u << (number - 1));
+    check(read32(SLOTS + CARDS) & 1u << (number - 1), 0);
+    answer_slot(number, EJECT_REQUEST, 0);
+}
+
+/* What the AML's scan does; notifications may be slow. */
+static void note_slots(void)
+{
+    uint32_t look = read32(SLOTS + LOOK), ask = read32(SLOTS + ASK);
+
+    write32(SLOTS + LOOK, look);
+    write32(SLOTS + ASK, ask);
+    to_look |= look;
+    to_ask |= ask;
+}
+
+static void handle_slots(char mode)
+{
+    if ((to_look | to_ask) && (mode == 'R' || mode == 'P' || mode == 'C'))
+        machine_end(mode);
+    for (unsigned number = 1; number <= 32; number++) {
+        if (to_look & 1u << (number - 1))
+            check_slot(number, mode);
+        if (to_ask & 1u << (number - 1))
+            eject_slot(number, mode);
+    }
+    to_look = to_ask = 0;
+}
+
 void machine_look(char mode)
 {
-    static uint64_t due; /* in mode l */
+    static uint64_t due; /* when what has happened is handled */
+    static bool cpus;
 
-    if (!events || mode == 's')
+    if (mode == 's')
         return;
-    if (mode == 'l' && !due)
-        due = machine_ms() + 2000;
-    if (mode == 'l' && machine_ms() < due)
+    if (events) {
+        irq_off();
+        uint32_t now = events;
+        events = 0;
+        irq_on();
+        cpus |= (now & 2) != 0;
+        if (now & 4)
+            note_slots();
+        due = machine_ms() + (mode == 'l' ? 2000 : 0);
+    }
+    if (!(cpus || to_look || to_ask) || machine_ms() < due)
         return;
-    due = 0;
-    irq_off();
-    bool cpus = events & 2;
-    events = 0;
-    irq_on();
     if (cpus)
         scan(mode);
+    cpus = false;
+    handle_slots(mode);
 }
 
 static void tell_all(void)
@@ -301,6 +378,9 @@ bool machine_told(char letter)
 
 int main(void *boot_params)
 {
+    const char *line = (const char *)(uintptr_t)read32((uintptr_t)boot_params + 0x228);
+
+    by_acpi = line && *line == 'a';
     guest();
     return 0;
 }

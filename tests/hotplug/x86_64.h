@@ -51,6 +51,7 @@ void machine_sleep(uint64_t until);
 int machine_hear(void);
 void machine_end(char how);
 void machine_look(char mode);
+bool machine_by_acpi(void);
 bool machine_told(char letter);
 
 static inline void machine_fence(void)
