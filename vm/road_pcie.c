@@ -188,8 +188,13 @@ static void clean(struct port *p)
 static bool is_stuck(const struct port *p)
 {
     struct pci_port_status status;
+    struct pci_plug_state acpi = {0};
 
+    if (p->ports->plug)
+        pci_plug_look(p->ports->plug, p->number, &acpi);
     pci_port_status(p->port, &status);
+    if (acpi.acpi && !status.driven)
+        return acpi.unsettled;
     return status.driven && status.powered && !status.occupied;
 }
 
@@ -413,7 +418,8 @@ static void port_withdraw(struct road *road, struct vm_device *device)
         pci_plug_withdraw(p->ports->plug, p->number);
     p->device = NULL;
     /* What it let go of in order is asked for once more, which costs nothing. */
-    p->stale = !watched(p) && (device->road == DEVICE_ROAD_RESCAN || vm_device_taken(device));
+    p->stale = !watched(p) && device->road != DEVICE_ROAD_ACPI &&
+               (device->road == DEVICE_ROAD_RESCAN || vm_device_taken(device));
     if (device->hotplug || device->leaver) /* else the machine ends */
         clean(p);
 }

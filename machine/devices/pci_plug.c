@@ -10,9 +10,9 @@ enum { IN_PROGRESS = 0x80, EJECTING = 0x83, EJECTING_TOO = 0x84 };
 struct pci_plug {
     struct device dev;
     pthread_mutex_t lock;
-    uint32_t look, ask, cards, let_go, refused; /* bits of slots */
-    uint32_t who;                               /* UNKNOWN, NATIVE or ACPI */
-    uint32_t slot, event;                       /* of an answer */
+    uint32_t look, ask, cards, let_go, refused, unsettled; /* bits of slots */
+    uint32_t who;                                          /* UNKNOWN, NATIVE or ACPI */
+    uint32_t slot, event;                                  /* of an answer */
     uint32_t status[LIMIT_HOTPLUG_PORTS];
 
     uint32_t there;                      /* bits of slots that there are */
@@ -46,13 +46,18 @@ static int plug_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val
     return 0;
 }
 
-/* The guest's answer. One to a check that went well says nothing: the card's driver does. */
+/* The guest's answer. Of a card that is there, one to a check that went well says nothing: its
+ * driver does. */
 static bool take_answer(struct pci_plug *p, uint32_t status)
 {
     bool ejection = p->event == EJECT_REQUEST || p->event == EJECTION;
     bool insertion = p->event == CHECK || p->event == INSERTION;
     uint32_t bit = p->slot >= 1 && p->slot <= LIMIT_HOTPLUG_PORTS ? bit_of(p->slot) : 0;
 
+    if (insertion && status != IN_PROGRESS && !(p->look & bit) && p->unsettled & bit) {
+        p->unsettled &= ~bit;
+        return true;
+    }
     if (!(p->cards & bit) || !status || !(ejection || insertion) ||
         (ejection && (status == EJECTING || status == EJECTING_TOO)) ||
         (insertion && status == IN_PROGRESS))
@@ -163,10 +168,12 @@ void pci_plug_withdraw(struct pci_plug *p, unsigned number)
 
     pthread_mutex_lock(&p->lock);
     bool tell = p->who == ACPI && p->cards & bit;
+    bool known = tell && !(p->look & bit); /* else it has not looked for the card yet */
     p->cards &= ~bit;
     p->ask &= ~bit;
     p->let_go &= ~bit;
     p->look = tell ? p->look | bit : p->look & ~bit;
+    p->unsettled = known ? p->unsettled | bit : p->unsettled & ~bit;
     pthread_mutex_unlock(&p->lock);
     if (tell)
         p->ops->changed(p->opaque);
@@ -180,6 +187,7 @@ void pci_plug_look(struct pci_plug *p, unsigned number, struct pci_plug_state *o
     *out = (struct pci_plug_state){
         .acpi = p->who == ACPI,
         .let_go = p->let_go & bit,
+        .unsettled = p->unsettled & bit,
         .refused = p->refused & bit,
         .status = p->refused & bit ? p->status[number - 1] : 0,
     };
@@ -194,7 +202,7 @@ static void plug_reset(struct device *dev)
     struct pci_plug *p = container_of(dev, struct pci_plug, dev);
 
     pthread_mutex_lock(&p->lock);
-    p->look = p->ask = p->let_go = p->refused = p->slot = p->event = 0;
+    p->look = p->ask = p->let_go = p->refused = p->unsettled = p->slot = p->event = 0;
     p->who = UNKNOWN;
     pthread_mutex_unlock(&p->lock);
 }
@@ -203,7 +211,8 @@ static bool plug_restored(struct device *dev)
 {
     const struct pci_plug *p = container_of(dev, struct pci_plug, dev);
 
-    return !((p->look | p->ask | p->cards | p->let_go | p->refused) & ~p->there) && p->who <= ACPI;
+    return !((p->look | p->ask | p->cards | p->let_go | p->refused | p->unsettled) & ~p->there) &&
+           p->who <= ACPI;
 }
 
 static void plug_free(struct device *dev)
@@ -219,7 +228,7 @@ static const struct state_field plug_fields[] = {
     STATE_FIELD_U32(struct pci_plug, cards, 1),   STATE_FIELD_U32(struct pci_plug, let_go, 1),
     STATE_FIELD_U32(struct pci_plug, refused, 1), STATE_FIELD_U32(struct pci_plug, who, 1),
     STATE_FIELD_U32(struct pci_plug, slot, 1),    STATE_FIELD_U32(struct pci_plug, event, 1),
-    STATE_FIELD_U32(struct pci_plug, status, 1),
+    STATE_FIELD_U32(struct pci_plug, status, 1),  STATE_FIELD_U32(struct pci_plug, unsettled, 1),
 };
 
 static const struct state_desc plug_state = {

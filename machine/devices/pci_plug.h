@@ -48,6 +48,7 @@ typedef void (*pci_plug_heard_fn)(void *opaque);
 struct pci_plug_state {
     bool acpi;       /* the guest has said that it does not drive slots itself */
     bool let_go;     /* the guest has, of the card that came last */
+    bool unsettled;  /* it has not answered yet that it looked, after a card was withdrawn */
     bool refused;    /* the guest's latest answer was that it will not */
     uint32_t status; /* of _OST then */
 };

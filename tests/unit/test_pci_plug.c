@@ -188,6 +188,47 @@ START_TEST(is_answered)
 }
 END_TEST
 
+/* A slot whose card was withdrawn is settled when the guest has looked, and has answered that it
+ * did. */
+START_TEST(settles)
+{
+    struct pci_plug *p = make();
+    struct pci_plug_state s;
+
+    write_at(p, PCI_PLUG_GRANTED, 0);
+    write_at(p, PCI_PLUG_SLOT, 2);
+    write_at(p, PCI_PLUG_EVENT, 1);
+    pci_plug_offer(p, 2);
+    pci_plug_withdraw(p, 2); /* before it looked */
+    pci_plug_look(p, 2, &s);
+    ck_assert(!s.unsettled);
+    pci_plug_offer(p, 2);
+    write_at(p, PCI_PLUG_LOOK, 2);
+    pci_plug_withdraw(p, 2);
+    pci_plug_look(p, 2, &s);
+    ck_assert(s.unsettled);
+    write_at(p, PCI_PLUG_STATUS, 0); /* of an earlier look */
+    pci_plug_look(p, 2, &s);
+    ck_assert(s.unsettled);
+    write_at(p, PCI_PLUG_LOOK, 2);
+    pci_plug_look(p, 2, &s);
+    ck_assert(s.unsettled);
+    write_at(p, PCI_PLUG_STATUS, 0x80);
+    pci_plug_look(p, 2, &s);
+    ck_assert(s.unsettled);
+    write_at(p, PCI_PLUG_STATUS, 0);
+    pci_plug_look(p, 2, &s);
+    ck_assert(!s.unsettled);
+    pci_plug_offer(p, 1); /* what it let go of needs no look */
+    write_at(p, PCI_PLUG_LOOK, 1);
+    write_at(p, PCI_PLUG_CARDS, 1);
+    pci_plug_withdraw(p, 1);
+    pci_plug_look(p, 1, &s);
+    ck_assert(!s.unsettled);
+    device_free(pci_plug_device(p));
+}
+END_TEST
+
 START_TEST(state)
 {
     g_autoptr(GByteArray) saved = g_byte_array_new(), again = g_byte_array_new();
@@ -219,6 +260,7 @@ int main(void)
     tcase_add_test(tc, slots_are_known);
     tcase_add_test(tc, registers);
     tcase_add_loop_test(tc, is_answered, 0, G_N_ELEMENTS(answers));
+    tcase_add_test(tc, settles);
     tcase_add_test(tc, state);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
