@@ -41,7 +41,7 @@ def soak(rig, cycles):
         vm.remove(device, force=i % 7 == 3)
         if i == warm:
             sizes = size_of(daemon), size_of(process)
-    check(not rig.book.open, f"{rig.book.open}")
+    rig.check_book()
     check(set(vm.devices()) == {"root"} and not vm.used_slots(), f"{list(vm.devices())} {vm.used_slots()}")
     after = size_of(daemon), size_of(process)
     for name, old, new in zip(("vmd", "vmd-vm"), sizes, after):
