@@ -252,8 +252,10 @@ static int run_function(const struct options *o, const struct fp_function *f)
             (vectors - before) * w->n_forms * FP_PASSES * (g_strv_length(o->tiers) + o->use_oracle);
         wrong += w->wrong;
     }
-    if (!vectors)
-        return 0;
+    if (!vectors) { /* an error where it was asked for */
+        printf("%s: no instruction computes it\n", f->name);
+        return o->functions != NULL;
+    }
     printf("%s: %" G_GUINT64_FORMAT " vectors, %" G_GUINT64_FORMAT " runs, ", f->name, vectors,
            runs);
     if (wrong)
