@@ -239,6 +239,7 @@ void virtio_blk_lose(struct virtio_device *dev)
     const uint64_t capacity = 0;
 
     blk->lost = true;
+    blk->disk.failed = NULL; /* what is under way is not held when it fails */
     virtio_config_set(dev, offsetof(struct virtio_blk_config, capacity), &capacity,
                       sizeof(capacity));
     storage_cancel(&blk->storage, is_any, NULL);

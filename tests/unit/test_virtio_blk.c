@@ -21,9 +21,12 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset);
 
 static unsigned syncs;   /* atomic */
 static int write_errors; /* atomic: what writes fail with; 0: they work */
+static int writes_wait;  /* atomic: they do not go on */
 
 ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int n, off_t offset)
 {
+    while (__atomic_load_n(&writes_wait, __ATOMIC_SEQ_CST))
+        g_usleep(1000);
     int error = __atomic_load_n(&write_errors, __ATOMIC_SEQ_CST);
 
     if (error == 0)
@@ -567,6 +570,28 @@ START_TEST(lost)
 }
 END_TEST
 
+/* What is under way then, and fails later, is told to the guest: nobody would try it again. */
+START_TEST(lost_under_way)
+{
+    struct setup s;
+
+    setup_open(&s, false, 1);
+    driver_start(&s.d, ALL_FEATURES, 1);
+    __atomic_store_n(&writes_wait, 1, __ATOMIC_SEQ_CST);
+    begin_writes(&s, 2, 0x77);
+    guest_wait(&s.g, block_inflight(s.block) == 2);
+    virtio_blk_lose(s.dev);
+    __atomic_store_n(&write_errors, ENOSPC, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&writes_wait, 0, __ATOMIC_SEQ_CST);
+    guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
+    ck_assert_uint_eq(*bytes(&s, s.status), VIRTIO_BLK_S_IOERR);
+    ck_assert_uint_eq(virtio_blk_held(s.dev), 0);
+    __atomic_store_n(&write_errors, 0, __ATOMIC_SEQ_CST);
+    setup_close(&s);
+}
+END_TEST
+
 /* A machine may end while a disk holds requests. */
 START_TEST(held_at_the_end)
 {
@@ -634,6 +659,7 @@ int main(void)
     tcase_add_test(tc, held_and_reset);
     tcase_add_test(tc, held_at_the_end);
     tcase_add_test(tc, lost);
+    tcase_add_test(tc, lost_under_way);
     tcase_add_loop_test(tc, error_rows, 0, G_N_ELEMENTS(errors));
     suite_add_tcase(s, tc);
     return unit_run(s);
