@@ -156,8 +156,11 @@ static void settle(struct resize *r, unsigned cpu)
     cpu_plug_look(r->plug, cpu, &state);
     bool used = state.present && (state.taken || vcpus_runs(r->vcpus, cpu));
     if (cpu >= r->cpus.wanted && r->cpus.told[cpu] && state.present) {
-        cpu_plug_ask_back(r->plug, cpu, false);
         vcpus_grant_one(r->vcpus, cpu, true);
+        cpu_plug_ask_back(r->plug, cpu, false);
+        cpu_plug_look(r->plug, cpu, &state);
+        if (!state.present) /* it was let go of just then */
+            vcpus_grant_one(r->vcpus, cpu, false);
     } else if (cpu < r->cpus.wanted && r->cpus.begun[cpu] && !used) {
         cpu_plug_withdraw(r->plug, cpu);
         vcpus_grant_one(r->vcpus, cpu, false);
