@@ -149,6 +149,33 @@ def by_itself(rig):
     check(1 in running(vm), "it came again")
 
 
+def ejects_itself(rig):
+    """The processor that writes to the register is the one that is gone then."""
+    vm = guest(rig, "suicide")
+    resize(vm, 3)
+    check(running(vm, "x") == [0, 2], "it ran no further")
+    vm.until("it still runs", lambda: off(vm) == [1, 3])
+    check(vm.call("vm.stats")["cpus"] == 2, "two are left")
+    resize(vm, 3)
+    check(running(vm) == [0, 1, 2], "it came again")
+
+
+def daemon_killed(rig):
+    """The job is the VM process's: it goes on without vmd, and its end is true."""
+    vm = guest(rig, "orphan")
+    vm.mode("s")
+    job = resize_later(vm, 3, timeout_s=60)
+    rig.kill()
+    rig.start()
+    vm.again()
+    vm.until("it is not found again", lambda: vm.call("vm.get")["state"] == "running")
+    vm.until("two are waited for", lambda: off(vm) == [3])
+    vm.mode("n")
+    info = vm.client.wait(job)
+    check(info["state"] == "done" and info["result"]["cpus"] == 3, f"{info}")
+    check(running(vm) == [0, 1, 2], "all run")
+
+
 def reset_meanwhile(rig):
     vm = guest(rig, "reset", cpus=2)
     vm.mode("w")
@@ -208,8 +235,8 @@ def many_times(rig):
     check(off(vm) == list(range(1, 8)), f"{off(vm)}")
 
 
-CASES = [come_and_go, from_the_start, not_granted, takes_it, refuses, never_answers, answers_late, by_itself,
-         reset_meanwhile, paused_and_cancelled, ends_meanwhile, split_irqchip, many_times]
+CASES = [come_and_go, from_the_start, not_granted, takes_it, refuses, never_answers, answers_late, by_itself, ejects_itself,
+         daemon_killed, reset_meanwhile, paused_and_cancelled, ends_meanwhile, split_irqchip, many_times]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
  *   c   tells which processors run
  *   k   starts processors 1 to 7 as if all were there, and tells which of them run a moment later
  *   e   lets go of processor 1 unasked
+ *   x   has processor 1, which runs, do so
  */
 #include "tests/hotplug/machine.h"
 
@@ -47,6 +48,7 @@ static bool by_acpi;
 static uint32_t to_look, to_ask; /* slots about which there was a notification */
 static volatile bool runs[MOST_CPUS];
 static volatile bool leave[MOST_CPUS];
+static volatile bool ejects_itself;
 
 static uint8_t inb(uint16_t port)
 {
@@ -161,6 +163,11 @@ void ap_main(unsigned cpu)
     }
     leave[cpu] = false;
     runs[cpu] = false;
+    if (ejects_itself) {
+        write32(CPUS + SELECT, cpu);
+        write8(CPUS + FLAGS, EJECT);
+        fail(__FILE__, __LINE__, cpu); /* it is not there any more */
+    }
     for (;;)
         __asm__ volatile("cli; hlt");
 }
@@ -369,6 +376,13 @@ bool machine_told(char letter)
         write32(CPUS + SELECT, 1);
         write8(CPUS + FLAGS, EJECT);
         runs[1] = false;
+    } else if (letter == 'x') {
+        ejects_itself = true;
+        leave[1] = true;
+        send(1, 0x4000 | WAKE);
+        check(wait_for(&runs[1], false), true);
+        machine_sleep(machine_ms() + 100);
+        ejects_itself = false;
     } else if (letter != 'c') {
         return false;
     }
