@@ -460,6 +460,16 @@ static void port_describe(struct road *road, const struct vm_device *device,
     info->address = g_strdup_printf("%02x:00.0", status.bus);
 }
 
+/* Why a slot without a device takes none; "" where it does. Static. */
+static const char *slot_text(const struct port *p)
+{
+    if (p->stale)
+        return "the guest knows its last card still: the agent has to have that removed";
+    return !p->device && is_stuck(p)
+               ? "the guest's driver holds on to its last card until it is reset"
+               : "";
+}
+
 static void pcie_slots(struct road *road, GPtrArray *rows)
 {
     struct ports *ports = ports_of(road);
@@ -471,6 +481,8 @@ static void pcie_slots(struct road *road, GPtrArray *rows)
         row->road = p->device ? p->device->road : DEVICE_ROAD_PCIE;
         row->use = watched(p) ? SLOT_USE_READY : SLOT_USE_BLIND;
         row->device = p->device ? g_strdup(p->device->id) : NULL;
+        g_free(row->text);
+        row->text = g_strdup(slot_text(p));
         g_ptr_array_add(rows, row);
     }
 }
