@@ -248,6 +248,11 @@ bool disk_busy(const struct disk *d, uint64_t *refused)
     return block_inflight(d->block) > 0;
 }
 
+bool disk_loss_seen(const struct disk *d)
+{
+    return virtio_config_seen(d->frontend);
+}
+
 static void on_closed(void *opaque, int status)
 {
     struct disk *d = opaque;

@@ -55,6 +55,8 @@ bool disk_attach(struct disk *disk, struct virtio_device *adapter, unsigned lun,
 void disk_lose(struct disk *disk);
 /* Whether requests to its image are under way; *REFUSED is how many failed since it was lost. */
 bool disk_busy(const struct disk *disk, uint64_t *refused);
+/* Whether the driver has looked since then at how large the disk is. */
+bool disk_loss_seen(const struct disk *disk);
 
 /* Which image, in which format, of what size. */
 const char *disk_text(const struct disk *disk);

@@ -1,7 +1,10 @@
 /* See pull.h. */
 #include "vm/pull.h"
 
-enum { TICK_MS = 10, QUIET_TICKS = 5 };
+/* Ticks without a request, once the driver has looked at the disk's size; a guest that has no
+ * processor of the host at the moment asks for nothing either, so that one that has not looked gets
+ * longer. */
+enum { TICK_MS = 10, QUIET_TICKS = 10, UNSEEN_TICKS = 30 };
 
 struct pull {
     uv_timer_t timer;
@@ -31,7 +34,8 @@ static void on_tick(uv_timer_t *timer)
 
     p->quiet = busy || refused != p->refused ? 0 : p->quiet + 1;
     p->refused = refused;
-    if (++p->ticks < PULL_MS / TICK_MS && p->quiet < QUIET_TICKS)
+    if (++p->ticks < PULL_MS / TICK_MS &&
+        p->quiet < (disk_loss_seen(p->disk) ? QUIET_TICKS : UNSEEN_TICKS))
         return;
     uv_timer_stop(timer);
     p->done(p->opaque);

@@ -13,7 +13,7 @@ struct pull;
 
 /* DISK, which has a frontend whose driver runs, is lost to the guest from here on. DONE is called
  * once, from the loop: the guest asks for nothing any more, or PULL_MS are over. */
-enum { PULL_MS = 500 };
+enum { PULL_MS = 2000 };
 struct pull *pull_begin(uv_loop_t *loop, struct disk *disk, void (*done)(void *opaque),
                         void *opaque);
 /* DONE does not come any more. Takes NULL. */

@@ -157,6 +157,7 @@ static bool config_set(struct virtio_device *dev, unsigned offset, const void *b
     if (memcmp(dev->config + offset, bytes, size) != 0) {
         memcpy(dev->config + offset, bytes, size);
         dev->generation++;
+        dev->config_seen = false;
         tell = dev->active;
     }
     pthread_mutex_unlock(&dev->lock);
@@ -173,6 +174,14 @@ void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *b
 {
     if (config_set(dev, offset, bytes, size))
         dev->transport->interrupt(dev->transport_opaque, NULL);
+}
+
+bool virtio_config_seen(struct virtio_device *dev)
+{
+    pthread_mutex_lock(&dev->lock);
+    bool seen = dev->config_seen;
+    pthread_mutex_unlock(&dev->lock);
+    return seen;
 }
 
 void virtio_config_get(struct virtio_device *dev, unsigned offset, void *bytes, unsigned size)

@@ -124,6 +124,7 @@ struct virtio_device {
     uint8_t active;    /* DRIVER_OK was accepted and no reset has ended since */
     bool resetting;    /* a reset was asked for and has not ended */
     bool config_dirty; /* the driver wrote config */
+    bool config_seen;  /* it has read config since that changed */
     bool changed;      /* the loop has to look at the registers */
     uint16_t config_vector, queue_select;
     uint32_t device_feature_select, driver_feature_select;
@@ -170,6 +171,8 @@ void virtio_config_set(struct virtio_device *dev, unsigned offset, const void *b
 /* The same without telling the driver, who knows already. */
 void virtio_config_set_silently(struct virtio_device *dev, unsigned offset, const void *bytes,
                                 unsigned size);
+/* Whether the driver has read any of the configuration since it last changed. */
+bool virtio_config_seen(struct virtio_device *dev);
 /* Copies bytes of the configuration as they are now. */
 void virtio_config_get(struct virtio_device *dev, unsigned offset, void *bytes, unsigned size);
 

@@ -271,6 +271,7 @@ static int bar_read(void *opaque, uint64_t offset, unsigned size, uint64_t *valu
             break;
         pthread_mutex_lock(&dev->lock);
         *value = get(dev->config + at, size);
+        dev->config_seen = true;
         pthread_mutex_unlock(&dev->lock);
         break;
     default:

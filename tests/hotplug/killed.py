@@ -140,7 +140,7 @@ def leaving(rig):
 
 
 def releasing(rig):
-    """A disk that is taken by force is released in 50 ms or more; there its VM process is stopped, until vmd is another."""
+    """A disk that is taken by force is released in 100 ms or more; there its VM process is stopped, until vmd is another."""
     vm = Vm(rig, "releasing")
     before = held(vm)
     for attempt in range(20):

@@ -560,6 +560,9 @@ START_TEST(lost)
     guest_wait(&s.g, driver_used(&s.d, 0, NULL, NULL));
     ck_assert_uint_eq(*bytes(&s, s.status), VIRTIO_BLK_S_IOERR);
     ck_assert_uint_eq(virtio_blk_held(s.dev), 0);
+    ck_assert(!virtio_config_seen(s.dev));
+    ck_assert_uint_eq(guest_read(&s.g, s.d.config, 8), 0);
+    ck_assert(virtio_config_seen(s.dev));
     virtio_config_get(s.dev, offsetof(struct virtio_blk_config, capacity), &capacity, 8);
     ck_assert_uint_eq(capacity, 0);
     ck_assert_uint_eq(request(&s, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_IOERR);
