@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 /* Two numbers, added by the device: of 1 KiB (in records), and of more than the window has. */
@@ -266,6 +267,176 @@ START_TEST(rows)
 }
 END_TEST
 
+/* --- several threads ----------------------------------------------------------------------------
+ */
+
+enum { WORKERS = 4, WORK_ROUNDS = 40, WORK_N = 5000 };
+
+struct work {
+    CUcontext context;
+    CUfunction add;
+    uint32_t seed, bad;
+    int calls;
+};
+
+/* Copies, kernels, events and host functions in a stream of its own; each round's result is the
+ * last one's and the seed. */
+static void *work(void *opaque)
+{
+    struct work *w = opaque;
+    uint32_t *host = NULL, n = WORK_N;
+    CUdeviceptr a, b;
+    CUstream s;
+    CUevent e;
+    int rc = CU(CtxSetCurrent, w->context);
+
+    rc |= CU(StreamCreate, &s, 1) | CU(EventCreate, &e, 0);
+    rc |= CU(MemAllocHost, &host, (size_t)WORK_N * 4);
+    rc |= CU(MemAllocAsync, &a, (size_t)WORK_N * 4, s);
+    rc |= CU(MemAllocAsync, &b, (size_t)WORK_N * 4, s);
+    rc |= CU(MemsetD32Async, b, w->seed, (size_t)WORK_N, s);
+    memset(host, 0, WORK_N * 4);
+    for (uint32_t round = 1; round <= WORK_ROUNDS && !rc; round++) {
+        rc |= CU(MemcpyHtoDAsync, a, host, (size_t)WORK_N * 4, s);
+        rc |= CU(LaunchKernel, w->add, 1, 1, 1, 32, 1, 1, 0, s, ((void *[]){&a, &a, &b, &n}), NULL);
+        rc |= CU(MemcpyDtoHAsync, host, a, (size_t)WORK_N * 4, s);
+        rc |= CU(LaunchHostFunc, s, host_function, &w->calls);
+        rc |= CU(EventRecord, e, s);
+        rc |= round % 2 ? CU(EventSynchronize, e) : CU(StreamSynchronize, s);
+        for (int i = 0; i < WORK_N; i++)
+            w->bad += host[i] != round * w->seed;
+        w->bad += w->calls != (int)round;
+    }
+    rc |= CU(MemFreeAsync, a, s) | CU(MemFreeAsync, b, s);
+    rc |= CU(StreamSynchronize, s);
+    rc |= CU(StreamDestroy, s) | CU(EventDestroy, e) | CU(MemFreeHost, host);
+    return GINT_TO_POINTER(rc);
+}
+
+START_TEST(threads)
+{
+    CUcontext c = rig_begin(_i);
+    CUfunction f = rig_kernel("add");
+    struct work w[WORKERS];
+    GThread *thread[WORKERS];
+
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        w[i] = (struct work){.context = c, .add = f, .seed = i + 3};
+        thread[i] = g_thread_new("work", work, &w[i]);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        ck_assert_int_eq(GPOINTER_TO_INT(g_thread_join(thread[i])), 0);
+        ck_assert_uint_eq(w[i].bad, 0);
+    }
+    CU_OK(CtxDestroy, c);
+    ck_assert_uint_eq(rig_quota.used, 0);
+}
+END_TEST
+
+/* --- records by hand ----------------------------------------------------------------------------
+ */
+
+struct by_hand {
+    int fd;
+    struct session_env env;
+};
+
+static void *serve_by_hand(void *opaque)
+{
+    struct by_hand *h = opaque;
+    struct link *link = link_stream(h->fd);
+
+    session_run(&h->env, link);
+    link_free(link);
+    return NULL;
+}
+
+/* Says a record, and gives the result that is answered. */
+static int ask(int fd, unsigned op, const void *fields, const void *payload, uint32_t bytes)
+{
+    const struct record_desc *desc = record_desc(op);
+    struct gpu_call_head head = {
+        .bytes = record_call_bytes(desc->call_bytes, bytes), .op = (uint16_t)op, .payload = bytes};
+    struct gpu_answer_head answer;
+    g_autofree uint8_t *record = g_malloc0(head.bytes);
+    uint8_t rest[256];
+
+    memcpy(record, &head, sizeof(head));
+    memcpy(record + sizeof(head), fields, desc->call_bytes);
+    memcpy(record + sizeof(head) + desc->call_bytes, payload, bytes);
+    ck_assert_int_eq(send(fd, record, head.bytes, 0), (ssize_t)head.bytes);
+    ck_assert_int_eq(recv(fd, &answer, sizeof(answer), MSG_WAITALL), (ssize_t)sizeof(answer));
+    ssize_t more = (ssize_t)(answer.bytes - sizeof(answer));
+    ck_assert(more <= (ssize_t)sizeof(rest));
+    ck_assert(!more || recv(fd, rest, (size_t)more, MSG_WAITALL) == more);
+    return (int)answer.result;
+}
+
+/* As many equal records as fit into one part of a batch. */
+static uint32_t fill_part(uint8_t *part, unsigned op, const void *fields)
+{
+    const struct record_desc *desc = record_desc(op);
+    struct gpu_call_head head = {.bytes = record_call_bytes(desc->call_bytes, 0),
+                                 .op = (uint16_t)op,
+                                 .flags = GPU_CALL_ASYNC};
+    uint32_t at = 0;
+
+    for (; at + head.bytes <= GPU_INLINE; at += head.bytes) {
+        memcpy(part + at, &head, sizeof(head));
+        memcpy(part + at + sizeof(head), fields, desc->call_bytes);
+    }
+    return at;
+}
+
+enum { BATCH = 5, OTHER = 6, CONTEXT = 1 };
+
+/* What batches take is bounded, and what cannot be in one is not taken. */
+START_TEST(batches)
+{
+    struct by_hand h = {.env = {.backend = backend_queue_new(&engine_test), .quota = &rig_quota}};
+    const struct gpu_call_hello hello = {GPU_VERSION, GPU_OLDEST};
+    const struct gpu_call_ctx_new context = {.ctx = CONTEXT};
+    const struct gpu_call_batch_new batch = {CONTEXT, BATCH}, other = {CONTEXT, OTHER};
+    const struct gpu_call_batch_part part = {BATCH}, more = {OTHER};
+    const struct gpu_call_batch_free gone = {BATCH};
+    const struct gpu_call_value_write write = {.address = 4096, .bytes = 8};
+    const struct gpu_call_ctx_sync sync = {CONTEXT};
+    const struct gpu_call_batch_run run = {BATCH, CONTEXT};
+    g_autofree uint8_t *records = g_malloc0(GPU_INLINE);
+    int fds[2];
+    uint64_t kept = 0;
+
+    ck_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    h.fd = fds[0];
+    GThread *t = g_thread_new("session", serve_by_hand, &h);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_HELLO, &hello, "", 0), 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_NEW, &batch, "", 0), GPU_INVALID_CONTEXT);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_CTX_NEW, &context, "", 0), 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_PART, &part, "", 0), GPU_INVALID_HANDLE);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_NEW, &batch, "", 0), 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_NEW, &batch, "", 0), GPU_INVALID_HANDLE);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_NEW, &other, "", 0), 0);
+    uint32_t bytes = fill_part(records, GPU_OP_CTX_SYNC, &sync);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_PART, &part, records, bytes), GPU_INVALID_VALUE);
+    bytes = fill_part(records, GPU_OP_VALUE_WRITE, &write);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_PART, &part, records, bytes - 8), GPU_INVALID_VALUE);
+    for (; kept + bytes <= MIB(LIMIT_GPU_BATCHED_MIB); kept += bytes)
+        ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_PART, &part, records, bytes), 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_PART, &more, records, bytes), GPU_OUT_OF_RESOURCES);
+    /* Nothing is at that address; and more than a stream takes is refused. */
+    int rc = ask(fds[1], GPU_OP_BATCH_RUN, &run, "", 0);
+    ck_assert_msg(rc == GPU_OUT_OF_RESOURCES || rc == GPU_ILLEGAL_ADDRESS, "%d", rc);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_FREE, &gone, "", 0), 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_RUN, &run, "", 0), GPU_INVALID_HANDLE);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_BATCH_PART, &more, records, bytes), 0);
+    shutdown(fds[1], SHUT_RDWR);
+    g_thread_join(t);
+    close(fds[0]);
+    close(fds[1]);
+    h.env.backend->ops->close(h.env.backend);
+}
+END_TEST
+
 /* A context that is busy for ever can be ended. */
 START_TEST(ends)
 {
@@ -378,6 +549,8 @@ int main(void)
     tcase_add_loop_test(tc, many_contexts, 0, 1);
     tcase_add_loop_test(tc, streams, 0, 2);
     tcase_add_loop_test(tc, rows, 0, 2);
+    tcase_add_loop_test(tc, threads, 0, 2);
+    tcase_add_loop_test(tc, batches, 0, 1);
     tcase_add_loop_test(tc, ends, 0, 2);
     tcase_add_loop_test(tc, worker, 0, 2);
     suite_add_tcase(suite, tc);

@@ -496,6 +496,18 @@ START_TEST(spaces)
     ck_assert_int_eq(soft_space_alloc(s, 0, &a), SOFT_INVALID_VALUE);
     ck_assert_int_eq(soft_space_alloc(s, 6000, &a), SOFT_OK);
     ck_assert_int_eq(soft_space_alloc(s, 6000, &b), SOFT_OUT_OF_MEMORY);
+    ck_assert_int_eq(soft_space_alloc_at(s, 0x20000, 4001), SOFT_OUT_OF_MEMORY);
+    ck_assert_int_eq(soft_space_alloc_at(s, 0x20010, 64), SOFT_INVALID_VALUE);
+    ck_assert_int_eq(soft_space_alloc_at(s, 0, 64), SOFT_INVALID_VALUE);
+    ck_assert_int_eq(soft_space_alloc_at(s, 1ull << 48, 64), SOFT_INVALID_VALUE);
+    ck_assert_int_eq(soft_space_alloc_at(s, 0x20000, 4000), SOFT_OK);
+    ck_assert_int_eq(soft_space_alloc_at(s, 0x20000, 0), SOFT_INVALID_VALUE);
+    ck_assert_uint_eq(*(uint8_t *)soft_space_host(s, 0x20000 + 3999, 1), 0);
+    ck_assert_ptr_null(soft_space_host(s, 0x20000 + 3999, 2));
+    ck_assert_int_eq(soft_space_release(s, 0x20000), SOFT_OK);
+    ck_assert_int_eq(soft_space_alloc(s, 3000, &b), SOFT_OK);
+    ck_assert_int_eq(soft_space_alloc_at(s, b / 4096 * 4096, 64), SOFT_INVALID_VALUE);
+    ck_assert_int_eq(soft_space_release(s, b), SOFT_OK);
     ck_assert_int_eq(soft_space_alloc(s, 4000, &b), SOFT_OK);
     ck_assert(a % 512 == 0 && b % 512 == 0 && (b >= a + 6000 || a >= b + 4000));
     ck_assert_ptr_nonnull(soft_space_host(s, a + 5999, 1));
