@@ -59,9 +59,14 @@ struct channel {
 
 static __thread bool urgent;
 
-void channel_urgent(void)
+void channel_urgent(bool is)
 {
-    urgent = true;
+    urgent = is;
+}
+
+bool channel_is_urgent(void)
+{
+    return urgent;
 }
 
 /* Copies the next answer to BUF: its length; 0: none. Locked. */

@@ -62,9 +62,10 @@ int channel_begin(struct channel *c, unsigned op, const void *fields, const void
 /* Takes answers until *FLAG, which a DONE sets, is true. */
 void channel_wait(struct channel *c, const bool *flag);
 
-/* The calling thread is one that streams wait for: it never waits for what the program has begun,
+/* Whether the calling thread is one that streams wait for: it never waits for what the program has begun,
  * which may stand behind it. */
-void channel_urgent(void);
+void channel_urgent(bool urgent);
+bool channel_is_urgent(void);
 
 /* A piece of at most BYTES of the data window, of *GOT; waits while it is all in use. False: there
  * is no window, or a thread that may not wait finds none. */

@@ -10,14 +10,24 @@ enum { STACK = 32 };
 static __thread struct cu_context *stack[STACK];
 static __thread unsigned depth;
 
-int cu_settle(struct cu_context *c, int result)
+static int settle(struct cu_context *c, int result, int (*down)(struct cu_context *c))
 {
     int late = channel_late(c->o.channel);
 
     cu_prints(c->o.channel);
     if (!result && cu_managing())
-        result = cu_managed_down(c);
+        result = down(c);
     return result ? result : late;
+}
+
+int cu_settle(struct cu_context *c, int result)
+{
+    return settle(c, result, cu_managed_down);
+}
+
+int cu_settle_query(struct cu_context *c, int result)
+{
+    return settle(c, result, cu_managed_down_if_idle);
 }
 
 static int context_new(struct cu_context **out, unsigned flags, CUdevice device)

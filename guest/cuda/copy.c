@@ -56,11 +56,13 @@ struct end {
     size_t pitch, slice;
 };
 
-static unsigned type_of(unsigned type, CUdeviceptr at)
+/* What is managed is with the device when it is copied, whatever the program calls it. */
+static bool is_host(unsigned type, CUdeviceptr at)
 {
-    if (type != CU_MEMORYTYPE_UNIFIED)
-        return type;
-    return cu_pinned((const void *)(uintptr_t)at, 1) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+    if (cu_managing() && cu_is_managed(at))
+        return false;
+    return type == CU_MEMORYTYPE_HOST ||
+           (type == CU_MEMORYTYPE_UNIFIED && cu_pinned((const void *)(uintptr_t)at, 1));
 }
 
 static struct end end_of(const CUDA_MEMCPY3D *c, bool to)
@@ -69,12 +71,11 @@ static struct end end_of(const CUDA_MEMCPY3D *c, bool to)
     CUdeviceptr device = to ? c->dstDevice : c->srcDevice;
     size_t x = to ? c->dstXInBytes : c->srcXInBytes, y = to ? c->dstY : c->srcY;
     size_t z = to ? c->dstZ : c->srcZ, rows = to ? c->dstHeight : c->srcHeight;
-    struct end e = {.host = type_of(type, device) == CU_MEMORYTYPE_HOST,
-                    .pitch = to ? c->dstPitch : c->srcPitch};
+    struct end e = {.at = device, .pitch = to ? c->dstPitch : c->srcPitch};
 
-    e.at = device;
     if (type == CU_MEMORYTYPE_HOST)
         e.at = (uintptr_t)(to ? c->dstHost : c->srcHost);
+    e.host = is_host(type, e.at);
     if (!e.pitch)
         e.pitch = x + c->WidthInBytes;
     e.slice = e.pitch * (rows ? rows : y + c->Height);
@@ -143,10 +144,10 @@ struct deferred {
     struct cu_where w;
 };
 
-static void copy_now(void *opaque)
+static void copy_now(void *opaque, int result)
 {
     struct deferred *d = opaque;
-    int rc = cu_copy(&d->copy, &d->w, true);
+    int rc = result ? 0 : cu_copy(&d->copy, &d->w, true);
 
     if (rc)
         channel_fail(d->w.channel, rc);
@@ -173,7 +174,7 @@ int cu_side_stream(struct cu_context *c, uint64_t *id)
 static int defer(const CUDA_MEMCPY3D *c, const struct cu_where *w)
 {
     struct deferred *d = malloc(sizeof(*d));
-    const struct cu_host_work work = {.fn = copy_now, .data = d};
+    const struct cu_host_work work = {.ours = copy_now, .data = d};
     int rc = d ? 0 : CUDA_ERROR_OUT_OF_MEMORY;
 
     if (d) {
@@ -233,9 +234,8 @@ static int copy_async(const CUDA_MEMCPY3D *c, CUstream stream)
         return cu_capture(&w, &node);
     }
     bool from = end_of(c, false).host, to = end_of(c, true).host;
-    rc = cu_managing() ? cu_managed_up(w.context) : 0;
-    if (rc || (from && to))
-        return rc ? rc : cu_copy_ordered(c, &w);
+    if (from && to)
+        return cu_copy_ordered(c, &w);
     if (from && cu_writers()) {
         if (end_pinned(c, false))
             return defer(c, &w);
@@ -253,9 +253,7 @@ static int copy_sync(const CUDA_MEMCPY3D *c)
         rc = cu_copy_check(c);
     if (rc || nothing(c))
         return rc;
-    rc = cu_managing() ? cu_managed_up(w.context) : 0;
-    if (!rc)
-        rc = wait_for_writers(&w);
+    rc = wait_for_writers(&w);
     if (!rc)
         rc = cu_copy(c, &w, true);
     cu_prints(w.channel);
@@ -315,7 +313,7 @@ CU_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes)
                                             .width = bytes,
                                             .height = 1};
 
-    return rc || !bytes ? rc : cu_call(w.channel, GPU_OP_ON_DEVICE, &call, NULL);
+    return rc || !bytes ? rc : cu_ask(&w, GPU_OP_ON_DEVICE, &call);
 }
 
 CU_API CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes)

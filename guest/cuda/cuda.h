@@ -55,6 +55,11 @@ struct cu_context {
     uint64_t lanes[CU_LANES]; /* of graphs: streams of this library's own; 0: none yet */
     unsigned cache_config, shared_config;
     uint64_t side; /* the stream of copies that others wait for, or 0 */
+    /* Of managed memory (managed.c): streams that may not be idle, and whether some of it was
+     * attached to one stream or to the host. */
+    uint64_t *busy;
+    size_t n_busy;
+    bool narrowed;
 };
 
 struct cu_module {
@@ -163,15 +168,20 @@ int cu_where_plain(CUstream stream, struct cu_where *out);
 /* Asks OP of the stream W without waiting for it: posts it, or puts it into a batch. */
 int cu_post(const struct cu_where *w, unsigned op, const void *fields, const void *payload,
             uint32_t bytes);
+/* Asks OP of the default stream W, waits for whether it can be done, and, where there is managed
+ * memory, until it is. */
+int cu_ask(const struct cu_where *w, unsigned op, const void *fields);
 /* CALLS were posted to W's stream: waits where there is too much that is not done. */
 void cu_posted(const struct cu_where *w, unsigned calls);
 void cu_flow_end(struct cu_flow *flow);
 
 /* Runs FN(DATA), or CALLBACK, in W's stream on a thread of the program, and the stream stands
- * meanwhile. */
+ * meanwhile. FN is not called where the stream failed before; CALLBACK and OURS, which is this
+ * library's and may use managed memory, hear of that. */
 struct cu_host_work {
     CUhostFn fn;
     CUstreamCallback callback;
+    void (*ours)(void *data, int result);
     CUstream stream; /* the callback's */
     void *data;
 };
@@ -189,8 +199,9 @@ void cu_prints_of(const struct cu_context *c);
 /* A call without data of its own; the answer's fields to ANSWER, which may be NULL. */
 int cu_call(struct channel *c, unsigned op, const void *fields, void *answer);
 /* The result of waiting for a context or stream, and of what failed before; what kernels printed
- * until then is written out. */
+ * until then is written out. And the same of asking without waiting. */
 int cu_settle(struct cu_context *c, int result);
+int cu_settle_query(struct cu_context *c, int result);
 
 /* Whether BYTES at HOST were allocated, or registered, for asynchronous copies. */
 bool cu_pinned(const void *host, size_t bytes);

@@ -22,8 +22,7 @@ static int fill(CUstream stream, CUdeviceptr to, size_t pitch, uint32_t value, u
                                            .fill = {to, pitch, value, unit, width, height}};
         return cu_capture(&w, &node);
     }
-    return wait ? cu_call(w.channel, GPU_OP_FILL, &call, NULL)
-                : cu_post(&w, GPU_OP_FILL, &call, NULL, 0);
+    return wait ? cu_ask(&w, GPU_OP_FILL, &call) : cu_post(&w, GPU_OP_FILL, &call, NULL, 0);
 }
 
 #define FILL(bits, type)                                                                           \

@@ -140,9 +140,11 @@ static int run_step(const struct cu_graph_exec *e, const struct cu_step *step,
         lane.id = step->lane ? e->context->lanes[step->lane] : w->id;
         return run_node(step->node, &lane);
     }
-    int rc = cu_managing() ? cu_managed_up(w->context) : 0;
+    int rc = 0;
+    bool due = cu_managed_ask(w, &rc);
     if (!rc)
         rc = channel_post(w->channel, GPU_OP_BATCH_RUN, &call, NULL, 0);
+    cu_managed_asked(due);
     if (!rc)
         cu_posted(w, step->calls);
     return rc;

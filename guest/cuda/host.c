@@ -4,6 +4,7 @@
  * What else has to happen on the program's side in a stream's order is such a function, too.
  */
 #include "guest/cuda/capture.h"
+#include "guest/cuda/managed.h"
 
 #include <stdlib.h>
 
@@ -42,14 +43,17 @@ static void *host_thread(void *opaque)
     struct host_call *h = opaque;
     const struct gpu_call_gate_open call = {.gate = h->gate};
 
-    channel_urgent();
+    channel_urgent(true);
     channel_wait(h->channel, &h->reached);
-    if (h->work.callback)
+    if (h->work.ours)
+        h->work.ours(h->work.data, h->result);
+    else if (h->work.callback)
         h->work.callback(h->work.stream, h->result, h->work.data);
     else if (!h->result)
         h->work.fn(h->work.data);
     cu_writer(-1);
     channel_post(h->channel, GPU_OP_GATE_OPEN, &call, NULL, 0);
+    channel_urgent(false); /* the thread may be the caller's */
     free(h);
     return NULL;
 }
@@ -64,7 +68,11 @@ int cu_host_call(const struct cu_where *w, const struct cu_host_work *work)
     *h = (struct host_call){.work = *work, .channel = w->channel, .gate = cu_new_id()};
     const struct gpu_call_gate call = {.stream = w->id, .gate = h->gate};
     cu_writer(1);
-    int rc = channel_begin(w->channel, GPU_OP_GATE, &call, NULL, 0, gate_reached, h);
+    int rc = 0;
+    bool due = work->ours && cu_managed_ask(w, &rc);
+    if (!rc)
+        rc = channel_begin(w->channel, GPU_OP_GATE, &call, NULL, 0, gate_reached, h);
+    cu_managed_asked(due);
     if (rc) {
         cu_writer(-1);
         free(h);

@@ -24,24 +24,30 @@ struct managed {
 };
 
 unsigned cu_managed;
+/* Changed with both, the turn first; read with either. Nobody waits for the worker with the lock
+ * held. */
 static struct managed *list;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER, lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread bool moving; /* the calling thread moves memory: what it asks is no reason to */
 
-/* Moves what is WITH_DEVICE or not to the other side, in C's side stream. */
+/* Moves what is WITH_DEVICE or not to the other side, in C's side stream. In turn. */
 static int move(struct cu_context *c, bool down)
 {
     struct cu_where w = {.context = c, .channel = c->o.channel};
     int rc = cu_side_stream(c, &w.id);
 
+    moving = true;
     for (struct managed *m = list; m && !rc; m = m->next) {
         if (m->context != c || m->with_device != down)
             continue;
         uint64_t at = (uintptr_t)m->at;
         rc = down ? cu_from_device(&w, m->at, m->bytes, at, m->bytes, m->bytes, 1, true)
                   : cu_to_device(&w, at, m->bytes, m->at, m->bytes, m->bytes, 1, true);
-        if (!rc)
-            m->with_device = !down;
+        pthread_mutex_lock(&lock);
+        m->with_device = rc ? down : !down;
+        pthread_mutex_unlock(&lock);
     }
+    moving = false;
     return rc;
 }
 
@@ -54,26 +60,92 @@ static bool any(const struct cu_context *c, bool with_device)
     return m != NULL;
 }
 
-int cu_managed_up(struct cu_context *c)
+/* STREAM was asked something since C was known to be idle. In turn. */
+static int note_busy(struct cu_context *c, uint64_t stream)
 {
-    pthread_mutex_lock(&lock);
-    int rc = any(c, false) ? move(c, false) : 0;
-    pthread_mutex_unlock(&lock);
+    for (size_t i = 0; i < c->n_busy; i++) {
+        if (c->busy[i] == stream)
+            return 0;
+    }
+    uint64_t *busy = realloc(c->busy, (c->n_busy + 1) * sizeof(*busy));
+    if (!busy)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    c->busy = busy;
+    busy[c->n_busy++] = stream;
+    return 0;
+}
+
+bool cu_managed_ask(const struct cu_where *w, int *result)
+{
+    if (!cu_managing() || moving || channel_is_urgent())
+        return false;
+    pthread_mutex_lock(&turn);
+    int rc = any(w->context, false) ? move(w->context, false) : 0;
+    if (!rc)
+        rc = note_busy(w->context, w->id);
+    if (rc)
+        *result = rc;
+    return true;
+}
+
+void cu_managed_asked(bool due)
+{
+    if (due)
+        pthread_mutex_unlock(&turn);
+}
+
+/* In turn. */
+static int down(struct cu_context *c)
+{
+    int rc = any(c, true) ? move(c, true) : 0;
+
+    if (!rc)
+        c->n_busy = 0;
     return rc;
 }
 
-int cu_managed_down(struct cu_context *c)
+static int wait_for(const struct cu_context *c)
 {
     const struct gpu_call_ctx_sync sync = {.ctx = c->o.id};
+
+    return cu_call(c->o.channel, GPU_OP_CTX_SYNC, &sync, NULL);
+}
+
+/* It waits twice, so that others have their turn while what they asked before goes on. */
+int cu_managed_down(struct cu_context *c)
+{
+    pthread_mutex_lock(&lock);
+    bool there = any(c, true);
+    pthread_mutex_unlock(&lock);
+    int rc = there ? wait_for(c) : 0;
+    if (rc || !there)
+        return rc;
+    pthread_mutex_lock(&turn);
+    rc = wait_for(c);
+    if (!rc)
+        rc = down(c);
+    pthread_mutex_unlock(&turn);
+    return rc;
+}
+
+int cu_managed_down_if_idle(struct cu_context *c)
+{
     int rc = 0;
 
-    pthread_mutex_lock(&lock);
-    if (any(c, true)) {
-        rc = cu_call(c->o.channel, GPU_OP_CTX_SYNC, &sync, NULL);
-        if (!rc)
-            rc = move(c, true);
+    if (pthread_mutex_trylock(&turn))
+        return CUDA_ERROR_NOT_READY; /* the next time */
+    while (c->n_busy && !rc) {
+        const struct gpu_call_stream_query call = {.stream = c->busy[c->n_busy - 1]};
+        rc = cu_call(c->o.channel, GPU_OP_STREAM_QUERY, &call, NULL);
+        c->n_busy -= !rc;
     }
-    pthread_mutex_unlock(&lock);
+    if (rc == CUDA_ERROR_INVALID_HANDLE) /* destroyed: only a wait tells when it is over */
+        rc = CUDA_ERROR_NOT_READY;
+    if (!rc)
+        rc = down(c);
+    else if (rc == CUDA_ERROR_NOT_READY && !c->narrowed)
+        rc = 0;
+    pthread_mutex_unlock(&turn);
     return rc;
 }
 
@@ -87,28 +159,45 @@ static void drop(struct managed **at)
     __atomic_sub_fetch(&cu_managed, 1, __ATOMIC_RELEASE);
 }
 
+static void lock_list(void)
+{
+    pthread_mutex_lock(&turn);
+    pthread_mutex_lock(&lock);
+}
+
+static void unlock_list(void)
+{
+    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&turn);
+}
+
 void cu_managed_forget(struct cu_context *c)
 {
-    pthread_mutex_lock(&lock);
+    if (!cu_managing() && !c->busy)
+        return;
+    lock_list();
     for (struct managed **at = &list; *at;) {
         if ((*at)->context == c)
             drop(at);
         else
             at = &(*at)->next;
     }
-    pthread_mutex_unlock(&lock);
+    free(c->busy);
+    c->busy = NULL;
+    c->n_busy = 0;
+    unlock_list();
 }
 
 void cu_managed_free(CUdeviceptr address)
 {
-    pthread_mutex_lock(&lock);
+    lock_list();
     for (struct managed **at = &list; *at; at = &(*at)->next) {
         if ((uintptr_t)(*at)->at == address) {
             drop(at);
             break;
         }
     }
-    pthread_mutex_unlock(&lock);
+    unlock_list();
 }
 
 bool cu_is_managed(CUdeviceptr address)
@@ -165,16 +254,17 @@ CU_API CUresult cuMemAllocManaged(CUdeviceptr *out, size_t bytes, unsigned flags
         free(m);
         return rc;
     }
-    pthread_mutex_lock(&lock);
+    lock_list();
     m->next = list;
     list = m;
-    pthread_mutex_unlock(&lock);
+    unlock_list();
     __atomic_add_fetch(&cu_managed, 1, __ATOMIC_RELEASE);
     *out = (uintptr_t)m->at;
     return 0;
 }
 
-/* All of it is always attached to all streams: a narrower right is one that is not used. */
+/* All of it is always attached to all streams. A program that asked for less may touch it while
+ * other streams go on, so that no query tells it that one is through before all are. */
 CU_API CUresult cuStreamAttachMemAsync(CUstream stream, CUdeviceptr at, size_t bytes,
                                        unsigned flags)
 {
@@ -183,5 +273,7 @@ CU_API CUresult cuStreamAttachMemAsync(CUstream stream, CUdeviceptr at, size_t b
 
     if (rc || !cu_is_managed(at) || !(flags == 1 || flags == 2 || flags == 4))
         return rc ? rc : CUDA_ERROR_INVALID_VALUE;
+    if (flags != ATTACH_GLOBAL)
+        __atomic_store_n(&w.context->narrowed, true, __ATOMIC_RELAXED);
     return 0;
 }

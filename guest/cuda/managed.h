@@ -6,6 +6,11 @@
  * concurrent managed access has it. Before the device is asked to do something, all of a context's
  * goes to it; when the program has waited, all of it comes back, after everything that the context
  * does is over.
+ *
+ * One turn at a time: a thread that asks the device has it from the memory going up until the
+ * device is asked, one that brings the memory back from when the context is idle until all is back.
+ * Threads that streams wait for need none: their gate was asked for with the memory up, which stays
+ * there until the gate is open.
  */
 #ifndef GUEST_CUDA_MANAGED_H
 #define GUEST_CUDA_MANAGED_H
@@ -19,9 +24,15 @@ static inline bool cu_managing(void)
     return __atomic_load_n(&cu_managed, __ATOMIC_ACQUIRE) != 0;
 }
 
-/* C's managed memory goes to the device, and comes back. */
-int cu_managed_up(struct cu_context *c);
+/* The managed memory of W's context goes to the device, which is about to be asked something in W's
+ * stream. True: cu_managed_asked() is due when it was. *RESULT is left alone where all is well. */
+bool cu_managed_ask(const struct cu_where *w, int *result);
+void cu_managed_asked(bool due);
+/* C's comes back, once all is over that C does. */
 int cu_managed_down(struct cu_context *c);
+/* The same for a caller that may not wait: only where C does nothing. CUDA_ERROR_NOT_READY where
+ * the program may expect memory that cannot come yet. */
+int cu_managed_down_if_idle(struct cu_context *c);
 /* The context goes. */
 void cu_managed_forget(struct cu_context *c);
 /* Frees the program's side of what begins at ADDRESS, if it is managed. */

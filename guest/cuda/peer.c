@@ -4,6 +4,7 @@
  * memory of the program, as CUDA has it where devices are no peers.
  */
 #include "guest/cuda/capture.h"
+#include "guest/cuda/managed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -145,10 +146,10 @@ struct peer_copy {
     struct cu_where from, to;
 };
 
-static void copy_now(void *opaque)
+static void copy_now(void *opaque, int result)
 {
     struct peer_copy *p = opaque;
-    int rc = copy_through(&p->copy, &p->from, &p->to);
+    int rc = result ? 0 : copy_through(&p->copy, &p->from, &p->to);
 
     if (rc)
         channel_fail(p->to.channel, rc);
@@ -176,7 +177,19 @@ static int copy_sync(const CUDA_MEMCPY3D *c, CUcontext from, CUcontext to)
     if (rc || nothing(c))
         return rc;
     const struct cu_where f = where(from, from->o.id), t = where(to, to->o.id);
-    return copy_through(c, &f, &t);
+    rc = copy_through(c, &f, &t);
+    if (!rc && cu_managing())
+        rc = cu_managed_down(from);
+    return !rc && cu_managing() ? cu_managed_down(to) : rc;
+}
+
+/* The thread that copies asks no turn: the memory goes up now. */
+static int managed_up(const struct cu_where *w)
+{
+    int rc = 0;
+
+    cu_managed_asked(cu_managed_ask(w, &rc));
+    return rc;
 }
 
 static int copy_async(const CUDA_MEMCPY3D *c, CUcontext from, CUcontext to, CUstream stream)
@@ -193,13 +206,17 @@ static int copy_async(const CUDA_MEMCPY3D *c, CUcontext from, CUcontext to, CUst
     if (from == to && to == w.context)
         return cu_copy_ordered(c, &w);
     struct peer_copy *p = malloc(sizeof(*p));
-    const struct cu_host_work work = {.fn = copy_now, .data = p};
+    const struct cu_host_work work = {.ours = copy_now, .data = p};
     if (!p)
         return CUDA_ERROR_OUT_OF_MEMORY;
     *p = (struct peer_copy){.copy = *c, .from = where(from, 0), .to = where(to, 0)};
     rc = cu_side_stream(from, &p->from.id);
     if (!rc)
         rc = cu_side_stream(to, &p->to.id);
+    if (!rc)
+        rc = managed_up(&p->from);
+    if (!rc)
+        rc = managed_up(&p->to);
     if (!rc)
         rc = cu_host_call(&w, &work);
     if (rc)

@@ -94,12 +94,25 @@ int cu_post(const struct cu_where *w, unsigned op, const void *fields, const voi
 {
     if (w->sink)
         return cu_sink_put(w->sink, op, fields, payload, bytes);
-    int rc = cu_managing() ? cu_managed_up(w->context) : 0;
+    int rc = 0;
+    bool due = cu_managed_ask(w, &rc);
     if (!rc)
         rc = channel_post(w->channel, op, fields, payload, bytes);
+    cu_managed_asked(due);
     if (!rc)
         cu_posted(w, 1);
     return rc;
+}
+
+int cu_ask(const struct cu_where *w, unsigned op, const void *fields)
+{
+    int rc = 0;
+    bool due = cu_managed_ask(w, &rc);
+
+    if (!rc)
+        rc = cu_call(w->channel, op, fields, NULL);
+    cu_managed_asked(due);
+    return !rc && due ? cu_managed_down(w->context) : rc;
 }
 
 /* --- streams ---------------------------------------------------------------------------------- */
@@ -168,7 +181,7 @@ CU_API CUresult cuStreamQuery(CUstream stream)
     if (rc || w.capture)
         return rc ? rc : cu_capture_refuse(&w);
     const struct gpu_call_stream_query call = {.stream = w.id};
-    return cu_settle(w.context, cu_call(w.channel, GPU_OP_STREAM_QUERY, &call, NULL));
+    return cu_settle_query(w.context, cu_call(w.channel, GPU_OP_STREAM_QUERY, &call, NULL));
 }
 
 enum { WAIT_EXTERNAL = 1, RECORD_EXTERNAL = 1 };
@@ -303,7 +316,7 @@ CU_API CUresult cuEventQuery(CUevent e)
     if (e->capture)
         return cu_capture_of_event(e);
     const struct gpu_call_event_query call = {.event = e->o.id};
-    return cu_settle(e->context, cu_call(e->o.channel, GPU_OP_EVENT_QUERY, &call, NULL));
+    return cu_settle_query(e->context, cu_call(e->o.channel, GPU_OP_EVENT_QUERY, &call, NULL));
 }
 
 CU_API CUresult cuEventSynchronize(CUevent e)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT (guest/LICENSE) */
 /* Rows on their way between the host and the device, in pieces. See cuda.h. */
-#include "guest/cuda/cuda.h"
+#include "guest/cuda/managed.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +91,18 @@ static struct rows place(struct piece *p, size_t width, size_t height)
     return next_piece(width, height, GPU_INLINE);
 }
 
+static int piece_ask(const struct cu_where *w, unsigned op, const void *call, const void *payload,
+                     uint32_t bytes, struct piece *p)
+{
+    int rc = 0;
+    bool due = cu_managed_ask(w, &rc);
+
+    if (!rc)
+        rc = channel_begin(w->channel, op, call, payload, bytes, piece_over, p);
+    cu_managed_asked(due);
+    return rc;
+}
+
 static int piece_to_device(const struct cu_where *w, struct piece *p, CUdeviceptr to,
                            size_t to_pitch, const char *from, size_t from_pitch, struct rows rows)
 {
@@ -109,8 +121,8 @@ static int piece_to_device(const struct cu_where *w, struct piece *p, CUdevicept
         memcpy(packed + row * rows.width, from + row * from_pitch, rows.width);
     if (p->taken)
         ring_copy_in(channel_window(p->channel, p->window), packed ? packed : from, bytes);
-    int rc = channel_begin(w->channel, GPU_OP_TO_DEVICE, &call, packed ? packed : from,
-                           p->taken ? 0 : (uint32_t)bytes, piece_over, p);
+    int rc = piece_ask(w, GPU_OP_TO_DEVICE, &call, packed ? packed : from,
+                       p->taken ? 0 : (uint32_t)bytes, p);
     free(packed);
     return rc;
 }
@@ -131,7 +143,7 @@ static int piece_from_device(const struct cu_where *w, struct piece *p, CUdevice
     p->height = rows.height;
     p->written = true;
     cu_writer(1);
-    return channel_begin(w->channel, GPU_OP_FROM_DEVICE, &call, NULL, 0, piece_over, p);
+    return piece_ask(w, GPU_OP_FROM_DEVICE, &call, NULL, 0, p);
 }
 
 /* Copies rows in pieces; HOST's rows are HOST_PITCH apart. */

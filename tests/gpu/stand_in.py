@@ -98,6 +98,10 @@ def check(rig):
     # All cases, by rings and by a stream of bytes.
     expect(rig.program("number"), "cases, all well")
     expect(rig.program("uuid", stream=True), "cases, all well")
+    # What that backend does not offer, managed memory, at the worker on the CPU itself, in both ways.
+    for case in ("managed", *(f"managed_{what}" for what in ("copies", "graph", "fills", "queries", "threads", "no_thread"))):
+        for stream in (False, True):
+            expect(rig.program("soft", case, stream=stream), "1 cases, all well")
     # The quota is this worker's, and what was held is free for the next program.
     for _ in range(2):
         said = rig.program("pci", "quota", say="go on\n")

@@ -164,7 +164,7 @@ static int run_cases(const struct program_case *c, const char *only)
 static int list_run(void)
 {
     static const struct program_case *const all[] = {basic_cases, flow_cases, number_cases,
-                                                     graph_cases, api_cases};
+                                                     graph_cases, managed_cases, api_cases};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         for (const struct program_case *c = all[i]; c->name; c++)
@@ -200,7 +200,7 @@ int main(int argc, char **argv)
     }
     int n = run_cases(basic_cases, word) + run_cases(flow_cases, word) +
             run_cases(number_cases, word) + run_cases(graph_cases, word) +
-            run_cases(api_cases, word);
+            run_cases(managed_cases, word) + run_cases(api_cases, word);
     printf("gpu: %d cases, all well\n", n);
     return n ? 0 : 1;
 }

@@ -94,7 +94,7 @@ struct program_case {
 };
 
 extern const struct program_case basic_cases[], flow_cases[], number_cases[], graph_cases[],
-    api_cases[];
+    managed_cases[], api_cases[];
 
 /* What is asked for by a word in place of cases. */
 int measure_run(void);
