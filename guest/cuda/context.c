@@ -10,6 +10,7 @@ enum { STACK = 32 };
 static __thread struct cu_context *stack[STACK];
 static __thread unsigned depth;
 
+/* That something goes on is no news where something before it failed. */
 static int settle(struct cu_context *c, int result, int (*down)(struct cu_context *c))
 {
     int late = channel_late(c->o.channel);
@@ -17,7 +18,7 @@ static int settle(struct cu_context *c, int result, int (*down)(struct cu_contex
     cu_prints(c->o.channel);
     if (!result && cu_managing())
         result = down(c);
-    return result ? result : late;
+    return late && (!result || result == CUDA_ERROR_NOT_READY) ? late : result;
 }
 
 int cu_settle(struct cu_context *c, int result)

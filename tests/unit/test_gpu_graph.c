@@ -721,6 +721,33 @@ START_TEST(behind_a_host_function)
 }
 END_TEST
 
+static void wait_for_word(void *data)
+{
+    while (!__atomic_load_n((int *)data, __ATOMIC_ACQUIRE))
+        g_usleep(100);
+}
+
+/* What failed is told by the next question, though its answer is that something goes on. */
+START_TEST(late)
+{
+    CUstream s;
+    CUdeviceptr d;
+    int word = 0;
+
+    rig_begin(_i);
+    CU_OK(StreamCreate, &s, 1);
+    CU_OK(MemAlloc, &d, (size_t)BYTES);
+    CU_OK(MemFree, d);
+    CU_OK(LaunchHostFunc, s, wait_for_word, &word);
+    CU_OK(MemsetD32Async, d, 1, (size_t)N, NULL);
+    CU_IS(1, StreamQuery, s);
+    CU_IS(600, StreamQuery, s);
+    __atomic_store_n(&word, 1, __ATOMIC_RELEASE);
+    CU_OK(StreamSynchronize, s);
+    CU_OK(StreamDestroy, s);
+}
+END_TEST
+
 /* A worker that has errors, and a context that goes, end what graphs there are. */
 START_TEST(errors)
 {
@@ -765,6 +792,7 @@ int main(void)
     tcase_add_loop_test(tc, many_launches, 0, 2);
     tcase_add_loop_test(tc, host_order, 0, 2);
     tcase_add_loop_test(tc, behind_a_host_function, 0, 2);
+    tcase_add_loop_test(tc, late, 0, 2);
     tcase_add_loop_test(tc, errors, 0, 2);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
