@@ -91,8 +91,8 @@ static struct gpu_context *context_object(struct cuda_backend *b, struct cuda_co
     c->slabs = g_ptr_array_new();
     c->blocks = g_ptr_array_new();
     c->late_frees = g_array_new(FALSE, FALSE, sizeof(uint64_t));
-    g_mutex_init(&c->lock);
-    g_cond_init(&c->changed);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, NULL);
     c->first = cuda__stream_object(c, NULL);
     return c;
 }
@@ -151,8 +151,8 @@ static void cuda_context_free(struct gpu_context *c)
         g_free(c->calls);
         c->calls = next;
     }
-    g_mutex_clear(&c->lock);
-    g_cond_clear(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->changed);
     g_free(c);
 }
 

@@ -10,6 +10,8 @@
 #include "gpu/server/backend_cuda.h"
 #include "gpu/server/cuda_driver.h"
 
+#include <pthread.h>
+
 struct cuda_backend {
     struct gpu_backend base;
     const struct cuda_driver *driver;
@@ -52,8 +54,8 @@ struct gpu_context {
     GArray *late_frees; /* uint64_t: freed once nothing of the host stands in the way */
     void *window;       /* registered; NULL */
     /* Functions of the host: */
-    GMutex lock;
-    GCond changed;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
     struct cuda_host_call *calls;
     unsigned inside;  /* that run now */
     unsigned waiting; /* queued and not over */

@@ -277,18 +277,18 @@ static void host_call(void *opaque)
     struct cuda_host_call *call = opaque;
     struct gpu_context *c = call->context;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     bool wanted = !c->dying;
     c->inside++;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     if (wanted)
         call->fn(call->opaque);
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     c->inside--;
     c->waiting--;
     call->over = true;
-    g_cond_broadcast(&c->changed);
-    g_mutex_unlock(&c->lock);
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
 }
 
 /* Forgets those that are over. Locked. */
@@ -316,35 +316,35 @@ int cuda__host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque)
         return rc;
     struct cuda_host_call *call = g_new0(struct cuda_host_call, 1);
     *call = (struct cuda_host_call){.context = c, .fn = fn, .opaque = opaque};
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     sweep(c);
     call->next = c->calls;
     c->calls = call;
     c->waiting++;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     rc = cuda__result(c, c->d->launch_host(s->handle, host_call, call));
     if (rc) {
-        g_mutex_lock(&c->lock);
+        pthread_mutex_lock(&c->lock);
         c->waiting--;
         call->over = true;
-        g_mutex_unlock(&c->lock);
+        pthread_mutex_unlock(&c->lock);
     }
     return rc;
 }
 
 bool cuda__host_waits(struct gpu_context *c)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     bool waits = c->waiting > 0;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return waits;
 }
 
 void cuda__host_end(struct gpu_context *c)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     c->dying = true;
     while (c->inside)
-        g_cond_wait(&c->changed, &c->lock);
-    g_mutex_unlock(&c->lock);
+        pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
 }

@@ -2,6 +2,8 @@
  */
 #include "gpu/server/queue_priv.h"
 
+#include <time.h>
+
 /* --- contexts --------------------------------------------------------------------------------- */
 
 /* A stream is a thread: those of all programs together, and those that still end, are bounded. */
@@ -10,6 +12,7 @@ enum { STREAMS_MOST = 8 * LIMIT_GPU_STREAMS };
 static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream **out)
 {
     unsigned *count = &c->quota->streams;
+    pthread_t thread;
 
     if (__atomic_add_fetch(count, 1, __ATOMIC_RELAXED) > STREAMS_MOST) {
         __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
@@ -20,17 +23,17 @@ static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream 
     s->flags = flags;
     g_queue_init(&s->ops);
     s->refs = 1;
-    g_mutex_lock(&c->lock);
-    GThread *thread = g_thread_try_new("stream", queue__stream_main, s, NULL);
-    if (thread)
+    pthread_mutex_lock(&c->lock);
+    bool runs = pthread_create(&thread, NULL, queue__stream_main, s) == 0;
+    if (runs)
         g_ptr_array_add(c->streams, s);
-    g_mutex_unlock(&c->lock);
-    if (!thread) {
+    pthread_mutex_unlock(&c->lock);
+    if (!runs) {
         __atomic_fetch_sub(count, 1, __ATOMIC_RELAXED);
         g_free(s);
         return GPU_OUT_OF_RESOURCES;
     }
-    g_thread_unref(thread);
+    pthread_detach(thread);
     *out = s;
     return GPU_SUCCESS;
 }
@@ -38,14 +41,14 @@ static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream 
 static void queue_context_end(struct gpu_context *c)
 {
     c->ops->cancel(c->engine);
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     c->dying = true;
     for (guint i = 0; i < c->streams->len; i++)
         ((struct gpu_stream *)g_ptr_array_index(c->streams, i))->leaving = true;
-    g_cond_broadcast(&c->changed);
+    pthread_cond_broadcast(&c->changed);
     while (c->streams->len)
-        g_cond_wait(&c->changed, &c->lock);
-    g_mutex_unlock(&c->lock);
+        pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static void queue_context_free(struct gpu_context *c)
@@ -54,8 +57,8 @@ static void queue_context_free(struct gpu_context *c)
     g_string_free(c->printed, TRUE);
     gpu_quota_give(c->quota, c->used);
     c->ops->close(c->engine);
-    g_mutex_clear(&c->lock);
-    g_cond_clear(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->changed);
     g_free(c);
 }
 
@@ -69,6 +72,7 @@ static int queue_context_new(struct gpu_backend *b, unsigned device, struct gpu_
 {
     const struct queue_backend *q = container_of(b, struct queue_backend, base);
     struct gpu_engine *engine = device ? NULL : q->engine->open(quota->most);
+    pthread_condattr_t monotonic;
 
     if (!engine)
         return device ? GPU_INVALID_DEVICE : GPU_OUT_OF_MEMORY;
@@ -78,8 +82,11 @@ static int queue_context_new(struct gpu_backend *b, unsigned device, struct gpu_
     c->quota = quota;
     c->wake = wake;
     c->opaque = opaque;
-    g_mutex_init(&c->lock);
-    g_cond_init(&c->changed);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     c->streams = g_ptr_array_new();
     c->printed = g_string_new(NULL);
     memcpy(c->limits, limits_first, sizeof(c->limits));
@@ -94,14 +101,14 @@ static int queue_context_new(struct gpu_backend *b, unsigned device, struct gpu_
 
 static int queue_context_query(struct gpu_context *c)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     int rc = c->error;
     for (guint i = 0; !rc && i < c->streams->len; i++) {
         const struct gpu_stream *s = g_ptr_array_index(c->streams, i);
         if (s->done < s->queued)
             rc = GPU_NOT_READY;
     }
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return rc;
 }
 
@@ -117,16 +124,16 @@ static int queue_memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
 /* AT 0: anywhere. */
 static int alloc(struct gpu_context *c, uint64_t at, uint64_t bytes, uint64_t *address)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     int rc = c->error;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     if (!rc && !gpu_quota_take(c->quota, bytes))
         rc = GPU_OUT_OF_MEMORY;
     if (rc)
         return rc;
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     c->used += bytes;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     rc = at ? c->ops->alloc_at(c->engine, at, bytes) : c->ops->alloc(c->engine, bytes, address);
     if (rc)
         queue__give_back(c, bytes);
@@ -155,13 +162,13 @@ static int queue_free(struct gpu_context *c, uint64_t address)
         return queue__free_now(c, address);
     struct op *op = queue__op(OP_FREE);
     op->address = address;
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     for (guint i = 0; i < c->streams->len; i++) {
         struct gpu_stream *s = g_ptr_array_index(c->streams, i);
         if (s != c->first)
             queue__needs(op, s, s->queued);
     }
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return queue__add(c->first, op);
 }
 
@@ -187,23 +194,23 @@ static int queue_limit(struct gpu_context *c, unsigned limit, bool set, uint64_t
 
     if (rc)
         return rc;
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     if (set)
         c->limits[limit] = *value;
     *value = c->limits[limit];
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return GPU_SUCCESS;
 }
 
 static uint32_t queue_printed(struct gpu_context *c, char *to, uint32_t most)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     uint32_t bytes = (uint32_t)(to ? MIN(c->printed->len, most) : c->printed->len);
     if (to) {
         memcpy(to, c->printed->str, bytes);
         g_string_erase(c->printed, 0, bytes);
     }
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return bytes;
 }
 
@@ -212,11 +219,11 @@ static void context_print(void *opaque, const char *text, size_t length)
 {
     struct gpu_context *c = opaque;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     g_string_append_len(c->printed, text, (gssize)length);
     if (c->printed->len > c->limits[QUEUE_LIMIT_PRINTED])
         g_string_erase(c->printed, 0, (gssize)(c->printed->len - c->limits[QUEUE_LIMIT_PRINTED]));
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
 }
 
 /* --- modules ---------------------------------------------------------------------------------- */
@@ -237,9 +244,9 @@ static int queue_module_new(struct gpu_context *c, const uint8_t *image, size_t 
         c->ops->module_free(m);
         return GPU_OUT_OF_MEMORY;
     }
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     c->used += bytes;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     *out = m;
     return GPU_SUCCESS;
 }
@@ -292,10 +299,10 @@ static void queue_stream_free(struct gpu_stream *s)
 {
     struct gpu_context *c = s->context;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     s->leaving = true;
-    g_cond_broadcast(&c->changed);
-    g_mutex_unlock(&c->lock);
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static struct gpu_stream *queue_stream_default(struct gpu_context *c)
@@ -307,9 +314,9 @@ static int queue_stream_query(struct gpu_stream *s)
 {
     struct gpu_context *c = s->context;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     int rc = c->error ? c->error : s->done < s->queued ? GPU_NOT_READY : GPU_SUCCESS;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return rc;
 }
 
@@ -317,9 +324,9 @@ static int queue_stream_wait(struct gpu_stream *s, struct gpu_event *e)
 {
     struct op *op = queue__op(OP_JOIN);
 
-    g_mutex_lock(&e->context->lock);
+    pthread_mutex_lock(&e->context->lock);
     queue__needs(op, e->at.stream, e->at.ticket);
-    g_mutex_unlock(&e->context->lock);
+    pthread_mutex_unlock(&e->context->lock);
     return queue__add(s, op);
 }
 
@@ -338,9 +345,9 @@ static void queue_event_free(struct gpu_event *e)
 {
     struct gpu_context *c = e->context;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     queue__event_unref(e);
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static int queue_event_record(struct gpu_event *e, struct gpu_stream *s)
@@ -348,9 +355,9 @@ static int queue_event_record(struct gpu_event *e, struct gpu_stream *s)
     struct op *op = queue__op(OP_EVENT);
 
     op->event = e;
-    g_mutex_lock(&e->context->lock);
+    pthread_mutex_lock(&e->context->lock);
     e->refs++;
-    g_mutex_unlock(&e->context->lock);
+    pthread_mutex_unlock(&e->context->lock);
     return queue__add(s, op);
 }
 
@@ -363,9 +370,9 @@ static int event_state(const struct gpu_event *e)
 
 static int queue_event_query(struct gpu_event *e)
 {
-    g_mutex_lock(&e->context->lock);
+    pthread_mutex_lock(&e->context->lock);
     int rc = event_state(e);
-    g_mutex_unlock(&e->context->lock);
+    pthread_mutex_unlock(&e->context->lock);
     return rc;
 }
 
@@ -376,7 +383,7 @@ static int queue_event_elapsed(struct gpu_event *start, struct gpu_event *end, u
 
     if ((start->flags | end->flags) & DISABLE_TIMING || c != end->context)
         return GPU_INVALID_HANDLE;
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     int rc = event_state(start);
     if (!rc)
         rc = event_state(end);
@@ -384,7 +391,7 @@ static int queue_event_elapsed(struct gpu_event *start, struct gpu_event *end, u
         rc = GPU_INVALID_HANDLE;
     if (!rc)
         *ns = end->ns - start->ns;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return rc;
 }
 

@@ -15,6 +15,8 @@
 
 #include "gpu/server/engine.h"
 
+#include <pthread.h>
+
 enum op_kind {
     OP_COPY,
     OP_FILL,
@@ -92,8 +94,8 @@ struct gpu_context {
     uint64_t used; /* of it */
     void (*wake)(void *opaque);
     void *opaque;
-    GMutex lock;
-    GCond changed;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
     GPtrArray *streams; /* those with a thread */
     GString *printed;   /* by kernels, and not taken yet */
     uint64_t limits[QUEUE_LIMITS];

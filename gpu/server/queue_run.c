@@ -73,6 +73,8 @@ static bool value_holds(const struct op *op, uint64_t now)
  * then. */
 static int do_wait(struct gpu_context *c, const struct op *op)
 {
+    enum { PAUSE_NS = 100000 };
+
     for (;;) {
         uint64_t now = 0;
         void *at = c->ops->host(c->engine, op->address, op->bytes);
@@ -84,11 +86,15 @@ static int do_wait(struct gpu_context *c, const struct op *op)
             now = __atomic_load_n((uint64_t *)at, __ATOMIC_ACQUIRE);
         if (value_holds(op, now))
             return GPU_SUCCESS;
-        g_mutex_lock(&c->lock);
+        pthread_mutex_lock(&c->lock);
         bool dying = c->dying || c->error;
-        if (!dying)
-            g_cond_wait_until(&c->changed, &c->lock, g_get_monotonic_time() + 100);
-        g_mutex_unlock(&c->lock);
+        if (!dying) {
+            uint64_t at_ns = now_ns() + PAUSE_NS;
+            const struct timespec until = {.tv_sec = (time_t)(at_ns / 1000000000u),
+                                           .tv_nsec = (long)(at_ns % 1000000000u)};
+            pthread_cond_timedwait(&c->changed, &c->lock, &until);
+        }
+        pthread_mutex_unlock(&c->lock);
         if (dying)
             return GPU_SUCCESS;
     }
@@ -109,9 +115,9 @@ static int do_write(struct gpu_context *c, const struct op *op)
 
 void queue__give_back(struct gpu_context *c, uint64_t bytes)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     c->used -= bytes;
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     gpu_quota_give(c->quota, bytes);
 }
 
@@ -143,10 +149,10 @@ void queue__event_unref(struct gpu_event *e)
 
 static int do_event(struct gpu_context *c, const struct op *op)
 {
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     if (op->event->generation == op->generation)
         op->event->ns = now_ns();
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     return GPU_SUCCESS;
 }
 
@@ -207,7 +213,7 @@ static struct op *next_op(struct gpu_stream *s)
             return op;
         if (!op && s->leaving)
             return NULL;
-        g_cond_wait(&s->context->changed, &s->context->lock);
+        pthread_cond_wait(&s->context->changed, &s->context->lock);
     }
 }
 
@@ -218,25 +224,25 @@ void *queue__stream_main(void *opaque)
     struct gpu_quota *quota = c->quota;
     struct op *op;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     while ((op = next_op(s))) {
         /* After an error nothing runs but what others wait for. */
         bool run = op->kind == OP_HOST || !(c->error || c->dying);
-        g_mutex_unlock(&c->lock);
+        pthread_mutex_unlock(&c->lock);
         int rc = run ? do_op(c, op) : GPU_SUCCESS;
-        g_mutex_lock(&c->lock);
+        pthread_mutex_lock(&c->lock);
         if (rc && !c->error)
             c->error = rc;
         g_queue_pop_head(&s->ops);
         s->done = op->ticket;
         op_free(op);
-        g_cond_broadcast(&c->changed);
+        pthread_cond_broadcast(&c->changed);
         c->wake(c->opaque);
     }
     g_ptr_array_remove_fast(c->streams, s);
-    g_cond_broadcast(&c->changed);
+    pthread_cond_broadcast(&c->changed);
     queue__stream_unref(s);
-    g_mutex_unlock(&c->lock);
+    pthread_mutex_unlock(&c->lock);
     __atomic_fetch_sub(&quota->streams, 1, __ATOMIC_RELAXED);
     return NULL;
 }
@@ -274,13 +280,13 @@ int queue__add(struct gpu_stream *s, struct op *op)
 {
     struct gpu_context *c = s->context;
 
-    g_mutex_lock(&c->lock);
+    pthread_mutex_lock(&c->lock);
     int rc = c->error;
     if (!rc && s->queued - s->done >= LIMIT_GPU_QUEUED)
         rc = GPU_OUT_OF_RESOURCES;
     if (rc && op->kind != OP_HOST) {
         op_free(op);
-        g_mutex_unlock(&c->lock);
+        pthread_mutex_unlock(&c->lock);
         return rc;
     }
     op_take_turn(op, s);
@@ -292,8 +298,8 @@ int queue__add(struct gpu_stream *s, struct op *op)
         s->refs++;
     }
     g_queue_push_tail(&s->ops, op);
-    g_cond_broadcast(&c->changed);
-    g_mutex_unlock(&c->lock);
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
     return GPU_SUCCESS;
 }
 

@@ -191,9 +191,9 @@ static void pending_free(void *opaque)
 
 static bool gate_passed(struct session *s, const struct pending *p)
 {
-    g_mutex_lock(&s->gates);
+    pthread_mutex_lock(&s->gates);
     bool passed = p->passed;
-    g_mutex_unlock(&s->gates);
+    pthread_mutex_unlock(&s->gates);
     return passed;
 }
 
@@ -326,14 +326,14 @@ static int call_ctx_new(struct session *s, struct call *c)
 
 static void open_gates(struct session *s, const struct object *context)
 {
-    g_mutex_lock(&s->gates);
+    pthread_mutex_lock(&s->gates);
     for (guint i = 0; i < s->pending->len; i++) {
         struct pending *p = g_ptr_array_index(s->pending, i);
         if (p->gate && p->context == context)
             p->open = true;
     }
-    g_cond_broadcast(&s->gate_opened);
-    g_mutex_unlock(&s->gates);
+    pthread_cond_broadcast(&s->gate_opened);
+    pthread_mutex_unlock(&s->gates);
 }
 
 /* Ends what runs in CONTEXT and frees all that is in it. */
@@ -556,15 +556,15 @@ void session_run(const struct session_env *env, struct link *link)
         s.objects = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
         s.pending = g_ptr_array_new_with_free_func(pending_free);
         s.image = g_byte_array_new();
-        g_mutex_init(&s.gates);
-        g_cond_init(&s.gate_opened);
+        pthread_mutex_init(&s.gates, NULL);
+        pthread_cond_init(&s.gate_opened, NULL);
         serve(&s);
         end_contexts(&s);
         link_close(link);
         g_hash_table_destroy(s.objects);
         g_ptr_array_free(s.pending, TRUE);
         g_byte_array_free(s.image, TRUE);
-        g_mutex_clear(&s.gates);
-        g_cond_clear(&s.gate_opened);
+        pthread_mutex_destroy(&s.gates);
+        pthread_cond_destroy(&s.gate_opened);
     }
 }

@@ -8,6 +8,8 @@
 
 #include "gpu/server/session.h"
 
+#include <pthread.h>
+
 enum object_kind {
     OBJECT_CONTEXT,
     OBJECT_MODULE,
@@ -67,8 +69,8 @@ struct session {
     GPtrArray *pending;  /* of struct pending *, owned */
     GByteArray *image;   /* of the next module */
     int late;            /* first asynchronous call that failed since the last answer */
-    GMutex gates;
-    GCond gate_opened;
+    pthread_mutex_t gates;
+    pthread_cond_t gate_opened;
     bool greeted;
     unsigned streams;
     uint64_t batched; /* bytes of all batches */

@@ -111,11 +111,11 @@ static void gate_reached(void *opaque)
 
     __atomic_store_n(&p->done, true, __ATOMIC_RELEASE);
     link_wake(s->link);
-    g_mutex_lock(&s->gates);
+    pthread_mutex_lock(&s->gates);
     while (!p->open)
-        g_cond_wait(&s->gate_opened, &s->gates);
+        pthread_cond_wait(&s->gate_opened, &s->gates);
     p->passed = true;
-    g_mutex_unlock(&s->gates);
+    pthread_mutex_unlock(&s->gates);
     link_wake(s->link);
 }
 
@@ -146,7 +146,7 @@ static int call_gate_open(struct session *s, struct call *c)
     uint64_t gate = FIELDS(c, gate_open)->gate;
     bool found = false;
 
-    g_mutex_lock(&s->gates);
+    pthread_mutex_lock(&s->gates);
     for (guint i = 0; !found && i < s->pending->len; i++) {
         struct pending *p = g_ptr_array_index(s->pending, i);
         if (p->gate == gate && p->told) {
@@ -154,8 +154,8 @@ static int call_gate_open(struct session *s, struct call *c)
             found = true;
         }
     }
-    g_cond_broadcast(&s->gate_opened);
-    g_mutex_unlock(&s->gates);
+    pthread_cond_broadcast(&s->gate_opened);
+    pthread_mutex_unlock(&s->gates);
     return GPU_SUCCESS;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -15,6 +16,18 @@ struct serving {
     int socket, memory, doorbell;
     void *mapped;
 };
+
+/* Nobody waits for a session's thread: it ends with its program. */
+static bool start_thread(void *(*fn)(void *opaque), struct serving *s, GError **err)
+{
+    pthread_t thread;
+    int rc = pthread_create(&thread, NULL, fn, s);
+
+    if (rc)
+        return vmd_set_errno(err, rc, "starting a session");
+    pthread_detach(thread);
+    return true;
+}
 
 static void *serve_thread(void *opaque)
 {
@@ -32,14 +45,11 @@ static bool serve(const struct session_env *env, struct link *link, GError **err
 
     s->env = env;
     s->link = link;
-    GThread *thread = g_thread_try_new("session", serve_thread, s, err);
-    if (!thread) {
-        link_free(link);
-        g_free(s);
-        return false;
-    }
-    g_thread_unref(thread);
-    return true;
+    if (start_thread(serve_thread, s, err))
+        return true;
+    link_free(link);
+    g_free(s);
+    return false;
 }
 
 /* --- of a VM ---------------------------------------------------------------------------------- */
@@ -143,10 +153,13 @@ static void *watch_thread(void *opaque)
 static void *channel_thread(void *opaque)
 {
     struct serving *s = opaque;
-    GThread *watcher = g_thread_new("watch", watch_thread, s);
+    pthread_t watcher;
+    bool watched = pthread_create(&watcher, NULL, watch_thread, s) == 0;
 
-    session_run(s->env, s->link);
-    g_thread_join(watcher);
+    if (watched) { /* a program that is gone would not be heard of else */
+        session_run(s->env, s->link);
+        pthread_join(watcher, NULL);
+    }
     link_free(s->link);
     munmap(s->mapped, GPU_CHANNEL_BYTES);
     close(s->socket);
@@ -182,14 +195,14 @@ static bool give_channel(const struct session_env *env, int socket, GError **err
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(fds));
     memcpy(CMSG_DATA(c), fds, sizeof(fds));
-    GThread *thread = NULL;
+    bool runs = false;
     if (sendmsg(socket, &msg, MSG_NOSIGNAL) != 1)
         vmd_set_errno(err, errno, "giving a program its channel");
     else {
         s->socket = steal_fd(&taken);
-        thread = g_thread_try_new("session", channel_thread, s, err);
+        runs = start_thread(channel_thread, s, err);
     }
-    if (!thread) {
+    if (!runs) {
         link_free(s->link);
         munmap(mapped, GPU_CHANNEL_BYTES);
         if (s->socket > 0)
@@ -198,7 +211,6 @@ static bool give_channel(const struct session_env *env, int socket, GError **err
         return false;
     }
     steal_fd(&bell);
-    g_thread_unref(thread);
     return true;
 }
 
@@ -227,14 +239,12 @@ static bool admit(const struct session_env *env, int socket, GError **err)
         return give_channel(env, steal_fd(&taken), err);
     struct serving *s = g_new0(struct serving, 1);
     *s = (struct serving){.env = env, .socket = socket, .link = link_stream(socket)};
-    GThread *thread = g_thread_try_new("session", stream_thread, s, err);
-    if (!thread) {
+    if (!start_thread(stream_thread, s, err)) {
         link_free(s->link);
         g_free(s);
         return false;
     }
     steal_fd(&taken);
-    g_thread_unref(thread);
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/gpu/engine_test.h"
 
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -51,18 +52,19 @@ static void *writer(void *opaque)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct session_env env = {.backend = backend_queue_new(&engine_test), .quota = &quota};
+    pthread_t says, hears;
     int fds[2];
 
     g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     struct program p = {fds[1], data, size};
     struct link *link = link_stream(fds[0]);
-    GThread *says = g_thread_new("says", writer, &p);
-    GThread *hears = g_thread_new("hears", reader, GINT_TO_POINTER(fds[1]));
+    g_assert(pthread_create(&says, NULL, writer, &p) == 0);
+    g_assert(pthread_create(&hears, NULL, reader, GINT_TO_POINTER(fds[1])) == 0);
     session_run(&env, link);
     link_free(link);
     shutdown(fds[0], SHUT_RDWR);
-    g_thread_join(says);
-    g_thread_join(hears);
+    pthread_join(says, NULL);
+    pthread_join(hears, NULL);
     close(fds[0]);
     close(fds[1]);
     g_assert(quota.used == 0);

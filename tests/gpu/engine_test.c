@@ -2,11 +2,12 @@
  * used. */
 #include "tests/gpu/engine_test.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct gpu_engine {
-    GMutex lock;
+    pthread_mutex_t lock;
     GHashTable *blocks; /* address -> size */
     bool cancel;
 };
@@ -42,7 +43,7 @@ static struct gpu_engine *test_open(uint64_t memory_most)
 {
     struct gpu_engine *e = g_new0(struct gpu_engine, 1);
 
-    g_mutex_init(&e->lock);
+    pthread_mutex_init(&e->lock, NULL);
     e->blocks = g_hash_table_new_full(g_direct_hash, g_direct_equal, free, NULL);
     return e;
 }
@@ -50,7 +51,7 @@ static struct gpu_engine *test_open(uint64_t memory_most)
 static void test_close(struct gpu_engine *e)
 {
     g_hash_table_destroy(e->blocks);
-    g_mutex_clear(&e->lock);
+    pthread_mutex_destroy(&e->lock);
     g_free(e);
 }
 
@@ -65,18 +66,18 @@ static int test_alloc(struct gpu_engine *e, uint64_t bytes, uint64_t *address)
 
     if (!at)
         return GPU_OUT_OF_MEMORY;
-    g_mutex_lock(&e->lock);
+    pthread_mutex_lock(&e->lock);
     g_hash_table_insert(e->blocks, at, GSIZE_TO_POINTER(bytes));
-    g_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->lock);
     *address = (uintptr_t)at;
     return GPU_SUCCESS;
 }
 
 static int test_free(struct gpu_engine *e, uint64_t address)
 {
-    g_mutex_lock(&e->lock);
+    pthread_mutex_lock(&e->lock);
     bool had = g_hash_table_remove(e->blocks, GSIZE_TO_POINTER(address));
-    g_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->lock);
     return had ? GPU_SUCCESS : GPU_INVALID_VALUE;
 }
 
@@ -86,14 +87,14 @@ static bool test_range(struct gpu_engine *e, uint64_t address, uint64_t *base, u
     gpointer at, size;
     bool found = false;
 
-    g_mutex_lock(&e->lock);
+    pthread_mutex_lock(&e->lock);
     g_hash_table_iter_init(&iter, e->blocks);
     while (!found && g_hash_table_iter_next(&iter, &at, &size)) {
         *base = (uintptr_t)at;
         *bytes = GPOINTER_TO_SIZE(size);
         found = address >= *base && address - *base < *bytes;
     }
-    g_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->lock);
     return found;
 }
 

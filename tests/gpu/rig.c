@@ -2,6 +2,7 @@
 #include "tests/gpu/rig.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -40,13 +41,15 @@ static void setup(bool stream)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pthread_t thread;
 
     snprintf(rig_path, sizeof(rig_path), "/tmp/test-gpu-%d", getpid());
     strcpy(address.sun_path, rig_path);
     unlink(rig_path);
     ck_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
     env.backend = backend_queue_new(&engine_test);
-    g_thread_unref(g_thread_new("listen", listener, GINT_TO_POINTER(fd)));
+    ck_assert(pthread_create(&thread, NULL, listener, GINT_TO_POINTER(fd)) == 0);
+    pthread_detach(thread);
     rig_load(stream);
 }
 

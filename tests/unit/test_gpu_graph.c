@@ -4,6 +4,8 @@
  */
 #include "tests/gpu/rig.h"
 
+#include <pthread.h>
+
 enum { N = 256, BYTES = N * 4 };
 
 /* Three arrays of the device, a kernel that adds two of them, and its arguments. */
@@ -533,6 +535,8 @@ START_TEST(misuses)
     CUstream blocking;
     CUgraph g;
     CUdeviceptr d;
+    pthread_t t;
+    void *ended;
     int status, mode;
 
     sum_begin(&s);
@@ -557,13 +561,15 @@ START_TEST(misuses)
     CU_IS(907, StreamWaitEvent, x.t, x.fork, 0);
     /* From another thread: not unless the capture is a relaxed one. */
     CU_OK(StreamBeginCapture_v2, x.s, CU_STREAM_CAPTURE_MODE_GLOBAL);
-    GThread *t = g_thread_new("end", end_elsewhere, x.s);
-    ck_assert_int_eq(GPOINTER_TO_INT(g_thread_join(t)), 908);
+    ck_assert_int_eq(pthread_create(&t, NULL, end_elsewhere, x.s), 0);
+    ck_assert_int_eq(pthread_join(t, &ended), 0);
+    ck_assert_int_eq(GPOINTER_TO_INT(ended), 908);
     CU_IS(901, StreamEndCapture, x.s, &g);
     CU_OK(StreamBeginCapture_v2, x.s, CU_STREAM_CAPTURE_MODE_RELAXED);
     CU_OK(MemAlloc, &d, (size_t)16); /* nor does it forbid anything */
-    t = g_thread_new("end", end_elsewhere, x.s);
-    ck_assert_int_eq(GPOINTER_TO_INT(g_thread_join(t)), 0);
+    ck_assert_int_eq(pthread_create(&t, NULL, end_elsewhere, x.s), 0);
+    ck_assert_int_eq(pthread_join(t, &ended), 0);
+    ck_assert_int_eq(GPOINTER_TO_INT(ended), 0);
     CU_OK(GraphDestroy, ended_elsewhere);
     /* A thread that says it knows what it does. */
     mode = CU_STREAM_CAPTURE_MODE_RELAXED;

@@ -275,45 +275,7 @@ void g_hash_table_iter_remove(GHashTableIter *i)
     i->given = false;
 }
 
-/* --- threads and time ------------------------------------------------------------------------- */
-
-struct shim_thread {
-    pthread_t id;
-};
-
-GThread *g_thread_try_new(const char *name, GThreadFunc fn, gpointer data, GError **error)
-{
-    GThread *t = g_malloc0(sizeof(*t));
-
-    if (pthread_create(&t->id, NULL, fn, data) == 0)
-        return t;
-    free(t);
-    return NULL;
-}
-
-GThread *g_thread_new(const char *name, GThreadFunc fn, gpointer data)
-{
-    GThread *t = g_thread_try_new(name, fn, data, NULL);
-
-    if (!t)
-        abort();
-    return t;
-}
-
-void g_thread_unref(GThread *t)
-{
-    pthread_detach(t->id);
-    free(t);
-}
-
-gpointer g_thread_join(GThread *t)
-{
-    void *result;
-
-    pthread_join(t->id, &result);
-    free(t);
-    return result;
-}
+/* --- time ------------------------------------------------------------------------------------- */
 
 gint64 g_get_monotonic_time(void)
 {

@@ -6,7 +6,6 @@
 #define TESTS_GPU_ON_DEVICE_GLIB_H
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -153,26 +152,8 @@ void g_hash_table_iter_init(GHashTableIter *i, GHashTable *t);
 gboolean g_hash_table_iter_next(GHashTableIter *i, gpointer *key, gpointer *value);
 void g_hash_table_iter_remove(GHashTableIter *i);
 
-/* --- threads and time ------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
-typedef pthread_mutex_t GMutex;
-typedef pthread_cond_t GCond;
-typedef struct shim_thread GThread;
-typedef gpointer (*GThreadFunc)(gpointer data);
-
-#define g_mutex_init(m)   pthread_mutex_init(m, NULL)
-#define g_mutex_clear     pthread_mutex_destroy
-#define g_mutex_lock      pthread_mutex_lock
-#define g_mutex_unlock    pthread_mutex_unlock
-#define g_cond_init(c)    pthread_cond_init(c, NULL)
-#define g_cond_clear      pthread_cond_destroy
-#define g_cond_wait       pthread_cond_wait
-#define g_cond_broadcast  pthread_cond_broadcast
-
-GThread *g_thread_try_new(const char *name, GThreadFunc fn, gpointer data, GError **error);
-GThread *g_thread_new(const char *name, GThreadFunc fn, gpointer data);
-void g_thread_unref(GThread *thread);
-gpointer g_thread_join(GThread *thread);
 gint64 g_get_monotonic_time(void);
 
 #endif
