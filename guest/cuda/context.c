@@ -231,10 +231,11 @@ CU_API CUresult cuCtxSynchronize(void)
         rc = cu_capture_unsafe();
     if (rc)
         return rc;
+    const uint64_t freed = cu_pool_freed();
     const struct gpu_call_ctx_sync call = {.ctx = c->o.id};
     rc = cu_call(c->o.channel, GPU_OP_CTX_SYNC, &call, NULL);
     if (!rc)
-        cu_pool_settle(c, 0);
+        cu_pool_settle(c, 0, freed);
     return cu_settle(c, rc);
 }
 

@@ -34,17 +34,22 @@ CU_API CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes)
 CU_API CUresult cuMemFree_v2(CUdeviceptr address)
 {
     int rc;
-    const struct cu_context *c = cu_need(&rc);
+    struct cu_context *c = cu_need(&rc);
 
     if (!c || !address)
         return rc;
+    const uint64_t freed = cu_pool_freed();
     const struct gpu_call_ctx_sync sync = {.ctx = c->o.id};
     const struct gpu_call_free call = {.ctx = c->o.id, .address = address};
     rc = cu_capture_unsafe();
     if (!rc)
         rc = cu_call(c->o.channel, GPU_OP_CTX_SYNC, &sync, NULL);
-    if (rc || cu_graph_holds(address) || cu_pool_free(address, NULL))
+    if (rc || cu_graph_holds(address))
         return rc;
+    if (cu_pool_free(address, NULL, &rc)) {
+        cu_pool_settle(c, 0, freed);
+        return rc;
+    }
     rc = cu_call(c->o.channel, GPU_OP_FREE, &call, NULL);
     if (!rc && cu_managing())
         cu_managed_free(address);
@@ -168,7 +173,7 @@ CU_API CUresult cuMemHostAlloc(void **out, size_t bytes, unsigned flags)
     rc = cu_capture_unsafe();
     if (rc)
         return rc;
-    void *at = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    void *at = bytes > SIZE_MAX - 4095 ? NULL : aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     rc = at ? pin(at, bytes, flags, true) : CUDA_ERROR_OUT_OF_MEMORY;
     if (rc)
         free(at);

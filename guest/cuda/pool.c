@@ -28,6 +28,7 @@ struct block {
     size_t bytes;
     bool idle;       /* freed, and kept */
     uint64_t stream; /* that freed it and is not known to be done; 0: any may have it; or GONE */
+    uint64_t number; /* when it was freed last */
 };
 
 static const uint64_t GONE = UINT64_MAX; /* a stream that was destroyed since */
@@ -53,6 +54,7 @@ struct pool_props {
 };
 
 static struct block *blocks;
+static uint64_t freed; /* so many times a block was */
 static struct cu_pool *built_in[GPU_DEVICES], *current[GPU_DEVICES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -144,11 +146,19 @@ bool cu_pool_release(struct cu_context *c)
     return n && !cu_call(c->o.channel, GPU_OP_CTX_SYNC, &sync, NULL);
 }
 
-void cu_pool_settle(struct cu_context *c, uint64_t stream)
+uint64_t cu_pool_freed(void)
+{
+    pthread_mutex_lock(&lock);
+    uint64_t n = freed;
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
+void cu_pool_settle(struct cu_context *c, uint64_t stream, uint64_t until)
 {
     pthread_mutex_lock(&lock);
     for (struct block *b = blocks; b; b = b->next) {
-        if (b->context == c && b->idle && (!stream || b->stream == stream))
+        if (b->context == c && b->idle && b->number <= until && (!stream || b->stream == stream))
             b->stream = 0;
     }
     for (struct block **at = &blocks; *at;) {
@@ -186,22 +196,34 @@ void cu_pool_forget(struct cu_context *c)
     pthread_mutex_unlock(&lock);
 }
 
-bool cu_pool_free(CUdeviceptr address, const struct cu_where *w)
+/* C's own first: contexts may have the same addresses. Locked. */
+static struct block *block_at(CUdeviceptr address, const struct cu_context *c)
+{
+    struct block *other = NULL;
+
+    for (struct block *b = blocks; b; b = b->next) {
+        if (b->at == address && b->context == c)
+            return b;
+        if (b->at == address && !b->idle)
+            other = b;
+    }
+    return other;
+}
+
+bool cu_pool_free(CUdeviceptr address, const struct cu_where *w, int *result)
 {
     pthread_mutex_lock(&lock);
-    struct block *b = blocks;
-    while (b && !(b->at == address && !b->idle))
-        b = b->next;
-    if (b) {
+    struct block *b = block_at(address, w ? w->context : cu_current());
+    *result = b && b->idle ? CUDA_ERROR_INVALID_VALUE : 0;
+    if (b && !b->idle) {
         b->idle = true;
         b->stream = w ? w->id : 0;
+        b->number = ++freed;
         b->pool->used -= b->bytes;
         if (b->pool->leaving)
             release(b->pool, NULL, 0);
     }
     pthread_mutex_unlock(&lock);
-    if (b && !w)
-        cu_pool_settle(cu_current(), cu_current()->o.id);
     return b != NULL;
 }
 
@@ -322,8 +344,10 @@ CU_API CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
         const struct cu_graph_node like = {.type = CU_GRAPH_NODE_TYPE_MEM_FREE, .address = address};
         return cu_capture(&w, &like);
     }
-    if (cu_graph_holds(address) || cu_pool_free(address, &w))
+    if (cu_graph_holds(address))
         return 0;
+    if (cu_pool_free(address, &w, &rc))
+        return rc;
     const struct gpu_call_free_on call = {.stream = w.id, .address = address};
     return cu_post(&w, GPU_OP_FREE_ON, &call, NULL, 0);
 }

@@ -11,10 +11,14 @@
 
 #include "guest/cuda/cuda.h"
 
-/* Frees ADDRESS in W's stream, or, NULL, now: false where it is of no pool. */
-bool cu_pool_free(CUdeviceptr address, const struct cu_where *w);
-/* W's stream, or, without one, all of the context C are done: what they freed may go to any. */
-void cu_pool_settle(struct cu_context *c, uint64_t stream);
+/* Frees ADDRESS in W's stream, or, NULL, now: false where it is of no pool. *RESULT is 0, or what is
+ * wrong: it is free already. */
+bool cu_pool_free(CUdeviceptr address, const struct cu_where *w, int *result);
+/* How many blocks were ever freed: to be asked before a wait begins. */
+uint64_t cu_pool_freed(void);
+/* STREAM, or, with 0, all of the context C have done what they were asked when so many blocks had
+ * been FREED: those may go to any. */
+void cu_pool_settle(struct cu_context *c, uint64_t stream, uint64_t freed);
 /* STREAM is destroyed, and what is in it goes on. */
 void cu_pool_gone(uint64_t stream);
 /* Gives back all that is kept of C's memory; false: there was none. */

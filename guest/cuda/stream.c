@@ -166,10 +166,11 @@ CU_API CUresult cuStreamSynchronize(CUstream stream)
 
     if (rc || w.capture)
         return rc ? rc : cu_capture_refuse(&w);
+    const uint64_t freed = cu_pool_freed();
     const struct gpu_call_stream_sync call = {.stream = w.id};
     rc = cu_call(w.channel, GPU_OP_STREAM_SYNC, &call, NULL);
     if (!rc)
-        cu_pool_settle(w.context, w.id);
+        cu_pool_settle(w.context, w.id, freed);
     return cu_settle(w.context, rc);
 }
 

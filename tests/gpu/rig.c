@@ -20,6 +20,18 @@ void *rig_function(const char *name)
     return fn;
 }
 
+unsigned rig_looks;
+static struct gpu_backend_ops ops;
+static int (*stream_query)(struct gpu_stream *s);
+
+static int look(struct gpu_stream *s)
+{
+    int rc = stream_query(s);
+
+    __atomic_add_fetch(&rig_looks, 1, __ATOMIC_RELEASE);
+    return rc;
+}
+
 static void *listener(void *opaque)
 {
     worker_listen(&env, GPOINTER_TO_INT(opaque), NULL);
@@ -48,6 +60,10 @@ static void setup(bool stream)
     unlink(rig_path);
     ck_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
     env.backend = backend_queue_new(&engine_test);
+    ops = *env.backend->ops;
+    stream_query = ops.stream_query;
+    ops.stream_query = look;
+    env.backend->ops = &ops;
     ck_assert(pthread_create(&thread, NULL, listener, GINT_TO_POINTER(fd)) == 0);
     pthread_detach(thread);
     rig_load(stream);

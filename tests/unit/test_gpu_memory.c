@@ -4,6 +4,7 @@
  */
 #include "tests/gpu/rig.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 enum { KIB64 = 64 << 10 };
@@ -83,6 +84,99 @@ START_TEST(pools)
         CU_OK(StreamDestroy, s[i]);
     CU_OK(CtxDestroy, c);
     ck_assert_uint_eq(rig_quota.used, 0);
+}
+END_TEST
+
+/* Twice is once too often, whoever has the block, and harms nobody. */
+START_TEST(freed_twice)
+{
+    CUmemoryPool pool = NULL;
+    CUstream s;
+    CUdeviceptr a, b, other;
+    uint64_t most = UINT64_MAX;
+
+    rig_begin(_i);
+    CU_OK(DeviceGetDefaultMemPool, &pool, 0);
+    CU_OK(MemPoolSetAttribute, pool, THRESHOLD, &most);
+    CU_OK(StreamCreate, &s, 1);
+    CU_OK(MemAllocAsync, &a, (size_t)KIB64, s);
+    CU_OK(MemFreeAsync, a, s);
+    CU_IS(1, MemFreeAsync, a, s);
+    CU_IS(1, MemFree, a);
+    CU_OK(StreamSynchronize, s);
+    CU_OK(MemAllocAsync, &b, (size_t)KIB64, s);
+    ck_assert_uint_eq(b, a);
+    CU_OK(MemAlloc, &other, (size_t)KIB64);
+    ck_assert_uint_ne(other, b);
+    CU_OK(MemsetD8Async, b, 1, (size_t)KIB64, s);
+    CU_OK(StreamSynchronize, s);
+    CU_OK(MemFree, b);
+    CU_IS(1, MemFree, b);
+    CU_OK(MemFree, other);
+    CU_OK(StreamDestroy, s);
+    ck_assert_uint_eq(held(), KIB64);
+}
+END_TEST
+
+static void wait_for_word(void *data)
+{
+    while (!__atomic_load_n((int *)data, __ATOMIC_ACQUIRE))
+        g_usleep(100);
+}
+
+struct waiter {
+    CUcontext c;
+    CUstream s;
+    int rc;
+};
+
+static void *wait_once(void *opaque)
+{
+    struct waiter *w = opaque;
+
+    w->rc = CU(CtxSetCurrent, w->c);
+    if (!w->rc)
+        w->rc = CU(StreamSynchronize, w->s);
+    return NULL;
+}
+
+/* A wait is for what was asked before it: a block that is freed while it lasts is not for all. */
+START_TEST(freed_while_waiting)
+{
+    CUmemoryPool pool = NULL;
+    struct waiter w = {.c = rig_begin(_i)};
+    CUstream other;
+    CUdeviceptr a, b;
+    pthread_t waiting;
+    uint64_t most = UINT64_MAX;
+    int first = 0, second = 0;
+
+    CU_OK(DeviceGetDefaultMemPool, &pool, 0);
+    CU_OK(MemPoolSetAttribute, pool, THRESHOLD, &most);
+    CU_OK(StreamCreate, &w.s, 1);
+    CU_OK(StreamCreate, &other, 1);
+    CU_OK(MemAllocAsync, &a, (size_t)KIB64, w.s);
+    CU_OK(LaunchHostFunc, w.s, wait_for_word, &first);
+    ck_assert(pthread_create(&waiting, NULL, wait_once, &w) == 0);
+    while (!__atomic_load_n(&rig_looks, __ATOMIC_ACQUIRE))
+        g_usleep(100);
+    CU_OK(LaunchHostFunc, w.s, wait_for_word, &second);
+    CU_OK(MemsetD8Async, a, 1, (size_t)KIB64, w.s);
+    CU_OK(MemFreeAsync, a, w.s);
+    __atomic_store_n(&first, 1, __ATOMIC_RELEASE);
+    pthread_join(waiting, NULL);
+    ck_assert_int_eq(w.rc, 0);
+    CU_OK(MemAllocAsync, &b, (size_t)KIB64, other);
+    ck_assert_uint_ne(b, a);
+    __atomic_store_n(&second, 1, __ATOMIC_RELEASE);
+    CU_OK(StreamSynchronize, w.s);
+    CU_OK(MemFreeAsync, b, other);
+    CU_OK(StreamSynchronize, other);
+    CU_OK(MemAllocAsync, &b, (size_t)KIB64, other); /* now both are */
+    CU_OK(MemAllocAsync, &b, (size_t)KIB64, other);
+    ck_assert_uint_eq(attribute(pool, RESERVED), 2 * KIB64);
+    CU_OK(StreamDestroy, w.s);
+    CU_OK(StreamDestroy, other);
 }
 END_TEST
 
@@ -286,6 +380,7 @@ START_TEST(pinned)
     CU_OK(MemHostUnregister, mine);
     CU_IS(713, MemHostUnregister, mine);
     CU_IS(801, MemHostAlloc, &host, (size_t)100, 2);
+    CU_IS(2, MemHostAlloc, &host, SIZE_MAX, 1);
     CU_OK(MemAlloc, &d, (size_t)1000);
     CU_OK(PointerGetAttribute, &type, 2, d + 5);
     ck_assert_uint_eq(type, CU_MEMORYTYPE_DEVICE);
@@ -386,6 +481,8 @@ int main(void)
     tcase_add_checked_fixture(tc, NULL, rig_end);
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, pools, 0, 2);
+    tcase_add_loop_test(tc, freed_twice, 0, 2);
+    tcase_add_loop_test(tc, freed_while_waiting, 0, 2);
     tcase_add_loop_test(tc, own_pools, 0, 2);
     tcase_add_loop_test(tc, pools_captured, 0, 2);
     tcase_add_loop_test(tc, boxes, 0, 2);
