@@ -188,14 +188,28 @@ static void clean(struct port *p)
 static bool is_stuck(const struct port *p)
 {
     struct pci_port_status status;
-    struct pci_plug_state acpi = {0};
 
-    if (p->ports->plug)
-        pci_plug_look(p->ports->plug, p->number, &acpi);
     pci_port_status(p->port, &status);
-    if (acpi.acpi && !status.driven)
-        return acpi.unsettled;
     return status.driven && status.powered && !status.occupied;
+}
+
+/* The guest leaves the slot to ACPI. *UNSETTLED: it has yet to look that the last card is gone. */
+static bool is_by_acpi(const struct port *p, bool *unsettled)
+{
+    struct pci_plug_state state = {0};
+
+    if (p->ports->plug && !watched(p))
+        pci_plug_look(p->ports->plug, p->number, &state);
+    *unsettled = state.acpi && state.unsettled;
+    return state.acpi;
+}
+
+static bool is_unsettled(const struct port *p)
+{
+    bool unsettled;
+
+    is_by_acpi(p, &unsettled);
+    return unsettled;
 }
 
 /* A free port, one that the guest's driver watches where there is one; in turn, since such a driver looks at
@@ -206,7 +220,7 @@ static struct port *free_port(struct ports *ports)
 
     for (unsigned i = 1; i <= ports->n; i++) {
         struct port *p = &ports->port[(ports->last + i) % ports->n];
-        if (!p->reserved && !p->stale && !is_stuck(p) &&
+        if (!p->reserved && !p->stale && !is_stuck(p) && !is_unsettled(p) &&
             (!found || (watched(p) && !watched(found))))
             found = p;
     }
@@ -465,6 +479,8 @@ static const char *slot_text(const struct port *p)
 {
     if (p->stale)
         return "the guest knows its last card still: the agent has to have that removed";
+    if (!p->device && is_unsettled(p))
+        return "the guest, asked by ACPI, has not looked yet that its last card is gone";
     return !p->device && is_stuck(p)
                ? "the guest's driver holds on to its last card until it is reset"
                : "";
@@ -478,8 +494,9 @@ static void pcie_slots(struct road *road, GPtrArray *rows)
         const struct port *p = &ports->port[i];
         struct slot_info *row = slot_info_new();
         row->name = g_strdup_printf("pcie%u", p->number);
-        row->road = p->device ? p->device->road : DEVICE_ROAD_PCIE;
-        row->use = watched(p) ? SLOT_USE_READY : SLOT_USE_BLIND;
+        bool unsettled, acpi = is_by_acpi(p, &unsettled);
+        row->road = p->device ? p->device->road : acpi ? DEVICE_ROAD_ACPI : DEVICE_ROAD_PCIE;
+        row->use = watched(p) || acpi ? SLOT_USE_READY : SLOT_USE_BLIND;
         row->device = p->device ? g_strdup(p->device->id) : NULL;
         g_free(row->text);
         row->text = g_strdup(slot_text(p));

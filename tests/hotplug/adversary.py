@@ -30,7 +30,10 @@ def never_answers(rig):
     check(sorted(vm.used_slots()) == sorted([device, disk]), f"{vm.used_slots()}")
     vm.end(vm.remove_later(disk, force=True), "done", "surprise-removed")
     vm.end(vm.remove_later(device, force=True), "done", "surprise-removed")
+    waits = [row for row in vm.call("slot.list")["slots"] if "by ACPI, has not looked" in row.get("text", "")]
+    check(len(waits) == (2 if rig.road == "acpi" else 0), f"slots that wait for the guest's look: {waits}")
     vm.mode("n")
+    vm.until("slots wait", lambda: not any(row.get("text") for row in vm.call("slot.list")["slots"]))
     vm.clean()
 
 

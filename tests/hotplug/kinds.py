@@ -33,6 +33,8 @@ def frames(vm, device):
 
 def each_kind(rig):
     vm = Vm(rig, "each")
+    for row in vm.call("slot.list")["slots"]:
+        check(row["road"] == rig.road and row["use"] == "ready", f"{row}")
     vm.mode("u")
     for i, how in enumerate(({}, {"force": True}, {})):
         name = f"d{i}"
