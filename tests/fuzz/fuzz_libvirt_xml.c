@@ -2,6 +2,7 @@
  * Domain XML that a client sends: any text as a domain, as a device and as metadata. A
  * configuration that was read must come out as XML that is read to the same again.
  */
+#include "proto/libvirt/xml/storage.h"
 #include "proto/libvirt/xml/xml.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -41,6 +42,29 @@ static void metadata(const char *text)
     g_assert(domain_xml_keep(config, "metadata", "http://u", NULL, NULL, NULL));
 }
 
+/* A pool that is read is written so that it is read the same. */
+static void storage(const char *text)
+{
+    struct pool_state state = {.there = true, .mode = 0755};
+    struct pool_xml pool, again;
+    struct volume_xml volume;
+
+    if (volume_xml_read(text, &volume, NULL)) {
+        g_assert(volume.name);
+        volume_xml_clear(&volume);
+    }
+    if (!pool_xml_read(text, &pool, NULL))
+        return;
+    if (!pool.uuid)
+        pool.uuid = g_strdup("11111111-2222-3333-4444-555555555555");
+    g_autofree char *xml = pool_xml_write(&pool, &state);
+    g_assert(pool_xml_read(xml, &again, NULL));
+    g_assert(strcmp(again.name, pool.name) == 0 && strcmp(again.path, pool.path) == 0 &&
+             strcmp(again.uuid, pool.uuid) == 0);
+    pool_xml_clear(&again);
+    pool_xml_clear(&pool);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autofree char *text = g_strndup((const char *)data, size);
@@ -48,6 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     domain(text);
     metadata(text);
+    storage(text);
     return 0;
 }
 
@@ -74,6 +99,11 @@ bool fuzz_seed(unsigned n, GByteArray *out)
         "<loader>/f</loader><nvram>/v</nvram></os><on_reboot>destroy</on_reboot></domain>",
         "<disk type='block'><source dev='/dev/x'/><target dev='vdb'/></disk>",
         "<interface type='user'/>",
+        "<pool type='dir'><name>p</name><uuid>11111111-2222-3333-4444-555555555555</uuid>"
+        "<target><path>/p</path></target></pool>",
+        "<volume><name>v</name><capacity unit='G'>1</capacity><allocation>0</allocation><target>"
+        "<format type='qcow2'/></target><backingStore><path>/b</path><format type='raw'/>"
+        "</backingStore></volume>",
         "<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
         "<y xmlns='http://u'>text</y>",
     };

@@ -69,7 +69,7 @@ static bool read_format(struct vm_disk_config *disk, const xmlNode *node, const 
 {
     g_autofree char *format = xml_child_attr(node, "driver", "type");
 
-    disk->format = VM_DISK_FORMAT_RAW;
+    disk->format = format ? VM_DISK_FORMAT_RAW : VM_DISK_FORMAT_AUTO;
     if (g_strcmp0(format, "qcow2") == 0)
         disk->format = VM_DISK_FORMAT_QCOW2;
     return !format || disk->format == VM_DISK_FORMAT_QCOW2 || strcmp(format, "raw") == 0 ||

@@ -94,9 +94,10 @@ static void write_disk(xmlNode *devices, const struct vm_config *config, size_t 
     bool block = g_str_has_prefix(disk->path, "/dev/");
     xmlNode *node = add(devices, "disk", "type", block ? "block" : "file", "device", "disk", NULL);
 
-    add(node, "driver", "name", "qemu", "type",
-        disk->format == VM_DISK_FORMAT_QCOW2 ? "qcow2" : "raw", "error_policy",
-        policies[disk->onerror], NULL);
+    xmlNode *driver =
+        add(node, "driver", "name", "qemu", "error_policy", policies[disk->onerror], NULL);
+    if (disk->format != VM_DISK_FORMAT_AUTO)
+        attr(driver, "type", vm_disk_format_to_string(disk->format));
     add(node, "source", block ? "dev" : "file", disk->path, NULL);
     add(node, "target", "dev", target, "bus", "virtio", NULL);
     if (disk->readonly)
