@@ -280,6 +280,11 @@ static void set_autostart(struct client *c, struct libvirt_request *request, con
 
     if (!vm)
         return;
+    if (vm_config_of(vm)->ephemeral) {
+        libvirt_fail(request, LIBVIRT_ERR_OPERATION_INVALID, LIBVIRT_FROM_DOMAIN,
+                     "a transient domain is gone with its run");
+        return;
+    }
     g_autoptr(vm_config) config = vm_config_copy(vm_next_config_of(vm));
     config->autostart = a->autostart != 0;
     bridge_configure(c, vm, config, bridge_done, request);
