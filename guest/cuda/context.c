@@ -67,6 +67,7 @@ static int context_free(struct cu_context *c)
     cu_managed_forget(c);
     cu_flow_end(&c->flow);
     c->o.kind = 0;
+    cu_hold_forget(c);
     while (c->modules) {
         struct cu_module *m = c->modules;
         c->modules = m->next;

@@ -93,14 +93,128 @@ void cu_hold_put(struct cu_hold *h)
     free(h);
 }
 
+/* Locked. */
+static struct cu_hold *hold_at(CUdeviceptr address)
+{
+    struct cu_hold *h = holds;
+
+    while (h && h->address != address)
+        h = h->next;
+    return h;
+}
+
 bool cu_graph_holds(CUdeviceptr address)
 {
     pthread_mutex_lock(&holds_lock);
-    const struct cu_hold *h = holds;
-    while (h && h->address != address)
-        h = h->next;
+    const struct cu_hold *h = hold_at(address);
     pthread_mutex_unlock(&holds_lock);
     return h != NULL;
+}
+
+bool cu_hold_free(CUdeviceptr address, int *result)
+{
+    pthread_mutex_lock(&holds_lock);
+    struct cu_hold *h = hold_at(address);
+    bool live = h && h->live;
+    if (live)
+        h->live = false;
+    pthread_mutex_unlock(&holds_lock);
+    *result = h && !live ? CUDA_ERROR_INVALID_VALUE : 0;
+    if (live)
+        cu_hold_put(h);
+    return h != NULL;
+}
+
+void cu_hold_forget(const struct cu_context *c)
+{
+    struct cu_hold *h;
+
+    do {
+        pthread_mutex_lock(&holds_lock);
+        h = holds;
+        while (h && !(h->live && h->context == c))
+            h = h->next;
+        if (h)
+            h->live = false;
+        pthread_mutex_unlock(&holds_lock);
+        if (h)
+            cu_hold_put(h);
+    } while (h);
+}
+
+bool cu_graph_allocates(const struct cu_graph *g)
+{
+    const struct cu_graph_node *node = g->first;
+
+    while (node && node->type != CU_GRAPH_NODE_TYPE_MEM_ALLOC &&
+           node->type != CU_GRAPH_NODE_TYPE_MEM_FREE &&
+           !(node->type == CU_GRAPH_NODE_TYPE_GRAPH && cu_graph_allocates(node->child)))
+        node = node->next;
+    return node != NULL;
+}
+
+static bool allocates(const struct cu_graph *g, CUdeviceptr address)
+{
+    bool found = false;
+
+    for (const struct cu_graph_node *n = g->first; n && !found; n = n->next) {
+        if (n->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+            found = n->hold->address == address;
+        else if (n->type == CU_GRAPH_NODE_TYPE_GRAPH)
+            found = allocates(n->child, address);
+    }
+    return found;
+}
+
+/* Of G, which is within ALL or is it. Locked. */
+static int check(const struct cu_graph *g, const struct cu_graph *all, bool again)
+{
+    int rc = 0;
+
+    for (const struct cu_graph_node *n = g->first; n && !rc; n = n->next) {
+        if (n->type == CU_GRAPH_NODE_TYPE_GRAPH)
+            rc = check(n->child, all, again);
+        else if (n->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && n->hold->live && !again)
+            rc = CUDA_ERROR_INVALID_VALUE;
+        else if (n->type == CU_GRAPH_NODE_TYPE_MEM_FREE && !allocates(all, n->address)) {
+            const struct cu_hold *h = hold_at(n->address);
+            rc = h && h->live ? 0 : CUDA_ERROR_INVALID_VALUE;
+        }
+    }
+    return rc;
+}
+
+int cu_hold_check(const struct cu_graph *g, bool again)
+{
+    pthread_mutex_lock(&holds_lock);
+    int rc = check(g, g, again);
+    pthread_mutex_unlock(&holds_lock);
+    return rc;
+}
+
+/* What is allocated, in the first turn, may be freed by a node that was added before. */
+static void launched(const struct cu_graph *g, bool freed)
+{
+    int rc;
+
+    for (const struct cu_graph_node *n = g->first; n; n = n->next) {
+        if (n->type == CU_GRAPH_NODE_TYPE_GRAPH) {
+            launched(n->child, freed);
+        } else if (n->type == CU_GRAPH_NODE_TYPE_MEM_FREE && freed) {
+            cu_hold_free(n->address, &rc);
+        } else if (n->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC && !freed) {
+            pthread_mutex_lock(&holds_lock);
+            if (!n->hold->live)
+                hold_get(n->hold)->live = true;
+            pthread_mutex_unlock(&holds_lock);
+        }
+    }
+}
+
+void cu_hold_launched(const struct cu_graph *g)
+{
+    launched(g, false);
+    launched(g, true);
 }
 
 /* --- nodes ------------------------------------------------------------------------------------ */

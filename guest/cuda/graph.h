@@ -23,13 +23,15 @@ struct cu_value {
     unsigned compare, bytes;
 };
 
-/* Memory of a graph's: there as long as a node of any copy of it names it. */
+/* Memory of a graph's: there as long as a node of any copy of it names it, and, launched, until
+ * somebody frees it. */
 struct cu_hold {
     struct cu_hold *next;
     struct cu_context *context;
     CUdeviceptr address;
     size_t bytes;
     unsigned users;
+    bool live; /* launched and not freed: that is a user, too */
 };
 
 struct cu_graph_node {
@@ -98,8 +100,19 @@ int cu_node_host(struct cu_graph_node *like, const CUDA_HOST_NODE_PARAMS *p);
 /* Memory that C allocates for a graph: the caller is one user of it. */
 int cu_hold_new(struct cu_context *c, size_t bytes, struct cu_hold **out);
 void cu_hold_put(struct cu_hold *h);
-/* Whether ADDRESS is such memory, which nobody else frees. */
+/* Whether ADDRESS is such memory. */
 bool cu_graph_holds(CUdeviceptr address);
+/* The program frees ADDRESS: false: it is no graph's. *RESULT is 0, or what is wrong: no launch has
+ * allocated it since it was freed. */
+bool cu_hold_free(CUdeviceptr address, int *result);
+/* Whether nodes of G, or of graphs within it, allocate or free memory. */
+bool cu_graph_allocates(const struct cu_graph *g);
+/* What is wrong with a launch of G, or 0: memory that it allocates is not freed yet, unless AGAIN,
+ * or what it frees is free. And what memory it leaves once launched. */
+int cu_hold_check(const struct cu_graph *g, bool again);
+void cu_hold_launched(const struct cu_graph *g);
+/* The context is gone, and what it had with it. */
+void cu_hold_forget(const struct cu_context *c);
 
 /* A batch that is put together (graph_batch.c). */
 struct cu_sink {

@@ -288,6 +288,7 @@ int cu_exec_build(struct cu_graph_exec *e)
     if (!rc) {
         steps_clear(e);
         e->used_events = 0;
+        e->memory = cu_graph_allocates(e->graph);
         rc = emit_all(&b, order);
     }
     free(b.sink);

@@ -176,10 +176,15 @@ CU_API CUresult cuGraphLaunch(CUgraphExec e, CUstream stream)
     if (e->stale)
         rc = cu_exec_build(e);
     e->stale = e->stale && rc;
-    if (!rc)
-        rc = after_last(e, &w);
+    if (!rc && e->memory)
+        rc = cu_hold_check(e->graph, e->flags & AUTO_FREE_ON_LAUNCH);
+    if (rc)
+        return rc;
+    rc = after_last(e, &w);
     for (size_t i = 0; i < e->n_steps && !rc; i++)
         rc = run_step(e, &e->steps[i], &w);
+    if (!rc && e->memory)
+        cu_hold_launched(e->graph);
     e->last = w.id;
     return rc;
 }

@@ -29,6 +29,7 @@ struct cu_graph_exec {
     size_t n_events, used_events;
     uint64_t last; /* the stream of the last launch */
     bool stale;    /* nodes were changed since the steps were made */
+    bool memory;   /* nodes allocate or free some */
 };
 
 /* Makes the steps of E from its graph. */

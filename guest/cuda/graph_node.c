@@ -169,7 +169,7 @@ CU_API CUresult cuGraphAddEventWaitNode(CUgraphNode *out, CUgraph g, const CUgra
     return add(out, g, needs, n, &like, like_event(&like, CU_GRAPH_NODE_TYPE_WAIT_EVENT, event));
 }
 
-/* The memory is there from now on, as long as the graph is. */
+/* The memory is there from now on, as long as the graph is, and longer where a launch leaves it. */
 CU_API CUresult cuGraphAddMemAllocNode(CUgraphNode *out, CUgraph g, const CUgraphNode *needs,
                                        size_t n, CUDA_MEM_ALLOC_NODE_PARAMS *p)
 {

@@ -44,7 +44,7 @@ CU_API CUresult cuMemFree_v2(CUdeviceptr address)
     rc = cu_capture_unsafe();
     if (!rc)
         rc = cu_call(c->o.channel, GPU_OP_CTX_SYNC, &sync, NULL);
-    if (rc || cu_graph_holds(address))
+    if (rc || cu_hold_free(address, &rc))
         return rc;
     if (cu_pool_free(address, NULL, &rc)) {
         cu_pool_settle(c, 0, freed);

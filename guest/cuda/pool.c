@@ -342,11 +342,9 @@ CU_API CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
         return rc ? rc : CUDA_ERROR_INVALID_VALUE;
     if (w.capture) {
         const struct cu_graph_node like = {.type = CU_GRAPH_NODE_TYPE_MEM_FREE, .address = address};
-        return cu_capture(&w, &like);
+        return cu_graph_holds(address) ? cu_capture(&w, &like) : CUDA_ERROR_INVALID_VALUE;
     }
-    if (cu_graph_holds(address))
-        return 0;
-    if (cu_pool_free(address, &w, &rc))
+    if (cu_hold_free(address, &rc) || cu_pool_free(address, &w, &rc))
         return rc;
     const struct gpu_call_free_on call = {.stream = w.id, .address = address};
     return cu_post(&w, GPU_OP_FREE_ON, &call, NULL, 0);

@@ -252,6 +252,70 @@ START_TEST(pools_captured)
 }
 END_TEST
 
+/* A captured allocation of KIB64 that is filled with VALUE, instantiated with FLAGS. */
+static CUgraphExec alloc_graph(CUstream s, unsigned value, uint64_t flags, CUdeviceptr *d)
+{
+    CUgraph g;
+    CUgraphExec e;
+
+    CU_OK(StreamBeginCapture_v2, s, 0);
+    CU_OK(MemAllocAsync, d, (size_t)KIB64, s);
+    CU_OK(MemsetD32Async, *d, value, (size_t)4, s);
+    CU_OK(StreamEndCapture, s, &g);
+    CU_OK(GraphInstantiateWithFlags, &e, g, flags);
+    CU_OK(GraphDestroy, g);
+    return e;
+}
+
+/* What a launch allocates is the program's until it frees it, whatever becomes of the graph. */
+START_TEST(left_by_a_graph)
+{
+    CUstream s;
+    CUdeviceptr d, kept;
+    CUgraph g;
+    CUgraphExec e, f;
+    CUcontext c = rig_begin(_i);
+    uint32_t got[4] = {0};
+
+    CU_OK(StreamCreate, &s, 1);
+    e = alloc_graph(s, 9, 0, &d);
+    CU_IS(1, MemFreeAsync, d, s); /* nothing has allocated it */
+    CU_OK(GraphLaunch, e, s);
+    CU_IS(1, GraphLaunch, e, s);
+    CU_OK(MemFree, d);
+    CU_IS(1, MemFree, d);
+    CU_OK(GraphLaunch, e, s);
+    CU_OK(GraphExecDestroy, e);
+    ck_assert_uint_eq(held(), KIB64);
+    CU_OK(MemcpyDtoH, got, d, sizeof(got));
+    ck_assert_uint_eq(got[3], 9);
+    /* Another graph frees it, in its order. */
+    CU_OK(StreamBeginCapture_v2, s, 0);
+    CU_IS(1, MemFreeAsync, d + 4, s);
+    CU_OK(MemcpyDtoHAsync, got, d, sizeof(got), s);
+    CU_OK(MemFreeAsync, d, s);
+    CU_OK(StreamEndCapture, s, &g);
+    CU_OK(GraphInstantiateWithFlags, &f, g, (uint64_t)0);
+    CU_OK(GraphLaunch, f, s);
+    ck_assert_uint_eq(held(), 0);
+    CU_IS(1, GraphLaunch, f, s);
+    CU_OK(GraphExecDestroy, f);
+    CU_OK(GraphDestroy, g);
+    /* One that frees it when it is launched again; and the context goes with what is left. */
+    e = alloc_graph(s, 5, 1, &kept);
+    CU_OK(GraphLaunch, e, s);
+    CU_OK(GraphLaunch, e, s);
+    CU_OK(GraphExecDestroy, e);
+    ck_assert_uint_eq(held(), KIB64);
+    CU_OK(MemcpyDtoH, got, kept, sizeof(got));
+    ck_assert_uint_eq(got[0], 5);
+    CU_OK(CtxDestroy, c);
+    ck_assert_uint_eq(rig_quota.used, 0);
+    CU_OK(CtxCreate_v2, &c, 0, 0);
+    CU_IS(1, MemFree, kept);
+}
+END_TEST
+
 /* --- boxes and peers -------------------------------------------------------------------------- */
 
 enum { W = 100, H = 7, D = 5, PITCH = 128, ROWS = 9 };
@@ -485,6 +549,7 @@ int main(void)
     tcase_add_loop_test(tc, freed_while_waiting, 0, 2);
     tcase_add_loop_test(tc, own_pools, 0, 2);
     tcase_add_loop_test(tc, pools_captured, 0, 2);
+    tcase_add_loop_test(tc, left_by_a_graph, 0, 2);
     tcase_add_loop_test(tc, boxes, 0, 2);
     tcase_add_loop_test(tc, peers, 0, 2);
     tcase_add_loop_test(tc, pinned, 0, 2);
