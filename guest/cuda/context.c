@@ -267,14 +267,14 @@ CU_API CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
 
 /* --- primary contexts ------------------------------------------------------------------------- */
 
-CU_API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice device)
-{
-    struct cu_device *d = cu_device_of(device);
-    int rc = 0;
+/* Over making and ending them, which is no one step with the state's lock. Taken before that. */
+static pthread_mutex_t primary_lock = PTHREAD_MUTEX_INITIALIZER;
 
-    if (!c || !d)
-        return c ? cu_no_device() : CUDA_ERROR_INVALID_VALUE;
-    rc = cu_reopen();
+/* One that is lost is nobody's any more. Locked. */
+static int primary_get(struct cu_device *d, CUdevice device, struct cu_context **c)
+{
+    int rc = cu_reopen();
+
     pthread_mutex_lock(&cu.lock);
     struct cu_context *p = d->primary;
     pthread_mutex_unlock(&cu.lock);
@@ -286,17 +286,31 @@ CU_API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice device)
     if (rc)
         return rc;
     pthread_mutex_lock(&cu.lock);
-    d->primary = p;
+    if (p->o.channel == cu.channel)
+        d->primary = p;
     p->users++;
     pthread_mutex_unlock(&cu.lock);
     *c = p;
     return 0;
 }
 
+CU_API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice device)
+{
+    struct cu_device *d = cu_device_of(device);
+
+    if (!c || !d)
+        return c ? cu_no_device() : CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&primary_lock);
+    int rc = primary_get(d, device, c);
+    pthread_mutex_unlock(&primary_lock);
+    return rc;
+}
+
 static int primary_end(struct cu_device *d, bool all)
 {
     struct cu_context *p = NULL;
 
+    pthread_mutex_lock(&primary_lock);
     pthread_mutex_lock(&cu.lock);
     bool none = !d->primary;
     if (!none && (all || --d->primary->users == 0)) {
@@ -304,9 +318,9 @@ static int primary_end(struct cu_device *d, bool all)
         d->primary = NULL;
     }
     pthread_mutex_unlock(&cu.lock);
-    if (p)
-        return context_free(p);
-    return none && !all ? CUDA_ERROR_INVALID_CONTEXT : 0;
+    int rc = p ? context_free(p) : none && !all ? CUDA_ERROR_INVALID_CONTEXT : 0;
+    pthread_mutex_unlock(&primary_lock);
+    return rc;
 }
 
 CU_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device)

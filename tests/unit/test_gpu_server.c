@@ -333,6 +333,47 @@ START_TEST(threads)
 }
 END_TEST
 
+static int begin_retaining;
+
+static void *retain(void *opaque)
+{
+    CUcontext c = NULL;
+
+    while (!__atomic_load_n(&begin_retaining, __ATOMIC_ACQUIRE))
+        ;
+    return CU(DevicePrimaryCtxRetain, &c, 0) ? NULL : c;
+}
+
+/* Whoever is first, a device has one primary context; it goes with the last who has it. */
+START_TEST(primary)
+{
+    enum { ROUNDS = 20 };
+    GThread *thread[WORKERS];
+    unsigned flags;
+    int active;
+
+    rig_begin(_i);
+    for (int round = 0; round < ROUNDS; round++) {
+        CUcontext first = NULL;
+        __atomic_store_n(&begin_retaining, 0, __ATOMIC_RELEASE);
+        for (int i = 0; i < WORKERS; i++)
+            thread[i] = g_thread_new("retain", retain, NULL);
+        __atomic_store_n(&begin_retaining, 1, __ATOMIC_RELEASE);
+        for (int i = 0; i < WORKERS; i++) {
+            CUcontext c = g_thread_join(thread[i]);
+            first = i ? first : c;
+            ck_assert(c && c == first);
+        }
+        for (int i = 0; i < WORKERS; i++) {
+            CU_OK(DevicePrimaryCtxGetState, 0, &flags, &active);
+            ck_assert_int_eq(active, 1);
+            CU_OK(DevicePrimaryCtxRelease, 0);
+        }
+        CU_IS(201, DevicePrimaryCtxRelease, 0);
+    }
+}
+END_TEST
+
 /* --- records by hand ----------------------------------------------------------------------------
  */
 
@@ -550,6 +591,7 @@ int main(void)
     tcase_add_loop_test(tc, streams, 0, 2);
     tcase_add_loop_test(tc, rows, 0, 2);
     tcase_add_loop_test(tc, threads, 0, 2);
+    tcase_add_loop_test(tc, primary, 0, 2);
     tcase_add_loop_test(tc, batches, 0, 1);
     tcase_add_loop_test(tc, ends, 0, 2);
     tcase_add_loop_test(tc, worker, 0, 2);
