@@ -22,6 +22,36 @@ static __thread int thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
 enum { NON_BLOCKING = 1 };
 
+/* The context that it began in is destroyed, or lost: nobody else is in its way any more. */
+static bool gone(const struct cu_capture *p)
+{
+    return !cu_is(p->origin->context, KIND_CONTEXT) || p->origin->o.channel != cu.channel;
+}
+
+/* Takes P off the list and its streams. Locked. */
+static void forget(struct cu_capture *p)
+{
+    struct cu_capture **at = &captures;
+
+    for (struct cu_stream *s = p->streams; s; s = s->next_capture) {
+        s->capture = NULL;
+        free(s->tails.nodes);
+        s->tails = (struct cu_tails){0};
+    }
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    __atomic_sub_fetch(&cu_captures, 1, __ATOMIC_RELEASE);
+}
+
+/* Frees it, and what of its graph nobody gets. */
+static void drop(struct cu_capture *p, bool graph)
+{
+    if (graph && !p->given)
+        cu_graph_free(p->graph);
+    free(p);
+}
+
 /* --- what others ask -------------------------------------------------------------------------- */
 
 /* The default stream waits for streams of its context that are captured: it cannot. Locked. */
@@ -47,7 +77,7 @@ int cu_capture_where(const struct cu_where *w)
     pthread_mutex_lock(&lock);
     if (!w->stream)
         rc = implicit(w->context);
-    else if (w->capture && w->capture->invalid)
+    else if (w->capture && (w->capture->invalid || gone(w->capture)))
         rc = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     pthread_mutex_unlock(&lock);
     return rc;
@@ -66,15 +96,21 @@ bool cu_capture_stops(struct cu_stream *s)
     if (!s->capture)
         return false;
     pthread_mutex_lock(&lock);
-    s->capture->invalid = true;
+    struct cu_capture *p = s->capture;
+    bool over = gone(p);
+    p->invalid = true;
+    if (over)
+        forget(p);
     pthread_mutex_unlock(&lock);
-    return true;
+    if (over)
+        drop(p, true);
+    return !over;
 }
 
 /* Whether the calling thread's mode, and P's, forbid what is unsafe. */
 static bool forbids(const struct cu_capture *p)
 {
-    if (thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED)
+    if (thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED || gone(p))
         return false;
     if (pthread_equal(p->thread, pthread_self()))
         return p->mode != CU_STREAM_CAPTURE_MODE_RELAXED;
@@ -215,7 +251,7 @@ static int begin(struct cu_stream *s, struct cu_graph *g, const CUgraphNode *nee
 {
     struct cu_capture *p = calloc(1, sizeof(*p));
     struct cu_graph *made = g || !p ? g : cu_graph_new();
-    int rc = made ? 0 : CUDA_ERROR_OUT_OF_MEMORY;
+    int rc = made && p ? 0 : CUDA_ERROR_OUT_OF_MEMORY;
 
     s->tails.n = 0;
     for (size_t i = 0; i < n && !rc; i++) {
@@ -327,22 +363,6 @@ static int joined(const struct cu_capture *p)
     return 0;
 }
 
-/* Locked. */
-static void forget(struct cu_capture *p)
-{
-    struct cu_capture **at = &captures;
-
-    for (struct cu_stream *s = p->streams; s; s = s->next_capture) {
-        s->capture = NULL;
-        free(s->tails.nodes);
-        s->tails = (struct cu_tails){0};
-    }
-    while (*at != p)
-        at = &(*at)->next;
-    *at = p->next;
-    __atomic_sub_fetch(&cu_captures, 1, __ATOMIC_RELEASE);
-}
-
 CU_API CUresult cuStreamEndCapture(CUstream s, CUgraph *out)
 {
     if (!out || ((uintptr_t)s > 2 && !cu_is(s, KIND_STREAM)))
@@ -361,14 +381,12 @@ CU_API CUresult cuStreamEndCapture(CUstream s, CUgraph *out)
         pthread_mutex_unlock(&lock);
         return rc;
     }
-    rc = p->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : joined(p);
+    rc = p->invalid || gone(p) ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : joined(p);
     forget(p);
     pthread_mutex_unlock(&lock);
     if (!rc)
         *out = p->graph;
-    else if (!p->given)
-        cu_graph_free(p->graph);
-    free(p);
+    drop(p, rc);
     return rc;
 }
 
@@ -395,8 +413,8 @@ static int status_of(CUstream s, int *status)
         return rc;
     }
     if (w.capture)
-        *status = w.capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
-                                     : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+        *status = w.capture->invalid || gone(w.capture) ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
+                                                        : CU_STREAM_CAPTURE_STATUS_ACTIVE;
     return 0;
 }
 

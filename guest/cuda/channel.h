@@ -62,8 +62,8 @@ int channel_begin(struct channel *c, unsigned op, const void *fields, const void
 /* Takes answers until *FLAG, which a DONE sets, is true. */
 void channel_wait(struct channel *c, const bool *flag);
 
-/* Whether the calling thread is one that streams wait for: it never waits for what the program has begun,
- * which may stand behind it. */
+/* Whether the calling thread is one that streams wait for: it never waits for what the program has
+ * begun, which may stand behind it. */
 void channel_urgent(bool urgent);
 bool channel_is_urgent(void);
 

@@ -11,8 +11,8 @@
 
 #include "guest/cuda/cuda.h"
 
-/* Frees ADDRESS in W's stream, or, NULL, now: false where it is of no pool. *RESULT is 0, or what is
- * wrong: it is free already. */
+/* Frees ADDRESS in W's stream, or, NULL, now: false where it is of no pool. *RESULT is 0, or what
+ * is wrong: it is free already. */
 bool cu_pool_free(CUdeviceptr address, const struct cu_where *w, int *result);
 /* How many blocks were ever freed: to be asked before a wait begins. */
 uint64_t cu_pool_freed(void);

@@ -520,6 +520,35 @@ START_TEST(invalid)
 }
 END_TEST
 
+/* A context's captures are in nobody's way once it is destroyed. */
+START_TEST(outlived)
+{
+    CUcontext c = rig_begin(_i);
+    CUgraph g;
+    CUstream s;
+    CUdeviceptr d;
+    int status;
+
+    CU_OK(StreamCreate, &s, 1);
+    CU_OK(StreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_GLOBAL);
+    CU_OK(CtxDestroy, c);
+    CU_OK(CtxCreate_v2, &c, 0, 0);
+    CU_OK(MemAlloc, &d, (size_t)16);
+    CU_OK(CtxSynchronize);
+    CU_OK(StreamIsCapturing, s, &status);
+    ck_assert_int_eq(status, CU_STREAM_CAPTURE_STATUS_INVALIDATED);
+    CU_IS(901, MemsetD32Async, d, 1, (size_t)4, s);
+    CU_IS(901, StreamEndCapture, s, &g);
+    CU_OK(StreamCreate, &s, 1);
+    CU_OK(StreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_GLOBAL);
+    CU_OK(CtxDestroy, c);
+    CU_IS(400, StreamDestroy, s); /* it went with its context */
+    CU_OK(CtxCreate_v2, &c, 0, 0);
+    CU_OK(MemAlloc, &d, (size_t)16);
+    CU_OK(CtxDestroy, c);
+}
+END_TEST
+
 static CUgraph ended_elsewhere;
 
 static void *end_elsewhere(void *stream)
@@ -793,6 +822,7 @@ int main(void)
     tcase_add_loop_test(tc, captures, 0, 2);
     tcase_add_loop_test(tc, nested, 0, 2);
     tcase_add_loop_test(tc, invalid, 0, 2);
+    tcase_add_loop_test(tc, outlived, 0, 2);
     tcase_add_loop_test(tc, misuses, 0, 2);
     tcase_add_loop_test(tc, launches_do_not_wait, 0, 2);
     tcase_add_loop_test(tc, many_launches, 0, 2);
