@@ -28,14 +28,24 @@ static int step_add(struct cu_graph_exec *e, const struct cu_step *step)
     return 0;
 }
 
+/* Where it fails, the batch is still open. */
 static int batch_end(struct build *b)
 {
     if (!b->begun)
         return 0;
     const struct cu_step step = {.batch = b->sink->batch, .calls = b->sink->calls};
     int rc = cu_sink_end(b->sink);
-    b->begun = false;
-    return rc ? rc : step_add(b->exec, &step);
+    if (!rc)
+        rc = step_add(b->exec, &step);
+    b->begun = rc != 0;
+    return rc;
+}
+
+static void batch_free(const struct cu_graph_exec *e, uint64_t batch)
+{
+    const struct gpu_call_batch_free call = {.batch = batch};
+
+    channel_post(e->context->o.channel, GPU_OP_BATCH_FREE, &call, NULL, 0);
 }
 
 /* The sink has a batch with room for another call. */
@@ -45,8 +55,9 @@ static int batch_ready(struct build *b)
 
     if (rc || b->begun)
         return rc;
-    b->begun = true;
-    return cu_sink_begin(b->sink, b->exec->context);
+    rc = cu_sink_begin(b->sink, b->exec->context);
+    b->begun = !rc;
+    return rc;
 }
 
 static struct cu_where where(const struct build *b, unsigned lane)
@@ -269,10 +280,9 @@ static void steps_clear(struct cu_graph_exec *e)
 {
     bool there = cu_is(e->context, KIND_CONTEXT);
 
-    for (size_t i = 0; i < e->n_steps; i++) {
-        const struct gpu_call_batch_free call = {.batch = e->steps[i].batch};
-        if (there && !e->steps[i].node)
-            channel_post(e->context->o.channel, GPU_OP_BATCH_FREE, &call, NULL, 0);
+    for (size_t i = 0; i < e->n_steps && there; i++) {
+        if (!e->steps[i].node)
+            batch_free(e, e->steps[i].batch);
     }
     free(e->steps);
     e->steps = NULL;
@@ -291,6 +301,8 @@ int cu_exec_build(struct cu_graph_exec *e)
         e->memory = cu_graph_allocates(e->graph);
         rc = emit_all(&b, order);
     }
+    if (b.begun)
+        batch_free(e, b.sink->batch);
     free(b.sink);
     free(order);
     return rc;

@@ -549,6 +549,39 @@ START_TEST(outlived)
 }
 END_TEST
 
+/* A graph that cannot be instantiated leaves nothing in the worker, however often it is tried. */
+START_TEST(tried)
+{
+    enum { TIMES = 70000 /* more than LIMIT_GPU_HANDLES */ };
+    CUcontext c = rig_begin(_i);
+    CUgraph g, child;
+    CUgraphNode fill, in[2], node;
+    CUgraphExec e;
+    CUdeviceptr d;
+
+    CU_OK(MemAlloc, &d, (size_t)BYTES);
+    const CUDA_MEMSET_NODE_PARAMS p = fill_params(d, 1);
+    CU_OK(GraphCreate, &g, 0);
+    CU_OK(GraphCreate, &child, 0);
+    CU_OK(GraphAddMemsetNode, &fill, g, NULL, (size_t)0, &p, c);
+    for (int i = 0; i < 2; i++)
+        CU_OK(GraphAddEmptyNode, &in[i], child, NULL, (size_t)0);
+    CU_OK(GraphAddDependencies, child, &in[0], &in[1], NULL, (size_t)1);
+    CU_OK(GraphAddDependencies, child, &in[1], &in[0], NULL, (size_t)1); /* in a circle */
+    CU_OK(GraphAddChildGraphNode, &node, g, &fill, (size_t)1, child);
+    int (*instantiate)() = (int (*)())rig_function("cuGraphInstantiateWithFlags");
+    for (int i = 0; i < TIMES; i++)
+        ck_assert_int_eq(instantiate(&e, g, (uint64_t)0), 1);
+    CU_OK(CtxSynchronize);
+    CU_OK(GraphDestroyNode, node);
+    CU_OK(GraphInstantiateWithFlags, &e, g, (uint64_t)0);
+    launch_and_wait(e, NULL);
+    CU_OK(GraphExecDestroy, e);
+    CU_OK(GraphDestroy, g);
+    CU_OK(GraphDestroy, child);
+}
+END_TEST
+
 static CUgraph ended_elsewhere;
 
 static void *end_elsewhere(void *stream)
@@ -823,6 +856,7 @@ int main(void)
     tcase_add_loop_test(tc, nested, 0, 2);
     tcase_add_loop_test(tc, invalid, 0, 2);
     tcase_add_loop_test(tc, outlived, 0, 2);
+    tcase_add_loop_test(tc, tried, 0, 2);
     tcase_add_loop_test(tc, misuses, 0, 2);
     tcase_add_loop_test(tc, launches_do_not_wait, 0, 2);
     tcase_add_loop_test(tc, many_launches, 0, 2);
