@@ -5,5 +5,3 @@ export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}"
 export TSAN_OPTIONS="${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tools/tsan.supp}"
 # glib's own allocator hands memory from thread to thread where ThreadSanitizer does not see it.
 export G_SLICE=always-malloc
-# glib hands freed memory from thread to thread by locks that no sanitizer sees; the C library's they do.
-export G_SLICE=always-malloc
