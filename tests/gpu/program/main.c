@@ -49,10 +49,13 @@ CUdeviceptr program_put(const void *from, size_t bytes)
     CUdeviceptr d;
 
     CU(cuMemAlloc_v2(&d, bytes));
-    if (from)
+    if (from) {
         CU(cuMemcpyHtoD_v2(d, from, bytes));
-    else
+    } else {
+        /* Fills of the device's memory are not waited for, and streams may be none of the first's. */
         CU(cuMemsetD8_v2(d, 0, bytes));
+        CU(cuStreamSynchronize(NULL));
+    }
     return d;
 }
 
