@@ -20,8 +20,8 @@ void guest_trap(uint64_t cause, uint64_t hart)
     case CAUSE_IRQ | M_EXT:
         check(read32(PLIC + 0x200004 + 0x2000 * hart), 10);
         check(read8(UART + 2) & 0xf, 2);
-        externals[hart]++;
         write32(PLIC + 0x200004 + 0x2000 * hart, 10);
+        externals[hart]++; /* hart 0 takes the enable bit away then: a completion would not count */
         break;
     default:
         check(cause, 0);
