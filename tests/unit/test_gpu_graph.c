@@ -539,6 +539,7 @@ START_TEST(outlived)
     ck_assert_int_eq(status, CU_STREAM_CAPTURE_STATUS_INVALIDATED);
     CU_IS(901, MemsetD32Async, d, 1, (size_t)4, s);
     CU_IS(901, StreamEndCapture, s, &g);
+    CU_IS(400, StreamDestroy, s);
     CU_OK(StreamCreate, &s, 1);
     CU_OK(StreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_GLOBAL);
     CU_OK(CtxDestroy, c);

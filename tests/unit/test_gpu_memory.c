@@ -313,6 +313,7 @@ START_TEST(left_by_a_graph)
     ck_assert_uint_eq(rig_quota.used, 0);
     CU_OK(CtxCreate_v2, &c, 0, 0);
     CU_IS(1, MemFree, kept);
+    CU_IS(400, StreamDestroy, s);
 }
 END_TEST
 
