@@ -172,7 +172,7 @@ class Rig:
         self.socket = str(self.tmp / "run/vmd/vmd.sock")
         folders = [str(self.build / name) for name in ("vmctl", "daemon", "vm")]
         self.env = {key: value for key, value in os.environ.items()
-                    if key == "HOME" or key.endswith("SAN_OPTIONS")}
+                    if key in ("HOME", "G_SLICE") or key.endswith("SAN_OPTIONS")}
         self.env.update(PATH=":".join([*folders, os.environ["PATH"]]), LC_ALL="C.UTF-8",
                         XDG_RUNTIME_DIR=str(self.tmp / "run"), XDG_STATE_HOME=str(self.tmp / "state"),
                         XDG_CONFIG_HOME=str(self.tmp / "config"), XDG_CACHE_HOME=str(self.tmp / "cache"),

@@ -238,7 +238,7 @@ class Scenario:
         for name in ("run", "state", "config", "cache"):
             (tmp / name).mkdir(mode=0o700)
         self.env = {key: value for key, value in os.environ.items()
-                    if key in ("HOME", "LANG", "VMD_GUEST_CACHE") or key.endswith("SAN_OPTIONS")}
+                    if key in ("HOME", "LANG", "G_SLICE", "VMD_GUEST_CACHE") or key.endswith("SAN_OPTIONS")}
         self.env.update(
             PATH=":".join([*folders, os.environ["PATH"], "/usr/sbin", "/sbin"]), LC_ALL="C.UTF-8", TERM="dumb",
             XDG_RUNTIME_DIR=str(tmp / "run"), XDG_STATE_HOME=str(tmp / "state"),
