@@ -12,6 +12,11 @@ struct gpu_quota rig_quota = {.most = MIB(64)};
 static struct session_env env = {.quota = &rig_quota};
 char rig_path[64];
 
+uint64_t rig_used(void)
+{
+    return __atomic_load_n(&rig_quota.used, __ATOMIC_RELAXED);
+}
+
 void *rig_function(const char *name)
 {
     void *fn = NULL;

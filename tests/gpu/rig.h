@@ -17,6 +17,8 @@ extern struct gpu_quota rig_quota;
 extern char rig_path[64];
 /* How often the worker looked whether a stream is through: first of all when it is waited for. */
 extern unsigned rig_looks;
+/* Bytes of device memory that all programs hold. */
+uint64_t rig_used(void);
 
 /* The driver API's function NAME, as programs find it. */
 void *rig_function(const char *name);

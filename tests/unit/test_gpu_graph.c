@@ -107,7 +107,7 @@ START_TEST(by_hand)
     struct diamond d = {0};
     CUgraphExec e;
     CUstream stream[2];
-    size_t used = rig_quota.used;
+    size_t used = rig_used();
 
     sum_begin(&s);
     diamond_make(&d, &s, c);
@@ -156,7 +156,7 @@ START_TEST(by_hand)
     for (int i = 0; i < 2; i++)
         CU_OK(StreamDestroy, stream[i]);
     CU_OK(CtxDestroy, c);
-    ck_assert_uint_eq(rig_quota.used, used);
+    ck_assert_uint_eq(rig_used(), used);
 }
 END_TEST
 
@@ -271,7 +271,7 @@ START_TEST(any_node)
     uint32_t got[N];
 
     sum_begin(&s);
-    uint64_t used = rig_quota.used;
+    uint64_t used = rig_used();
     CU_OK(GraphCreate, &g, 0);
     CUgraphNodeParams p = {
         .type = CU_GRAPH_NODE_TYPE_MEM_ALLOC,
@@ -314,10 +314,10 @@ START_TEST(any_node)
     CU_IS(801, GraphNodeSetParams, node[3], &p);
     CU_IS(801, GraphAddNode, &node[0], g, NULL, NULL, (size_t)0, &p);
     CU_OK(GraphDestroy, g);
-    ck_assert_uint_eq(rig_quota.used, used + BYTES);
+    ck_assert_uint_eq(rig_used(), used + BYTES);
     CU_OK(GraphExecDestroy, e);
     CU_OK(CtxSynchronize);
-    ck_assert_uint_eq(rig_quota.used, used);
+    ck_assert_uint_eq(rig_used(), used);
 }
 END_TEST
 

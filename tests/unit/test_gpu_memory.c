@@ -25,7 +25,7 @@ static uint64_t held(void)
 {
     CU_OK(CtxSynchronize);
     CU_OK(CtxSynchronize);
-    return rig_quota.used;
+    return rig_used();
 }
 
 /* What is freed in a stream is had again by it at once, and goes when somebody waits. */
@@ -83,7 +83,7 @@ START_TEST(pools)
     for (int i = 0; i < 2; i++)
         CU_OK(StreamDestroy, s[i]);
     CU_OK(CtxDestroy, c);
-    ck_assert_uint_eq(rig_quota.used, 0);
+    ck_assert_uint_eq(rig_used(), 0);
 }
 END_TEST
 
@@ -310,7 +310,7 @@ START_TEST(left_by_a_graph)
     CU_OK(MemcpyDtoH, got, kept, sizeof(got));
     ck_assert_uint_eq(got[0], 5);
     CU_OK(CtxDestroy, c);
-    ck_assert_uint_eq(rig_quota.used, 0);
+    ck_assert_uint_eq(rig_used(), 0);
     CU_OK(CtxCreate_v2, &c, 0, 0);
     CU_IS(1, MemFree, kept);
     CU_IS(400, StreamDestroy, s);

@@ -40,7 +40,7 @@ START_TEST(add)
         CU_IS(1, MemFree, dout);
     }
     CU_OK(CtxDestroy, c);
-    ck_assert_uint_eq(rig_quota.used, 0);
+    ck_assert_uint_eq(rig_used(), 0);
 }
 END_TEST
 
@@ -329,7 +329,7 @@ START_TEST(threads)
         ck_assert_uint_eq(w[i].bad, 0);
     }
     CU_OK(CtxDestroy, c);
-    ck_assert_uint_eq(rig_quota.used, 0);
+    ck_assert_uint_eq(rig_used(), 0);
 }
 END_TEST
 
