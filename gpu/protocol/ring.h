@@ -78,7 +78,7 @@ struct gpu_ring {
 
 static inline uint32_t gpu_load(const volatile uint32_t *at)
 {
-    uint32_t value = *at;
+    uint32_t value = __atomic_load_n(at, __ATOMIC_RELAXED);
 
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return value;
@@ -87,7 +87,7 @@ static inline uint32_t gpu_load(const volatile uint32_t *at)
 static inline void gpu_store(volatile uint32_t *at, uint32_t value)
 {
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    *at = value;
+    __atomic_store_n(at, value, __ATOMIC_RELAXED);
 }
 
 /* What was stored is seen before what is loaded next. */
