@@ -73,6 +73,8 @@ static void streams(void)
     CU(cuEventElapsedTime(&ms, begun, done[0]));
     SAME(ms >= 0, 0);
     CU(cuEventDestroy_v2(begun));
+    for (int p = 0; p < PARTS; p++)
+        CU(cuEventDestroy_v2(done[p]));
     for (int p = 0; p <= PARTS; p++)
         CU(cuStreamDestroy_v2(s[p]));
 }

@@ -223,6 +223,8 @@ static void captured(void)
         SAME(y[i] == LAUNCHES * x[i], i);
     CU(cuGraphExecDestroy(e));
     CU(cuGraphDestroy(g));
+    CU(cuEventDestroy_v2(fork));
+    CU(cuEventDestroy_v2(join));
     CU(cuStreamDestroy_v2(s));
     CU(cuStreamDestroy_v2(t));
 }
@@ -260,6 +262,7 @@ static void not_captured(void)
     uint32_t first;
     memcpy(&first, x, 4);
     SAME(first == 7, first);
+    CU(cuEventDestroy_v2(fork));
     CU(cuStreamDestroy_v2(s));
     CU(cuStreamDestroy_v2(t));
 }
