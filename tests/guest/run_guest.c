@@ -312,7 +312,7 @@ int main(int argc, char **argv)
     struct board_config bc = {.isa = ISA_RISCV64, .vars = {-1, NULL}, .cpu_ops = &cpu_ops,
                               .console_ops = &console_ops};
     g_autofree char *kernel = NULL, *initrd = NULL, *firmware = NULL, *append = NULL;
-    g_autofree char *arch = g_strdup("riscv64");
+    g_autofree char *arch = NULL;
     g_auto(GStrv) asked = NULL;
     int tier = 1, cpus = 1, memory = 64, timeout = 60;
     gboolean stats = FALSE;
@@ -341,7 +341,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "run_guest: %s\n", err->message);
         return EXIT_OURS;
     }
-    if (strcmp(arch, "aarch64") == 0)
+    if (g_strcmp0(arch, "aarch64") == 0)
         bc.isa = ISA_AARCH64;
     bc.append = append;
     bc.cpus = r.cpus = (unsigned)cpus;
