@@ -297,8 +297,10 @@ static bool replace(struct vm_config *config, const char *id, const struct devic
         if (!now->mac)
             now->mac = g_strdup(was->mac);
         if (now->kind == VM_NIC_KIND_USER) {
-            now->hostfwd = g_steal_pointer(&was->hostfwd);
+            struct vm_hostfwd_config **none = now->hostfwd; /* XML tells of no forwarding */
+            now->hostfwd = was->hostfwd;
             now->n_hostfwd = was->n_hostfwd;
+            was->hostfwd = none;
             was->n_hostfwd = 0;
         }
         vm_nic_config_free(was);
