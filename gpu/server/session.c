@@ -402,9 +402,12 @@ static int call_ctx_sync(struct session *s, struct call *c)
         return GPU_INVALID_CONTEXT;
     c->waited = o;
     int rc = OPS(s)->context_query(o->ctx);
-    if (rc == GPU_NOT_READY)
-        session__later(s, c, o);
-    return rc == GPU_NOT_READY ? GPU_SUCCESS : rc;
+    if (rc != GPU_NOT_READY)
+        return rc;
+    if (!session__may_wait(s))
+        return GPU_OUT_OF_RESOURCES;
+    session__later(s, c, o);
+    return GPU_SUCCESS;
 }
 
 static const call_fn calls[GPU_OP_END] = {

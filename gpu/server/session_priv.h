@@ -113,6 +113,13 @@ uint8_t *session__buffer(struct session *s, const struct object *context, size_t
 void session__buffer_free(struct session *s, const struct object *context, uint8_t *buffer);
 /* The answer P keeps BUFFER until it is given. */
 void session__keep(struct session *s, struct pending *p, uint8_t *buffer, uint32_t answered);
+/* Whether one more answer may be put off. Copies take fewer, so that there is always room to wait
+ * for them. */
+static inline bool session__may_wait(const struct session *s)
+{
+    return s->pending->len < LIMIT_GPU_QUEUED;
+}
+
 /* Puts CALL's answer off. */
 struct pending *session__later(struct session *s, struct call *c, struct object *context);
 /* The answer comes when all that is in STREAM now is done. */

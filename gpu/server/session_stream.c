@@ -60,6 +60,8 @@ static int call_stream_sync(struct session *s, struct call *c)
     int rc = OPS(s)->stream_query(stream);
     if (rc != GPU_NOT_READY)
         return rc;
+    if (!session__may_wait(s))
+        return GPU_OUT_OF_RESOURCES;
     return session__after(s, session__later(s, c, context), stream);
 }
 
@@ -127,7 +129,7 @@ static int call_gate(struct session *s, struct call *c)
 
     if (!stream)
         return GPU_INVALID_HANDLE;
-    if (s->pending->len >= LIMIT_GPU_QUEUED)
+    if (!session__may_wait(s))
         return GPU_OUT_OF_RESOURCES;
     struct pending *p = session__later(s, c, context);
     p->gate = in->gate;
@@ -223,6 +225,8 @@ static int call_event_sync(struct session *s, struct call *c)
     int rc = OPS(s)->event_query(event->event);
     if (rc != GPU_NOT_READY)
         return rc;
+    if (!session__may_wait(s))
+        return GPU_OUT_OF_RESOURCES;
     session__later(s, c, event->context)->event = event->event;
     return GPU_SUCCESS;
 }

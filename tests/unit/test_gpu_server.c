@@ -392,20 +392,30 @@ static void *serve_by_hand(void *opaque)
     return NULL;
 }
 
-/* Says a record, and gives the result that is answered. */
-static int ask(int fd, unsigned op, const void *fields, const void *payload, uint32_t bytes)
+/* Says a record. */
+static void say(int fd, unsigned op, uint16_t flags, const void *fields, const void *payload,
+                uint32_t bytes)
 {
     const struct record_desc *desc = record_desc(op);
-    struct gpu_call_head head = {
-        .bytes = record_call_bytes(desc->call_bytes, bytes), .op = (uint16_t)op, .payload = bytes};
-    struct gpu_answer_head answer;
+    struct gpu_call_head head = {.bytes = record_call_bytes(desc->call_bytes, bytes),
+                                 .op = (uint16_t)op,
+                                 .flags = flags,
+                                 .payload = bytes};
     g_autofree uint8_t *record = g_malloc0(head.bytes);
-    uint8_t rest[256];
 
     memcpy(record, &head, sizeof(head));
     memcpy(record + sizeof(head), fields, desc->call_bytes);
     memcpy(record + sizeof(head) + desc->call_bytes, payload, bytes);
     ck_assert_int_eq(send(fd, record, head.bytes, 0), (ssize_t)head.bytes);
+}
+
+/* Says a record, and gives the result that is answered. */
+static int ask(int fd, unsigned op, const void *fields, const void *payload, uint32_t bytes)
+{
+    struct gpu_answer_head answer;
+    uint8_t rest[256];
+
+    say(fd, op, 0, fields, payload, bytes);
     ck_assert_int_eq(recv(fd, &answer, sizeof(answer), MSG_WAITALL), (ssize_t)sizeof(answer));
     ssize_t more = (ssize_t)(answer.bytes - sizeof(answer));
     ck_assert(more <= (ssize_t)sizeof(rest));
@@ -479,6 +489,35 @@ START_TEST(batches)
 END_TEST
 
 /* A context that is busy for ever can be ended. */
+/* Behind a function that never ends a program may wait so often, and no more. */
+START_TEST(waits)
+{
+    struct by_hand h = {.env = {.backend = backend_queue_new(&engine_test), .quota = &rig_quota}};
+    const struct gpu_call_hello hello = {GPU_VERSION, GPU_OLDEST};
+    const struct gpu_call_ctx_new context = {.ctx = CONTEXT};
+    const struct gpu_call_gate gate = {.stream = CONTEXT, .gate = 7};
+    const struct gpu_call_ctx_sync all = {CONTEXT};
+    const struct gpu_call_stream_sync one = {CONTEXT};
+    int fds[2];
+
+    ck_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    h.fd = fds[0];
+    GThread *t = g_thread_new("session", serve_by_hand, &h);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_HELLO, &hello, "", 0), 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_CTX_NEW, &context, "", 0), 0);
+    say(fds[1], GPU_OP_GATE, GPU_CALL_ASYNC, &gate, "", 0);
+    for (int i = 1; i < LIMIT_GPU_QUEUED; i++)
+        say(fds[1], GPU_OP_CTX_SYNC, GPU_CALL_ASYNC, &all, "", 0);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_CTX_SYNC, &all, "", 0), GPU_OUT_OF_RESOURCES);
+    ck_assert_int_eq(ask(fds[1], GPU_OP_STREAM_SYNC, &one, "", 0), GPU_OUT_OF_RESOURCES);
+    shutdown(fds[1], SHUT_RDWR);
+    g_thread_join(t);
+    close(fds[0]);
+    close(fds[1]);
+    h.env.backend->ops->close(h.env.backend);
+}
+END_TEST
+
 START_TEST(ends)
 {
     CUcontext c = rig_begin(_i);
@@ -593,6 +632,7 @@ int main(void)
     tcase_add_loop_test(tc, threads, 0, 2);
     tcase_add_loop_test(tc, primary, 0, 2);
     tcase_add_loop_test(tc, batches, 0, 1);
+    tcase_add_loop_test(tc, waits, 0, 1);
     tcase_add_loop_test(tc, ends, 0, 2);
     tcase_add_loop_test(tc, worker, 0, 2);
     suite_add_tcase(suite, tc);
