@@ -43,6 +43,9 @@ static bool elf_is_whole(const uint8_t *elf, uint64_t length)
         return false;
     uint64_t segments = number(elf + 32, 8), sections = number(elf + 40, 8);
     uint64_t n_segments = number(elf + 56, 2), n_sections = number(elf + 60, 2);
+    /* The gABI has numbers that do not fit in the first section: for a reader to trust. */
+    if ((segments && !n_segments) || (sections && !n_sections))
+        return false;
     if ((n_segments && (number(elf + 54, 2) != ELF_SEGMENT ||
                         !within(segments, n_segments * ELF_SEGMENT, length))) ||
         (n_sections && (number(elf + 58, 2) != ELF_SECTION ||
