@@ -80,6 +80,14 @@ static int preference(unsigned *to, unsigned value, unsigned most)
     return 0;
 }
 
+static int tell(unsigned *to, unsigned value)
+{
+    if (!to)
+        return CUDA_ERROR_INVALID_VALUE;
+    *to = value;
+    return 0;
+}
+
 CU_API CUresult cuCtxSetCacheConfig(unsigned config)
 {
     int rc;
@@ -93,9 +101,7 @@ CU_API CUresult cuCtxGetCacheConfig(unsigned *config)
     int rc;
     const struct cu_context *c = cu_need(&rc);
 
-    if (c && config)
-        *config = c->cache_config;
-    return c && !config ? CUDA_ERROR_INVALID_VALUE : rc;
+    return c ? tell(config, c->cache_config) : rc;
 }
 
 CU_API CUresult cuCtxSetSharedMemConfig(unsigned config)
@@ -111,9 +117,7 @@ CU_API CUresult cuCtxGetSharedMemConfig(unsigned *config)
     int rc;
     const struct cu_context *c = cu_need(&rc);
 
-    if (c && config)
-        *config = c->shared_config;
-    return c && !config ? CUDA_ERROR_INVALID_VALUE : rc;
+    return c ? tell(config, c->shared_config) : rc;
 }
 
 /* There is no such cache to reset. */

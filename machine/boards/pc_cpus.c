@@ -62,20 +62,6 @@ static void add_registers(struct aml *aml)
     aml_mutex(aml, "CLCK");
 }
 
-static void store(struct aml *aml, uint64_t value, const char *name)
-{
-    aml_op(aml, AML_STORE);
-    aml_int(aml, value);
-    aml_ref(aml, name);
-}
-
-static void store_op(struct aml *aml, enum aml_op from, const char *name)
-{
-    aml_op(aml, AML_STORE);
-    aml_op(aml, from);
-    aml_ref(aml, name);
-}
-
 static void set_local0(struct aml *aml, uint64_t value)
 {
     aml_op(aml, AML_STORE);
@@ -94,7 +80,7 @@ static void add_status(struct aml *aml)
 {
     aml_method(aml, "CSTA", 1, true);
     aml_acquire(aml, "CLCK");
-    store_op(aml, AML_ARG0, "CSEL");
+    aml_store(aml, AML_ARG0, "CSEL");
     set_local0(aml, 0);
     aml_if(aml);
     aml_ref(aml, "CPEN");
@@ -110,8 +96,8 @@ static void add_eject(struct aml *aml)
 {
     aml_method(aml, "CEJE", 1, true);
     aml_acquire(aml, "CLCK");
-    store_op(aml, AML_ARG0, "CSEL");
-    store(aml, 1, "CEJ0");
+    aml_store(aml, AML_ARG0, "CSEL");
+    aml_store_int(aml, 1, "CEJ0");
     aml_release(aml, "CLCK");
     aml_end(aml);
 }
@@ -121,11 +107,11 @@ static void add_answer(struct aml *aml)
 {
     aml_method(aml, "COST", 3, true);
     aml_acquire(aml, "CLCK");
-    store_op(aml, AML_ARG0, "CSEL");
-    store(aml, CPU_PLUG_OST_EVENT, "CCMD");
-    store_op(aml, AML_ARG1, "CDAT");
-    store(aml, CPU_PLUG_OST_STATUS, "CCMD");
-    store_op(aml, AML_ARG2, "CDAT");
+    aml_store(aml, AML_ARG0, "CSEL");
+    aml_store_int(aml, CPU_PLUG_OST_EVENT, "CCMD");
+    aml_store(aml, AML_ARG1, "CDAT");
+    aml_store_int(aml, CPU_PLUG_OST_STATUS, "CCMD");
+    aml_store(aml, AML_ARG2, "CDAT");
     aml_release(aml, "CLCK");
     aml_end(aml);
 }
@@ -173,7 +159,7 @@ static void tell(struct aml *aml, const char *event, unsigned value)
     aml_ref(aml, "CTFY");
     aml_ref(aml, "CDAT");
     aml_int(aml, value);
-    store(aml, 1, event);
+    aml_store_int(aml, 1, event);
 }
 
 /* CSCN: tells of all that have an event; of each at most once, so that it ends. */
@@ -184,7 +170,7 @@ static void add_scan(struct aml *aml, unsigned n)
     set_local0(aml, n);
     aml_while(aml);
     aml_op(aml, AML_LOCAL0);
-    store(aml, CPU_PLUG_NEXT, "CCMD");
+    aml_store_int(aml, CPU_PLUG_NEXT, "CCMD");
     aml_if(aml);
     aml_ref(aml, "CINS");
     tell(aml, "CINS", CPU_PLUG_CHECK);

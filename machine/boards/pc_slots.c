@@ -15,20 +15,6 @@ static uint32_t bit_of(unsigned number)
     return UINT32_C(1) << (number - 1);
 }
 
-static void store_int(struct aml *aml, uint64_t value, const char *name)
-{
-    aml_op(aml, AML_STORE);
-    aml_int(aml, value);
-    aml_ref(aml, name);
-}
-
-static void store_op(struct aml *aml, enum aml_op from, const char *name)
-{
-    aml_op(aml, AML_STORE);
-    aml_op(aml, from);
-    aml_ref(aml, name);
-}
-
 static void add_registers(struct aml *aml)
 {
     static const char *const names[] = {"PLOK", "PASK", "PCRD", "PGRT", "PSLT", "PEVT", "PSTS"};
@@ -52,7 +38,7 @@ static void tell(struct aml *aml, const struct pci_plug *plug, const char *name,
     unsigned slot;
 
     aml_load_local0(aml, name);
-    store_op(aml, AML_LOCAL0, name);
+    aml_store(aml, AML_LOCAL0, name);
     for (unsigned n = 0; (n = pci_plug_next(plug, n, &slot));) {
         char path[24];
         card_of(path, n);
@@ -84,9 +70,9 @@ static void add_answer(struct aml *aml)
 {
     aml_method(aml, "POST", 3, true);
     aml_acquire(aml, "PLCK");
-    store_op(aml, AML_ARG0, "PSLT");
-    store_op(aml, AML_ARG1, "PEVT");
-    store_op(aml, AML_ARG2, "PSTS");
+    aml_store(aml, AML_ARG0, "PSLT");
+    aml_store(aml, AML_ARG1, "PEVT");
+    aml_store(aml, AML_ARG2, "PSTS");
     aml_release(aml, "PLCK");
     aml_end(aml);
 }
@@ -113,7 +99,7 @@ static void add_card(struct aml *aml, unsigned number)
     aml_int(aml, bit_of(number));
     aml_end(aml);
     aml_method(aml, "_EJ0", 1, true);
-    store_int(aml, bit_of(number), "\\_SB_.PCRD");
+    aml_store_int(aml, bit_of(number), "\\_SB_.PCRD");
     aml_end(aml);
     aml_method(aml, "_OST", 3, true);
     aml_ref(aml, "\\_SB_.POST");

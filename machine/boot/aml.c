@@ -350,6 +350,20 @@ void aml_load_local0(struct aml *aml, const char *name)
     put(aml, OP_LOCAL0, 1);
 }
 
+void aml_store_int(struct aml *aml, uint64_t value, const char *name)
+{
+    aml_op(aml, AML_STORE);
+    aml_int(aml, value);
+    aml_ref(aml, name);
+}
+
+void aml_store(struct aml *aml, enum aml_op from, const char *name)
+{
+    aml_op(aml, AML_STORE);
+    aml_op(aml, from);
+    aml_ref(aml, name);
+}
+
 void aml_notify(struct aml *aml, const char *path, uint64_t value)
 {
     put(aml, OP_NOTIFY, 1);

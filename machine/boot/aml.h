@@ -97,6 +97,9 @@ void aml_field_unit(struct aml *aml, const char *name, unsigned bits);
 void aml_field_gap(struct aml *aml, unsigned bits);
 /* Local0 = NAME */
 void aml_load_local0(struct aml *aml, const char *name);
+/* Store (VALUE, NAME), and Store (FROM, NAME) of a local or an argument. */
+void aml_store_int(struct aml *aml, uint64_t value, const char *name);
+void aml_store(struct aml *aml, enum aml_op from, const char *name);
 void aml_notify(struct aml *aml, const char *path, uint64_t value);
 
 /*
