@@ -303,11 +303,13 @@ START_TEST(several_end_with_the_segment)
     setup(&bed, 1, 0);
     for (unsigned bytes = 64; bytes <= 2048; bytes += 1984) {
         unsigned n, in_all = 0;
+        bool ended = false;
         for (gpa_t page = RAM + bytes * 4096; in_all < 2 * MOST; page += 4096) {
             ck_assert(cache_safepoint(bed.user[0]));
             ck_assert_int_eq(cache_begin(bed.user[0], page, CACHE_NO_PAGE, MODE, &place[0]), 0);
             fill(&place[0], bytes);
             n = follow(&bed, place, MOST, bytes);
+            ended |= n < MOST;
             for (unsigned i = 1; i < n; i++)
                 ck_assert(place[i].hot >= place[i - 1].hot + bytes);
             ck_assert(place[n - 1].hot + bytes <= place[0].cold);
@@ -318,6 +320,7 @@ START_TEST(several_end_with_the_segment)
                                          MODE));
             in_all += n;
         }
+        ck_assert_msg(ended, "%u bytes: no segment ended", bytes);
     }
     g_free(place);
     teardown(&bed);

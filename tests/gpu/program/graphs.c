@@ -316,8 +316,10 @@ static void managed(void)
 
     CU(cuDeviceGet(&device, 0));
     CU(cuDeviceGetAttribute(&has, MANAGED_MEMORY, device));
-    if (!has)
+    if (!has) {
+        program_lacks("managed memory");
         return;
+    }
     CU(cuMemAllocManaged(&dx, BYTES, ATTACH_GLOBAL));
     CU(cuMemAllocManaged(&dy, BYTES, ATTACH_GLOBAL));
     float *mx = (float *)(uintptr_t)dx, *my = (float *)(uintptr_t)dy;

@@ -47,8 +47,10 @@ static bool both_begin(struct both *b)
 
     CU(cuDeviceGet(&device, 0));
     CU(cuDeviceGetAttribute(&has, MANAGED_MEMORY, device));
-    if (!has)
+    if (!has) {
+        program_lacks("managed memory");
         return false;
+    }
     CU(cuMemAllocManaged(&b->dx, BYTES, ATTACH_GLOBAL));
     CU(cuMemAllocManaged(&b->dy, BYTES, ATTACH_GLOBAL));
     CU(cuStreamCreate(&b->s, 1));

@@ -69,6 +69,8 @@ void program_expect(bool so, const char *what, long i, const char *file, int lin
 /* The module that the case has loaded, and a kernel of it. */
 CUmodule program_module(void);
 CUfunction program_kernel(const char *name);
+/* The running case does not go on: this device has no WHAT. It is counted as left out. */
+void program_lacks(const char *what);
 /* New device memory with BYTES of FROM, or of zeros where that is NULL. */
 CUdeviceptr program_put(const void *from, size_t bytes);
 void program_get(void *to, CUdeviceptr from, size_t bytes);
