@@ -39,6 +39,14 @@ static void fail(struct transfer *t, int errnum)
 
 static void go_on(struct transfer *t);
 
+/* What was under way is dealt with. Until then T stays, though its stream may have ended meanwhile. */
+static void over(struct transfer *t)
+{
+    t->busy = false;
+    go_on(t);
+    free_if_over(t);
+}
+
 /* --- down --- */
 
 static void read_done(uv_fs_t *fs)
@@ -47,7 +55,6 @@ static void read_done(uv_fs_t *fs)
     ssize_t n = fs->result;
 
     uv_fs_req_cleanup(fs);
-    t->busy = false;
     if (n < 0) {
         fail(t, (int)-n);
     } else if (t->stream) {
@@ -60,8 +67,7 @@ static void read_done(uv_fs_t *fs)
             libvirt_stream_send(t->stream, NULL, 0);
         }
     }
-    go_on(t);
-    free_if_over(t);
+    over(t);
 }
 
 static void read_piece(struct transfer *t)
@@ -81,15 +87,13 @@ static void write_done(uv_fs_t *fs)
     ssize_t n = fs->result;
 
     uv_fs_req_cleanup(fs);
-    t->busy = false;
     if (n < 0) {
         fail(t, (int)-n);
     } else {
         t->at += (uint64_t)n;
         g_byte_array_remove_range(t->bytes, 0, (guint)n);
     }
-    go_on(t);
-    free_if_over(t);
+    over(t);
 }
 
 static void write_piece(struct transfer *t)
