@@ -119,7 +119,7 @@ static void look(struct port *p)
     struct road *road;
 
     pci_port_status(p->port, &p->seen);
-    if (!p->device || !p->device->shown)
+    if (!p->device || !p->device->shown || p->device->pull) /* one being pulled is asked no more */
         return;
     if (p->ports->plug)
         look_at_plug(p);
