@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum {
+    COPY_BYTES = 1024 * 1024, /* at a time, where the host does not copy */
     STAT_BYTES = 512,
     CLUSTER_BITS = 16,
     CLUSTER = 1 << CLUSTER_BITS,
@@ -261,6 +262,19 @@ bool image_resize(const char *path, bool qcow2, uint64_t capacity, GError **err)
 
 /* --- copies ----------------------------------------------------------------------------------- */
 
+/* At most N bytes at AT, by the host where it does that for these two files. How many; -1: an error. */
+static ssize_t copy_piece(int in, int out, off_t at, size_t n)
+{
+    off_t from = at, to = at;
+    ssize_t done = copy_file_range(in, &from, out, &to, n, 0);
+
+    if (done >= 0 || (errno != EXDEV && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
+        return done;
+    g_autofree uint8_t *bytes = g_malloc(COPY_BYTES);
+    done = pread(in, bytes, MIN(n, (size_t)COPY_BYTES), at);
+    return done <= 0 ? done : pwrite(out, bytes, (size_t)done, at);
+}
+
 /* The part of IN from AT on that has data, or the end of it all. False: an error. */
 static bool copy_data(int in, int out, off_t end)
 {
@@ -270,10 +284,13 @@ static bool copy_data(int in, int out, off_t end)
             return true; /* a hole up to the end */
         if (hole < 0)
             return false;
-        for (off_t from = data, to = data; from < hole;) {
-            ssize_t n = copy_file_range(in, &from, out, &to, (size_t)(hole - from), 0);
-            if (n <= 0)
+        while (data < hole) {
+            ssize_t n = copy_piece(in, out, data, (size_t)(hole - data));
+            if (n <= 0) {
+                errno = n ? errno : EIO; /* it became shorter */
                 return false;
+            }
+            data += n;
         }
         at = hole;
     }

@@ -4,10 +4,24 @@
 #include "proto/libvirt/xml/storage.h"
 #include "tests/unit/unit.h"
 
+#include <errno.h>
 #include <glib/gstdio.h>
 #include <unistd.h>
 
 enum { MIB_BYTES = 1 << 20 };
+
+ssize_t __real_copy_file_range(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags);
+ssize_t __wrap_copy_file_range(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags);
+
+static int copy_error; /* what the host's own copying fails with; 0: it works */
+
+ssize_t __wrap_copy_file_range(int in, off_t *from, int out, off_t *to, size_t n, unsigned flags)
+{
+    if (!copy_error)
+        return __real_copy_file_range(in, from, out, to, n, flags);
+    errno = copy_error;
+    return -1;
+}
 
 static char *dir, *folder;
 static struct pools *pools;
@@ -165,6 +179,22 @@ START_TEST(images)
     ck_assert(image_copy(q, copy, NULL));
     ck_assert(image_is_qcow2(copy));
     ck_assert(!image_copy(q, copy, NULL));
+    /* From one file system to another Linux copies nothing. */
+    g_autofree char *content = NULL, *copied = NULL;
+    gsize length, copied_length;
+    unlink(copy);
+    copy_error = EXDEV;
+    ck_assert(image_copy(q, copy, NULL));
+    copy_error = 0;
+    ck_assert(g_file_get_contents(q, &content, &length, NULL));
+    ck_assert(g_file_get_contents(copy, &copied, &copied_length, NULL));
+    ck_assert_uint_eq(length, copied_length);
+    ck_assert_mem_eq(content, copied, length);
+    unlink(copy);
+    copy_error = ENOSPC;
+    ck_assert(!image_copy(q, copy, NULL));
+    copy_error = 0;
+    ck_assert(access(copy, F_OK) < 0);
     ck_assert(image_resize(raw, false, MIB_BYTES, NULL));
     ck_assert(image_measure(raw, false, &s, NULL));
     ck_assert_uint_eq(s.capacity, MIB_BYTES);
