@@ -94,14 +94,15 @@ static int make(struct session *s, const uint8_t *at, uint64_t stream)
 {
     const struct gpu_call_head *head = (const void *)at;
     const struct record_desc *desc = record_desc(head->op);
+    int stream_field = stream_at(head->op);
     _Alignas(8) uint8_t fields[FIELDS_MOST];
     uint64_t named;
 
-    g_assert(desc->call_bytes <= sizeof(fields));
+    g_assert(desc->call_bytes <= sizeof(fields) && stream_field >= 0);
     memcpy(fields, at + sizeof(*head), desc->call_bytes);
-    memcpy(&named, fields + stream_at(head->op), sizeof(named));
+    memcpy(&named, fields + stream_field, sizeof(named));
     if (!named)
-        memcpy(fields + stream_at(head->op), &stream, sizeof(stream));
+        memcpy(fields + stream_field, &stream, sizeof(stream));
     struct call c = {.op = head->op,
                      .async = true,
                      .fields = fields,
