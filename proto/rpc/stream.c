@@ -33,6 +33,7 @@ struct rpc_stream {
     bool half_told; /* half_closed() was called */
     bool corked;    /* messages are being given: what they answer is sent at once afterwards */
     bool stopped;   /* reads no more (an overlong message) */
+    bool waited;    /* something was queued for a time: drained() is due when all is sent */
     bool take_fds;
     size_t max_queue;
     struct rpc_lines in;
@@ -183,6 +184,28 @@ static void flush(struct rpc_stream *s)
         end(s, 0);
 }
 
+static bool drained(const struct rpc_stream *s)
+{
+    return s->waited && s->queued == 0 && s->state <= HALF;
+}
+
+/* What waited can be sent together with a message that came later, when the loop has not yet seen
+ * that there is room: it will not see it then. */
+static void soon_if_drained(struct rpc_stream *s)
+{
+    if (drained(s))
+        soon(s);
+}
+
+static void tell_drained(struct rpc_stream *s)
+{
+    if (s->dead || !drained(s))
+        return;
+    s->waited = false;
+    if (s->ops->drained)
+        s->ops->drained(s->user);
+}
+
 bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
 {
     size_t bytes = len + (s->in.framing == RPC_LINES);
@@ -200,10 +223,12 @@ bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
     o->fd = fd;
     s->queued += o->len;
     g_queue_push_tail(&s->out, o);
-    if (s->corked)
-        return true;
-    flush(s);
-    update_poll(s);
+    if (!s->corked) {
+        flush(s);
+        update_poll(s);
+        soon_if_drained(s);
+    }
+    s->waited |= !g_queue_is_empty(&s->out);
     return true;
 }
 
@@ -232,6 +257,7 @@ void rpc_stream_discard(struct rpc_stream *s)
         s->queued = first->len - first->sent;
         g_queue_push_head(&s->out, first);
     }
+    soon_if_drained(s);
 }
 
 /* --- input --------------------------------------------------------------------------------- */
@@ -327,7 +353,8 @@ static bool give_message(struct rpc_stream *s)
     return rc > 0 && !s->dead;
 }
 
-/* Does what can be done now: gives messages, tells of the peer's end of file and of the end. */
+/* Does what can be done now: gives messages, tells of room, of the peer's end of file and of the
+ * end. */
 static void pump(struct rpc_stream *s)
 {
     bool gave;
@@ -341,6 +368,7 @@ static void pump(struct rpc_stream *s)
         if (!s->dead)
             flush(s);
     } while (gave && !s->dead);
+    tell_drained(s);
     if (!s->dead && s->state == HALF && !s->half_told && may_give(s)) {
         s->half_told = true;
         s->ops->half_closed(s->user);
@@ -364,11 +392,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         end(s, hung_up(s) ? 0 : EPROTO);
         return;
     }
-    if (events & UV_WRITABLE) {
+    if (events & UV_WRITABLE)
         flush(s);
-        if (s->state <= HALF && s->queued == 0 && s->ops->drained)
-            s->ops->drained(s->user);
-    }
     if ((events & UV_READABLE) && wants_input(s))
         receive(s);
     pump(s);

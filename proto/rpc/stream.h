@@ -23,7 +23,7 @@ struct rpc_stream_ops {
     void (*half_closed)(void *user);
     /* A message over the bound; reading has stopped. */
     void (*overlong)(void *user);
-    /* All that was queued is sent. May be NULL. */
+    /* All is sent, after a time in which rpc_stream_queued() was not 0. May be NULL. */
     void (*drained)(void *user);
     /* The connection is gone: ERRNUM, or 0 when it ended in order or by rpc_stream_finish(). */
     void (*ended)(void *user, int errnum);
