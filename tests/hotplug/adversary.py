@@ -132,12 +132,12 @@ def paused(rig):
     vm = Vm(rig, "paused")
     disk = vm.add({"kind": "disk", "disk": {"path": rig.file("a"), "format": "raw"}})
     vm.mode("w")
-    adding = vm.add_later(timeout_s=1, device={"kind": "rng", "id": "x"})
-    vm.end(adding, "done", "done")
-    job = vm.remove_later(disk, timeout_s=2)
+    vm.end(vm.add_later({"kind": "rng", "id": "x"}), "done", "done")
+    timeout_s = 4
+    job = vm.remove_later(disk, timeout_s=timeout_s)
     vm.call("vm.pause")
-    late = vm.add_later(timeout_s=1)
-    time.sleep(3)  # longer than both may take: time that the guest stands is not counted
+    late = vm.add_later(timeout_s=timeout_s)
+    time.sleep(timeout_s + 1)  # longer than both may take: time that the guest stands is not counted
     check({job, late} <= set(rig.book.open), "a job's time ran while the guest stood")
     vm.call("vm.resume")
     vm.end(late, "done", "done")
