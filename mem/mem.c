@@ -56,6 +56,7 @@ struct mem_map {
     int removals;        /* under way; atomic */
     struct window windows[4];
     unsigned n_windows;
+    unsigned pins; /* atomic */
 };
 
 /* The ranges whose callbacks this thread is inside of: the removal's exception. */
@@ -404,6 +405,7 @@ static struct range *take_hidden(struct mem_map *map, gpa_t gpa, const struct me
     r->ram = *memory;
     r->ram.name = r->name;
     r->ram.gpa = gpa;
+    r->ram.shown = true;
     mem__ram_sparse(&r->ram, memory->size);
     return r;
 }
@@ -439,6 +441,24 @@ int mem_map_hide_ram(struct mem_map *map, gpa_t gpa)
     mem__tell_changed(map, gpa, r->size, MEM_SHOWN, false);
     keep_hidden(map, r);
     return 0;
+}
+
+void mem_map_forget_ram(struct mem_map *map, const struct mem_ram *memory)
+{
+    g_autoptr(GPtrArray) old = g_ptr_array_new();
+
+    pthread_mutex_lock(&map->lock);
+    for (guint i = map->hidden->len; i-- > 0;) {
+        struct range *r = g_ptr_array_index(map->hidden, i);
+        if (r->ram.host == memory->host)
+            g_ptr_array_add(old, g_ptr_array_remove_index_fast(map->hidden, i));
+    }
+    pthread_mutex_unlock(&map->lock);
+    for (guint i = 0; i < old->len; i++) {
+        struct range *r = g_ptr_array_index(old, i);
+        mem__tell_changed(map, r->gpa, r->size, MEM_RAM, false);
+        range_free(r);
+    }
 }
 
 void mem_map_lookup(struct mem_map *map, gpa_t gpa, struct mem_view *out)
@@ -566,6 +586,16 @@ int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t
     rc = r->ops->write(r->opaque, gpa - r->gpa, size, value);
     leave(map, r);
     return rc;
+}
+
+void mem_map_pin(struct mem_map *map, bool pinned)
+{
+    __atomic_fetch_add(&map->pins, pinned ? 1 : -1u, __ATOMIC_SEQ_CST);
+}
+
+bool mem_map_pinned(const struct mem_map *map)
+{
+    return __atomic_load_n(&map->pins, __ATOMIC_SEQ_CST) > 0;
 }
 
 void mem_map_dirty_log(struct mem_map *map, bool on)

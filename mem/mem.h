@@ -64,6 +64,7 @@ struct mem_ram {
     uint8_t *flags; /* one byte of enum mem_page_flag a page; use the functions below */
     uint64_t *there; /* sparse: a bit a block, atomic; NULL: all of it is always there */
     unsigned block_shift;
+    bool shown; /* a device's, shown by mem_map_show_ram(): no memory for other devices' DMA */
 };
 
 enum mem_kind {
@@ -85,8 +86,8 @@ struct mem_view {
 struct mem_listener {
     /* Bytes of pages flagged MEM_PAGE_CODE were written by something other than a vCPU. */
     void (*code_written)(void *opaque, gpa_t gpa, uint64_t length);
-    /* A range was added or removed, or (MEM_RAM, not ADDED) blocks of a sparse one go: cached host
-     * pointers into it must be dropped before return. Those of MEM_SHOWN may be dropped soon after:
+    /* A range was added or removed, or (MEM_RAM) blocks of a sparse one have come or go: cached host
+     * pointers into what goes must be dropped before return. Those of MEM_SHOWN may be dropped soon after:
      * the caller may be a vCPU, and nobody is waited for. */
     void (*changed)(void *opaque, gpa_t gpa, uint64_t length, enum mem_kind kind, bool added);
     /* A doorbell was added or is removed. */
@@ -154,7 +155,12 @@ int mem_map_remove_ram(struct mem_map *map, gpa_t gpa);
  * guest as RAM where the guest wants it. NULL with VMD_ERROR_IO when the host has none.
  */
 struct mem_ram *mem_ram_new(const char *name, uint64_t size, GError **err);
-/* No map shows it, and no vCPU runs any more. Takes NULL. */
+/*
+ * The same of SIZE bytes at HOST, which are mapped already and taken over, on success alone: registers of a
+ * device of the host. Nothing ever asks for their memory.
+ */
+struct mem_ram *mem_ram_wrap(const char *name, void *host, uint64_t size, GError **err);
+/* No map shows it, and no vCPU runs any more or mem_map_forget_ram() came before. Takes NULL. */
 void mem_ram_free(struct mem_ram *memory);
 
 /*
@@ -164,6 +170,11 @@ void mem_ram_free(struct mem_ram *memory);
  */
 int mem_map_show_ram(struct mem_map *map, gpa_t gpa, const struct mem_ram *memory);
 int mem_map_hide_ram(struct mem_map *map, gpa_t gpa);
+/*
+ * MEMORY, which is hidden wherever it was shown, is about to be unmapped: on return no vCPU knows a host address in
+ * it. The loop's thread; it waits for vCPUs.
+ */
+void mem_map_forget_ram(struct mem_map *map, const struct mem_ram *memory);
 
 /*
  * Adds a doorbell inside a device range: where the accelerator can have the host see to it, a write
@@ -206,6 +217,13 @@ void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length);
 /* Copies; 0, or -EFAULT when not all of it is RAM (nothing copied then). */
 int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length);
 int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length);
+
+/*
+ * A device of the host reaches RAM by itself and holds its pages, as many times as said with PINNED: nobody may
+ * give pages back without taking them from that device first. Any thread.
+ */
+void mem_map_pin(struct mem_map *map, bool pinned);
+bool mem_map_pinned(const struct mem_map *map);
 
 /* All of LENGTH bytes at GPA is about to be written: RAM there gets its memory by one call. */
 void mem_map_back(struct mem_map *map, gpa_t gpa, uint64_t length);

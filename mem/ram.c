@@ -20,6 +20,17 @@
  * guests that never come to use it. */
 #define AROUND_PAGES (KIB(64) >> MEM_PAGE_SHIFT)
 
+static bool map_flags(struct mem_ram *ram, GError **err)
+{
+    void *flags = mmap(NULL, ram->size >> MEM_PAGE_SHIFT, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (flags == MAP_FAILED)
+        return vmd_set_errno(err, errno, "page flags of '%s'", ram->name);
+    ram->flags = flags;
+    return true;
+}
+
 bool mem__ram_map(struct mem_ram *ram, GError **err)
 {
     autofd fd = memfd_create(ram->name, MFD_CLOEXEC);
@@ -28,16 +39,13 @@ bool mem__ram_map(struct mem_ram *ram, GError **err)
     void *host = large_map(ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd);
     if (host == MAP_FAILED)
         return vmd_set_errno(err, errno, "mapping guest memory '%s'", ram->name);
-    void *flags = mmap(NULL, ram->size >> MEM_PAGE_SHIFT, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (flags == MAP_FAILED) {
+    if (!map_flags(ram, err)) {
         munmap(host, ram->size);
-        return vmd_set_errno(err, errno, "page flags of '%s'", ram->name);
+        return false;
     }
     /* What KVM brings as its guest touches it, on hosts whose setting asks for this. */
     madvise(host, ram->size, MADV_HUGEPAGE);
     ram->host = host;
-    ram->flags = flags;
     ram->fd = steal_fd(&fd);
     return true;
 }
@@ -54,6 +62,20 @@ struct mem_ram *mem_ram_new(const char *name, uint64_t size, GError **err)
     return NULL;
 }
 
+struct mem_ram *mem_ram_wrap(const char *name, void *host, uint64_t size, GError **err)
+{
+    struct mem_ram *memory = g_new0(struct mem_ram, 1);
+
+    g_assert(size >= MEM_PAGE_SIZE && !(size & (size - 1)));
+    *memory = (struct mem_ram){.name = name, .size = size, .host = host, .fd = -1};
+    if (!map_flags(memory, err)) {
+        g_free(memory);
+        return NULL;
+    }
+    memset(memory->flags, MEM_PAGE_BACKED, size >> MEM_PAGE_SHIFT);
+    return memory;
+}
+
 void mem_ram_free(struct mem_ram *memory)
 {
     if (!memory)
@@ -65,7 +87,8 @@ void mem_ram_free(struct mem_ram *memory)
 void mem__ram_unmap(struct mem_ram *ram)
 {
     munmap(ram->host, ram->size);
-    close(ram->fd);
+    if (ram->fd >= 0)
+        close(ram->fd);
     munmap(ram->flags, ram->size >> MEM_PAGE_SHIFT);
     g_free(ram->there);
 }
@@ -206,6 +229,7 @@ void mem_map_plug(struct mem_map *map, struct mem_ram *ram, uint64_t offset, uin
     }
     mark_there(ram, offset, length, true);
     mem_map_written(map, ram->gpa + offset, length);
+    mem__tell_changed(map, ram->gpa + offset, length, MEM_RAM, true);
 }
 
 bool mem_map_unplug(struct mem_map *map, struct mem_ram *ram, uint64_t offset, uint64_t length)

@@ -107,6 +107,7 @@ void xlate__mark_code(struct runner *r, struct mem_ram *ram, uint64_t page)
         return;
     mem_page_set(ram, page, MEM_PAGE_CODE);
     __atomic_fetch_add(&r->x->marks, 1, __ATOMIC_SEQ_CST);
+    xlate__foreign_marked(r->x, ram, page);
     /* Its own entries: what it stored comes before what it will read. */
     xlate__catch_up_marks(r, false);
 }
@@ -257,8 +258,10 @@ void xlate__fence(struct accel *accel, struct vcpu *from, uint64_t vcpu_mask,
         targets |= UINT64_C(1) << i;
     }
     if (kind == ACCEL_FENCE_CODE) {
-        if (self)
+        if (self) {
+            xlate__foreign(self->cpu, NULL);
             xlate__catch_up_marks(self, true);
+        }
         post_marks(x, self, &targets, counts);
     }
     await(x, self, targets, counts);

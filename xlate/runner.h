@@ -13,7 +13,7 @@
  * unseen, and the page's units are dropped. Instruction fences wait for vCPUs inside that have not
  * come out since the last mark. Nothing waits when a page is marked.
  *
- * Lock order: runner.lock and xlate.lock are leaves but for each other (xlate.lock first); the
+ * Lock order: runner.lock, xlate.sums_lock and xlate.lock are leaves but for each other (xlate.lock first); the
  * cache's lock is taken with none of them held.
  */
 #ifndef XLATE_RUNNER_H
@@ -116,6 +116,9 @@ struct xlate {
     pthread_cond_t passed; /* a fence was done, or a vCPU came out; for those who wait */
     uint32_t waiters;  /* atomic */
 
+    pthread_mutex_t sums_lock;
+    GHashTable *sums; /* page with code, by its host address: its sum when it was marked. SUMS_LOCK */
+
     struct debug debug;
 
     int epoll_fd, stop_fd; /* of the timer thread */
@@ -170,6 +173,13 @@ void xlate__catch_up_marks(struct runner *r, bool wrote);
 void xlate__page_written(void *opaque, struct mem_ram *ram, uint64_t page);
 /* struct mem_listener.code_written. */
 void xlate__code_written(void *opaque, gpa_t gpa, uint64_t length);
+
+/* --- foreign.c -------------------------------------------------------------------------------- */
+
+/* PAGE of RAM was flagged, and was not read yet. */
+void xlate__foreign_marked(struct xlate *x, const struct mem_ram *ram, uint64_t page);
+/* struct xl_host.code_foreign. */
+void xlate__foreign(struct xl_cpu *cpu, const void *host);
 
 /* --- timer.c ---------------------------------------------------------------------------------- */
 

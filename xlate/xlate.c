@@ -111,6 +111,8 @@ static void xlate_free(struct accel *accel)
     back_free(x->back);
     cache_free(x->cache);
     xlate__debug_fini(x);
+    g_hash_table_destroy(x->sums);
+    pthread_mutex_destroy(&x->sums_lock);
     pthread_mutex_destroy(&x->timer_lock);
     pthread_cond_destroy(&x->passed);
     pthread_mutex_destroy(&x->lock);
@@ -156,6 +158,8 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->passed, NULL);
     pthread_mutex_init(&x->timer_lock, NULL);
+    pthread_mutex_init(&x->sums_lock, NULL);
+    x->sums = g_hash_table_new(NULL, NULL);
     xlate__debug_init(x);
     listener.opaque = cache_config.opaque = x;
     mem_map_add_listener(config->mem, &listener);
@@ -170,7 +174,8 @@ static bool xlate_create(const struct accel_config *config, struct accel **out, 
 
 /* --- vCPUs ------------------------------------------------------------------------------------ */
 
-static const struct xl_host host = {.fence_code = xlate__fence_code,
+static const struct xl_host host = {.code_foreign = xlate__foreign,
+                                    .fence_code = xlate__fence_code,
                                     .fence_code_all = xlate__fence_code_all,
                                     .timer = xlate__timer_set,
                                     .attend = xlate__attend,

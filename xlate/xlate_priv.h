@@ -73,6 +73,9 @@ struct xl_host {
     /* Those of every vCPU do, once this returns: nobody runs what was dropped any more. vCPU thread;
      * the unit must end behind it. */
     void (*fence_code_all)(struct xl_cpu *cpu);
+    /* Before a fence of code: what a device of the host wrote by itself, and the guest is about to run. HOST: a byte of
+     * the page that is named; NULL: any. vCPU thread. */
+    void (*code_foreign)(struct xl_cpu *cpu, const void *host);
     /* From now on polls the vCPU once the guest time GUEST_NS has come; UINT64_MAX: never. */
     void (*timer)(struct xl_cpu *cpu, uint64_t guest_ns);
     /* Any thread: polls the vCPU soon, waking it from WFI. */

@@ -116,6 +116,11 @@ struct pci_host *pci_host_new(const struct pci_host_config *config, GError **err
     return host;
 }
 
+bool pci_host_has_msi(const struct pci_host *host)
+{
+    return host->config.msi != NULL;
+}
+
 void pci_host_free(struct pci_host *host)
 {
     if (!host)

@@ -63,6 +63,9 @@ struct pci_host_config {
  */
 struct pci_host *pci_host_new(const struct pci_host_config *config, GError **err);
 
+/* Whether messages reach an interrupt controller: else no function has MSI or MSI-X. */
+bool pci_host_has_msi(const struct pci_host *host);
+
 /* Unmaps ECAM. Its functions have been removed before, but for the bridge's own. Takes NULL. */
 void pci_host_free(struct pci_host *host);
 
@@ -157,6 +160,15 @@ unsigned pci_function_add_capability(struct pci_function *fn, uint8_t id, const 
  */
 void pci_function_add_msix(struct pci_function *fn, unsigned bar, unsigned vectors);
 
+/*
+ * Gives the function MSI-X whose table and pending bits lie in BARs of the device's own, at TABLE
+ * and PBA as the capability has them (an offset, a multiple of 8, and the number of the BAR): the
+ * device hands what is read and written there to pci_function_msix_read() and
+ * pci_function_msix_write(). The rest is as above.
+ */
+void pci_function_place_msix(struct pci_function *fn, unsigned vectors, uint32_t table,
+                             uint32_t pba);
+
 /* The bytes of configuration space, for config_read and config_written. Bus lock. */
 uint8_t *pci_function_config(struct pci_function *fn);
 
@@ -203,6 +215,23 @@ unsigned pci_function_msix_vectors(const struct pci_function *fn);
  * or for a vector there is not, nothing happens. Any thread.
  */
 void pci_function_msix_notify(struct pci_function *fn, unsigned vector);
+
+/* Sends the message DATA to ADDRESS as the function's, unless it may not reach memory. Any thread.
+ */
+void pci_function_send_msi(struct pci_function *fn, uint64_t address, uint32_t data);
+
+/*
+ * Of a function with pci_function_place_msix(): whether an access at OFFSET of BAR touches the
+ * table or the pending bits; such an access, SIZE bytes, of which the table takes 4 and 8 only;
+ * whether VECTOR is not masked by itself. Any thread, without the bus lock.
+ */
+bool pci_function_msix_at(const struct pci_function *fn, unsigned bar, uint64_t offset,
+                          unsigned size);
+void pci_function_msix_read(struct pci_function *fn, unsigned bar, uint64_t offset, unsigned size,
+                            uint64_t *value);
+void pci_function_msix_write(struct pci_function *fn, unsigned bar, uint64_t offset, unsigned size,
+                             uint64_t value);
+bool pci_function_msix_unmasked(struct pci_function *fn, unsigned vector);
 
 /* --- quiet, reset, saved state: loop thread --------------------------------------------------- */
 

@@ -6,7 +6,6 @@
 #include "machine/bus/pci_priv.h"
 
 #define VECTOR_BYTES 16
-#define TABLE_AT     0
 #define VECTORS_MAX  2048
 
 static const struct state_field vector_fields[] = {
@@ -19,12 +18,6 @@ static const struct state_field vector_fields[] = {
 const struct state_desc pci__msix_vector_state = {"msix-vector", 1, sizeof(struct msix_vector),
                                                   G_N_ELEMENTS(vector_fields), vector_fields};
 
-/* Where the pending bits begin: after the table, on a line of their own. */
-static unsigned pba_at(const struct pci_function *fn)
-{
-    return ALIGN_UP(fn->n_vectors * VECTOR_BYTES, 2048u);
-}
-
 static unsigned pba_bytes(const struct pci_function *fn)
 {
     return ALIGN_UP(fn->n_vectors, 64u) / 8;
@@ -33,8 +26,22 @@ static unsigned pba_bytes(const struct pci_function *fn)
 void pci_function_add_msix(struct pci_function *fn, unsigned bar, unsigned vectors)
 {
     g_assert(vectors >= 1 && vectors <= VECTORS_MAX && !fn->msix_wanted);
-    fn->msix_bar = bar;
     fn->msix_wanted = vectors;
+    fn->table_bar = fn->pba_bar = bar;
+    /* The pending bits come after the table, on a line of their own. */
+    fn->pba_at = ALIGN_UP(vectors * VECTOR_BYTES, 2048u);
+}
+
+void pci_function_place_msix(struct pci_function *fn, unsigned vectors, uint32_t table,
+                             uint32_t pba)
+{
+    g_assert(vectors >= 1 && vectors <= VECTORS_MAX && !fn->msix_wanted);
+    fn->msix_wanted = vectors;
+    fn->msix_placed = true;
+    fn->table_bar = table & PCI_MSIX_TABLE_BIR;
+    fn->table_at = table & PCI_MSIX_TABLE_OFFSET;
+    fn->pba_bar = pba & PCI_MSIX_PBA_BIR;
+    fn->pba_at = pba & PCI_MSIX_PBA_OFFSET;
 }
 
 /* --- the BAR ---------------------------------------------------------------------------------- */
@@ -55,22 +62,36 @@ static uint32_t pba_read(const struct pci_function *fn, unsigned word)
     return bits;
 }
 
-/* The 32-bit word at OFFSET, a multiple of 4; holes read as zero. */
-static uint32_t word_read(const struct pci_function *fn, uint64_t offset)
+/* Whether OFFSET of BAR is in the table, or in the pending bits. */
+static bool in_table(const struct pci_function *fn, unsigned bar, uint64_t offset)
 {
-    if (offset < TABLE_AT + (uint64_t)fn->n_vectors * VECTOR_BYTES)
-        return table_read(&fn->vectors[offset / VECTOR_BYTES], offset % VECTOR_BYTES / 4);
-    if (offset >= pba_at(fn) && offset < pba_at(fn) + pba_bytes(fn))
-        return pba_read(fn, (unsigned)(offset - pba_at(fn)) / 4);
+    return bar == fn->table_bar && offset - fn->table_at < (uint64_t)fn->n_vectors * VECTOR_BYTES;
+}
+
+static bool in_pba(const struct pci_function *fn, unsigned bar, uint64_t offset)
+{
+    return bar == fn->pba_bar && offset - fn->pba_at < pba_bytes(fn);
+}
+
+/* The 32-bit word at OFFSET of BAR, a multiple of 4; holes read as zero. */
+static uint32_t word_read(const struct pci_function *fn, unsigned bar, uint64_t offset)
+{
+    if (in_table(fn, bar, offset)) {
+        uint64_t at = offset - fn->table_at;
+        return table_read(&fn->vectors[at / VECTOR_BYTES], at % VECTOR_BYTES / 4);
+    }
+    if (in_pba(fn, bar, offset))
+        return pba_read(fn, (unsigned)(offset - fn->pba_at) / 4);
     return 0;
 }
 
-static void word_write(struct pci_function *fn, uint64_t offset, uint32_t value)
+static void word_write(struct pci_function *fn, unsigned bar, uint64_t offset, uint32_t value)
 {
-    if (offset >= TABLE_AT + (uint64_t)fn->n_vectors * VECTOR_BYTES)
+    if (!in_table(fn, bar, offset))
         return;
-    struct msix_vector *v = &fn->vectors[offset / VECTOR_BYTES];
-    switch (offset % VECTOR_BYTES / 4) {
+    uint64_t at = offset - fn->table_at;
+    struct msix_vector *v = &fn->vectors[at / VECTOR_BYTES];
+    switch (at % VECTOR_BYTES / 4) {
     case 0:
         v->address_low = value & ~3u;
         break;
@@ -86,32 +107,63 @@ static void word_write(struct pci_function *fn, uint64_t offset, uint32_t value)
     }
 }
 
-static int msix_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+bool pci_function_msix_at(const struct pci_function *fn, unsigned bar, uint64_t offset,
+                          unsigned size)
 {
-    struct pci_function *fn = opaque;
+    uint64_t last = offset + size - 1;
+
+    return in_table(fn, bar, offset) || in_table(fn, bar, last) || in_pba(fn, bar, offset) ||
+           in_pba(fn, bar, last);
+}
+
+void pci_function_msix_read(struct pci_function *fn, unsigned bar, uint64_t offset, unsigned size,
+                            uint64_t *value)
+{
     uint64_t aligned = offset & ~UINT64_C(7), v;
 
     pthread_mutex_lock(&fn->irq_lock);
-    v = word_read(fn, aligned) | (uint64_t)word_read(fn, aligned + 4) << 32;
+    v = word_read(fn, bar, aligned) | (uint64_t)word_read(fn, bar, aligned + 4) << 32;
     pthread_mutex_unlock(&fn->irq_lock);
     v >>= 8 * (offset & 7);
     *value = size == 8 ? v : v & ((UINT64_C(1) << 8 * size) - 1);
-    return 0;
 }
 
 /* Writes narrower than a word are undefined by the specification and ignored. */
+void pci_function_msix_write(struct pci_function *fn, unsigned bar, uint64_t offset, unsigned size,
+                             uint64_t value)
+{
+    if (size < 4)
+        return;
+    pthread_mutex_lock(&fn->irq_lock);
+    word_write(fn, bar, offset, (uint32_t)value);
+    if (size == 8)
+        word_write(fn, bar, offset + 4, (uint32_t)(value >> 32));
+    pci__msix_flush(fn);
+    pthread_mutex_unlock(&fn->irq_lock);
+}
+
+bool pci_function_msix_unmasked(struct pci_function *fn, unsigned vector)
+{
+    pthread_mutex_lock(&fn->irq_lock);
+    bool open =
+        vector < fn->n_vectors && !(fn->vectors[vector].control & PCI_MSIX_ENTRY_CTRL_MASKBIT);
+    pthread_mutex_unlock(&fn->irq_lock);
+    return open;
+}
+
+static int msix_read(void *opaque, uint64_t offset, unsigned size, uint64_t *value)
+{
+    struct pci_function *fn = opaque;
+
+    pci_function_msix_read(fn, fn->table_bar, offset, size, value);
+    return 0;
+}
+
 static int msix_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
 {
     struct pci_function *fn = opaque;
 
-    if (size < 4)
-        return 0;
-    pthread_mutex_lock(&fn->irq_lock);
-    word_write(fn, offset, (uint32_t)value);
-    if (size == 8)
-        word_write(fn, offset + 4, (uint32_t)(value >> 32));
-    pci__msix_flush(fn);
-    pthread_mutex_unlock(&fn->irq_lock);
+    pci_function_msix_write(fn, fn->table_bar, offset, size, value);
     return 0;
 }
 
@@ -132,14 +184,16 @@ void pci__msix_realize(struct pci_function *fn)
     fn->n_vectors = fn->msix_wanted;
     fn->vectors = g_new0(struct msix_vector, fn->n_vectors);
     pci__set16(body, (uint16_t)(fn->n_vectors - 1));
-    pci__set32(body + 2, TABLE_AT | fn->msix_bar);
-    pci__set32(body + 6, pba_at(fn) | fn->msix_bar);
+    pci__set32(body + 2, fn->table_at | fn->table_bar);
+    pci__set32(body + 6, fn->pba_at | fn->pba_bar);
     fn->msix_cap = pci_function_add_capability(fn, PCI_CAP_ID_MSIX, body, writable, sizeof(body));
-    for (size = 4096; size < pba_at(fn) + pba_bytes(fn); size *= 2)
+    pci__msix_reset(fn);
+    if (fn->msix_placed)
+        return;
+    for (size = 4096; size < fn->pba_at + pba_bytes(fn); size *= 2)
         ;
     name = g_strdup_printf("%s-msix", fn->name);
-    pci_function_add_bar(fn, fn->msix_bar, size, 0, name, &msix_ops, fn);
-    pci__msix_reset(fn);
+    pci_function_add_bar(fn, fn->table_bar, size, 0, name, &msix_ops, fn);
 }
 
 void pci__msix_reset(struct pci_function *fn)
@@ -175,6 +229,15 @@ void pci__msix_config_changed(struct pci_function *fn)
                      __ATOMIC_RELEASE);
     fn->msix_masked = flags & PCI_MSIX_FLAGS_MASKALL;
     pci__msix_flush(fn);
+    pthread_mutex_unlock(&fn->irq_lock);
+}
+
+void pci_function_send_msi(struct pci_function *fn, uint64_t address, uint32_t data)
+{
+    pthread_mutex_lock(&fn->irq_lock);
+    if (fn->host && fn->host->config.msi && pci_function_master(fn))
+        fn->host->config.msi(fn->host->config.msi_opaque,
+                             __atomic_load_n(&fn->requester, __ATOMIC_RELAXED), address, data);
     pthread_mutex_unlock(&fn->irq_lock);
 }
 

@@ -61,7 +61,10 @@ struct pci_function {
     bool intx_driven;      /* irq_lock: it holds its line up */
     bool msix_enabled;     /* atomic, changed under irq_lock */
     bool msix_masked;      /* irq_lock: the whole function */
-    unsigned msix_bar, msix_wanted; /* asked for before the host was known */
+    unsigned msix_wanted;           /* asked for before the host was known */
+    bool msix_placed;               /* in BARs of the device's own */
+    unsigned table_bar, pba_bar;    /* where table and pending bits are */
+    uint32_t table_at, pba_at;
     unsigned msix_cap;              /* offset; 0: none */
     unsigned n_vectors;
     struct msix_vector *vectors; /* irq_lock */

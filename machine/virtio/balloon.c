@@ -52,7 +52,8 @@ static void reclaim(struct balloon *b, gpa_t gpa, uint64_t length)
     uint64_t end = ALIGN_DOWN(offset + MIN(length, v.length), host_page);
     if (first >= end)
         return;
-    if (mem_ram_discard(v.ram, first, end - first))
+    /* A device of the host that reaches RAM by itself would go on with the pages that went. */
+    if (!mem_map_pinned(mem) && mem_ram_discard(v.ram, first, end - first))
         b->reclaimed += end - first;
     mem_map_written(mem, v.ram->gpa + first, end - first);
 }

@@ -39,7 +39,11 @@ static void each(struct xl_cpu *cpu, void (*fn)(struct xl_cpu *each))
     fn(cpu);
 }
 
-static const struct xl_host host = {.fence_code = fence_code, .fence_code_all = fence_code,
+static void code_foreign(struct xl_cpu *cpu, const void *host_page)
+{
+}
+
+static const struct xl_host host = {.code_foreign = code_foreign, .fence_code = fence_code, .fence_code_all = fence_code,
                                     .timer = set_timer, .attend = attend, .each = each};
 
 static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])

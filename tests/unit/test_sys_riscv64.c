@@ -38,7 +38,11 @@ static void attend(struct xl_cpu *cpu)
     t.attended++;
 }
 
-static const struct xl_host host = {.fence_code = fence_code, .timer = set_timer, .attend = attend};
+static void code_foreign(struct xl_cpu *cpu, const void *host_page)
+{
+}
+
+static const struct xl_host host = {.code_foreign = code_foreign, .fence_code = fence_code, .timer = set_timer, .attend = attend};
 
 static bool hypercall(void *opaque, unsigned vcpu, uint64_t args[8])
 {

@@ -115,6 +115,7 @@ static bool invalidate_code(struct a64_cpu *c, uint64_t number, uint64_t va, uin
     }
     if (number == OP_IC_IVAU && !probe(c, va))
         return false;
+    c->cpu.host->code_foreign(&c->cpu, number == OP_IC_IVAU ? mmu_translate(&c->cpu, va, 1, 0) : NULL);
     /* But for IALLU, which is this vCPU's alone, it is broadcast: others need no more than an ISB. */
     if (number == OP_IC_IALLU)
         c->cpu.host->fence_code(&c->cpu);

@@ -261,6 +261,7 @@ void rv_tlb_fence(struct xl_cpu *cpu, gva_t start, uint64_t size, uint64_t asid,
 
 uint64_t rv_help_fence_i(struct xl_cpu *cpu)
 {
+    cpu->host->code_foreign(cpu, NULL);
     cpu->host->fence_code(cpu);
     cpu->pc += 4;
     return 0;
