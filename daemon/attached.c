@@ -95,6 +95,8 @@ static void name(struct device_spec *spec, const char *id)
         set_id(&spec->disk->id, id);
     if (spec->nic)
         set_id(&spec->nic->id, id);
+    if (spec->host)
+        set_id(&spec->host->id, id);
 }
 
 static void released(struct attached *a, const char *id)
@@ -134,7 +136,7 @@ void attached_news(struct attached *a, const struct vmi_device_event *event)
 
 static void take_out(struct vm_config *c, const char *id)
 {
-    size_t disks = 0, nics = 0;
+    size_t disks = 0, nics = 0, hosts = 0;
 
     for (size_t i = 0; i < c->n_disks; i++) {
         if (g_strcmp0(c->disks[i]->id, id) == 0)
@@ -148,8 +150,15 @@ static void take_out(struct vm_config *c, const char *id)
         else
             c->nics[nics++] = c->nics[i];
     }
+    for (size_t i = 0; i < c->n_host_devices; i++) {
+        if (g_strcmp0(c->host_devices[i]->id, id) == 0)
+            vm_host_config_free(c->host_devices[i]);
+        else
+            c->host_devices[hosts++] = c->host_devices[i];
+    }
     c->n_disks = disks;
     c->n_nics = nics;
+    c->n_host_devices = hosts;
 }
 
 static void put_in(struct vm_config *c, const struct device_spec *spec)
@@ -161,6 +170,10 @@ static void put_in(struct vm_config *c, const struct device_spec *spec)
     if (spec->nic) {
         c->nics = g_renew(struct vm_nic_config *, c->nics, c->n_nics + 1);
         c->nics[c->n_nics++] = vm_nic_config_copy(spec->nic);
+    }
+    if (spec->host) {
+        c->host_devices = g_renew(struct vm_host_config *, c->host_devices, c->n_host_devices + 1);
+        c->host_devices[c->n_host_devices++] = vm_host_config_copy(spec->host);
     }
     c->devices->rng |= spec->kind == HOT_KIND_RNG;
     c->devices->console |= spec->kind == HOT_KIND_CONSOLE;

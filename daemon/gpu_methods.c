@@ -44,7 +44,7 @@ static void attach_known(struct gpus *g, void *arg, const GError *unknown)
     struct vm *vm = registry_find(gpus__daemon(g)->registry, a->vm);
     bool soft = strcmp(a->gpu, "soft") == 0;
     GError *err = !soft && unknown ? g_error_copy(unknown) : NULL;
-    int index = soft || err ? -1 : gpus__find(gpus__found(g), VM_GPU_BACKEND_SOFT, a->gpu, &err);
+    int index = soft || err ? -1 : gpus__find(gpus__found(g), a->gpu, &err);
 
     if (err) {
         rpc_call_fail(a->call, err);
@@ -58,8 +58,7 @@ static void attach_known(struct gpus *g, void *arg, const GError *unknown)
             vm_config_free(config);
         } else {
             config->gpu = vm_gpu_config_new();
-            config->gpu->backend =
-                soft ? VM_GPU_BACKEND_SOFT : gpus__backend(&gpus__found(g)->gpus[index]);
+            config->gpu->backend = soft ? VM_GPU_BACKEND_SOFT : VM_GPU_BACKEND_CUDA;
             config->gpu->memory = a->memory;
             if (!soft) /* numbers change with the host's slots; this one does not */
                 config->gpu->device = g_strconcat("GPU-", gpus__found(g)->gpus[index].uuid, NULL);

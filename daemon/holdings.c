@@ -16,15 +16,15 @@ GPtrArray *holdings_new(void)
 }
 
 bool holdings_take(GPtrArray *holdings, const struct vm *vm, const char *device,
-                   const struct vm_disk_config *disk, const struct vm_nic_config *nic, uint64_t job,
-                   GError **err)
+                   const struct holding_of *of, uint64_t job, GError **err)
 {
     struct hostdevs *devs = vm_daemon(vm)->hostdevs;
     g_autofree char *id = NULL;
     uint64_t incarnation = 0;
 
-    if ((disk && !hostdevs_claim_disk(devs, disk, vm, &id, err)) ||
-        (nic && !hostdevs_claim_nic(devs, nic, vm, &id, err)))
+    if ((of->disk && !hostdevs_claim_disk(devs, of->disk, vm, &id, err)) ||
+        (of->nic && !hostdevs_claim_nic(devs, of->nic, vm, &id, err)) ||
+        (of->host && !hostdevs_claim_host(devs, of->host, vm, &id, err)))
         return false;
     if (!id || !hostdevs_incarnation(devs, id, &incarnation))
         return true;

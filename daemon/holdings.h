@@ -1,6 +1,6 @@
 /*
  * daemon/holdings: which device of a running VM is on which device of the host: the block devices behind its
- * disks, and its tap interfaces. Kept in vm.json, so that the next vmd knows what went meanwhile. A device
+ * disks, its tap interfaces, and functions of the host that it has whole. Kept in vm.json, so that the next vmd knows what went meanwhile. A device
  * of the host is known by its incarnation: another one under its name is not it. Loop thread.
  */
 #ifndef DAEMON_HOLDINGS_H
@@ -20,10 +20,16 @@ struct holding {
 /* The caller frees the array, which owns its struct holding. */
 GPtrArray *holdings_new(void);
 
-/* Claims for VM what a disk or an interface is on, and notes that in HOLDINGS. DISK or NIC may be NULL. */
+/* A device of a VM, by the one member that is not NULL. */
+struct holding_of {
+    const struct vm_disk_config *disk;
+    const struct vm_nic_config *nic;
+    const struct vm_host_config *host;
+};
+
+/* Claims for VM what a device is on, and notes that in HOLDINGS. */
 bool holdings_take(GPtrArray *holdings, const struct vm *vm, const char *device,
-                   const struct vm_disk_config *disk, const struct vm_nic_config *nic, uint64_t job,
-                   GError **err);
+                   const struct holding_of *of, uint64_t job, GError **err);
 /* Takes out the holding at INDEX; its claim goes with the last one on that device. */
 void holdings_drop(GPtrArray *holdings, const struct vm *vm, guint index);
 /* Whether the host has not got the device of H any more. */

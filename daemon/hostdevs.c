@@ -343,6 +343,19 @@ bool hostdevs_claim_nic(struct hostdevs *devs, const struct vm_nic_config *nic, 
     return true;
 }
 
+bool hostdevs_claim_host(struct hostdevs *devs, const struct vm_host_config *host,
+                         const struct vm *vm, char **id, GError **err)
+{
+    g_autofree char *found = g_strconcat(host_kind_name(HOST_PCI), ":", host->device, NULL);
+
+    if (!hostdevs_claim(devs, found, vm, true, err)) {
+        g_prefix_error(err, "host device %s: ", host->id ? host->id : host->device);
+        return false;
+    }
+    *id = g_steal_pointer(&found);
+    return true;
+}
+
 bool hostdevs_incarnation(const struct hostdevs *devs, const char *id, uint64_t *incarnation)
 {
     const struct host_device *d = host_devices_find(devs->host, id);

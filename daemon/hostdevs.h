@@ -46,6 +46,9 @@ bool hostdevs_claim_disk(struct hostdevs *devs, const struct vm_disk_config *dis
                          char **id, GError **err);
 bool hostdevs_claim_nic(struct hostdevs *devs, const struct vm_nic_config *nic, const struct vm *vm,
                         char **id, GError **err);
+/* The same of a PCI function, which the host must have. */
+bool hostdevs_claim_host(struct hostdevs *devs, const struct vm_host_config *host,
+                         const struct vm *vm, char **id, GError **err);
 /* Which one ID is now; false: the host has none. */
 bool hostdevs_incarnation(const struct hostdevs *devs, const char *id, uint64_t *incarnation);
 /* VM's run needs ID no more. */

@@ -33,6 +33,8 @@ static bool has(const struct vm_config *c, const char *id)
         found |= strcmp(c->disks[i]->id, id) == 0;
     for (size_t i = 0; i < c->n_nics; i++)
         found |= strcmp(c->nics[i]->id, id) == 0;
+    for (size_t i = 0; i < c->n_host_devices; i++)
+        found |= strcmp(c->host_devices[i]->id, id) == 0;
     return found;
 }
 
@@ -54,13 +56,19 @@ static struct vm_config *with(const struct vm *vm, const struct device_spec *spe
 {
     struct vm_config *c = vm_config_copy(vm_next_config_of(vm));
 
-    *name = free_name(c, device, spec->disk ? "disk" : "net");
+    *name = free_name(c, device, spec->disk ? "disk" : spec->host ? "host" : "net");
     if (spec->disk) {
         struct vm_disk_config *disk = vm_disk_config_copy(spec->disk);
         g_free(disk->id);
         disk->id = g_strdup(*name);
         c->disks = g_renew(struct vm_disk_config *, c->disks, c->n_disks + 1);
         c->disks[c->n_disks++] = disk;
+    } else if (spec->host) {
+        struct vm_host_config *host = vm_host_config_copy(spec->host);
+        g_free(host->id);
+        host->id = g_strdup(*name);
+        c->host_devices = g_renew(struct vm_host_config *, c->host_devices, c->n_host_devices + 1);
+        c->host_devices[c->n_host_devices++] = host;
     } else {
         struct vm_nic_config *nic = vm_nic_config_copy(spec->nic);
         g_free(nic->id);
@@ -93,6 +101,10 @@ static struct vm_config *without(const struct vm *vm, const char *device)
         if (strcmp(c->nics[i]->id, device) == 0)
             vm_nic_config_free(take_row(c->nics, &c->n_nics, i));
     }
+    for (size_t i = c->n_host_devices; i-- > 0;) {
+        if (strcmp(c->host_devices[i]->id, device) == 0)
+            vm_host_config_free(take_row(c->host_devices, &c->n_host_devices, i));
+    }
     return c;
 }
 
@@ -101,9 +113,10 @@ static struct vm_config *without(const struct vm *vm, const char *device)
 
 static bool check_add(const struct vm *vm, const struct device_spec *spec, GError **err)
 {
-    if (!spec->disk && !spec->nic)
+    if (!spec->disk && !spec->nic && !spec->host)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "params.persistent: a definition lists disks and interfaces alone");
+                        "params.persistent: a definition lists disks, interfaces and functions of "
+                        "the host alone");
     if (spec->id && has(vm_next_config_of(vm), spec->id))
         return vmd_fail(err, VMD_ERROR_EXISTS, "the definition of VM %s has a device %s already",
                         vm_name(vm), spec->id);

@@ -75,28 +75,43 @@ static void next(struct opener *o)
         finish(o, NULL);
 }
 
-static void disk_opened(void *arg, const void *result, int fd, const GError *err)
+/* The process has N files open, FILES. */
+static void have(struct opener *o, char *const *files, size_t n, const GError *err)
 {
-    const struct vmi_open_disk_result *r = result;
-    struct opener *o = arg;
-
     if (o->over)
         return;
     if (err) {
         finish(o, err);
         return;
     }
-    for (size_t i = 0; i < r->n_files; i++)
-        g_ptr_array_add(o->files.paths, g_strdup(r->files[i]));
+    for (size_t i = 0; i < n; i++)
+        g_ptr_array_add(o->files.paths, g_strdup(files[i]));
     next(o);
+}
+
+static void disk_opened(void *arg, const void *result, int fd, const GError *err)
+{
+    const struct vmi_open_disk_result *r = result;
+
+    have(arg, err ? NULL : r->files, err ? 0 : r->n_files, err);
+}
+
+static void host_opened(void *arg, const void *result, int fd, const GError *err)
+{
+    const struct vmi_open_host_result *r = result;
+
+    have(arg, err ? NULL : r->files, err ? 0 : r->n_files, err);
 }
 
 static void begin(struct opener *o)
 {
     struct vmi_open_disk_params params = {.disk = o->spec->disk};
+    struct vmi_open_host_params host = {.device = o->spec->host ? o->spec->host->device : NULL};
 
     if (o->spec->disk)
         vmipc_link_call(o->link, VMI_OPEN_DISK, &params, OPEN_MS, disk_opened, o);
+    else if (o->spec->host)
+        vmipc_link_call(o->link, VMI_OPEN_HOST, &host, OPEN_MS, host_opened, o);
     else
         next(o);
 }

@@ -379,6 +379,19 @@ bool registry_check_nic(const struct vm_nic_config *nic, GError **err)
     return true;
 }
 
+bool registry_check_host(const struct vm_host_config *host, GError **err)
+{
+    static const char form[] = "xxxx:xx:xx.x";
+    bool ok = true;
+
+    for (unsigned i = 0; ok && form[i]; i++)
+        ok = form[i] == 'x' ? g_ascii_isxdigit(host->device[i]) && !g_ascii_isupper(host->device[i])
+                            : host->device[i] == form[i];
+    return ok || vmd_fail(err, VMD_ERROR_INVALID,
+                          "host device %s: '%s' is no address of a PCI function such as 0000:01:00.0",
+                          host->id ? host->id : "to be added", host->device);
+}
+
 char *registry_new_mac(void)
 {
     guint32 n = g_random_int();
@@ -425,6 +438,14 @@ static bool check_doubles(const struct vm_config *c, GError **err)
                                 c->nics[i]->id, c->nics[i]->mac);
         }
     }
+    for (size_t i = 0; i < c->n_host_devices; i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(c->host_devices[i]->device, c->host_devices[j]->device) == 0)
+                return vmd_fail(err, VMD_ERROR_INVALID, "%s and %s are the same PCI function, %s",
+                                c->host_devices[j]->id, c->host_devices[i]->id,
+                                c->host_devices[i]->device);
+        }
+    }
     return true;
 }
 
@@ -448,6 +469,10 @@ static bool settle(struct vm_config *c, GError **err)
         if (!note_id(seen, c->nics[i]->id, err))
             return false;
     }
+    for (size_t i = 0; i < c->n_host_devices; i++) {
+        if (!note_id(seen, c->host_devices[i]->id, err))
+            return false;
+    }
     for (size_t i = 0; i < c->n_disks; i++) {
         settle_id(seen, &c->disks[i]->id, "disk", i);
         if (!check_file("disk", c->disks[i]->path, R_OK, err) || !settle_format(c->disks[i], err))
@@ -456,6 +481,11 @@ static bool settle(struct vm_config *c, GError **err)
     for (size_t i = 0; i < c->n_nics; i++) {
         settle_id(seen, &c->nics[i]->id, "net", i);
         if (!settle_nic(c->nics[i], err))
+            return false;
+    }
+    for (size_t i = 0; i < c->n_host_devices; i++) {
+        settle_id(seen, &c->host_devices[i]->id, "host", i);
+        if (!registry_check_host(c->host_devices[i], err))
             return false;
     }
     return check_doubles(c, err);

@@ -26,6 +26,7 @@ bool registry_check_start(struct registry *registry, const struct vm *vm, GError
  * be free for VM, which runs. */
 bool registry_settle_disk(struct registry *registry, const struct vm *vm, struct vm_disk_config *disk,
                           GError **err);
+bool registry_check_host(const struct vm_host_config *host, GError **err);
 bool registry_check_nic(const struct vm_nic_config *nic, GError **err);
 /* A random address for an interface; the caller's. */
 char *registry_new_mac(void);

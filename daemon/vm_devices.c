@@ -370,12 +370,13 @@ static bool settle(struct vm_devices *d, struct device_spec *spec, GError **err)
     struct registry *registry = vm_daemon(d->vm)->registry;
 
     return (!spec->disk || registry_settle_disk(registry, d->vm, spec->disk, err)) &&
-           (!spec->nic || registry_check_nic(spec->nic, err));
+           (!spec->nic || registry_check_nic(spec->nic, err)) &&
+           (!spec->host || registry_check_host(spec->host, err));
 }
 
 static bool needs_opening(const struct device_spec *spec)
 {
-    return spec->disk || (spec->nic && spec->nic->kind == VM_NIC_KIND_TAP);
+    return spec->disk || spec->host || (spec->nic && spec->nic->kind == VM_NIC_KIND_TAP);
 }
 
 static void begin_add(struct device_job *j)
@@ -383,7 +384,8 @@ static void begin_add(struct device_job *j)
     struct vm_devices *d = j->devices;
     g_autoptr(GError) err = NULL;
 
-    if (!holdings_take(d->holdings, d->vm, NULL, j->spec->disk, j->spec->nic, j->number, &err)) {
+    const struct holding_of of = {j->spec->disk, j->spec->nic, j->spec->host};
+    if (!holdings_take(d->holdings, d->vm, NULL, &of, j->number, &err)) {
         end_refused(j, err);
         return;
     }
@@ -437,7 +439,10 @@ void vm_devices_add(struct vm_devices *d, const struct device_add_params *params
         rpc_call_fail(call, err);
         return;
     }
-    const char *inner = spec->disk ? spec->disk->id : spec->nic ? spec->nic->id : NULL;
+    const char *inner = spec->disk   ? spec->disk->id
+                        : spec->nic  ? spec->nic->id
+                        : spec->host ? spec->host->id
+                                     : NULL;
     struct device_job *before = latest_unsent(d, spec->id ? spec->id : inner);
     struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.add", spec->id ? spec->id : inner,
                                    "making the device");
@@ -532,9 +537,14 @@ bool vm_devices_run_begins(struct vm_devices *d, GError **err)
     g_ptr_array_set_size(d->holdings, 0);
     attached_clear(d->attached);
     for (size_t i = 0; i < c->n_disks && ok; i++)
-        ok = holdings_take(d->holdings, d->vm, c->disks[i]->id, c->disks[i], NULL, 0, err);
+        ok = holdings_take(d->holdings, d->vm, c->disks[i]->id,
+                           &(struct holding_of){.disk = c->disks[i]}, 0, err);
     for (size_t i = 0; i < c->n_nics && ok; i++)
-        ok = holdings_take(d->holdings, d->vm, c->nics[i]->id, NULL, c->nics[i], 0, err);
+        ok = holdings_take(d->holdings, d->vm, c->nics[i]->id,
+                           &(struct holding_of){.nic = c->nics[i]}, 0, err);
+    for (size_t i = 0; i < c->n_host_devices && ok; i++)
+        ok = holdings_take(d->holdings, d->vm, c->host_devices[i]->id,
+                           &(struct holding_of){.host = c->host_devices[i]}, 0, err);
     return ok;
 }
 

@@ -200,10 +200,39 @@ struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
     return d;
 }
 
+/* --- functions of the host -------------------------------------------------------------------- */
+
+static bool open_host(const char *address, struct vfio_files *out, GError **err)
+{
+    struct helper_host host;
+
+    if (!helper_open_host(HELPER_SOCKET, address, &host, err))
+        return false;
+    *out = (struct vfio_files){host.container, host.group, host.lease};
+    return true;
+}
+
+struct vm_device *vm_device_host(const struct device_env *env, const struct vm_host_config *c,
+                                 struct device_files *files, bool on_root, GError **err)
+{
+    struct vfio_files own = {-1, -1, -1};
+
+    if (!files && !open_host(c->device, &own, err))
+        return NULL;
+    struct vfio_device *host = vfio_device_new(env->host, env->virtio.loop, c->device,
+                                               files ? &files->host : &own, on_root, err);
+    if (!host)
+        return NULL;
+    struct vm_device *d = device_new(env, c->id, "host");
+    d->host = host;
+    d->text = g_strdup(vfio_device_text(host));
+    return d;
+}
+
 /* --- any -------------------------------------------------------------------------------------- */
 
 struct vm_device *vm_device_new(const struct device_env *env, struct device_spec *spec,
-                                const struct device_files *files, bool frontend, GError **err)
+                                struct device_files *files, bool frontend, GError **err)
 {
     struct vm_device *d = NULL;
 
@@ -220,6 +249,9 @@ struct vm_device *vm_device_new(const struct device_env *env, struct device_spec
     case HOT_KIND_CONSOLE:
         d = vm_device_console(env, spec->id, NULL, err);
         break;
+    case HOT_KIND_HOST:
+        d = vm_device_host(env, spec->host, files, false, err);
+        break;
     }
     if (d)
         d->spec = spec;
@@ -230,6 +262,8 @@ struct vm_device *vm_device_new(const struct device_env *env, struct device_spec
 
 struct pci_function *vm_device_function(const struct vm_device *d)
 {
+    if (d->host)
+        return vfio_device_pci(d->host);
     return d->gpu ? gpu_pci(d->gpu) : d->pci ? virtio_pci_function(d->pci) : NULL;
 }
 
@@ -263,6 +297,14 @@ static void console_drained(void *opaque)
     free_rest(d);
 }
 
+static void close_host(struct vm_device *d)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!vfio_device_free(d->host, &err))
+        d->env->warning(d->env->opaque, err->message);
+}
+
 void vm_device_close(struct vm_device *d, void (*closed)(void *opaque), void *opaque)
 {
     if (!d) {
@@ -276,6 +318,7 @@ void vm_device_close(struct vm_device *d, void (*closed)(void *opaque), void *op
     d->frontend = NULL;
     net_free(d->net);
     gpu_free(d->gpu);
+    close_host(d);
     if (d->disk)
         disk_close(d->disk, disk_closed, d);
     else if (d->console)

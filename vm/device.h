@@ -5,6 +5,7 @@
 #ifndef VM_DEVICE_H
 #define VM_DEVICE_H
 
+#include "gpu/vfio/vfio.h"
 #include "machine/block/block.h"
 #include "machine/net/net.h"
 #include "machine/virtio/console.h"
@@ -25,12 +26,14 @@ struct device_env {
     void (*warning)(void *opaque, const char *text);
     gpu_changed_fn gpu_changed;
     void *opaque;
+    struct vfio_container *host; /* of functions of the host; NULL: the VM may have none */
 };
 
 /* Files that somebody with more rights opened for a device. */
 struct device_files {
     struct block_given disk;
     int tap; /* -1: none */
+    struct vfio_files host; /* taken */
 };
 
 struct vm_device {
@@ -46,6 +49,7 @@ struct vm_device {
     bool has_mac;
     uint8_t mac[6];                 /* its address, on whatever network */
     struct gpu *gpu;                /* NULL: it is none */
+    struct vfio_device *host;       /* NULL: it is none */
     struct device_spec *spec;       /* of one that came later; NULL */
     /* Where it is: vm/devices' and vm/hotplug's own. */
     enum device_road road;
@@ -80,13 +84,16 @@ struct vm_device *vm_device_console(const struct device_env *env, const char *id
 /* A GPU, without a worker yet. */
 struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
                                 const struct vm_gpu_config *config, GError **err);
+/* A function of the host, to be ON_ROOT bus or behind a port. */
+struct vm_device *vm_device_host(const struct device_env *env, const struct vm_host_config *config,
+                                 struct device_files *files, bool on_root, GError **err);
 /* Any other virtio device, whose FRONTEND is taken. */
 struct vm_device *vm_device_of(const struct device_env *env, const char *id, const char *kind,
                                struct virtio_device *frontend);
 
 /* What a SPEC with an id, which is taken, says. */
 struct vm_device *vm_device_new(const struct device_env *env, struct device_spec *spec,
-                                const struct device_files *files, bool frontend, GError **err);
+                                struct device_files *files, bool frontend, GError **err);
 
 /* Its function, to put on a bus; NULL where what is behind it belongs to another's. */
 struct pci_function *vm_device_function(const struct vm_device *device);

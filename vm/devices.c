@@ -7,6 +7,7 @@
  */
 #include "vm/devices.h"
 
+#include "base/log.h"
 #include "guest/agent/line.h"
 #include "machine/virtio/balloon.h"
 #include "machine/virtio/memory.h"
@@ -192,6 +193,17 @@ static bool add_ports(struct devices *d, GError **err)
     return true;
 }
 
+/* Any thread: VFIO's container tells of memory as it comes. */
+static void host_warning(void *opaque, const char *text)
+{
+    log_warning("%s", text);
+}
+
+static bool add_host(struct devices *d, const struct vm_host_config *c, GError **err)
+{
+    return plug(d, vm_device_host(&d->env, c, NULL, true, err), err);
+}
+
 static bool add_all(struct devices *d, const struct machine_files *files, GError **err)
 {
     const struct vm_config *c = d->config;
@@ -202,6 +214,10 @@ static bool add_all(struct devices *d, const struct machine_files *files, GError
     }
     for (size_t i = 0; i < c->n_nics; i++) {
         if (!add_nic(d, c->nics[i], files, err))
+            return false;
+    }
+    for (size_t i = 0; i < c->n_host_devices; i++) {
+        if (!add_host(d, c->host_devices[i], err))
             return false;
     }
     return (!c->devices->console || add_console(d, err)) &&
@@ -232,6 +248,8 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
     d->config = config;
     d->room = env->room;
     d->all = g_ptr_array_new();
+    if (devices_host(config))
+        d->env.host = vfio_container_new(env->mem, pci_host_has_msi(env->pci), &vfio_kernel, host_warning, NULL);
     if (add_all(d, env->files, err))
         return d;
     devices_free(d, 0, NULL, NULL);
@@ -250,9 +268,16 @@ bool devices_files(const struct vm_config *config, struct sandbox_files *files, 
         if (config->nics[i]->kind == VM_NIC_KIND_TAP)
             sandbox_files_add(files, "/dev/net/tun", SANDBOX_CHANGE);
     }
+    if (config->n_host_devices)
+        sandbox_files_add(files, "/dev/vfio", SANDBOX_CHANGE);
     if (devices_user_net(config))
         sandbox_files_add_resolver(files);
     return true;
+}
+
+bool devices_host(const struct vm_config *config)
+{
+    return config->n_host_devices > 0 || config->hotplug->host;
 }
 
 bool devices_user_net(const struct vm_config *config)
@@ -274,6 +299,7 @@ static void finish(struct devices *d)
     d->done = NULL;
     if (d->freeing) {
         agent_free(d->agent);
+        vfio_container_free(d->env.host);
         g_ptr_array_free(d->all, TRUE);
         g_free(d);
     } else {

@@ -46,6 +46,9 @@ bool devices_files(const struct vm_config *config, struct sandbox_files *files, 
 /* Whether user networking may be there: from the start, or at a port made ready for a network. */
 bool devices_user_net(const struct vm_config *config);
 
+/* Whether functions of the host may be there: from the start, or later. */
+bool devices_host(const struct vm_config *config);
+
 /* Makes and plugs all of CONFIG's devices. NULL with ERR naming the one that cannot be had. */
 struct devices *devices_new(const struct vm_config *config, const struct devices_env *env,
                             GError **err);

@@ -40,7 +40,7 @@ void hotplug_files_free(struct hotplug_files *f)
     if (!f)
         return;
     for (guint i = 0; i < f->fds->len; i++)
-        close(g_array_index(f->fds, int, i));
+        base__close_fd(&g_array_index(f->fds, int, i));
     if (f->tap >= 0)
         close(f->tap);
     g_array_free(f->fds, TRUE);
@@ -111,6 +111,23 @@ static void running(void *opaque, bool on)
         hotplug_signal(device->hotplug, device, event, NULL);
     if (device->hotplug && device->carrier)
         device->carrier->ops->carrier_running(device->carrier, device, on);
+}
+
+/* Of a function of the host: its driver has it reach memory. */
+static void host_running(void *opaque, bool on)
+{
+    struct vm_device *device = opaque;
+
+    device->taken = on;
+    running(device, on);
+}
+
+static void watch_driver(struct vm_device *device)
+{
+    if (device->frontend)
+        virtio_watch_running(device->frontend, running, device);
+    else if (device->host)
+        vfio_device_watch(device->host, host_running, device);
 }
 
 /* --- the agent -------------------------------------------------------------------------------- */
@@ -214,12 +231,23 @@ static bool is_free_mac(struct hotplug *h, const char *mac, GError **err)
                                 s.found->id, mac);
 }
 
+/* The three files of a function of the host, as process_open_host() had them. */
+static void take_host(struct hotplug_files *files, struct vfio_files *out)
+{
+    int *to[] = {&out->container, &out->group, &out->lease};
+
+    for (guint i = 0; i < files->fds->len && i < G_N_ELEMENTS(to); i++) {
+        *to[i] = g_array_index(files->fds, int, i);
+        g_array_index(files->fds, int, i) = -1;
+    }
+}
+
 static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
 {
     struct hotplug *h = opaque;
     struct order *o = spec;
     struct vm_device place = {.id = (char *)slot_id(slot)};
-    struct device_files files = {.tap = -1};
+    struct device_files files = {.tap = -1, .host = {-1, -1, -1}};
 
     if (o->spec->kind == HOT_KIND_DISK && disks_of(h) >= LIMIT_DISKS) {
         vmd_fail(err, VMD_ERROR_LIMIT, "the VM has %d disks, and no more", LIMIT_DISKS);
@@ -246,6 +274,8 @@ static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
                                           o->files->fds->len};
         files.tap = o->files->tap;
         o->files->tap = -1;
+        if (o->spec->host)
+            take_host(o->files, &files.host);
     }
     struct vm_device *device = vm_device_new(devices_env(h->devices), g_steal_pointer(&o->spec),
                                              &files, road->ops->frontend, err);
@@ -259,8 +289,7 @@ static void *make(void *opaque, struct slot *slot, void *spec, GError **err)
     device->slot = slot;
     device->hotplug = h;
     devices_join(h->devices, device);
-    if (device->frontend)
-        virtio_watch_running(device->frontend, running, device);
+    watch_driver(device);
     return device;
 }
 
@@ -443,8 +472,7 @@ static void adopt(void *opaque, struct vm_device *device)
 
     device->hotplug = h;
     device->slot = slots_adopt(h->slots, device->id, device);
-    if (device->frontend)
-        virtio_watch_running(device->frontend, running, device);
+    watch_driver(device);
 }
 
 struct hotplug *hotplug_new(uv_loop_t *loop, const struct vm_config *config,
@@ -544,6 +572,7 @@ static char *free_id(struct hotplug *h, enum hot_kind kind)
         [HOT_KIND_NIC] = "net",
         [HOT_KIND_RNG] = "rng",
         [HOT_KIND_CONSOLE] = "hvc",
+        [HOT_KIND_HOST] = "host",
     };
 
     for (unsigned i = 0;; i++) {
@@ -556,8 +585,17 @@ static char *free_id(struct hotplug *h, enum hot_kind kind)
 /* What SPEC leaves open is filled in, and what does not go together refused. */
 static bool settle(struct hotplug *h, struct device_spec *spec, const char *mac, GError **err)
 {
-    char **inner = spec->disk ? &spec->disk->id : spec->nic ? &spec->nic->id : NULL;
+    char **inner = spec->disk   ? &spec->disk->id
+                   : spec->nic  ? &spec->nic->id
+                   : spec->host ? &spec->host->id
+                                : NULL;
 
+    if ((spec->kind == HOT_KIND_HOST) != (spec->host != NULL))
+        return vmd_fail(err, VMD_ERROR_INVALID, "device.host: goes with kind host, and only that");
+    if (spec->host && !devices_host(h->config))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "device.host: a VM that was started without functions of the host, and without the "
+                        "right to take them later (hotplug.host), gave that up");
     if ((spec->kind == HOT_KIND_DISK) != (spec->disk != NULL))
         return vmd_fail(err, VMD_ERROR_INVALID, "device.disk: goes with kind disk, and only that");
     if ((spec->kind == HOT_KIND_NIC) != (spec->nic != NULL))
@@ -678,7 +716,7 @@ static void describe(void *opaque, struct vm_device *device)
     info->id = g_strdup(device->id);
     info->kind = g_strdup(device->kind);
     road->ops->describe(road, device, info);
-    info->has_driver_ok = device->frontend != NULL;
+    info->has_driver_ok = device->frontend || device->host;
     info->driver_ok = vm_device_taken(device);
     info->has_state = true;
     info->state = states[slot_state(device->slot)];

@@ -426,10 +426,13 @@ static bool start_machine(struct process *p, GError **err)
         hotlist_free(hot);
         return false;
     }
+    const struct sandbox_have have = {.user_net = devices_user_net(s->config),
+                                      .kvm = s->accel == VM_ACCEL_KVM,
+                                      .host = devices_host(s->config)};
     p->machine = machine_new(p->loop, s->config, s->accel, p->log_dir, &files, &machine_ops, p, err);
     hotlist_free(hot);
     if (!p->machine || !vmipc_server_listen(p->server, s->runtime_dir, err) ||
-        !sandbox_run(devices_user_net(s->config), s->accel == VM_ACCEL_KVM, err))
+        !sandbox_run(&have, err))
         return false;
     return s->paused || machine_resume(p->machine, err);
 }
@@ -651,6 +654,12 @@ static void open_disk(struct rpc_call *call, struct vmi_open_disk_params *params
 {
     if (need_idle(call))
         process_open_disk(&process_of(call)->opener, call, params);
+}
+
+static void open_host(struct rpc_call *call, struct vmi_open_host_params *params)
+{
+    if (need_idle(call))
+        process_open_host(&process_of(call)->opener, call, params);
 }
 
 static void open_tap(struct rpc_call *call, struct vmi_open_tap_params *params)
@@ -896,6 +905,7 @@ static const struct vmi_handlers handlers = {
     .vmi_devices = devices,
     .vmi_slots = slots,
     .vmi_open_disk = open_disk,
+    .vmi_open_host = open_host,
     .vmi_open_tap = open_tap,
     .vmi_open_file = open_file,
     .vmi_device_add = device_add,

@@ -13,6 +13,9 @@ void process_opener_clear(struct process_opener *opener)
     if (opener->paths)
         g_ptr_array_free(opener->paths, TRUE);
     opener->paths = NULL;
+    for (unsigned i = 0; i < opener->n_host; i++)
+        base__close_fd(&opener->host[i]);
+    opener->n_host = 0;
 }
 
 void process_open_disk(struct process_opener *opener, struct rpc_call *call,
@@ -33,11 +36,37 @@ void process_open_disk(struct process_opener *opener, struct rpc_call *call,
     vmi_open_disk_reply(call, &result);
 }
 
-void process_open_file(const struct process_opener *opener, struct rpc_call *call,
+void process_open_host(struct process_opener *opener, struct rpc_call *call,
+                       const struct vmi_open_host_params *params)
+{
+    const char *const names[] = {"/dev/vfio/vfio", "/dev/vfio", HELPER_SOCKET};
+    struct vmi_open_host_result result = {0};
+    struct helper_host host;
+    GError *err = NULL;
+
+    process_opener_clear(opener);
+    if (!helper_open_host(HELPER_SOCKET, params->device, &host, &err)) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    opener->host[0] = host.container;
+    opener->host[1] = host.group;
+    opener->host[2] = host.lease;
+    opener->n_host = host.lease < 0 ? 2 : 3;
+    result.files = (char **)names;
+    result.n_files = opener->n_host;
+    vmi_open_host_reply(call, &result);
+}
+
+void process_open_file(struct process_opener *opener, struct rpc_call *call,
                        const struct vmi_open_file_params *params)
 {
     GError *err = NULL;
 
+    if (params->index < opener->n_host && opener->host[params->index] >= 0) {
+        vmi_open_file_reply(call, steal_fd(&opener->host[params->index]));
+        return;
+    }
     if (!opener->paths || params->index >= opener->paths->len) {
         rpc_call_error(call, VMD_ERROR_STATE, "no such file was opened");
         return;

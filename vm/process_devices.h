@@ -7,8 +7,10 @@
 
 /* Files that a process without a VM opens for one that cannot. */
 struct process_opener {
-    GPtrArray *paths; /* NULL: nothing was opened */
+    GPtrArray *paths; /* of a disk; NULL: nothing was opened */
     bool readonly;
+    int host[3]; /* of a function of the host */
+    unsigned n_host;
 };
 
 void process_opener_clear(struct process_opener *opener);
@@ -17,7 +19,9 @@ void process_opener_clear(struct process_opener *opener);
 void process_open_disk(struct process_opener *opener, struct rpc_call *call,
                        const struct vmi_open_disk_params *params);
 void process_open_tap(struct rpc_call *call, const struct vmi_open_tap_params *params);
-void process_open_file(const struct process_opener *opener, struct rpc_call *call,
+void process_open_host(struct process_opener *opener, struct rpc_call *call,
+                       const struct vmi_open_host_params *params);
+void process_open_file(struct process_opener *opener, struct rpc_call *call,
                        const struct vmi_open_file_params *params);
 void process_device_add(struct machine *machine, struct vmipc_server *server, struct rpc_call *call,
                         const struct vmi_device_add_params *params);

@@ -302,7 +302,7 @@ static bool port_publish(struct road *road, struct vm_device *device, GError **e
 {
     struct port *p = port_of(road, device);
 
-    if (!pci_port_insert(p->port, virtio_pci_function(device->pci), err))
+    if (!pci_port_insert(p->port, vm_device_function(device), err))
         return false;
     pci_port_status(p->port, &p->seen);
     p->device = device;
@@ -333,9 +333,10 @@ static bool is_unused(const struct port *p, const struct vm_device *device)
     return !status.configured && !vm_device_taken(device);
 }
 
+/* What it has, of the guest's, goes with it: a function of the host may be a disk. */
 static bool holds_data(const struct vm_device *device)
 {
-    return device->disk != NULL;
+    return device->disk != NULL || device->host != NULL;
 }
 
 static void ask_now(struct port *p)
@@ -448,7 +449,7 @@ static const char *pcie_leaving(struct road *road, const struct vm_device *devic
         return "nothing in the guest watches its slot yet";
     if (hotplug_agent_can(road->hotplug, "slot-power"))
         return "the guest watches its slot; with the agent's help it leaves at once";
-    return holds_data(device) ? "the guest watches its slot, and waits five seconds before it lets go of a disk"
+    return holds_data(device) ? "the guest watches its slot, and waits five seconds before it lets go"
                               : "the guest watches its slot, and lets go at once";
 }
 

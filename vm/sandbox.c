@@ -8,6 +8,7 @@
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <linux/sockios.h>
+#include <linux/vfio.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,8 +16,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-/* Until the machine is built; from then on; with user networking; with KVM. */
-enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2, KVM = 1 << 3 };
+/* Until the machine is built; from then on; with user networking; with KVM; with functions of the host. */
+enum { START = 1 << 0, RUN = 1 << 1, NET = 1 << 2, KVM = 1 << 3, HOST = 1 << 4 };
 
 #define ALWAYS (START | RUN)
 
@@ -127,6 +128,23 @@ static const struct confine_rule rules[] = {
      {CONFINE_INT(0, AF_INET6), CONFINE_BITS(1, SOCKET_TYPE, SOCK_RAW)}},
     {"bind listen connect", START | NET},
 
+    /* VFIO: a container, groups, and devices that come and go. */
+    IOCTL(START | HOST, VFIO_GET_API_VERSION),
+    IOCTL(START | HOST, VFIO_CHECK_EXTENSION),
+    IOCTL(START | HOST, VFIO_SET_IOMMU),
+    IOCTL(START | HOST, VFIO_IOMMU_MAP_DMA), /* the number of VFIO_DEVICE_PCI_HOT_RESET as well */
+    IOCTL(START | HOST, VFIO_IOMMU_UNMAP_DMA),
+    IOCTL(START | HOST, VFIO_GROUP_GET_STATUS),
+    IOCTL(START | HOST, VFIO_GROUP_SET_CONTAINER),
+    IOCTL(START | HOST, VFIO_GROUP_UNSET_CONTAINER),
+    IOCTL(START | HOST, VFIO_GROUP_GET_DEVICE_FD),
+    IOCTL(START | HOST, VFIO_DEVICE_GET_INFO),
+    IOCTL(START | HOST, VFIO_DEVICE_GET_REGION_INFO),
+    IOCTL(START | HOST, VFIO_DEVICE_GET_IRQ_INFO),
+    IOCTL(START | HOST, VFIO_DEVICE_SET_IRQS),
+    IOCTL(START | HOST, VFIO_DEVICE_RESET),
+    IOCTL(START | HOST, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO),
+
     /* KVM: to look at it and to make a VM, */
     IOCTL(START, KVM_GET_API_VERSION),
     IOCTL(START, KVM_CHECK_EXTENSION),
@@ -212,9 +230,10 @@ bool sandbox_enter(GError **err)
     return confine_calls(rules, G_N_ELEMENTS(rules), START, false, err);
 }
 
-bool sandbox_run(bool user_net, bool kvm, GError **err)
+bool sandbox_run(const struct sandbox_have *have, GError **err)
 {
-    unsigned phases = RUN | (user_net ? NET : 0) | (kvm ? KVM : 0);
+    unsigned phases = RUN | (have->user_net ? NET : 0) | (have->kvm ? KVM : 0) |
+                      (have->host ? HOST : 0);
 
     return confine_calls(rules, G_N_ELEMENTS(rules), phases, false, err);
 }

@@ -40,7 +40,11 @@ void sandbox_files_free(struct sandbox_files *files);
  * Landlock. Does not free FILES. */
 bool sandbox_confine_files(const struct sandbox_files *files, GError **err);
 
-/* USER_NET: the VM has user networking; KVM: that runs it. For all threads. */
-bool sandbox_run(bool user_net, bool kvm, GError **err);
+/* What the VM has, or may get: user networking; KVM, which runs it; functions of the host. */
+struct sandbox_have {
+    bool user_net, kvm, host;
+};
+/* For all threads. */
+bool sandbox_run(const struct sandbox_have *have, GError **err);
 
 #endif

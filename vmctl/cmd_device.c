@@ -17,20 +17,23 @@ static void print_outcome(const struct job_info *job)
 
 /* --- add -------------------------------------------------------------------------------------- */
 
-/* Exactly one of --disk, --net, --rng and --console. */
+/* Exactly one of --disk, --net, --host-device, --rng and --console. */
 static bool parse_spec(const struct arguments *args, struct device_spec *spec, GError **err)
 {
     const char *disk = arguments_get(args, "disk"), *net = arguments_get(args, "net");
-    const char *road = arguments_get(args, "road");
+    const char *host = arguments_get(args, "host-device"), *road = arguments_get(args, "road");
     bool rng = arguments_has(args, "rng"), console = arguments_has(args, "console");
 
-    if ((disk != NULL) + (net != NULL) + rng + console != 1)
-        return vmd_fail(err, VMD_ERROR_INVALID, "add needs one of --disk, --net, --rng, --console");
+    if ((disk != NULL) + (net != NULL) + (host != NULL) + rng + console != 1)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "add needs one of --disk, --net, --host-device, --rng, --console");
     spec->kind = disk    ? HOT_KIND_DISK
                  : net   ? HOT_KIND_NIC
+                 : host  ? HOT_KIND_HOST
                  : rng   ? HOT_KIND_RNG
                          : HOT_KIND_CONSOLE;
     spec->id = g_strdup(arguments_get(args, "id"));
+    spec->host = host ? parse_host(host) : NULL;
     spec->has_road = road != NULL;
     return (!road || device_road_from_string(road, &spec->road, err)) &&
            (!disk || parse_disk(disk, &spec->disk, err)) && (!net || parse_net(net, &spec->nic, err));
@@ -152,9 +155,10 @@ static const struct option_row options[] = {
     {"disk", "FILE[,format=raw|qcow2][,readonly][,serial=S][,onerror=enospc|report|pause]",
      "of add: a disk", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME", "of add: a network interface", "user"},
+    {"host-device", "ADDRESS", "of add: a PCI function of the host, such as 0000:01:00.0", NULL},
     {"rng", NULL, "of add: a source of random numbers", NULL},
     {"console", NULL, "of add: a console", NULL},
-    {"id", "ID", "of add: its name; disk0, net0, rng0 or hvc0 and on where not given", NULL},
+    {"id", "ID", "of add: its name; disk0, net0, host0, rng0 or hvc0 and on where not given", NULL},
     {"road", "ROAD", "of add: how it comes; the best that the guest has where not given",
      "pcie rescan scsi link acpi"},
     {"persistent", NULL, "change the VM's definition too, for its later runs", NULL},

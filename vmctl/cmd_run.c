@@ -34,6 +34,7 @@ static bool parse_devices(const struct arguments *args, struct vm_config *c, GEr
 
     c->disks = g_new0(struct vm_disk_config *, n + 1);
     c->nics = g_new0(struct vm_nic_config *, n + 2);
+    c->host_devices = g_new0(struct vm_host_config *, n + 1);
     for (guint i = 0; i < n; i++) {
         const char *name = g_ptr_array_index(args->names, i);
         const char *value = g_ptr_array_index(args->values, i);
@@ -41,6 +42,8 @@ static bool parse_devices(const struct arguments *args, struct vm_config *c, GEr
             if (!parse_disk(value, &c->disks[c->n_disks], err))
                 return false;
             c->n_disks++;
+        } else if (strcmp(name, "host-device") == 0) {
+            c->host_devices[c->n_host_devices++] = parse_host(value);
         } else if (strcmp(name, "net") == 0) {
             net = true;
             none |= strcmp(value, "none") == 0;
@@ -187,6 +190,7 @@ static struct vm_config *parse_config(const struct arguments *args, GError **err
         return NULL;
     c->hotplug->ports = (uint32_t)ports;
     c->hotplug->nics = (uint32_t)nics;
+    c->hotplug->host = arguments_has(args, "hotplug-host");
     c->hotplug->scsi = !arguments_has(args, "no-hotplug-scsi");
     return g_steal_pointer(&c);
 }
@@ -422,9 +426,11 @@ static const struct option_row options[] = {
      "a disk; may be given several times", "@file"},
     {"net", "user[,hostfwd=tcp:HOSTPORT:PORT]|tap=NAME|none",
      "a network interface (user); may be given several times", "user none"},
-    {"gpu", "soft|cuda|hip[,device=GPU][,memory=SIZE]",
+    {"host-device", "ADDRESS",
+     "a PCI function of the host, such as 0000:01:00.0, whole (VFIO); may be given several times", NULL},
+    {"gpu", "soft|cuda[,device=GPU][,memory=SIZE]",
      "GPU compute for the guest's programs, with so much memory (512M): on the host's processors, or on a GPU of the host (vmctl gpu list)",
-     "soft cuda hip"},
+     "soft cuda"},
     {"gdb", "[ADDRESS:]PORT[,wait]",
      "let a debugger connect to this port (of 127.0.0.1); wait: start when it says so", NULL},
     {"console", NULL, "connect this terminal to the console (the default)", NULL},
@@ -437,6 +443,8 @@ static const struct option_row options[] = {
      NULL},
     {"hotplug-nics", "N",
      "network ports without a link kept ready, for guests that take no cards (0)", NULL},
+    {"hotplug-host", NULL,
+     "the right to take PCI functions of the host later; --host-device has it too", NULL},
     {"no-hotplug-scsi", NULL, "no virtio-scsi adapter for disks that come later", NULL},
     {"no-reboot", NULL, "end the run where the guest asks for a reset", NULL},
     {NULL, NULL, NULL, NULL},

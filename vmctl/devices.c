@@ -45,6 +45,16 @@ bool parse_disk(const char *text, struct vm_disk_config **out, GError **err)
     return ok;
 }
 
+struct vm_host_config *parse_host(const char *text)
+{
+    struct vm_host_config *host = vm_host_config_new();
+    bool short_form = strlen(text) == strlen("01:00.0");
+
+    g_free(host->device);
+    host->device = g_strconcat(short_form ? "0000:" : "", text, NULL);
+    return host;
+}
+
 bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(text, ",", -1);
@@ -64,7 +74,7 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
     }
     if (!known)
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda|hip[,device=GPU][,memory=SIZE]",
+                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda[,device=GPU][,memory=SIZE]",
                         text);
     if (memory && !size_parse(memory, &gpu->memory, err))
         return false;

@@ -19,6 +19,8 @@ static const struct {
     {"@no-such-group tap0", "rules:1: there is no such user or group"},
     {"4294967295 tap0", "rules:1: there is no such user or group"},
     {"@ tap0", "rules:1: there is no such user or group"},
+    {"0 pci:0000:01:*", NULL},
+    {"0 pci:0000:01:* br0", "rules:1: a PCI function has no bridge"},
     {"* tap0 a/b", "rules:1: the bridge has no valid name"},
     {"* tap0 much-too-long-name", "rules:1: the bridge has no valid name"},
 };
@@ -139,6 +141,7 @@ static const struct {
 START_TEST(packet_rows)
 {
     struct helper_rules *rules = helper_rules_parse("rules", "* *\n* .*", NULL);
+    struct host_leases *leases = host_leases_new(&host_kernel);
     struct helper_reply reply = {0};
     int32_t expected = packets[_i].error;
     int fds[2];
@@ -148,7 +151,7 @@ START_TEST(packet_rows)
         expected = errno == EACCES ? VMD_ERROR_DENIED : VMD_ERROR_NOT_FOUND;
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), 0);
     ck_assert_int_eq(send(fds[0], &packets[_i].request, packets[_i].size, 0), packets[_i].size);
-    bool goes_on = helper_serve(fds[1], rules);
+    bool goes_on = helper_serve(fds[1], rules, leases);
     ck_assert_msg(goes_on == (expected != -2), "%s", packets[_i].what);
     if (goes_on) {
         ck_assert_int_eq(recv(fds[0], &reply, sizeof(reply), MSG_DONTWAIT), sizeof(reply));
@@ -156,8 +159,9 @@ START_TEST(packet_rows)
                       reply.text);
     }
     close(fds[0]);
-    ck_assert(!helper_serve(fds[1], rules)); /* the other side is gone */
+    ck_assert(!helper_serve(fds[1], rules, leases)); /* the other side is gone */
     close(fds[1]);
+    host_leases_free(leases);
     helper_rules_free(rules);
 }
 END_TEST
@@ -165,6 +169,7 @@ END_TEST
 START_TEST(denied)
 {
     struct helper_rules *rules = helper_rules_parse("rules", "", NULL);
+    struct host_leases *leases = host_leases_new(&host_kernel);
     struct helper_request request = {.version = HELPER_VERSION, .kind = HELPER_TAP, .name = "tap0"};
     struct helper_reply reply = {0};
     int fds[2];
@@ -174,10 +179,11 @@ START_TEST(denied)
         ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds), 0);
     ck_assert_int_eq(send(fds[0], &request, sizeof(request), 0), sizeof(request));
-    ck_assert(helper_serve(fds[1], rules));
+    ck_assert(helper_serve(fds[1], rules, leases));
     ck_assert_int_eq(recv(fds[0], &reply, sizeof(reply), MSG_DONTWAIT), sizeof(reply));
     ck_assert_int_eq(reply.error, VMD_ERROR_DENIED);
     ck_assert(strstr(reply.text, HELPER_RULES));
+    host_leases_free(leases);
     helper_rules_free(rules);
 }
 END_TEST

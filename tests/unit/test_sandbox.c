@@ -558,7 +558,7 @@ static bool enter(unsigned phase, GError **err)
     sandbox_files_add(files, place.disk, SANDBOX_CHANGE);
     sandbox_files_add(files, place.image, SANDBOX_READ);
     bool ok = sandbox_enter(err) &&
-              (phase == START || (sandbox_confine_files(files, err) && sandbox_run(phase == NET, phase == KVM, err)));
+              (phase == START || (sandbox_confine_files(files, err) && sandbox_run(&(struct sandbox_have){.user_net = phase == NET, .kvm = phase == KVM}, err)));
     sandbox_files_free(files);
     return ok;
 }

@@ -2,6 +2,7 @@
 #include "vm/helper/client.h"
 
 #include "machine/net/tap_open.h"
+#include "vm/helper/host.h"
 #include "vm/helper/protocol.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ static bool address_of(const char *path, struct sockaddr_un *address, GError **e
     return true;
 }
 
-static int connect_to(const char *path, const char *name, GError **err)
+static int connect_to(const char *path, GError **err)
 {
     const struct timeval patience = {.tv_sec = ANSWER_S};
     struct sockaddr_un address;
@@ -34,10 +35,7 @@ static int connect_to(const char *path, const char *name, GError **err)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-        vmd_fail(err, VMD_ERROR_DENIED,
-                 "tap interface '%s' needs vmd-helper (%s: %s), CAP_NET_ADMIN, or an interface "
-                 "made for this user: ip tuntap add %s mode tap user $USER",
-                 name, path, g_strerror(errno), name);
+        vmd_fail(err, VMD_ERROR_DENIED, "%s: %s", path, g_strerror(errno));
         return -1;
     }
     return steal_fd(&fd);
@@ -81,19 +79,30 @@ static int take_reply(int fd, GError **err)
     return -1;
 }
 
-static int ask(const char *path, const char *name, GError **err)
+/* Asks for NAME over the connection FD. */
+static int ask(int fd, enum helper_kind kind, const char *name, GError **err)
 {
-    struct helper_request request = {.version = HELPER_VERSION, .kind = HELPER_TAP};
-    autofd fd = connect_to(path, name, err);
+    struct helper_request request = {.version = HELPER_VERSION, .kind = kind};
 
-    if (fd < 0)
-        return -1;
     g_strlcpy(request.name, name, sizeof(request.name));
     if (send(fd, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request)) {
         vmd_set_errno(err, errno, "asking vmd-helper");
         return -1;
     }
     return take_reply(fd, err);
+}
+
+static int ask_tap(const char *path, const char *name, GError **err)
+{
+    autofd fd = connect_to(path, err);
+
+    if (fd >= 0)
+        return ask(fd, HELPER_TAP, name, err);
+    g_prefix_error(err,
+                   "tap interface '%s' needs vmd-helper, CAP_NET_ADMIN, or an interface made for "
+                   "this user (ip tuntap add %s mode tap user $USER): ",
+                   name, name);
+    return -1;
 }
 
 int helper_open_tap(const char *socket_path, const char *name, GError **err)
@@ -106,7 +115,58 @@ int helper_open_tap(const char *socket_path, const char *name, GError **err)
     /* Rights may help with these two; what else is wrong stays wrong. */
     if (g_error_matches(why, VMD_ERROR, VMD_ERROR_DENIED) ||
         g_error_matches(why, VMD_ERROR, VMD_ERROR_NOT_FOUND))
-        return ask(socket_path, name, err);
+        return ask_tap(socket_path, name, err);
     g_propagate_error(err, g_steal_pointer(&why));
     return -1;
+}
+
+/* --- functions of the host -------------------------------------------------------------------- */
+
+/* Opens the group's node without anybody's help: of a function that is vfio-pci's, and a node that
+ * this user may open. *SETTLED: help would change nothing. */
+static int open_group(const char *address, bool *settled, GError **err)
+{
+    g_autofree char *driver = host_driver(&host_kernel, address);
+    int group = host_group(&host_kernel, address, err);
+
+    *settled = true;
+    if (group < 0)
+        return -1;
+    g_autofree char *path = g_strdup_printf("%s/vfio/%d", host_kernel.dev, group);
+    int fd = g_strcmp0(driver, "vfio-pci") == 0 ? host_kernel.open(NULL, path) : -EACCES;
+    if (fd == -EBUSY)
+        vmd_fail(err, VMD_ERROR_BUSY, "IOMMU group %d of host device %s is in use", group, address);
+    else if (fd < 0)
+        *settled = false;
+    return fd;
+}
+
+bool helper_open_host(const char *socket_path, const char *address, struct helper_host *out,
+                      GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    bool settled;
+
+    autofd container = host_kernel.open(NULL, "/dev/vfio/vfio");
+    if (container < 0)
+        return vmd_set_errno(err, -container,
+                             "host device %s: opening /dev/vfio/vfio (is the module "
+                             "vfio-pci loaded?)",
+                             address);
+    autofd group = open_group(address, &settled, err);
+    if (group < 0 && settled)
+        return false;
+    autofd lease = group < 0 ? connect_to(socket_path, &why) : -1;
+    if (group < 0 && lease < 0)
+        return vmd_fail(
+            err, VMD_ERROR_DENIED,
+            "host device %s needs vmd-helper (%s), or vfio-pci for its driver and a node in "
+            "/dev/vfio that this user may open",
+            address, why->message);
+    if (group < 0)
+        group = ask(lease, HELPER_HOST, address, err);
+    if (group < 0)
+        return false;
+    *out = (struct helper_host){steal_fd(&container), steal_fd(&group), steal_fd(&lease)};
+    return true;
 }

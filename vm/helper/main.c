@@ -1,11 +1,12 @@
 /*
  * vmd-helper: the one part of vmd that may need rights. It serves a fixed list of requests on a
- * socket of its own, and holds no right but CAP_NET_ADMIN.
+ * socket of its own, and holds no right but CAP_NET_ADMIN, and root's own to write files of sysfs where its rules name
+ * PCI functions.
  *
  * Its socket comes from systemd (vmd-helper.socket) or from --listen. Rights go in steps: first,
  * while names can still be looked up, it reads its rules and gets its socket; then it gives up all
- * other capabilities and new privileges; then all files but /dev/net/tun, and all system calls but a
- * few (base/confine.h).
+ * other capabilities and new privileges; then all files but /dev/net/tun (and those of PCI
+ * functions), and all system calls but a few (base/confine.h).
  */
 #include "base/confine.h"
 #include "base/log.h"
@@ -29,7 +30,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
-#define CLIENTS_MAX 32
+#define CLIENTS_MAX 256
 #define IDLE_S      10 /* a client that says nothing for so long is hung up on */
 
 struct options {
@@ -47,7 +48,7 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
     };
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
 
-    g_option_context_set_summary(context, "Opens tap interfaces for VMs; see vmd-helper(8).");
+    g_option_context_set_summary(context, "Opens tap interfaces for VMs and lends them PCI functions; see vmd-helper(8).");
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, argc, argv, err))
         return false;
@@ -104,7 +105,8 @@ static bool drop_capabilities(GError **err)
 
 #define IOCTL(request) {"ioctl", SERVE, CONFINE_ALLOW, {CONFINE_INT(1, request)}}
 
-enum { SERVE = 1 }; /* it has one phase */
+/* What every helper does; what one does that lends PCI functions. */
+enum { SERVE = 1 << 0, HOSTS = 1 << 1 };
 
 /* To take requests, to open a tap and to set it up. */
 static const struct confine_rule calls[] = {
@@ -112,6 +114,7 @@ static const struct confine_rule calls[] = {
      "fcntl fstat newfstatat brk munmap mremap madvise futex getrandom getpid gettid clock_gettime "
      "restart_syscall rt_sigreturn rt_sigprocmask exit exit_group lseek sched_yield sigaltstack",
      SERVE},
+    {"readlink readlinkat getdents64 access faccessat faccessat2 stat lstat statx", HOSTS},
     {"mmap mprotect", SERVE, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC, 0)}},
     {"tgkill", SERVE, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
     {"socket", SERVE, CONFINE_ALLOW, {CONFINE_INT(0, AF_UNIX)}},
@@ -122,17 +125,30 @@ static const struct confine_rule calls[] = {
     IOCTL(SIOCBRADDIF),
 };
 
-static bool confine(GError **err)
+/* HOSTS: the rules name PCI functions. What of these is not there yet is not there later either. */
+static bool confine(bool hosts, GError **err)
 {
-    static const struct confine_path tun = {"/dev/net/tun", CONFINE_READ | CONFINE_WRITE};
+    static const struct confine_path paths[] = {
+        {"/dev/net/tun", CONFINE_READ | CONFINE_WRITE},
+        {"/dev/vfio", CONFINE_READ | CONFINE_WRITE},
+        {"/sys/bus/pci", CONFINE_READ | CONFINE_WRITE},
+        {"/sys/devices", CONFINE_READ | CONFINE_WRITE},
+        {"/sys/kernel/iommu_groups", CONFINE_READ},
+    };
 
-    return confine_files(&tun, 1, err) &&
-           confine_calls(calls, G_N_ELEMENTS(calls), SERVE, false, err);
+    if (hosts && access("/dev/vfio", F_OK) < 0)
+        log_warning("the rules name PCI functions, and the kernel has no VFIO: load vfio-pci, then "
+                    "start vmd-helper anew");
+    return confine_files(paths, hosts ? G_N_ELEMENTS(paths) : 1, err) &&
+           confine_calls(calls, G_N_ELEMENTS(calls), SERVE | (hosts ? HOSTS : 0), false, err);
 }
 
 /* --- serving ---------------------------------------------------------------------------------- */
 
 struct clients {
+    const struct helper_rules *rules;
+    struct host_leases *leases;
+    bool waiting; /* for a group to be closed */
     struct pollfd fds[1 + CLIENTS_MAX]; /* the listening socket, then connections */
     int64_t heard[1 + CLIENTS_MAX];     /* seconds, when each last said something */
     nfds_t n;
@@ -146,33 +162,35 @@ static int64_t seconds(void)
     return now.tv_sec;
 }
 
-/* Whether client I stays: it asked something sensible, or may still. */
-static bool serve_one(struct clients *c, nfds_t i, const struct helper_rules *rules)
+/* Whether client I stays: it asked something sensible, or may still, or has something. */
+static bool serve_one(struct clients *c, nfds_t i)
 {
     if (!c->fds[i].revents)
-        return seconds() - c->heard[i] < IDLE_S;
+        return seconds() - c->heard[i] < IDLE_S || host_lent(c->leases, c->fds[i].fd);
     c->heard[i] = seconds();
-    return c->fds[i].revents & POLLIN && helper_serve(c->fds[i].fd, rules);
+    return c->fds[i].revents & POLLIN && helper_serve(c->fds[i].fd, c->rules, c->leases);
 }
 
 /* Ends only by a signal. */
-static void serve_all(int listener, const struct helper_rules *rules)
+static void serve_all(int listener, const struct helper_rules *rules, struct host_leases *leases)
 {
-    struct clients c = {.fds = {{.fd = listener}}, .n = 1};
+    struct clients c = {.rules = rules, .leases = leases, .fds = {{.fd = listener}}, .n = 1};
 
     for (;;) {
         /* At the limit the rest waits in the listener's queue. */
         c.fds[0].events = c.n < G_N_ELEMENTS(c.fds) ? POLLIN : 0;
-        if (poll(c.fds, c.n, c.n > 1 ? 1000 : -1) < 0)
+        if (poll(c.fds, c.n, c.n > 1 || c.waiting ? 1000 : -1) < 0)
             continue;
         for (nfds_t i = c.n; i-- > 1;) {
-            if (serve_one(&c, i, rules))
+            if (serve_one(&c, i))
                 continue;
+            host_return(leases, c.fds[i].fd);
             close(c.fds[i].fd);
             c.n--;
             c.fds[i] = c.fds[c.n];
             c.heard[i] = c.heard[c.n];
         }
+        c.waiting = host_sweep(leases);
         int fd = c.fds[0].revents & POLLIN ? accept4(listener, NULL, NULL, SOCK_CLOEXEC) : -1;
         if (fd < 0)
             continue;
@@ -193,12 +211,13 @@ static bool run(int *argc, char ***argv, struct options *o, GError **err)
     if (!rules)
         return false;
     int listener = find_socket(o, err);
-    if (listener < 0 || !drop_capabilities(err) || !confine(err)) {
+    if (listener < 0 || !drop_capabilities(err) ||
+        !confine(helper_rules_hosts(rules), err)) {
         helper_rules_free(rules);
         return false;
     }
     log_info("ready");
-    serve_all(listener, rules);
+    serve_all(listener, rules, host_leases_new(&host_kernel));
     return true;
 }
 

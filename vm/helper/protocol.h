@@ -17,6 +17,9 @@
 /* Every request there is. */
 enum helper_kind {
     HELPER_TAP = 1, /* open tap interface NAME, made if it is not there, and set it up */
+    /* give the host's PCI function NAME ("0000:01:00.0") to vfio-pci while the connection lasts,
+     * and open its IOMMU group */
+    HELPER_HOST = 2,
 };
 
 struct helper_request {

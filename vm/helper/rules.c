@@ -37,6 +37,11 @@ void helper_rules_free(struct helper_rules *rules)
     g_free(rules);
 }
 
+static bool is_host(const char *name)
+{
+    return g_str_has_prefix(name, HELPER_HOST_PREFIX);
+}
+
 static bool parse_who(const char *word, struct rule *r)
 {
     guint64 number;
@@ -83,6 +88,8 @@ static const char *parse_line(const char *line, GArray *rows)
         return "the interfaces are missing";
     if (!parse_who(word[0], &r))
         return "there is no such user or group";
+    if (n == 3 && is_host(word[1]))
+        return "a PCI function has no bridge";
     if (n == 3 && !tap_name_valid(word[2]))
         return "the bridge has no valid name";
     if (rows->len == RULES_MAX)
@@ -143,13 +150,23 @@ static bool is_who(const struct rule *r, const struct helper_peer *peer)
     return r->who == WHO_USER ? peer->uid == r->id : in_group(peer, r->id);
 }
 
+bool helper_rules_hosts(const struct helper_rules *rules)
+{
+    for (guint i = 0; i < rules->rows->len; i++) {
+        if (is_host(g_array_index(rules->rows, struct rule, i).pattern))
+            return true;
+    }
+    return false;
+}
+
 bool helper_rules_allow(const struct helper_rules *rules, const struct helper_peer *peer,
                         const char *name, const char **bridge)
 {
     *bridge = NULL;
     for (guint i = 0; i < rules->rows->len; i++) {
         const struct rule *r = &g_array_index(rules->rows, struct rule, i);
-        if (is_who(r, peer) && fnmatch(r->pattern, name, FNM_PERIOD) == 0) {
+        if (is_host(r->pattern) == is_host(name) && is_who(r, peer) &&
+            fnmatch(r->pattern, name, FNM_PERIOD) == 0) {
             *bridge = r->bridge;
             return true;
         }

@@ -3,8 +3,9 @@
  *
  * A file of lines "WHO INTERFACES [BRIDGE]". WHO is a user's name or number, @GROUP, or * for
  * anyone; INTERFACES is a pattern as the shell has it; BRIDGE is what such an interface becomes a
- * port of. '#' begins a comment. The first line that fits counts; without one the answer is no.
- * Root needs no line.
+ * port of. "pci:" and a pattern of addresses, in place of INTERFACES, is PCI functions of the host
+ * ("pci:0000:01:00.*"). '#' begins a comment. The first line that fits counts; without one the
+ * answer is no. Root needs no line.
  */
 #ifndef VM_HELPER_RULES_H
 #define VM_HELPER_RULES_H
@@ -29,7 +30,13 @@ struct helper_rules *helper_rules_parse(const char *path, const char *text, GErr
 struct helper_rules *helper_rules_load(const char *path, GError **err);
 void helper_rules_free(struct helper_rules *rules);
 
-/* Whether PEER may have interface NAME; BRIDGE gets what it is to be a port of, or NULL. */
+#define HELPER_HOST_PREFIX "pci:"
+
+/* Whether any line is of PCI functions: else nobody has one, and vmd-helper could not give it. */
+bool helper_rules_hosts(const struct helper_rules *rules);
+
+/* Whether PEER may have interface NAME, or with its prefix a PCI function; BRIDGE gets what it is
+ * to be a port of, or NULL. */
 bool helper_rules_allow(const struct helper_rules *rules, const struct helper_peer *peer,
                         const char *name, const char **bridge);
 

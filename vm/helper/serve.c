@@ -25,15 +25,24 @@ static bool find_peer(int fd, gid_t *groups, struct helper_peer *peer)
     return true;
 }
 
+/* Who asks for what. */
+struct question {
+    int client;
+    const struct helper_request *request;
+    const struct helper_peer *peer;
+    const struct helper_rules *rules;
+    struct host_leases *leases;
+};
+
 /* Opens a tap interface; the descriptor, or -1. */
-static int do_tap(const struct helper_request *request, const struct helper_peer *peer,
-                  const struct helper_rules *rules, GError **err)
+static int do_tap(const struct question *q, GError **err)
 {
+    const struct helper_request *request = q->request;
     const char *bridge;
 
-    if (!helper_rules_allow(rules, peer, request->name, &bridge)) {
+    if (!helper_rules_allow(q->rules, q->peer, request->name, &bridge)) {
         vmd_fail(err, VMD_ERROR_DENIED, "user %u may not use interface '%s' (see " HELPER_RULES ")",
-                 peer->uid, request->name);
+                 q->peer->uid, request->name);
         return -1;
     }
     autofd fd = tap_open(request->name, true, err);
@@ -42,22 +51,41 @@ static int do_tap(const struct helper_request *request, const struct helper_peer
     return steal_fd(&fd);
 }
 
+/* Lends a PCI function; the node of its group, or -1. */
+static int do_host(const struct question *q, GError **err)
+{
+    const char *address = q->request->name, *none;
+    g_autofree char *name = g_strdup_printf(HELPER_HOST_PREFIX "%s", address);
+
+    if (!host_address_valid(address)) {
+        vmd_fail(err, VMD_ERROR_INVALID,
+                 "'%s' is no address of a PCI function such as 0000:01:00.0", address);
+        return -1;
+    }
+    if (!helper_rules_hosts(q->rules) || !helper_rules_allow(q->rules, q->peer, name, &none)) {
+        vmd_fail(err, VMD_ERROR_DENIED,
+                 "user %u may not use PCI function %s (see " HELPER_RULES ")", q->peer->uid,
+                 address);
+        return -1;
+    }
+    return host_lend(q->leases, q->client, address, err);
+}
+
 static const struct {
     enum helper_kind kind;
-    int (*serve)(const struct helper_request *request, const struct helper_peer *peer,
-                 const struct helper_rules *rules, GError **err);
+    int (*serve)(const struct question *q, GError **err);
 } requests[] = {
     {HELPER_TAP, do_tap},
+    {HELPER_HOST, do_host},
 };
 
-static int dispatch(const struct helper_request *request, const struct helper_peer *peer,
-                    const struct helper_rules *rules, GError **err)
+static int dispatch(const struct question *q, GError **err)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(requests); i++) {
-        if (requests[i].kind == request->kind)
-            return requests[i].serve(request, peer, rules, err);
+        if (requests[i].kind == q->request->kind)
+            return requests[i].serve(q, err);
     }
-    vmd_fail(err, VMD_ERROR_UNSUPPORTED, "vmd-helper knows no request %u", request->kind);
+    vmd_fail(err, VMD_ERROR_UNSUPPORTED, "vmd-helper knows no request %u", q->request->kind);
     return -1;
 }
 
@@ -82,7 +110,7 @@ static bool reply(int fd, int given, const GError *err)
     return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof(r);
 }
 
-bool helper_serve(int fd, const struct helper_rules *rules)
+bool helper_serve(int fd, const struct helper_rules *rules, struct host_leases *leases)
 {
     struct helper_request request;
     struct helper_peer peer;
@@ -95,7 +123,8 @@ bool helper_serve(int fd, const struct helper_rules *rules)
     if (n != sizeof(request) || request.version != HELPER_VERSION ||
         request.name[sizeof(request.name) - 1] || !find_peer(fd, groups, &peer))
         return false;
-    autofd given = dispatch(&request, &peer, rules, &err);
+    const struct question q = {fd, &request, &peer, rules, leases};
+    autofd given = dispatch(&q, &err);
     if (err)
         log_warning("request %u '%s' of user %u: %s", request.kind, request.name, peer.uid,
                     err->message);

@@ -1,0 +1,74 @@
+# The host's part, with QEMU's devices for the host's own: a line "vfio: ok NAME" or "vfio: FAILED NAME" a case.
+export HOME=/root XDG_RUNTIME_DIR=/run/user/0 PATH=/usr/bin:/bin
+mkdir -p /run/user/0 /etc/vmd
+chmod 700 /run/user/0
+ifconfig lo up
+
+ok() { echo "vfio: ok $*"; }
+failed() {
+    echo "vfio: FAILED $*"
+    for log in /root/.local/share/vmd/*.log /root/.local/state/vmd/*.log /root/.local/share/vmd/vms/*/process.log /tmp/helper.log; do
+        [ -f "$log" ] && sed "s|^|$log: |" "$log" | tail -n 20
+    done
+    dmesg | tail -n 10
+    echo "vfio: end"
+    poweroff -f
+}
+# function ID [PATTERN]: the address of the device with ID.
+function_of() {
+    for folder in /sys/bus/pci/devices/$2*; do
+        [ "$(cat "$folder/vendor"):$(cat "$folder/device")" = "$1" ] && echo "${folder##*/}" && return
+    done
+}
+driver_of() { [ -e "/sys/bus/pci/devices/$1/driver" ] && basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
+# await NAME COMMAND...: until the command succeeds; a test that hangs is ended from outside.
+await() {
+    name=$1
+    shift
+    n=0
+    until "$@"; do
+        n=$((n + 1))
+        [ $n -lt 1200 ] || failed "$name: waited in vain for $*"
+        sleep 0.5
+    done
+}
+start_helper() {
+    echo "0 pci:0000:0*" >/etc/vmd/helper.rules
+    vmd-helper 2>/tmp/helper.log &
+    await helper [ -S /run/vmd-helper.sock ]
+}
+has_driver() { [ "$(driver_of "$1")" = "$2" ]; }
+# refused NAME TEXT ADDRESS: such a guest does not start, for the reason TEXT.
+refused() {
+    if vmctl run --arch riscv64 --kernel /guest/edu --net none --host-device "$3" >/tmp/refused 2>&1 </dev/null; then
+        failed "$1: it started"
+    fi
+    grep -q "$2" /tmp/refused || { cat /tmp/refused; failed "$1"; }
+    ok "$1: $(head -n 1 /tmp/refused)"
+}
+
+plain=$(function_of 0x1234:0x11e8 0000:00)
+for edu in $(for f in /sys/bus/pci/devices/*; do [ "$(cat $f/device)" = 0x11e8 ] && echo ${f##*/}; done); do
+    [ "$edu" = "$plain" ] || break
+done
+echo "edu $edu, edu without a reset $plain"
+
+# A bare guest, and what is refused.
+part_edu() {
+    refused no-helper "needs vmd-helper" "$edu"
+    start_helper
+    refused no-reset "cannot be reset" "$plain"
+    await no-reset-restored has_driver "$plain" ""
+    refused no-function "no .*pci:0000:7f:00.0\|0000:7f:00.0" 0000:7f:00.0
+
+    vmctl run --arch riscv64 --kernel /guest/edu --net none --memory 64M --host-device "$edu" >/tmp/edu 2>&1 </dev/null
+    status=$?
+    cat /tmp/edu
+    [ $status = 0 ] && grep -q "edu: registers, DMA both ways and its line" /tmp/edu || failed "edu: status $status"
+    await edu-restored has_driver "$edu" ""
+    ok edu
+}
+
+part_edu
+cat /tmp/helper.log
+echo "vfio: end"

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Functions of a host that guests have whole, with no hardware: a host inside QEMU, whose IOMMU and devices QEMU
+plays, runs vmd, whose guests get the devices. host.sh is what that host does, edu.c what its guest does.
+
+Whatever was started is gone when this ends."""
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+HERE = pathlib.Path(__file__).resolve().parent
+SKIPPED = 77
+QEMU = "qemu-system-x86_64"
+HOST_MODULES = "vfio-pci vfio_iommu_type1".split()
+# In the host: where each program of the build goes.
+PROGRAMS = {"daemon/vmd": "/usr/bin/vmd", "vmctl/vmctl": "/usr/bin/vmctl", "vm/vmd-vm": "/usr/bin/vmd-vm",
+            "vm/helper/vmd-helper": "/usr/bin/vmd-helper"}
+CASES = ["no-helper", "no-reset", "no-function", "edu"]
+
+
+class Failure(Exception):
+    """What should hold does not."""
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def output_of(*command):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def libraries_of(program):
+    """What the loader gives PROGRAM, and the loader, by their paths."""
+    return set(re.findall(r"(/\S+) \(0x", output_of("ldd", program)))
+
+
+def make_initrd(arch, to, script, modules, files):
+    command = [TOP / "tools/mkinitrd", "--arch", arch, "-o", to, "--init", script]
+    for name in modules:
+        command += ["--module", name]
+    for source, target in files.items():
+        command += ["--file", f"{source}:{target}"]
+    subprocess.run(command, check=True)
+
+
+def make_host(options, tmp):
+    """Kernel and ramdisk of the host, with vmd and its guests in it."""
+    files = {}
+    for name, target in PROGRAMS.items():
+        program = options.build / name
+        small = tmp / pathlib.PurePath(target).name
+        subprocess.run(["strip", "-o", small, program], check=True)
+        files[small] = target
+        files.update({path: path for path in libraries_of(program)})
+    files[options.edu] = "/guest/edu"
+    make_initrd("amd64", tmp / "host", HERE / "host.sh", HOST_MODULES, files)
+    return output_of(TOP / "tools/fetch", "linux-amd64").strip(), tmp / "host"
+
+
+def command_of(kernel, initrd):
+    port = lambda n: ["-device", f"pcie-root-port,id=port{n},chassis={n},slot={n}"]
+    return [QEMU, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults",
+            "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd, "-append",
+            "console=ttyS0 intel_iommu=on quiet loglevel=3 panic=-1 mitigations=off",
+            "-device", "intel-iommu,intremap=on,caching-mode=on",
+            "-device", "edu,addr=0x10,dma_mask=0xffffffffffffffff",
+            *port(1), "-device", "edu,bus=port1,dma_mask=0xffffffffffffffff"]
+
+
+def run_host(command, seconds):
+    """What the host says until it ends."""
+    lines = []
+    with subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as qemu:
+        late = threading.Timer(seconds, qemu.kill)
+        late.start()
+        try:
+            for raw in qemu.stdout:
+                line = raw.decode(errors="replace").rstrip()
+                lines.append(line)
+                print(line, flush=True)
+        finally:
+            late.cancel()
+            qemu.kill()
+    return lines
+
+
+def judge(lines):
+    done = [match[1] for match in (re.match(r"vfio: ok ([\w-]+)", line) for line in lines) if match]
+    check(done == CASES, f"cases that held: {' '.join(done) or 'none'}; they are {' '.join(CASES)}")
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--edu", type=pathlib.Path, required=True)
+    parser.add_argument("--seconds", type=int, default=1500, help="after which the host is ended")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    if not shutil.which(QEMU):
+        print(f"{QEMU} is not there: tools/setup test")
+        return SKIPPED
+    with tempfile.TemporaryDirectory(prefix="vmd-vfio-") as folder:
+        tmp = pathlib.Path(folder)
+        kernel, initrd = make_host(options, tmp)
+        lines = run_host(command_of(kernel, initrd), options.seconds)
+        try:
+            judge(lines)
+        except Failure as failure:
+            print(f"FAILED: {failure}")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

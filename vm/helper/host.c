@@ -1,0 +1,332 @@
+/* Writes to sysfs. See host.h. */
+#include "vm/helper/host.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define VFIO "vfio-pci"
+
+struct lease {
+    int client;             /* -1: it is gone */
+    char *address, *driver; /* DRIVER: what it had; NULL: none, and none is looked for */
+    int group;
+    bool ours; /* it was given to vfio-pci here */
+};
+
+struct host_leases {
+    const struct host_kernel *kernel;
+    GPtrArray *all; /* struct lease */
+};
+
+/* --- the kernel ------------------------------------------------------------------------------- */
+
+static int write_file(void *opaque, const char *path, const char *text)
+{
+    autofd fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return -errno;
+    return write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+static int open_node(void *opaque, const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+const struct host_kernel host_kernel = {
+    .sysfs = "/sys", .dev = "/dev", .write = write_file, .open = open_node};
+
+bool host_address_valid(const char *name)
+{
+    static const char form[] = "xxxx:xx:xx.x";
+
+    if (strlen(name) != strlen(form))
+        return false;
+    for (unsigned i = 0; form[i]; i++) {
+        bool ok = form[i] == 'x' ? g_ascii_isxdigit(name[i]) && !g_ascii_isupper(name[i])
+                                 : name[i] == form[i];
+        if (!ok)
+            return false;
+    }
+    return name[11] < '8';
+}
+
+static char *file_of(const struct host_kernel *k, const char *address, const char *name)
+{
+    return g_build_filename(k->sysfs, "bus/pci/devices", address, name, NULL);
+}
+
+/* The last part of what the link NAME of ADDRESS leads to; the caller's. */
+static char *link_of(const struct host_kernel *k, const char *address, const char *name)
+{
+    g_autofree char *path = file_of(k, address, name);
+    g_autofree char *to = g_file_read_link(path, NULL);
+
+    return to ? g_path_get_basename(to) : NULL;
+}
+
+char *host_driver(const struct host_kernel *k, const char *address)
+{
+    return link_of(k, address, "driver");
+}
+
+int host_group(const struct host_kernel *k, const char *address, GError **err)
+{
+    g_autofree char *vendor = file_of(k, address, "vendor");
+    g_autofree char *name = link_of(k, address, "iommu_group");
+    guint64 number;
+
+    if (name && g_ascii_string_to_unsigned(name, 10, 0, INT_MAX, &number, NULL))
+        return (int)number;
+    if (!host_address_valid(address) || access(vendor, F_OK) < 0)
+        vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host has no PCI function %s", address);
+    else
+        vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                 "PCI function %s is in no IOMMU group: VFIO needs an IOMMU that the host's kernel "
+                 "uses (intel_iommu=on)",
+                 address);
+    return -1;
+}
+
+static int tell(const struct host_kernel *k, const char *path, const char *text)
+{
+    return k->write(k->opaque, path, text);
+}
+
+static int tell_function(const struct host_kernel *k, const char *address, const char *name,
+                         const char *text)
+{
+    g_autofree char *path = file_of(k, address, name);
+
+    return tell(k, path, text);
+}
+
+/* Has the kernel look for a driver of ADDRESS. */
+static int probe(const struct host_kernel *k, const char *address)
+{
+    g_autofree char *path = g_build_filename(k->sysfs, "bus/pci/drivers_probe", NULL);
+
+    return tell(k, path, address);
+}
+
+/* --- what else is in its group ---------------------------------------------------------------- */
+
+/* Base class and subclass, 16 bits; 0 where it cannot be read. */
+static unsigned class_of(const struct host_kernel *k, const char *address)
+{
+    g_autofree char *path = file_of(k, address, "class");
+    g_autofree char *text = NULL;
+
+    if (!g_file_get_contents(path, &text, NULL, NULL))
+        return 0;
+    return (unsigned)(g_ascii_strtoull(text, NULL, 16) >> 8);
+}
+
+static bool is_bridge(unsigned class)
+{
+    return class >> 8 == 0x06;
+}
+
+/* Whether ADDRESS may be in the group of a function that a VM has. */
+static bool is_harmless(const struct host_kernel *k, const char *address)
+{
+    g_autofree char *driver = host_driver(k, address);
+
+    return !driver || strcmp(driver, VFIO) == 0 || strcmp(driver, "pci-stub") == 0 ||
+           is_bridge(class_of(k, address));
+}
+
+static bool check_group(const struct host_kernel *k, const char *address, int group, GError **err)
+{
+    g_autofree char *number = g_strdup_printf("%d", group);
+    g_autofree char *path =
+        g_build_filename(k->sysfs, "kernel/iommu_groups", number, "devices", NULL);
+    g_autoptr(GDir) folder = g_dir_open(path, 0, NULL);
+    const char *other;
+
+    if (!folder)
+        return vmd_fail(err, VMD_ERROR_IO, "the IOMMU group of PCI function %s cannot be read",
+                        address);
+    while ((other = g_dir_read_name(folder))) {
+        if (strcmp(other, address) == 0 || is_harmless(k, other))
+            continue;
+        g_autofree char *driver = host_driver(k, other);
+        return vmd_fail(
+            err, VMD_ERROR_BUSY,
+            "PCI function %s shares IOMMU group %d with %s, which has the driver %s: all of "
+            "a group goes to one VM",
+            address, group, other, driver ? driver : "?");
+    }
+    return true;
+}
+
+/* --- giving and taking back ------------------------------------------------------------------- */
+
+/* To vfio-pci, from DRIVER, which may be NULL. */
+static bool give(const struct host_kernel *k, const char *address, const char *driver, GError **err)
+{
+    int rc = tell_function(k, address, "driver_override", VFIO);
+
+    if (rc < 0)
+        return vmd_set_errno(err, -rc, "giving PCI function %s to " VFIO, address);
+    if (driver)
+        rc = tell_function(k, address, "driver/unbind", address);
+    if (rc == 0)
+        rc = probe(k, address);
+    g_autofree char *now = host_driver(k, address);
+    if (g_strcmp0(now, VFIO) == 0)
+        return true;
+    tell_function(k, address, "driver_override", "\n");
+    if (driver)
+        probe(k, address);
+    return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                    "the host's kernel did not give PCI function %s to " VFIO "%s", address,
+                    rc < 0 ? "" : ": is the module loaded?");
+}
+
+static int open_group(const struct host_kernel *k, int group)
+{
+    g_autofree char *path = g_strdup_printf("%s/vfio/%d", k->dev, group);
+
+    return k->open(k->opaque, path);
+}
+
+static void take_back(const struct host_kernel *k, const struct lease *l)
+{
+    int rc = tell_function(k, l->address, "driver_override", "\n");
+    int unbound = tell_function(k, l->address, "driver/unbind", l->address);
+
+    if (l->driver)
+        probe(k, l->address);
+    g_autofree char *now = host_driver(k, l->address);
+    if (rc < 0 || unbound < 0 || g_strcmp0(now, l->driver) != 0)
+        log_warning("PCI function %s had the driver %s and has now %s", l->address,
+                    l->driver ? l->driver : "none", now ? now : "none");
+    else
+        log_info("PCI function %s has the driver %s again", l->address,
+                 l->driver ? l->driver : "none");
+}
+
+/* --- leases ----------------------------------------------------------------------------------- */
+
+static void lease_free(gpointer p)
+{
+    struct lease *l = p;
+
+    g_free(l->address);
+    g_free(l->driver);
+    g_free(l);
+}
+
+struct host_leases *host_leases_new(const struct host_kernel *kernel)
+{
+    struct host_leases *leases = g_new0(struct host_leases, 1);
+
+    leases->kernel = kernel;
+    leases->all = g_ptr_array_new_with_free_func(lease_free);
+    return leases;
+}
+
+void host_leases_free(struct host_leases *leases)
+{
+    if (!leases)
+        return;
+    g_ptr_array_free(leases->all, TRUE);
+    g_free(leases);
+}
+
+/* The lease of ADDRESS; NULL. */
+static struct lease *lease_of(const struct host_leases *leases, const char *address)
+{
+    for (guint i = 0; i < leases->all->len; i++) {
+        struct lease *l = g_ptr_array_index(leases->all, i);
+        if (strcmp(l->address, address) == 0)
+            return l;
+    }
+    return NULL;
+}
+
+int host_lend(struct host_leases *leases, int client, const char *address, GError **err)
+{
+    const struct host_kernel *k = leases->kernel;
+    int group = host_group(k, address, err);
+
+    if (group < 0 || !check_group(k, address, group, err))
+        return -1;
+    if (is_bridge(class_of(k, address))) {
+        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "PCI function %s is a bridge", address);
+        return -1;
+    }
+    host_sweep(leases);
+    if (lease_of(leases, address)) {
+        vmd_fail(err, VMD_ERROR_BUSY, "PCI function %s is lent already", address);
+        return -1;
+    }
+    g_autofree char *driver = host_driver(k, address);
+    bool ours = g_strcmp0(driver, VFIO) != 0;
+    if (ours && !give(k, address, driver, err))
+        return -1;
+    struct lease *l = g_new0(struct lease, 1);
+    *l = (struct lease){client, g_strdup(address), g_steal_pointer(&driver), group, ours};
+    int fd = open_group(k, group);
+    if (fd >= 0) {
+        g_ptr_array_add(leases->all, l);
+        return fd;
+    }
+    vmd_set_errno(err, -fd, "opening IOMMU group %d of PCI function %s", group, address);
+    if (ours)
+        take_back(k, l);
+    lease_free(l);
+    return -1;
+}
+
+bool host_lent(const struct host_leases *leases, int client)
+{
+    for (guint i = 0; i < leases->all->len; i++) {
+        if (((const struct lease *)g_ptr_array_index(leases->all, i))->client == client)
+            return true;
+    }
+    return false;
+}
+
+void host_return(struct host_leases *leases, int client)
+{
+    for (guint i = 0; i < leases->all->len; i++) {
+        struct lease *l = g_ptr_array_index(leases->all, i);
+        if (l->client == client)
+            l->client = -1;
+    }
+    host_sweep(leases);
+}
+
+/* Whether nobody has the group of L open. */
+static bool is_closed(const struct host_kernel *k, const struct lease *l)
+{
+    autofd fd = open_group(k, l->group);
+
+    return fd != -EBUSY;
+}
+
+bool host_sweep(struct host_leases *leases)
+{
+    bool some = false;
+
+    for (guint i = leases->all->len; i-- > 0;) {
+        struct lease *l = g_ptr_array_index(leases->all, i);
+        if (l->client >= 0)
+            continue;
+        if (l->ours && !is_closed(leases->kernel, l)) {
+            some = true;
+            continue;
+        }
+        if (l->ours)
+            take_back(leases->kernel, l);
+        g_ptr_array_remove_index(leases->all, i);
+    }
+    return some;
+}
