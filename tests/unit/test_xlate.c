@@ -63,6 +63,7 @@ END_TEST
 /* --- the accelerator -------------------------------------------------------------------------- */
 
 #define RAM UINT64_C(0x80000000)
+#define DMA 0x1000 /* offset of what a device writes by itself */
 
 static struct {
     struct mem_map *map;
@@ -73,11 +74,16 @@ static struct {
     pthread_t thread;
     enum vcpu_exit exit;
     unsigned calls;
+    uint64_t called_with;    /* a0 of the latest call */
+    const uint32_t *written; /* a word that a device writes to DMA when the guest calls; NULL: none does */
 } t;
 
 static bool leave_on_call(void *opaque, unsigned vcpu, uint64_t args[8])
 {
     t.calls++;
+    t.called_with = args[0];
+    if (t.written)
+        memcpy(t.ram->host + DMA, t.written, sizeof(*t.written));
     args[0] = 42;
     return args[7] != 1;
 }
@@ -129,6 +135,34 @@ static enum vcpu_exit join(void)
     pthread_join(t.thread, NULL);
     return t.exit;
 }
+
+/* A device of the host wrote over code that is translated: the guest's fence has it seen. */
+START_TEST(foreign_code)
+{
+    static const uint32_t words[] = {
+        0x000010ef, /* jal ra, DMA */
+        0x00000893, /* li a7, 0 */
+        0x00000073, /* ecall */
+        0x0000100f, /* fence.i */
+        0x7f1000ef, /* jal ra, DMA */
+        0x00100893, /* li a7, 1 */
+        0x00000073, /* ecall */
+    };
+    static const uint32_t before[] = {0x00100513, 0x00008067}; /* li a0, 1; ret */
+    static const uint32_t after = 0x00200513;                  /* li a0, 2 */
+
+    if (_i)
+        mem_map_pin(t.map, true);
+    mem_map_write(t.map, RAM + DMA, before, sizeof(before));
+    program(words, G_N_ELEMENTS(words));
+    if (!_i) /* the device comes when the code was marked already */
+        mem_map_pin(t.map, true);
+    t.written = &after;
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(t.called_with, 2);
+    mem_map_pin(t.map, false);
+}
+END_TEST
 
 static uint64_t stat_row(const char *name)
 {
@@ -746,6 +780,7 @@ int main(void)
     tcase_add_test(accel, code_shown_again);
     tcase_add_test(accel, state_moves);
     tcase_add_test(accel, dma_into_code);
+    tcase_add_loop_test(accel, foreign_code, 0, 2);
     tcase_add_test(accel, statistics);
     tcase_add_loop_test(accel, debug_registers, 0, (int)G_N_ELEMENTS(registers));
     tcase_add_test(accel, debug_looks);
