@@ -1,6 +1,8 @@
 /* See attached.h. */
 #include "daemon/attached.h"
 
+#include "daemon/vm.h"
+
 #include "proto/jsonrpc/json.h"
 
 struct addition {
@@ -134,6 +136,33 @@ void attached_news(struct attached *a, const struct vmi_device_event *event)
 
 /* --- what a run has --------------------------------------------------------------------------- */
 
+static bool configured_gpu_went(const struct attached *a)
+{
+    return g_ptr_array_find_with_equal_func(a->went, VM_GPU_ID, g_str_equal, NULL);
+}
+
+void attached_gpus(const struct attached *a, const struct vm_config *config,
+                   void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque)
+{
+    if (config->gpu && !configured_gpu_went(a))
+        each(opaque, config->gpu);
+    for (guint i = 0; i < a->came->len; i++) {
+        const struct addition *added = a->came->pdata[i];
+        if (added->spec->gpu)
+            each(opaque, added->spec->gpu);
+    }
+}
+
+const struct vm_gpu_config *attached_gpu(const struct attached *a, const struct vm_config *config)
+{
+    for (guint i = 0; i < a->came->len; i++) {
+        const struct addition *added = a->came->pdata[i];
+        if (added->spec->gpu && !added->job)
+            return added->spec->gpu;
+    }
+    return configured_gpu_went(a) ? NULL : config->gpu;
+}
+
 static void take_out(struct vm_config *c, const char *id)
 {
     size_t disks = 0, nics = 0, hosts = 0;
@@ -159,6 +188,8 @@ static void take_out(struct vm_config *c, const char *id)
     c->n_disks = disks;
     c->n_nics = nics;
     c->n_host_devices = hosts;
+    if (strcmp(id, VM_GPU_ID) == 0)
+        g_clear_pointer(&c->gpu, vm_gpu_config_free);
 }
 
 static void put_in(struct vm_config *c, const struct device_spec *spec)
@@ -174,6 +205,10 @@ static void put_in(struct vm_config *c, const struct device_spec *spec)
     if (spec->host) {
         c->host_devices = g_renew(struct vm_host_config *, c->host_devices, c->n_host_devices + 1);
         c->host_devices[c->n_host_devices++] = vm_host_config_copy(spec->host);
+    }
+    if (spec->gpu) {
+        vm_gpu_config_free(c->gpu);
+        c->gpu = vm_gpu_config_copy(spec->gpu);
     }
     c->devices->rng |= spec->kind == HOT_KIND_RNG;
     c->devices->console |= spec->kind == HOT_KIND_CONSOLE;

@@ -26,6 +26,12 @@ void attached_keep(struct attached *a, GHashTable *jobs);
 /* A device of the VM process is at another place of its life. */
 void attached_news(struct attached *a, const struct vmi_device_event *event);
 
+/* The GPU that the run has, of CONFIG or added, and one that is being added: calls EACH for both. */
+void attached_gpus(const struct attached *a, const struct vm_config *config,
+                   void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque);
+/* The one that it has; NULL. Borrowed until the next news. */
+const struct vm_gpu_config *attached_gpu(const struct attached *a, const struct vm_config *config);
+
 /* CONFIG with what came and without what went; the caller frees. */
 struct vm_config *attached_apply(const struct attached *a, const struct vm_config *config);
 

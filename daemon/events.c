@@ -280,6 +280,25 @@ uint64_t events_last(const struct events *e)
     return e->last;
 }
 
+void events_vm_after(const struct events *e, const char *vm_id, uint64_t after,
+                     void (*each)(void *opaque, const struct event_record *record), void *opaque)
+{
+    const GList *first = e->kept.head;
+    enum vm_state state;
+
+    for (const GList *l = first; l; l = l->next) {
+        const struct kept *k = l->data;
+        if (g_strcmp0(k->record->vm_id, vm_id) == 0 && state_of(k->record, &state) &&
+            state == VM_STATE_STARTING)
+            first = l;
+    }
+    for (const GList *l = first; l; l = l->next) {
+        const struct kept *k = l->data;
+        if (g_strcmp0(k->record->vm_id, vm_id) == 0 && k->src > after)
+            each(opaque, k->record);
+    }
+}
+
 uint64_t events_vm_seq(const struct events *e, const char *vm_id)
 {
     const uint64_t *seq = g_hash_table_lookup(e->vm_seq, vm_id);

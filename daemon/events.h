@@ -33,6 +33,11 @@ uint64_t events_last(const struct events *events);
 /* The latest number of VM_ID's own process that is in the log since the VM's latest start. */
 uint64_t events_vm_seq(const struct events *events, const char *vm_id);
 
+/* Calls EACH, oldest first, for the events that came of the numbers above AFTER of the process of VM_ID's latest
+ * run, of those that are kept. */
+void events_vm_after(const struct events *events, const char *vm_id, uint64_t after,
+                     void (*each)(void *opaque, const struct event_record *record), void *opaque);
+
 /* What the log says of VM_ID, which is ahead of the VM's own file if the daemon was killed between
  * the two: its latest state (STATE untouched where the log has none), its latest run's vm.ended
  * where that was told (borrowed, until the next event; else NULL), and whether it is deleted. */

@@ -2,20 +2,10 @@
 #include "daemon/gpus_priv.h"
 
 #include "daemon/registry.h"
+#include "daemon/vm_devices.h"
 #include "proto/schema/vmi.h"
 
 /* --- attach and detach ------------------------------------------------------------------------ */
-
-/* A GPU is there as long as the run: what is asked of one that runs is refused. */
-static bool stands(struct rpc_call *call, const struct vm *vm, const char *what)
-{
-    if (!vm_active(vm))
-        return true;
-    rpc_call_error(call, VMD_ERROR_STATE,
-                   "VM %s is %s: a GPU is there as long as the run; stop the VM to %s", vm_name(vm),
-                   vm_state_to_string(vm_state(vm)), what);
-    return false;
-}
 
 /* Gives VM CONFIG, which is taken, and answers with what it is then. */
 static void reconfigure(struct gpus *g, struct vm *vm, struct vm_config *config,
@@ -38,32 +28,71 @@ struct attachment {
     uint64_t memory;
 };
 
+/* What A asks for; NULL with an error. UNKNOWN: why the driver could not be asked. */
+static struct vm_gpu_config *gpu_of(struct gpus *g, const struct attachment *a,
+                                    const GError *unknown, GError **err)
+{
+    bool soft = strcmp(a->gpu, "soft") == 0;
+
+    if (!soft && unknown) {
+        g_propagate_error(err, g_error_copy(unknown));
+        return NULL;
+    }
+    int index = soft ? -1 : gpus__find(gpus__found(g), a->gpu, err);
+    if (!soft && index < 0)
+        return NULL;
+    struct vm_gpu_config *gpu = vm_gpu_config_new();
+    gpu->backend = soft ? VM_GPU_BACKEND_SOFT : VM_GPU_BACKEND_CUDA;
+    gpu->memory = a->memory;
+    if (!soft) /* numbers change with the host's slots; this one does not */
+        gpu->device = g_strconcat("GPU-", gpus__found(g)->gpus[index].uuid, NULL);
+    return gpu;
+}
+
+/* Whether VM, which runs, can be given another GPU or none now; else CALL is answered with an
+ * error. */
+static bool reachable(struct rpc_call *call, const struct vm *vm)
+{
+    if (vm_reachable(vm))
+        return true;
+    rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s", vm_name(vm),
+                   vm_state_to_string(vm_state(vm)));
+    return false;
+}
+
+/* GPU is taken. */
+static void attach(struct gpus *g, struct vm *vm, struct vm_gpu_config *gpu, struct rpc_call *call)
+{
+    const struct vm_config *next = vm_next_config_of(vm);
+
+    if (vm_active(vm) ? vm_run_gpu(vm) != NULL : next->gpu != NULL) {
+        rpc_call_error(call, VMD_ERROR_EXISTS, "VM %s has a GPU already; detach it first",
+                       vm_name(vm));
+    } else if (vm_active(vm)) {
+        if (reachable(call, vm))
+            vm_devices_attach_gpu(vm_devices_of(vm), gpu, !next->gpu && !next->ephemeral, call);
+    } else {
+        struct vm_config *config = vm_config_copy(next);
+        config->gpu = g_steal_pointer(&gpu);
+        reconfigure(g, vm, config, call);
+    }
+    vm_gpu_config_free(gpu);
+}
+
 static void attach_known(struct gpus *g, void *arg, const GError *unknown)
 {
     struct attachment *a = arg;
     struct vm *vm = registry_find(gpus__daemon(g)->registry, a->vm);
-    bool soft = strcmp(a->gpu, "soft") == 0;
-    GError *err = !soft && unknown ? g_error_copy(unknown) : NULL;
-    int index = soft || err ? -1 : gpus__find(gpus__found(g), a->gpu, &err);
+    GError *err = NULL;
+    struct vm_gpu_config *gpu = gpu_of(g, a, unknown, &err);
 
-    if (err) {
+    if (!gpu) {
         rpc_call_fail(a->call, err);
-    } else if (!vm) {
+    } else if (vm) {
+        attach(g, vm, gpu, a->call);
+    } else {
         rpc_call_error(a->call, VMD_ERROR_GONE, "the VM was deleted meanwhile");
-    } else if (stands(a->call, vm, "attach one")) {
-        struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
-        if (config->gpu) {
-            rpc_call_error(a->call, VMD_ERROR_EXISTS, "VM %s has a GPU already; detach it first",
-                           vm_name(vm));
-            vm_config_free(config);
-        } else {
-            config->gpu = vm_gpu_config_new();
-            config->gpu->backend = soft ? VM_GPU_BACKEND_SOFT : VM_GPU_BACKEND_CUDA;
-            config->gpu->memory = a->memory;
-            if (!soft) /* numbers change with the host's slots; this one does not */
-                config->gpu->device = g_strconcat("GPU-", gpus__found(g)->gpus[index].uuid, NULL);
-            reconfigure(g, vm, config, a->call);
-        }
+        vm_gpu_config_free(gpu);
     }
     g_free(a->vm);
     g_free(a->gpu);
@@ -87,14 +116,18 @@ void gpus_attach(struct gpus *g, struct vm *vm, const struct gpu_attach_params *
 
 void gpus_detach(struct gpus *g, struct vm *vm, struct rpc_call *call)
 {
-    if (!stands(call, vm, "detach it"))
-        return;
-    struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
-    if (!config->gpu) {
-        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "VM %s has no GPU", vm_name(vm));
-        vm_config_free(config);
+    const struct vm_config *next = vm_next_config_of(vm);
+
+    if (vm_active(vm) && vm_run_gpu(vm)) {
+        if (reachable(call, vm))
+            vm_devices_detach_gpu(vm_devices_of(vm), next->gpu && !next->ephemeral, call);
         return;
     }
+    if (!next->gpu) {
+        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "VM %s has no GPU", vm_name(vm));
+        return;
+    }
+    struct vm_config *config = vm_config_copy(next);
     g_clear_pointer(&config->gpu, vm_gpu_config_free);
     reconfigure(g, vm, config, call);
 }
@@ -124,8 +157,12 @@ static bool set_memory(struct gpus *g, struct vm *vm, uint64_t memory, struct rp
 {
     GError *err = NULL;
 
-    if (!stands(call, vm, "give it another limit"))
+    if (vm_active(vm)) {
+        rpc_call_error(call, VMD_ERROR_STATE,
+                       "VM %s is %s: the limit of its GPU stays as long as the run", vm_name(vm),
+                       vm_state_to_string(vm_state(vm)));
         return false;
+    }
     struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
     config->gpu->memory = memory;
     if (registry_configure(gpus__daemon(g)->registry, vm, config, &err))
@@ -139,13 +176,13 @@ void gpus_limits(struct gpus *g, struct vm *vm, const struct gpu_limits_params *
 {
     g_autoptr(gpu_limits_result) r = gpu_limits_result_new();
 
-    if (!vm_config_of(vm)->gpu) {
+    if (!vm_run_gpu(vm)) {
         rpc_call_error(call, VMD_ERROR_UNSUPPORTED, "VM %s has no GPU", vm_name(vm));
         return;
     }
     if (params->has_memory && !set_memory(g, vm, params->memory, call))
         return;
-    r->memory_bytes = vm_config_of(vm)->gpu->memory;
+    r->memory_bytes = vm_run_gpu(vm)->memory;
     fill_limits(r);
     gpu_limits_reply(call, r);
 }
@@ -199,7 +236,7 @@ static void counted(void *arg, const void *result, int fd, const GError *err)
 
 static void count(struct gathering *x, struct vm *vm)
 {
-    const struct vm_gpu_config *gpu = vm_config_of(vm)->gpu;
+    const struct vm_gpu_config *gpu = vm_run_gpu(vm);
     struct asked *a = g_new0(struct asked, 1);
 
     a->gathering = x;
@@ -215,8 +252,8 @@ void gpus_stats(struct gpus *g, struct vm *vm, struct rpc_call *call)
 {
     g_autoptr(GPtrArray) all = registry_list(gpus__daemon(g)->registry);
 
-    if (vm && (!vm_config_of(vm)->gpu || !vm_reachable(vm))) {
-        bool has = vm_config_of(vm)->gpu;
+    if (vm && (!vm_run_gpu(vm) || !vm_reachable(vm))) {
+        bool has = vm_run_gpu(vm);
         rpc_call_error(call, has ? VMD_ERROR_STATE : VMD_ERROR_UNSUPPORTED, "VM %s %s", vm_name(vm),
                        has ? "does not run" : "has no GPU");
         return;
@@ -228,7 +265,7 @@ void gpus_stats(struct gpus *g, struct vm *vm, struct rpc_call *call)
     x->waiting = 1; /* this function's own */
     for (guint i = 0; i < all->len; i++) {
         struct vm *one = g_ptr_array_index(all, i);
-        if ((!vm || vm == one) && vm_config_of(one)->gpu && vm_reachable(one))
+        if ((!vm || vm == one) && vm_run_gpu(one) && vm_reachable(one))
             count(x, one);
     }
     gathered(x);

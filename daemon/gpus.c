@@ -5,6 +5,7 @@
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
 #include "daemon/spawn.h"
+#include "daemon/vm_devices.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,7 +14,8 @@
 
 enum {
     FRESH_MS = 30000,
-    ASK_MS = 20000, /* drivers of machines with many GPUs take seconds to begin */
+    ASK_MS = 20000,   /* drivers of machines with many GPUs take seconds to begin */
+    PCI_ADDRESS = 12, /* characters of 0000:01:00.0 */
     VENDOR_AMD = 0x1002,
     VENDOR_NVIDIA = 0x10de,
 };
@@ -30,6 +32,7 @@ struct gpus {
     int fd;            /* what the process writes to; -1: none runs */
     uv_timer_t *timer; /* when it is ended; freed by its close */
     GArray *wants;     /* struct want */
+    bool outdated;     /* a GPU of the host went since FOUND */
     struct gpus_found found;
 };
 
@@ -124,6 +127,17 @@ static bool take(const struct gpus *g, struct gpus_found *found)
     return true;
 }
 
+/* VMs that began before it was known where their GPUs are hear of it. */
+static void set_found(struct gpus *g, const struct gpus_found *found)
+{
+    g_autoptr(GPtrArray) all = registry_list(g->daemon->registry);
+
+    g->found = *found;
+    g->outdated = false;
+    for (guint i = 0; i < all->len; i++)
+        vm_devices_gpus_known(vm_devices_of(g_ptr_array_index(all, i)));
+}
+
 static void process_gone(void *opaque)
 {
     struct gpus *g = opaque;
@@ -131,7 +145,7 @@ static void process_gone(void *opaque)
     g_autoptr(GError) err = NULL;
 
     if (take(g, &found))
-        g->found = found;
+        set_found(g, &found);
     else if (g->timer)
         vmd_fail(&err, VMD_ERROR_IO, "%s ended without a word of the host's GPUs",
                  g->daemon->paths.gpu_program);
@@ -174,7 +188,7 @@ void gpus__when_known(struct gpus *g, gpus_known_fn fn, void *arg)
     const struct want want = {fn, arg};
     g_autoptr(GError) err = NULL;
 
-    if (g->found.asked && uv_now(g->daemon->loop) - g->found.at_ms < FRESH_MS)
+    if (g->found.asked && !g->outdated && uv_now(g->daemon->loop) - g->found.at_ms < FRESH_MS)
         fn(g, arg, NULL);
     else if (ask(g, &err))
         g_array_append_val(g->wants, want);
@@ -193,13 +207,19 @@ void gpus_look(struct gpus *g)
     gpus__when_known(g, nobody, NULL);
 }
 
+void gpus_host_lost(struct gpus *g)
+{
+    g->outdated = true;
+}
+
 /* --- which is which --------------------------------------------------------------------------- */
 
 static bool same_pci(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b);
 
-    return n >= 12 && m >= 12 && g_ascii_strcasecmp(a + n - 12, b + m - 12) == 0;
+    return n >= PCI_ADDRESS && m >= PCI_ADDRESS &&
+           g_ascii_strcasecmp(a + n - PCI_ADDRESS, b + m - PCI_ADDRESS) == 0;
 }
 
 int gpus__find(const struct gpus_found *found, const char *device, GError **err)
@@ -224,6 +244,40 @@ int gpus__find(const struct gpus_found *found, const char *device, GError **err)
     return -1;
 }
 
+char *gpus_host_device(const struct gpus *g, const struct vm_gpu_config *gpu)
+{
+    int index = gpu->backend == VM_GPU_BACKEND_SOFT
+                    ? -1
+                    : gpus__find(&g->found, gpu->device, NULL);
+    const char *pci = index < 0 ? "" : g->found.gpus[index].pci;
+
+    if (strlen(pci) < PCI_ADDRESS)
+        return NULL;
+    /* Drivers may tell a domain of more digits. */
+    g_autofree char *address = g_ascii_strdown(pci + strlen(pci) - PCI_ADDRESS, -1);
+    return g_strconcat("pci:", address, NULL);
+}
+
+/* What one VM may hold of one GPU. */
+struct share {
+    const struct gpus *gpus;
+    int index;
+    bool any;
+    uint64_t bytes; /* the most, where one of its GPUs is being replaced by another */
+};
+
+static void add_share(void *opaque, const struct vm_gpu_config *gpu)
+{
+    struct share *s = opaque;
+    bool soft = gpu->backend == VM_GPU_BACKEND_SOFT;
+
+    if (soft != (s->index < 0) ||
+        (!soft && gpus__find(&s->gpus->found, gpu->device, NULL) != s->index))
+        return;
+    s->any = true;
+    s->bytes = MAX(s->bytes, gpu->memory);
+}
+
 uint64_t gpus__promised(struct gpus *g, int index, const struct vm *except, GPtrArray *vms)
 {
     g_autoptr(GPtrArray) all = registry_list(g->daemon->registry);
@@ -231,18 +285,35 @@ uint64_t gpus__promised(struct gpus *g, int index, const struct vm *except, GPtr
 
     for (guint i = 0; i < all->len; i++) {
         const struct vm *vm = g_ptr_array_index(all, i);
-        const struct vm_gpu_config *gpu = vm_config_of(vm)->gpu;
-        if (vm == except || !vm_active(vm) || !gpu)
+        struct share share = {.gpus = g, .index = index};
+        if (vm == except || !vm_active(vm))
             continue;
-        int its =
-            gpu->backend == VM_GPU_BACKEND_CUDA ? gpus__find(&g->found, gpu->device, NULL) : -1;
-        if ((gpu->backend == VM_GPU_BACKEND_SOFT) != (index < 0) || its != index)
-            continue;
-        bytes += gpu->memory;
-        if (vms)
+        vm_devices_gpus(vm_devices_of(vm), add_share, &share);
+        bytes += share.bytes;
+        if (vms && share.any)
             g_ptr_array_add(vms, g_strdup(vm_name(vm)));
     }
     return bytes;
+}
+
+/* Whether the driver has GPU, with as much memory as other VMs leave of it for VM. */
+static bool check(struct gpus *g, const struct vm *vm, const struct vm_gpu_config *gpu,
+                  GError **err)
+{
+    int index = gpus__find(&g->found, gpu->device, err);
+
+    if (index < 0) {
+        g_prefix_error(err, "VM %s: ", vm_name(vm));
+        return false;
+    }
+    uint64_t promised = gpus__promised(g, index, vm, NULL), memory = g->found.gpus[index].memory;
+    if (promised <= memory && gpu->memory <= memory - promised)
+        return true;
+    g_autofree char *wanted = size_format(gpu->memory), *there = size_format(memory),
+                    *gone = size_format(promised);
+    return vmd_fail(err, VMD_ERROR_LIMIT,
+                    "VM %s needs %s of GPU memory; %s has %s, of which VMs that run may hold %s",
+                    vm_name(vm), wanted, g->found.gpus[index].name, there, gone);
 }
 
 bool gpus_check_start(struct gpus *g, const struct vm *vm, GError **err)
@@ -255,23 +326,46 @@ bool gpus_check_start(struct gpus *g, const struct vm *vm, GError **err)
     /* A driver may have come since it was last seen that there is none. */
     bool stale = !f->asked || (!f->head.count && uv_now(g->daemon->loop) - f->at_ms >= FRESH_MS);
     gpus_look(g);
-    if (stale)
-        return true;
-    int index = gpus__find(f, gpu->device, err);
-    if (index < 0) {
-        g_prefix_error(err, "VM %s: ", vm_name(vm));
-        return false;
-    }
-    uint64_t promised = gpus__promised(g, index, vm, NULL), memory = f->gpus[index].memory;
-    if (promised > memory || gpu->memory > memory - promised) {
-        g_autofree char *wanted = size_format(gpu->memory), *there = size_format(memory),
-                        *gone = size_format(promised);
-        return vmd_fail(
-            err, VMD_ERROR_LIMIT,
-            "VM %s needs %s of GPU memory; %s has %s, of which VMs that run may hold %s",
-            vm_name(vm), wanted, f->gpus[index].name, there, gone);
-    }
-    return true;
+    return stale || check(g, vm, gpu, err);
+}
+
+/* --- for one that comes to a run ---------------------------------------------------------------
+ */
+
+struct checking {
+    char *vm; /* its id */
+    struct vm_gpu_config *gpu;
+    gpus_checked_fn done;
+    void *arg;
+};
+
+static void check_known(struct gpus *g, void *arg, const GError *unknown)
+{
+    struct checking *c = arg;
+    const struct vm *vm = registry_find(g->daemon->registry, c->vm);
+    bool driver = c->gpu->backend != VM_GPU_BACKEND_SOFT;
+    g_autoptr(GError) err = driver && unknown ? g_error_copy(unknown) : NULL;
+
+    if (!err && !vm)
+        vmd_fail(&err, VMD_ERROR_GONE, "the VM was deleted meanwhile");
+    else if (!err && registry_check_gpu(g->daemon->registry, vm, c->gpu, &err) && driver)
+        check(g, vm, c->gpu, &err);
+    c->done(c->arg, err);
+    vm_gpu_config_free(c->gpu);
+    g_free(c->vm);
+    g_free(c);
+}
+
+void gpus_check_add(struct gpus *g, const struct vm *vm, const struct vm_gpu_config *gpu,
+                    gpus_checked_fn done, void *arg)
+{
+    struct checking *c = g_new0(struct checking, 1);
+
+    *c = (struct checking){g_strdup(vm_id(vm)), vm_gpu_config_copy(gpu), done, arg};
+    if (gpu->backend != VM_GPU_BACKEND_SOFT)
+        gpus__when_known(g, check_known, c);
+    else
+        check_known(g, c, NULL);
 }
 
 /* --- gpu.list --------------------------------------------------------------------------------- */

@@ -25,6 +25,18 @@ void gpus_look(struct gpus *gpus);
  */
 bool gpus_check_start(struct gpus *gpus, const struct vm *vm, GError **err);
 
+/*
+ * Before GPU comes to VM's run: calls DONE with what stands against it, NULL: nothing; at once, or when the
+ * driver was asked.
+ */
+typedef void (*gpus_checked_fn)(void *arg, const GError *err);
+void gpus_check_add(struct gpus *gpus, const struct vm *vm, const struct vm_gpu_config *gpu,
+                    gpus_checked_fn done, void *arg);
+/* The id of the host's device that GPU is; the caller frees. NULL: it is none, or not known yet. */
+char *gpus_host_device(const struct gpus *gpus, const struct vm_gpu_config *gpu);
+/* The host lost a device: what the driver said last may be so no more. */
+void gpus_host_lost(struct gpus *gpus);
+
 /* The handlers of gpu.list and gpu.attach, which may have to ask the driver first. */
 void gpus_list(struct gpus *gpus, struct rpc_call *call);
 void gpus_attach(struct gpus *gpus, struct vm *vm, const struct gpu_attach_params *params,

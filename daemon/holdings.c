@@ -15,25 +15,33 @@ GPtrArray *holdings_new(void)
     return g_ptr_array_new_with_free_func(holding_free);
 }
 
+void holdings_note(GPtrArray *holdings, const struct vm *vm, const char *device, const char *host,
+                   uint64_t job)
+{
+    uint64_t incarnation = 0;
+
+    if (!hostdevs_incarnation(vm_daemon(vm)->hostdevs, host, &incarnation))
+        return;
+    struct holding *h = g_new0(struct holding, 1);
+    h->device = g_strdup(device);
+    h->host = g_strdup(host);
+    h->incarnation = incarnation;
+    h->adding = job;
+    g_ptr_array_add(holdings, h);
+}
+
 bool holdings_take(GPtrArray *holdings, const struct vm *vm, const char *device,
                    const struct holding_of *of, uint64_t job, GError **err)
 {
     struct hostdevs *devs = vm_daemon(vm)->hostdevs;
     g_autofree char *id = NULL;
-    uint64_t incarnation = 0;
 
     if ((of->disk && !hostdevs_claim_disk(devs, of->disk, vm, &id, err)) ||
         (of->nic && !hostdevs_claim_nic(devs, of->nic, vm, &id, err)) ||
         (of->host && !hostdevs_claim_host(devs, of->host, vm, &id, err)))
         return false;
-    if (!id || !hostdevs_incarnation(devs, id, &incarnation))
-        return true;
-    struct holding *h = g_new0(struct holding, 1);
-    h->device = g_strdup(device);
-    h->host = g_steal_pointer(&id);
-    h->incarnation = incarnation;
-    h->adding = job;
-    g_ptr_array_add(holdings, h);
+    if (id)
+        holdings_note(holdings, vm, device, id, job);
     return true;
 }
 

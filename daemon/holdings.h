@@ -30,6 +30,10 @@ struct holding_of {
 /* Claims for VM what a device is on, and notes that in HOLDINGS. */
 bool holdings_take(GPtrArray *holdings, const struct vm *vm, const char *device,
                    const struct holding_of *of, uint64_t job, GError **err);
+/* Notes in HOLDINGS that DEVICE (NULL: the one that JOB adds) is on HOST, which VM shares with others and does
+ * not claim. Nothing, where the host does not have it. */
+void holdings_note(GPtrArray *holdings, const struct vm *vm, const char *device, const char *host,
+                   uint64_t job);
 /* Takes out the holding at INDEX; its claim goes with the last one on that device. */
 void holdings_drop(GPtrArray *holdings, const struct vm *vm, guint index);
 /* Whether the host has not got the device of H any more. */

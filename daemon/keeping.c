@@ -35,7 +35,7 @@ static bool has(const struct vm_config *c, const char *id)
         found |= strcmp(c->nics[i]->id, id) == 0;
     for (size_t i = 0; i < c->n_host_devices; i++)
         found |= strcmp(c->host_devices[i]->id, id) == 0;
-    return found;
+    return found || (c->gpu && strcmp(id, VM_GPU_ID) == 0);
 }
 
 /* DEVICE, where that is a name that no device of C has, or the first such name; the caller's. */
@@ -56,8 +56,11 @@ static struct vm_config *with(const struct vm *vm, const struct device_spec *spe
 {
     struct vm_config *c = vm_config_copy(vm_next_config_of(vm));
 
-    *name = free_name(c, device, spec->disk ? "disk" : spec->host ? "host" : "net");
-    if (spec->disk) {
+    *name = spec->gpu ? g_strdup(VM_GPU_ID) : free_name(c, device, spec->disk ? "disk" : spec->host ? "host" : "net");
+    if (spec->gpu) {
+        vm_gpu_config_free(c->gpu);
+        c->gpu = vm_gpu_config_copy(spec->gpu);
+    } else if (spec->disk) {
         struct vm_disk_config *disk = vm_disk_config_copy(spec->disk);
         g_free(disk->id);
         disk->id = g_strdup(*name);
@@ -105,6 +108,8 @@ static struct vm_config *without(const struct vm *vm, const char *device)
         if (strcmp(c->host_devices[i]->id, device) == 0)
             vm_host_config_free(take_row(c->host_devices, &c->n_host_devices, i));
     }
+    if (strcmp(device, VM_GPU_ID) == 0)
+        g_clear_pointer(&c->gpu, vm_gpu_config_free);
     return c;
 }
 
@@ -113,10 +118,13 @@ static struct vm_config *without(const struct vm *vm, const char *device)
 
 static bool check_add(const struct vm *vm, const struct device_spec *spec, GError **err)
 {
-    if (!spec->disk && !spec->nic && !spec->host)
+    if (!spec->disk && !spec->nic && !spec->host && !spec->gpu)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "params.persistent: a definition lists disks, interfaces and functions of "
-                        "the host alone");
+                        "params.persistent: a definition lists disks, interfaces, functions of the "
+                        "host and a GPU alone");
+    if (spec->gpu && has(vm_next_config_of(vm), VM_GPU_ID))
+        return vmd_fail(err, VMD_ERROR_EXISTS, "the definition of VM %s has a GPU already",
+                        vm_name(vm));
     if (spec->id && has(vm_next_config_of(vm), spec->id))
         return vmd_fail(err, VMD_ERROR_EXISTS, "the definition of VM %s has a device %s already",
                         vm_name(vm), spec->id);

@@ -81,7 +81,10 @@ struct registry *registry_open(struct daemon *daemon, GError **err)
 static void host_lost(void *arg, const struct host_device *device)
 {
     g_autoptr(GPtrArray) all = registry_list(arg);
+    const struct registry *r = arg;
 
+    if (device->kind == HOST_PCI)
+        gpus_host_lost(r->daemon->gpus);
     for (guint i = 0; i < all->len; i++)
         vm_devices_host_lost(vm_devices_of(g_ptr_array_index(all, i)));
 }
@@ -535,14 +538,29 @@ static bool check_memory(const struct vm_config *c, GError **err)
                     wants > least ? "up to " : "", wanted, more, there);
 }
 
+/* The program of its workers. */
+static bool check_worker(struct registry *r, const struct vm_config *c, GError **err)
+{
+    return !c->gpu || access(r->daemon->paths.gpu_program, X_OK) == 0 ||
+           vmd_set_errno(err, errno, "VM %s has a GPU, for which there is no worker: %s", c->name,
+                         r->daemon->paths.gpu_program);
+}
+
+bool registry_check_gpu(struct registry *r, const struct vm *vm, const struct vm_gpu_config *gpu,
+                        GError **err)
+{
+    struct vm_config with = *vm_config_of(vm); /* borrows all that it points to */
+
+    with.gpu = (struct vm_gpu_config *)gpu;
+    return check_gpu(&with, err) && check_memory(&with, err) && check_worker(r, &with, err);
+}
+
 bool registry_check_start(struct registry *r, const struct vm *vm, GError **err)
 {
     const struct vm_config *c = vm_config_of(vm);
-    if (!check_memory(c, err) || !gpus_check_start(r->daemon->gpus, vm, err))
+    if (!check_memory(c, err) || !gpus_check_start(r->daemon->gpus, vm, err) ||
+        !check_worker(r, c, err))
         return false;
-    if (c->gpu && access(r->daemon->paths.gpu_program, X_OK) < 0)
-        return vmd_set_errno(err, errno, "VM %s has a GPU, for which there is no worker: %s",
-                             c->name, r->daemon->paths.gpu_program);
     for (size_t i = 0; i < c->n_disks; i++) {
         if (!check_free(r, vm, c->disks[i], err))
             return false;

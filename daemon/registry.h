@@ -27,6 +27,10 @@ bool registry_check_start(struct registry *registry, const struct vm *vm, GError
 bool registry_settle_disk(struct registry *registry, const struct vm *vm, struct vm_disk_config *disk,
                           GError **err);
 bool registry_check_host(const struct vm_host_config *host, GError **err);
+/* GPU is to come to VM, which runs: whether its guest can have one, and the host has memory and a worker for
+ * it. What a driver has is daemon/gpus'. */
+bool registry_check_gpu(struct registry *registry, const struct vm *vm,
+                        const struct vm_gpu_config *gpu, GError **err);
 bool registry_check_nic(const struct vm_nic_config *nic, GError **err);
 /* A random address for an interface; the caller's. */
 char *registry_new_mac(void);

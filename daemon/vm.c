@@ -40,6 +40,7 @@ struct vm {
     enum vm_accel accel;
     char *accel_text; /* NULL: as one would expect */
     uint64_t acked;   /* latest stored event of the present process */
+    uint64_t in_file; /* the latest that vm.json had, when it was read */
     struct vm_end *end;
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
     struct resize_result *size;  /* what vm.resize left; NULL: the run has what it began with */
@@ -105,6 +106,11 @@ enum vm_state vm_state(const struct vm *vm)
 const struct vm_config *vm_config_of(const struct vm *vm)
 {
     return vm->config;
+}
+
+const struct vm_gpu_config *vm_run_gpu(const struct vm *vm)
+{
+    return vm_active(vm) ? vm_devices_gpu(vm->devices) : vm->config->gpu;
 }
 
 bool vm_active(const struct vm *vm)
@@ -299,6 +305,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->pause = g_steal_pointer(&info->pause);
     vm->size = g_steal_pointer(&info->size);
     take_told_end(vm);
+    vm->in_file = acked;
     vm->acked = MAX(acked, events_vm_seq(daemon->events, id));
     if (info->has_pid)
         spawned_adopt(&vm->process, (pid_t)info->pid, process_start);
@@ -721,6 +728,7 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
                                                  .text = d->text},
                   seq, time_ns);
         vm_devices_news(vm->devices, d);
+        vm_gpu_follow(vm->gpu);
         break;
     }
     case VMI_EVENT_JOB_ENDED: {
@@ -908,12 +916,31 @@ void vm_start_new(struct vm *vm, struct rpc_call *call)
     vm_start(vm, false, call);
 }
 
+/* An event of the log, of which vm.json does not know. */
+static void told_before(void *opaque, const struct event_record *record)
+{
+    struct vm *vm = opaque;
+    g_autoptr(device_changed_event) changed = NULL;
+
+    if (strcmp(record->type, api_service.events[API_EVENT_DEVICE_CHANGED].name) != 0 ||
+        !device_changed_event_decode(record->data, &changed, NULL))
+        return;
+    vm_devices_news(vm->devices, &(struct vmi_device_event){.device = changed->device,
+                                                            .state = changed->state,
+                                                            .has_road = changed->has_road,
+                                                            .road = changed->road,
+                                                            .has_job = changed->has_job,
+                                                            .job = changed->job,
+                                                            .text = changed->text});
+}
+
 void vm_recover(struct vm *vm)
 {
     g_autofree char *runtime = paths_vm_runtime(&vm->daemon->paths, vm->id);
     g_autoptr(GError) err = NULL;
 
     vm_devices_take(vm->devices);
+    events_vm_after(vm->daemon->events, vm->id, vm->in_file, told_before, vm);
     if (!vm_active(vm)) {
         vm_devices_run_over(vm->devices);
         if (vm->config->ephemeral)

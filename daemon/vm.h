@@ -13,6 +13,9 @@
 
 struct vm;
 
+/* The id of a VM's GPU, of which there is one at a time; vm/devices.h has it too. */
+#define VM_GPU_ID "gpu0"
+
 /* Defines a VM of CONFIG (taken) for UID, with the id ID or (NULL) a new one; not yet in the
  * registry. NULL when it can't be stored. */
 struct vm *vm_new(struct daemon *daemon, const char *id, struct vm_config *config, uid_t uid,
@@ -33,6 +36,9 @@ const char *vm_name(const struct vm *vm);
 uid_t vm_owner(const struct vm *vm);
 enum vm_state vm_state(const struct vm *vm);
 const struct vm_config *vm_config_of(const struct vm *vm);
+/* The GPU of its run, that which was added too; of its definition where it does not run. NULL; borrowed until
+ * something happens to the VM. */
+const struct vm_gpu_config *vm_run_gpu(const struct vm *vm);
 /* Has a process: starting, running, paused or stopping. */
 bool vm_active(const struct vm *vm);
 /* Its process, or 0. */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "daemon/attached.h"
+#include "daemon/gpus.h"
 #include "daemon/holdings.h"
 #include "daemon/keeping.h"
 #include "daemon/opener.h"
@@ -33,6 +34,7 @@ struct device_job {
     struct opener *opener;   /* NULL: not at work */
     bool sent;               /* the VM process was told; requests for one device in their order */
     struct device_job *next; /* for the same device, waits for SENT; NULL */
+    struct rpc_call *caller; /* is answered when the job is over; NULL */
 };
 
 /* A call to the VM process on behalf of a job, which may be over by the time of the answer. */
@@ -46,6 +48,8 @@ static void job_clear(gpointer p)
 {
     struct device_job *j = p;
 
+    if (j->caller)
+        rpc_call_error(j->caller, VMD_ERROR_GONE, "the daemon is ending");
     opener_free(j->opener);
     device_spec_free(j->spec);
     g_free(j->mac);
@@ -130,6 +134,20 @@ static void forget_added(struct vm_devices *d, uint64_t number)
     attached_over(d->attached, number);
 }
 
+static void answer_caller(struct device_job *j, bool cancelled, const GError *err)
+{
+    struct rpc_call *caller = g_steal_pointer(&j->caller);
+
+    if (caller && cancelled) {
+        rpc_call_error(caller, VMD_ERROR_STATE, "the job was cancelled");
+    } else if (caller && err) {
+        rpc_call_fail(caller, g_error_copy(err));
+    } else if (caller) {
+        g_autoptr(vm_info) described = vm_describe(j->devices->vm);
+        rpc_call_reply_typed(caller, &vm_info_type, described, -1);
+    }
+}
+
 /* ERR is borrowed; NULL: success. */
 static void end(struct device_job *j, bool cancelled, const GError *err)
 {
@@ -138,6 +156,7 @@ static void end(struct device_job *j, bool cancelled, const GError *err)
 
     forget_added(j->devices, j->number);
     keeping_drop(j->devices->keeping, j->number);
+    answer_caller(j, cancelled, err);
     unchain(j);
     next = j->sent ? NULL : g_steal_pointer(&j->next);
     g_hash_table_remove(j->devices->jobs, &j->number);
@@ -379,11 +398,43 @@ static bool needs_opening(const struct device_spec *spec)
     return spec->disk || spec->host || (spec->nic && spec->nic->kind == VM_NIC_KIND_TAP);
 }
 
+/* All that is needed is there. */
+static void send_add_alone(struct device_job *j)
+{
+    struct device_job *next = g_steal_pointer(&j->next);
+
+    send_add(j, NULL);
+    if (next)
+        begin(next);
+}
+
+/* A GPU is promised from here on. */
+static void gpu_checked(void *arg, const GError *err)
+{
+    struct device_job *j = job_call_end(arg);
+
+    if (j && err) {
+        end_refused(j, err);
+    } else if (j) {
+        struct vm_devices *d = j->devices;
+        g_autofree char *host = gpus_host_device(vm_daemon(d->vm)->gpus, j->spec->gpu);
+        if (host)
+            holdings_note(d->holdings, d->vm, NULL, host, j->number);
+        attached_begin(d->attached, j->spec, NULL, j->number);
+        vm_store(d->vm);
+        send_add_alone(j);
+    }
+}
+
 static void begin_add(struct device_job *j)
 {
     struct vm_devices *d = j->devices;
     g_autoptr(GError) err = NULL;
 
+    if (j->spec->gpu) {
+        gpus_check_add(vm_daemon(d->vm)->gpus, d->vm, j->spec->gpu, gpu_checked, job_call_new(j));
+        return;
+    }
     const struct holding_of of = {j->spec->disk, j->spec->nic, j->spec->host};
     if (!holdings_take(d->holdings, d->vm, NULL, &of, j->number, &err)) {
         end_refused(j, err);
@@ -392,10 +443,7 @@ static void begin_add(struct device_job *j)
     attached_begin(d->attached, j->spec, j->mac, j->number);
     vm_store(d->vm);
     if (!needs_opening(j->spec)) {
-        struct device_job *next = g_steal_pointer(&j->next);
-        send_add(j, NULL);
-        if (next)
-            begin(next);
+        send_add_alone(j);
         return;
     }
     j->opener = opener_new(vm_daemon(j->devices->vm)->openers, j->spec, opened, j, &err);
@@ -428,8 +476,20 @@ static void follow(struct device_job *before, struct device_job *j)
         begin(j);
 }
 
-void vm_devices_add(struct vm_devices *d, const struct device_add_params *params,
-                    struct rpc_call *call)
+/* What SPEC is to be called; NULL: the VM process says. */
+static const char *name_of(const struct device_spec *spec)
+{
+    return spec->id     ? spec->id
+           : spec->disk ? spec->disk->id
+           : spec->nic  ? spec->nic->id
+           : spec->host ? spec->host->id
+           : spec->gpu  ? VM_GPU_ID
+                        : NULL;
+}
+
+/* A job of an addition, which is not begun. NULL, and CALL was answered with an error. */
+static struct device_job *add_job(struct vm_devices *d, const struct device_add_params *params,
+                                  struct rpc_call *call)
 {
     g_autoptr(device_spec) spec = device_spec_copy(params->device);
     g_autofree char *mac = spec->nic && !spec->nic->mac ? registry_new_mac() : NULL;
@@ -437,23 +497,47 @@ void vm_devices_add(struct vm_devices *d, const struct device_add_params *params
 
     if (!settle(d, spec, &err) || (params->persistent && !keeping_check(d->vm, spec, NULL, &err))) {
         rpc_call_fail(call, err);
-        return;
+        return NULL;
     }
-    const char *inner = spec->disk   ? spec->disk->id
-                        : spec->nic  ? spec->nic->id
-                        : spec->host ? spec->host->id
-                                     : NULL;
-    struct device_job *before = latest_unsent(d, spec->id ? spec->id : inner);
-    struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.add", spec->id ? spec->id : inner,
+    struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.add", name_of(spec),
                                    "making the device");
-    struct job_ref ref = {.job = j->number};
     if (params->persistent)
         keeping_begin(d->keeping, j->number, spec, mac, NULL);
     j->spec = g_steal_pointer(&spec);
     j->mac = g_steal_pointer(&mac);
     j->until = params->until;
     j->timeout_ms = params->timeout_s * 1000;
+    return j;
+}
+
+void vm_devices_add(struct vm_devices *d, const struct device_add_params *params,
+                    struct rpc_call *call)
+{
+    const char *name = name_of(params->device);
+    struct device_job *before = latest_unsent(d, name);
+    struct device_job *j = add_job(d, params, call);
+
+    if (!j)
+        return;
+    struct job_ref ref = {.job = j->number};
     device_add_reply(call, &ref);
+    follow(before, j);
+}
+
+void vm_devices_attach_gpu(struct vm_devices *d, const struct vm_gpu_config *gpu, bool persistent,
+                           struct rpc_call *call)
+{
+    struct device_spec spec = {.kind = HOT_KIND_GPU, .gpu = (struct vm_gpu_config *)gpu};
+    const struct device_add_params params = {.device = &spec,
+                                             .until = DEVICE_UNTIL_ACKNOWLEDGED,
+                                             .timeout_s = LIMIT_DEVICE_TIMEOUT_S,
+                                             .persistent = persistent};
+    struct device_job *before = latest_unsent(d, VM_GPU_ID);
+    struct device_job *j = add_job(d, &params, call);
+
+    if (!j)
+        return;
+    j->caller = call;
     follow(before, j);
 }
 
@@ -474,19 +558,19 @@ static void begin_remove(struct device_job *j)
         begin(next);
 }
 
-void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *params,
-                       struct rpc_call *call)
+/* As add_job(). */
+static struct device_job *remove_job(struct vm_devices *d,
+                                     const struct device_remove_params *params,
+                                     struct rpc_call *call)
 {
     GError *err = NULL;
 
     if (params->persistent && !keeping_check(d->vm, NULL, params->device, &err)) {
         rpc_call_fail(call, err);
-        return;
+        return NULL;
     }
-    struct device_job *before = latest_unsent(d, params->device);
     struct device_job *j = job_new(d, rpc_call_peer(call)->uid, "device.remove", params->device,
                                    "asking for the device");
-    struct job_ref ref = {.job = j->number};
     if (params->persistent) {
         keeping_begin(d->keeping, j->number, NULL, NULL, params->device);
         vm_store(d->vm);
@@ -494,9 +578,35 @@ void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *
     j->force = params->force;
     j->timeout_ms = params->timeout_s * 1000;
     set_result(j->job, j->device, NULL);
+    return j;
+}
+
+void vm_devices_remove(struct vm_devices *d, const struct device_remove_params *params,
+                       struct rpc_call *call)
+{
+    struct device_job *before = latest_unsent(d, params->device);
+    struct device_job *j = remove_job(d, params, call);
+
+    if (!j)
+        return;
+    struct job_ref ref = {.job = j->number};
     /* Before the client knows of it, so that it outlives this daemon. */
     follow(before, j);
     device_remove_reply(call, &ref);
+}
+
+void vm_devices_detach_gpu(struct vm_devices *d, bool persistent, struct rpc_call *call)
+{
+    static char gpu[] = VM_GPU_ID;
+    const struct device_remove_params params = {
+        .device = gpu, .timeout_s = LIMIT_DEVICE_TIMEOUT_S, .persistent = persistent};
+    struct device_job *before = latest_unsent(d, gpu);
+    struct device_job *j = remove_job(d, &params, call);
+
+    if (!j)
+        return;
+    j->caller = call;
+    follow(before, j);
 }
 
 static void begin(struct device_job *j)
@@ -545,7 +655,23 @@ bool vm_devices_run_begins(struct vm_devices *d, GError **err)
     for (size_t i = 0; i < c->n_host_devices && ok; i++)
         ok = holdings_take(d->holdings, d->vm, c->host_devices[i]->id,
                            &(struct holding_of){.host = c->host_devices[i]}, 0, err);
+    if (ok)
+        vm_devices_gpus_known(d);
     return ok;
+}
+
+void vm_devices_gpus_known(struct vm_devices *d)
+{
+    const struct vm_gpu_config *gpu = vm_active(d->vm) ? vm_devices_gpu(d) : NULL;
+    g_autofree char *host = gpu ? gpus_host_device(vm_daemon(d->vm)->gpus, gpu) : NULL;
+
+    for (guint i = 0; host && i < d->holdings->len; i++) {
+        const struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (g_strcmp0(h->device, VM_GPU_ID) == 0)
+            return;
+    }
+    if (host)
+        holdings_note(d->holdings, d->vm, VM_GPU_ID, host, 0);
 }
 
 /* Takes each device away from the guest that the host has not got any more, once. A VM that starts, or is not
@@ -599,6 +725,17 @@ void vm_devices_load(struct vm_devices *d, struct json_object *json)
     json_object_object_del(json, "keeping");
     attached_decode(d->attached, json_object_object_get(json, "attached"));
     json_object_object_del(json, "attached");
+}
+
+const struct vm_gpu_config *vm_devices_gpu(const struct vm_devices *d)
+{
+    return attached_gpu(d->attached, vm_config_of(d->vm));
+}
+
+void vm_devices_gpus(const struct vm_devices *d,
+                     void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque)
+{
+    attached_gpus(d->attached, vm_config_of(d->vm), each, opaque);
 }
 
 struct vm_config *vm_devices_config(const struct vm_devices *d)

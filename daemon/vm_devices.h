@@ -16,6 +16,19 @@ struct vm_devices *vm_devices_new(struct vm *vm);
 /* Jobs stay under way, for the next vmd. Takes NULL. */
 void vm_devices_free(struct vm_devices *devices);
 
+/* The GPU that the run has, and calls of EACH for that and one that is being added: see attached.h. */
+const struct vm_gpu_config *vm_devices_gpu(const struct vm_devices *devices);
+void vm_devices_gpus(const struct vm_devices *devices,
+                     void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque);
+/* It is known now which of the host's devices GPUs are. */
+void vm_devices_gpus_known(struct vm_devices *devices);
+
+/* The handlers of gpu.attach and gpu.detach of a VM that runs: jobs of the user UID of CALL, which is answered
+ * when they are over. GPU is copied. PERSISTENT: the definition, too. */
+void vm_devices_attach_gpu(struct vm_devices *devices, const struct vm_gpu_config *gpu,
+                           bool persistent, struct rpc_call *call);
+void vm_devices_detach_gpu(struct vm_devices *devices, bool persistent, struct rpc_call *call);
+
 /* The handlers of device.add and device.remove; CALL is answered with the job. */
 void vm_devices_add(struct vm_devices *devices, const struct device_add_params *params,
                     struct rpc_call *call);

@@ -1,9 +1,9 @@
 /*
  * The worker of a VM. See vm_gpu.h.
  *
- * A worker is due from the beginning of a run, and again whenever the VM process says that it lost
- * one. It is asked for (vmi.gpu_serve) when the one before is dead, and, after some that did not
- * last, not before a pause.
+ * A worker is due from the beginning of a run, or when a GPU comes to it, and again whenever the VM
+ * process says that it lost one. It is asked for (vmi.gpu_serve) when the one before is dead, and,
+ * after some that did not last, not before a pause.
  */
 #include "daemon/vm_gpu.h"
 
@@ -23,9 +23,12 @@ struct vm_gpu {
     struct vm *vm; /* NULL: the VM is gone, and this goes with the worker */
     uv_loop_t *loop;
     struct spawned worker;
-    bool wanted; /* the run goes on */
+    bool wanted; /* the run goes on, and has a GPU */
     bool due;
+    bool dismissed;    /* the worker was ended with its GPU */
     bool asked;        /* vmi.gpu_serve was not answered yet */
+    unsigned turn;     /* which of the run's GPUs it is, */
+    unsigned asked_at; /* and which it was when that was asked */
     uv_timer_t *timer; /* of a pause; freed by its close */
     uint64_t began_ms; /* when the worker was started */
     unsigned pause_ms; /* before the next one */
@@ -72,8 +75,9 @@ static void worker_gone(void *opaque)
 {
     struct vm_gpu *g = opaque;
 
-    if (g->wanted)
+    if (g->wanted && !g->dismissed)
         say_end(g);
+    g->dismissed = false;
     spawned_forget(&g->worker);
     if (g->vm)
         proceed(g);
@@ -99,6 +103,10 @@ static void served(void *arg, const void *result, int fd, const GError *err)
     g_autoptr(GError) why = NULL;
 
     g->asked = false;
+    if (g->asked_at != g->turn) { /* of a GPU that is gone */
+        proceed(g);
+        return;
+    }
     if (err && !g_error_matches(err, VMD_ERROR, VMD_ERROR_BUSY))
         log_warning("VM %s: its GPU has no worker: %s", vm_name(g->vm), err->message);
     else if (!err && socket < 0)
@@ -127,13 +135,14 @@ static void proceed(struct vm_gpu *g)
         return;
     g->due = false;
     g->asked = true;
+    g->asked_at = g->turn;
     g->began_ms = uv_now(g->loop);
     vm_call(g->vm, VMI_GPU_SERVE, NULL, served, g);
 }
 
 void vm_gpu_begin(struct vm_gpu *g)
 {
-    if (!vm_config_of(g->vm)->gpu)
+    if (!vm_run_gpu(g->vm))
         return;
     g->wanted = g->due = true;
     if (g->worker.pid && !spawned_watched(&g->worker) &&
@@ -162,16 +171,28 @@ void vm_gpu_news(struct vm_gpu *g, const struct vmi_gpu_worker_event *event)
     proceed(g);
 }
 
+void vm_gpu_follow(struct vm_gpu *g)
+{
+    bool has = vm_run_gpu(g->vm) != NULL;
+
+    if (has && !g->wanted)
+        vm_gpu_begin(g);
+    else if (!has && (g->wanted || g->worker.pid))
+        vm_gpu_end(g);
+}
+
 /* --- ending ----------------------------------------------------------------------------------- */
 
 void vm_gpu_end(struct vm_gpu *g)
 {
     g->wanted = g->due = false;
+    g->turn++;
     g->pause_ms = 0;
     stop_pause(g);
     /* It ends by itself, as its connection did, unless it hangs. */
     spawned_kill(&g->worker, SIGKILL);
-    if (!spawned_watched(&g->worker))
+    g->dismissed = spawned_watched(&g->worker);
+    if (!g->dismissed)
         spawned_forget(&g->worker);
 }
 

@@ -18,6 +18,8 @@ void vm_gpu_free(struct vm_gpu *gpu);
 
 /* The VM's run has begun, or was found again: it gets a worker where it wants one and has none. */
 void vm_gpu_begin(struct vm_gpu *gpu);
+/* Devices of the run came or went: the worker begins with the GPU, and ends with it. */
+void vm_gpu_follow(struct vm_gpu *gpu);
 /* The run is over. */
 void vm_gpu_end(struct vm_gpu *gpu);
 /* News of the VM process. */

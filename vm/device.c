@@ -252,6 +252,9 @@ struct vm_device *vm_device_new(const struct device_env *env, struct device_spec
     case HOT_KIND_HOST:
         d = vm_device_host(env, spec->host, files, false, err);
         break;
+    case HOT_KIND_GPU:
+        d = vm_device_gpu(env, spec->id, spec->gpu, err);
+        break;
     }
     if (d)
         d->spec = spec;
@@ -317,6 +320,8 @@ void vm_device_close(struct vm_device *d, void (*closed)(void *opaque), void *op
     virtio_pci_free(d->pci);
     d->frontend = NULL;
     net_free(d->net);
+    if (d->gpu)
+        mem_map_forget_ram(d->env->virtio.mem, gpu_window(d->gpu));
     gpu_free(d->gpu);
     close_host(d);
     if (d->disk)

@@ -55,7 +55,7 @@ struct vm_device {
     enum device_road road;
     unsigned place; /* slot of the root bus, or a place of its road */
     bool shown;     /* the guest can find it */
-    bool taken;     /* the guest uses it: of one without a frontend of its own */
+    bool taken;     /* the guest has it: of one without a frontend of its own */
     bool held;      /* another's frontend has it still, or the guest does */
     struct pull *pull;    /* a disk that is taken from the guest; NULL */
     struct road *carrier; /* it is what others come by, of this road: it stays; NULL */

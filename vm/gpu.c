@@ -55,6 +55,11 @@ struct pci_function *gpu_pci(struct gpu *g)
     return gpu_function_pci(g->function);
 }
 
+const struct mem_ram *gpu_window(const struct gpu *g)
+{
+    return gpu_function_window(g->function);
+}
+
 static void handle_closed(uv_handle_t *handle)
 {
     g_free(handle);

@@ -27,6 +27,8 @@ struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_cha
 void gpu_free(struct gpu *gpu);
 
 struct pci_function *gpu_pci(struct gpu *gpu);
+/* The memory of its function, of which vCPUs that run are to forget where it was before it is freed. */
+const struct mem_ram *gpu_window(const struct gpu *gpu);
 
 /* What there is to count, of the device ID; the caller's. */
 struct gpu_stats *gpu_counts(const struct gpu *gpu, const char *id);

@@ -79,7 +79,7 @@ static struct road *choose(struct hotplug *h, struct device_spec *spec, struct v
             best_fitness = fitness;
         }
     }
-    if (best && best->ops->reserve(best, place))
+    if (best && best->ops->reserve(best, spec, place))
         return best;
     if (best)
         vmd_fail(err, VMD_ERROR_LIMIT, "no place for a device is free on the road %s",
@@ -130,6 +130,17 @@ static void watch_driver(struct vm_device *device)
         vfio_device_watch(device->host, host_running, device);
 }
 
+void hotplug_found(struct hotplug *h, struct vm_device *device)
+{
+    if (!pci_function_placed(vm_device_function(device))) {
+        hotplug_signal(h, device, SLOT_EV_REFUSED,
+                       "the guest's kernel found no addresses for the device's memory");
+        return;
+    }
+    device->taken = true;
+    hotplug_signal(h, device, SLOT_EV_TAKEN, NULL);
+}
+
 /* --- the agent -------------------------------------------------------------------------------- */
 
 /* What the agent was asked on behalf of a device; it ends with the device. */
@@ -137,7 +148,7 @@ struct question {
     struct hotplug *h;
     struct vm_device *device;
     int64_t number;
-    bool counts;
+    enum slot_event means; /* what the answer that it is done says; SLOT_EVENTS: nothing */
 };
 
 static void answered(void *opaque, const struct agent_reply *reply)
@@ -147,12 +158,14 @@ static void answered(void *opaque, const struct agent_reply *reply)
                                            reply->error ? reply->text : "done");
     struct hotplug *h = q->h;
     struct vm_device *device = q->device;
-    bool tell = reply->error || q->counts;
+    enum slot_event event = reply->error ? SLOT_EV_REFUSED : q->means;
 
     device->question = NULL;
     g_free(q);
-    if (tell)
-        hotplug_signal(h, device, reply->error ? SLOT_EV_REFUSED : SLOT_EV_LET_GO, why);
+    if (event == SLOT_EV_TAKEN)
+        hotplug_found(h, device);
+    else if (event != SLOT_EVENTS)
+        hotplug_signal(h, device, event, why);
 }
 
 static void forget_question(struct vm_device *device)
@@ -176,12 +189,12 @@ bool hotplug_agent_can(const struct hotplug *h, const char *verb)
 }
 
 bool hotplug_ask_agent(struct hotplug *h, struct vm_device *device, const char *const *words,
-                       bool counts)
+                       enum slot_event means)
 {
     struct question *q = g_new0(struct question, 1);
 
     forget_question(device);
-    *q = (struct question){.h = h, .device = device, .counts = counts};
+    *q = (struct question){.h = h, .device = device, .means = means};
     q->number = h->agent ? agent_ask(h->agent, words, SLOT_GUEST_MS, answered, q) : -1;
     if (q->number >= 0)
         device->question = q;
@@ -314,6 +327,13 @@ static bool unask(void *opaque, void *p)
     struct road *road = road_of(opaque, p);
 
     return road->ops->unask(road, p);
+}
+
+static const char *late(void *opaque, void *p)
+{
+    struct road *road = road_of(opaque, p);
+
+    return road->ops->late ? road->ops->late(road, p) : NULL;
 }
 
 struct leaver {
@@ -460,6 +480,7 @@ static const struct slots_ops slots_ops = {
     .unask = unask,
     .withdraw = withdraw,
     .close = close_device,
+    .late = late,
     .changed = changed,
     .ended = ended,
 };
@@ -596,10 +617,17 @@ static bool settle(struct hotplug *h, struct device_spec *spec, const char *mac,
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "device.host: a VM that was started without functions of the host, and without the "
                         "right to take them later (hotplug.host), gave that up");
+    if (spec->kind == HOT_KIND_GPU && !spec->id)
+        spec->id = g_strdup(GPU_ID);
     if ((spec->kind == HOT_KIND_DISK) != (spec->disk != NULL))
         return vmd_fail(err, VMD_ERROR_INVALID, "device.disk: goes with kind disk, and only that");
     if ((spec->kind == HOT_KIND_NIC) != (spec->nic != NULL))
         return vmd_fail(err, VMD_ERROR_INVALID, "device.nic: goes with kind nic, and only that");
+    if ((spec->kind == HOT_KIND_GPU) != (spec->gpu != NULL))
+        return vmd_fail(err, VMD_ERROR_INVALID, "device.gpu: goes with kind gpu, and only that");
+    if ((spec->kind == HOT_KIND_GPU) != (g_strcmp0(spec->id, GPU_ID) == 0))
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "device.id: %s is the GPU of a VM, which has one at a time", GPU_ID);
     if (spec->nic && spec->nic->kind == VM_NIC_KIND_USER && !devices_user_net(h->config))
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "device.nic: a VM that was started without user networking, and without ports for "
@@ -648,8 +676,6 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
     const struct vm_device *device = devices_find(h->devices, id);
     if (device && device->carrier)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is what other devices come by: it stays", id);
-    if (device && device->gpu)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is there as long as the run: it stays", id);
     if (device && device->frontend && device->frontend == devices_memory(h->devices))
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s has some of the guest's memory: it stays",
                         id);

@@ -27,8 +27,8 @@ struct road_ops {
      * for people: what the choice rests on, or what is missing. Static.
      */
     int (*fitness)(struct road *road, const struct device_spec *spec, const char **why);
-    /* Keeps a place for DEVICE, in its member PLACE. False: all are taken. */
-    bool (*reserve)(struct road *road, struct vm_device *device);
+    /* Keeps a place for DEVICE, of SPEC, in its member PLACE. False: all are taken. */
+    bool (*reserve)(struct road *road, const struct device_spec *spec, struct vm_device *device);
     void (*drop)(struct road *road, struct vm_device *device);
     /* As of struct slots_ops. */
     bool (*publish)(struct road *road, struct vm_device *device, GError **err);
@@ -37,6 +37,8 @@ struct road_ops {
     void (*withdraw)(struct road *road, struct vm_device *device);
     /* What a removal would be, for people. Static. */
     const char *(*leaving)(struct road *road, const struct vm_device *device);
+    /* Why the guest may be leaving DEVICE waiting; static, or NULL. The member may be NULL. */
+    const char *(*late)(struct road *road, const struct vm_device *device);
     /* Fills address and bus of INFO. */
     void (*describe)(struct road *road, const struct vm_device *device, struct device_info *info);
     /* Adds rows of struct slot_info; their states are the caller's to fill in. */
@@ -55,10 +57,16 @@ struct road {
 /* What the guest did with DEVICE. WHY may be NULL. */
 void hotplug_signal(struct hotplug *h, struct vm_device *device, enum slot_event event,
                     const char *why);
-/* Asks the agent in the guest for WORDS (a verb, its arguments, NULL) on behalf of DEVICE, which lets go, or
- * refuses, by the answer; with ANSWER_COUNTS false only a refusal counts. False: it cannot be asked. */
+/* A DEVICE without a frontend, whose users are programs, is where the guest can use it: it counts as
+ * taken, unless some of it has no address there. */
+void hotplug_found(struct hotplug *h, struct vm_device *device);
+/*
+ * Asks the agent in the guest for WORDS (a verb, its arguments, NULL) on behalf of DEVICE. That it is done
+ * MEANS what is given (SLOT_EV_TAKEN, by hotplug_found(); SLOT_EVENTS: nothing); an error is a refusal.
+ * False: it cannot be asked.
+ */
 bool hotplug_ask_agent(struct hotplug *h, struct vm_device *device, const char *const *words,
-                       bool answer_counts);
+                       enum slot_event means);
 /* The agent, for what concerns no device of the VM; NULL: there is none. Questions need no
  * cancelling: it is gone before roads are. */
 struct agent *hotplug_agent(const struct hotplug *h);

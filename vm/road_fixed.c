@@ -21,7 +21,7 @@ static void fixed_ask(struct road *road, struct vm_device *device)
     g_autofree char *address = address_of(device);
     const char *const words[] = {"pci-remove", address, NULL};
 
-    if (!hotplug_ask_agent(road->hotplug, device, words, true))
+    if (!hotplug_ask_agent(road->hotplug, device, words, SLOT_EV_LET_GO))
         hotplug_signal(road->hotplug, device, SLOT_EV_REFUSED,
                        "it was there when the guest started: only the agent in the guest could let go of "
                        "it, or it is removed by force");

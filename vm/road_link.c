@@ -59,7 +59,8 @@ static int link_fitness(struct road *road, const struct device_spec *spec, const
     return vm_device_taken(l->ports[i]) ? 4 : 0;
 }
 
-static bool link_reserve(struct road *road, struct vm_device *device)
+static bool link_reserve(struct road *road, const struct device_spec *spec,
+                         struct vm_device *device)
 {
     struct link_road *l = link_of(road);
     int i = free_port(l);

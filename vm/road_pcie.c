@@ -28,6 +28,7 @@ struct port {
     struct ports *ports;
     struct pci_port *port;
     unsigned number;          /* from 1 */
+    unsigned slot;            /* the port's, on the root bus */
     bool reserved;
     struct vm_device *device; /* that was put into it; NULL */
     struct pci_port_status seen;
@@ -84,6 +85,21 @@ static bool switched_off(const struct pci_port_status *before, const struct pci_
 
 static void ask_now(struct port *p);
 
+/* What is used by programs has no driver that would say that it was taken: it is when the guest's
+ * driver of the slot is done with it. */
+static bool is_found(const struct port *p)
+{
+    return p->device->gpu && !p->device->taken && p->asked == ASKED_NOTHING &&
+           p->seen.driven && p->seen.powered && p->seen.power_led == PCI_LED_ON;
+}
+
+static void let_go(struct road *road, struct vm_device *device)
+{
+    if (device->gpu)
+        device->taken = false;
+    hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
+}
+
 /* A card that waited until somebody takes it goes the way that the guest has, once that is known.
  */
 static void choose_road(struct port *p, const struct pci_plug_state *state)
@@ -131,13 +147,15 @@ static void look(struct port *p)
         hotplug_signal(road->hotplug, p->device, SLOT_EV_REFUSED,
                        "the guest's driver of the slot could not use the card");
     else if (switched_off(&before, &p->seen) || (p->asked == ASKED_TORN && !p->seen.powered))
-        hotplug_signal(road->hotplug, p->device, SLOT_EV_LET_GO, NULL);
+        let_go(road, p->device);
     else if (p->asked == ASKED_BUTTON && before.power_led == PCI_LED_BLINK &&
              p->seen.power_led == PCI_LED_ON)
         hotplug_signal(road->hotplug, p->device, SLOT_EV_REFUSED,
                        "the guest's driver of the slot goes on with the card");
     else if (p->asked == ASKED_SOON && p->seen.power_led == PCI_LED_ON)
         ask_now(p);
+    else if (road == &p->ports->pcie && is_found(p))
+        hotplug_found(road->hotplug, p->device);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -212,6 +230,11 @@ static bool is_unsettled(const struct port *p)
     return unsettled;
 }
 
+static bool is_free(const struct port *p)
+{
+    return !p->reserved && !p->stale && !is_stuck(p) && !is_unsettled(p);
+}
+
 /* A free port, one that the guest's driver watches where there is one; in turn, since such a driver looks at
  * no new card for a second after it let go of the last. */
 static struct port *free_port(struct ports *ports)
@@ -220,14 +243,28 @@ static struct port *free_port(struct ports *ports)
 
     for (unsigned i = 1; i <= ports->n; i++) {
         struct port *p = &ports->port[(ports->last + i) % ports->n];
-        if (!p->reserved && !p->stale && !is_stuck(p) && !is_unsettled(p) &&
-            (!found || (watched(p) && !watched(found))))
+        if (is_free(p) && (!found || (watched(p) && !watched(found))))
             found = p;
     }
     return found;
 }
 
+/*
+ * The same for a guest whose agent has the bus searched. What needs a port's windows made anew has
+ * the port removed before (forget_port()), which must be the last one: the search numbers buses by
+ * the order in which ports were found, and would mistake one port's bus for another's (Linux 6.12,
+ * pci_scan_bridge_extend() where all buses are assigned).
+ */
+static struct port *free_to_search(struct ports *ports, const struct device_spec *spec)
+{
+    struct port *last = ports->n ? &ports->port[ports->n - 1] : NULL;
+
+    return !spec->gpu ? free_port(ports) : last && is_free(last) ? last : NULL;
+}
+
 static const char taken_text[] = "all slots are taken";
+static const char last_taken_text[] =
+    "the last slot, the one whose windows a search makes large enough, is taken";
 
 static int pcie_fitness(struct road *road, const struct device_spec *spec, const char **why)
 {
@@ -249,9 +286,9 @@ static int rescan_fitness(struct road *road, const struct device_spec *spec, con
 
     for (unsigned i = 0; i < ports->n; i++)
         clean(&ports->port[i]);
-    const struct port *p = free_port(ports);
+    const struct port *p = free_to_search(ports, spec);
 
-    *why = !p           ? taken_text
+    *why = !p           ? spec->gpu ? last_taken_text : taken_text
            : watched(p) ? "the guest's driver watches the slots: it needs no search"
                         : "no agent in the guest could have the bus searched";
     return p && !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : ROAD_UNFIT;
@@ -261,26 +298,31 @@ static int rescan_fitness(struct road *road, const struct device_spec *spec, con
  * served so. */
 static int acpi_fitness(struct road *road, const struct device_spec *spec, const char **why)
 {
-    const struct port *p = free_port(ports_of(road));
+    struct ports *ports = ports_of(road);
+
+    for (unsigned i = 0; i < ports->n; i++)
+        pci_plug_look_again(ports->plug, ports->port[i].number);
+    const struct port *p = free_port(ports);
     struct pci_plug_state state = {0};
 
     if (p)
-        pci_plug_look(ports_of(road)->plug, p->number, &state);
+        pci_plug_look(ports->plug, p->number, &state);
     *why = !p            ? taken_text
            : watched(p)  ? "the guest's driver watches the slots: it needs no telling by ACPI"
            : !state.acpi ? "the guest has not said that it leaves slots to ACPI"
                          : "the guest leaves slots to ACPI, which tells it of cards";
     if (!p)
-        return ports_of(road)->n ? ROAD_FULL : ROAD_UNFIT;
+        return ports->n ? ROAD_FULL : ROAD_UNFIT;
     if (watched(p) || !state.acpi)
         return ROAD_UNFIT;
     return hotplug_agent_can(road->hotplug, "pci-rescan") ? 1 : 2;
 }
 
-static bool port_reserve(struct road *road, struct vm_device *device)
+static bool port_reserve(struct road *road, const struct device_spec *spec,
+                         struct vm_device *device)
 {
     struct ports *ports = ports_of(road);
-    struct port *p = free_port(ports);
+    struct port *p = road == &ports->rescan ? free_to_search(ports, spec) : free_port(ports);
 
     if (!p)
         return false;
@@ -311,14 +353,44 @@ static bool port_publish(struct road *road, struct vm_device *device, GError **e
     return true;
 }
 
-static bool rescan_publish(struct road *road, struct vm_device *device, GError **err)
+/* Has the agent search the bus for DEVICE. Where it went away meanwhile the guest never takes it,
+ * and that is told. */
+static void search(struct ports *ports, struct vm_device *device)
 {
     static const char *const words[] = {"pci-rescan", NULL};
 
+    hotplug_ask_agent(ports->rescan.hotplug, device, words,
+                      device->gpu ? SLOT_EV_TAKEN : SLOT_EVENTS);
+}
+
+static void forgotten(void *opaque, const struct agent_reply *reply)
+{
+    const struct port *p = opaque;
+
+    if (p->device && p->device->gpu)
+        search(p->ports, p->device);
+}
+
+/*
+ * Has the agent remove the port, which is empty to its guest and the last one, before the bus is
+ * searched. A search leaves a port's windows as they are, which are too small for a large BAR; of a
+ * port that is found anew they are made for what is behind it (Linux 6.12, pbus_size_mem()).
+ */
+static bool forget_port(struct port *p)
+{
+    g_autofree char *address = g_strdup_printf("0000:00:%02x.0", p->slot);
+    const char *const words[] = {"pci-remove", address, NULL};
+    struct agent *agent = hotplug_agent(p->ports->rescan.hotplug);
+
+    return agent && agent_ask(agent, words, SLOT_GUEST_MS, forgotten, p) >= 0;
+}
+
+static bool rescan_publish(struct road *road, struct vm_device *device, GError **err)
+{
     if (!port_publish(road, device, err))
         return false;
-    /* Where the agent went away meanwhile the guest never takes it, and that is told. */
-    hotplug_ask_agent(road->hotplug, device, words, false);
+    if (!device->gpu || !forget_port(port_of(road, device)))
+        search(ports_of(road), device);
     return true;
 }
 
@@ -344,7 +416,7 @@ static void ask_now(struct port *p)
     g_autofree char *number = g_strdup_printf("%u", p->number);
     const char *const words[] = {"slot-power", number, "off", NULL};
 
-    if (hotplug_ask_agent(p->ports->pcie.hotplug, p->device, words, false)) {
+    if (hotplug_ask_agent(p->ports->pcie.hotplug, p->device, words, SLOT_EVENTS)) {
         p->asked = ASKED_AGENT;
     } else if (holds_data(p->device)) {
         p->asked = ASKED_BUTTON;
@@ -392,7 +464,7 @@ static void rescan_ask(struct road *road, struct vm_device *device)
     const char *const words[] = {"pci-remove", address, NULL};
     if (is_unused(p, device))
         hotplug_signal(road->hotplug, device, SLOT_EV_LET_GO, NULL);
-    else if (!hotplug_ask_agent(road->hotplug, device, words, true))
+    else if (!hotplug_ask_agent(road->hotplug, device, words, SLOT_EV_LET_GO))
         hotplug_signal(road->hotplug, device, SLOT_EV_REFUSED,
                        "the agent in the guest, which could let go of it, is not there");
 }
@@ -453,6 +525,13 @@ static const char *pcie_leaving(struct road *road, const struct vm_device *devic
                               : "the guest watches its slot, and lets go at once";
 }
 
+static const char *pcie_late(struct road *road, const struct vm_device *device)
+{
+    return watched(port_of(road, device)) ? NULL
+                                          : "nothing in it watches the slot (pciehp), and no agent "
+                                            "there could have the bus searched";
+}
+
 static const char *rescan_leaving(struct road *road, const struct vm_device *device)
 {
     return "the agent in the guest had the bus searched, and can let go of it";
@@ -510,8 +589,11 @@ static void pcie_reset(struct road *road)
     struct ports *ports = ports_of(road);
 
     for (unsigned i = 0; i < ports->n; i++) {
-        pci_port_status(ports->port[i].port, &ports->port[i].seen);
-        ports->port[i].stale = false;
+        struct port *p = &ports->port[i];
+        pci_port_status(p->port, &p->seen);
+        p->stale = false;
+        if (p->device && p->device->gpu)
+            p->device->taken = false;
     }
 }
 
@@ -560,6 +642,7 @@ static const struct road_ops pcie_ops = {
     .unask = pcie_unask,
     .withdraw = port_withdraw,
     .leaving = pcie_leaving,
+    .late = pcie_late,
     .describe = port_describe,
     .slots = pcie_slots,
     .reset = pcie_reset,
@@ -622,7 +705,8 @@ bool road_pcie_new(struct hotplug *h, uv_loop_t *loop, struct pci_host *pci, str
     for (; ports->n < n; ports->n++) {
         struct port *p = &ports->port[ports->n];
         int slot = pci_host_free_slot(pci);
-        *p = (struct port){.ports = ports, .number = ports->n + 1};
+        *p = (struct port){
+            .ports = ports, .number = ports->n + 1, .slot = slot < 0 ? 0 : (unsigned)slot};
         if (slot < 0)
             vmd_fail(err, VMD_ERROR_LIMIT, "no PCI slot is free for %u slots of PCI Express", n);
         else

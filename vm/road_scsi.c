@@ -53,7 +53,8 @@ static int scsi_fitness(struct road *road, const struct device_spec *spec, const
     return is_ready(s) ? 4 : s->first_choice ? 2 : 0;
 }
 
-static bool scsi_reserve(struct road *road, struct vm_device *device)
+static bool scsi_reserve(struct road *road, const struct device_spec *spec,
+                         struct vm_device *device)
 {
     int lun = virtio_scsi_free_lun(scsi_of(road)->adapter);
 

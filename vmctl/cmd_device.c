@@ -17,26 +17,29 @@ static void print_outcome(const struct job_info *job)
 
 /* --- add -------------------------------------------------------------------------------------- */
 
-/* Exactly one of --disk, --net, --host-device, --rng and --console. */
+/* Exactly one of --disk, --net, --host-device, --rng, --console and --gpu. */
 static bool parse_spec(const struct arguments *args, struct device_spec *spec, GError **err)
 {
     const char *disk = arguments_get(args, "disk"), *net = arguments_get(args, "net");
-    const char *host = arguments_get(args, "host-device"), *road = arguments_get(args, "road");
+    const char *host = arguments_get(args, "host-device"), *gpu = arguments_get(args, "gpu");
+    const char *road = arguments_get(args, "road");
     bool rng = arguments_has(args, "rng"), console = arguments_has(args, "console");
 
-    if ((disk != NULL) + (net != NULL) + (host != NULL) + rng + console != 1)
+    if ((disk != NULL) + (net != NULL) + (host != NULL) + (gpu != NULL) + rng + console != 1)
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "add needs one of --disk, --net, --host-device, --rng, --console");
-    spec->kind = disk    ? HOT_KIND_DISK
-                 : net   ? HOT_KIND_NIC
-                 : host  ? HOT_KIND_HOST
-                 : rng   ? HOT_KIND_RNG
-                         : HOT_KIND_CONSOLE;
+                        "add needs one of --disk, --net, --host-device, --rng, --console, --gpu");
+    spec->kind = disk   ? HOT_KIND_DISK
+                 : net  ? HOT_KIND_NIC
+                 : host ? HOT_KIND_HOST
+                 : rng  ? HOT_KIND_RNG
+                 : gpu  ? HOT_KIND_GPU
+                        : HOT_KIND_CONSOLE;
     spec->id = g_strdup(arguments_get(args, "id"));
     spec->host = host ? parse_host(host) : NULL;
     spec->has_road = road != NULL;
     return (!road || device_road_from_string(road, &spec->road, err)) &&
-           (!disk || parse_disk(disk, &spec->disk, err)) && (!net || parse_net(net, &spec->nic, err));
+           (!disk || parse_disk(disk, &spec->disk, err)) &&
+           (!net || parse_net(net, &spec->nic, err)) && (!gpu || parse_gpu(gpu, &spec->gpu, err));
 }
 
 static int add(struct vmd_client *c, const struct arguments *args)
@@ -158,7 +161,10 @@ static const struct option_row options[] = {
     {"host-device", "ADDRESS", "of add: a PCI function of the host, such as 0000:01:00.0", NULL},
     {"rng", NULL, "of add: a source of random numbers", NULL},
     {"console", NULL, "of add: a console", NULL},
-    {"id", "ID", "of add: its name; disk0, net0, host0, rng0 or hvc0 and on where not given", NULL},
+    {"gpu", "soft|cuda[,device=GPU][,memory=SIZE]", "of add: GPU compute, as of run", "soft cuda"},
+    {"id", "ID",
+     "of add: its name; disk0, net0, host0, rng0 or hvc0 and on where not given, gpu0 of a GPU",
+     NULL},
     {"road", "ROAD", "of add: how it comes; the best that the guest has where not given",
      "pcie rescan scsi link acpi"},
     {"persistent", NULL, "change the VM's definition too, for its later runs", NULL},

@@ -60,25 +60,6 @@ static bool parse_memory(const struct arguments *args, uint64_t *bytes, GError *
     return !text || size_parse(text, bytes, err);
 }
 
-/* Says what GPU a VM has now. */
-static int said(const struct arguments *args, const struct vm_info *vm)
-{
-    const struct vm_config *config = vm->next ? vm->next : vm->config;
-
-    if (print_or(args, vm_info_encode(vm)))
-        return VMCTL_EXIT_OK;
-    if (!config->gpu) {
-        printf("%s has no GPU\n", vm->name);
-        return VMCTL_EXIT_OK;
-    }
-    g_autofree char *memory = size_format(config->gpu->memory);
-    printf("%s has %s, %s\n", vm->name,
-           config->gpu->device ? config->gpu->device
-                               : vm_gpu_backend_to_string(config->gpu->backend),
-           memory);
-    return VMCTL_EXIT_OK;
-}
-
 static int attach(struct vmd_client *c, const struct arguments *args)
 {
     g_autoptr(gpu_attach_params) p = gpu_attach_params_new();
@@ -95,7 +76,14 @@ static int attach(struct vmd_client *c, const struct arguments *args)
     if (!parse_memory(args, &p->memory, &err) ||
         !vmd_client_invoke(c, API_GPU_ATTACH, p, &vm, NULL, &err))
         return fail(c, err);
-    return said(args, vm);
+    if (print_or(args, vm_info_encode(vm)))
+        return VMCTL_EXIT_OK;
+    /* What an ephemeral VM was given is in no definition. */
+    const struct vm_config *config = vm->next ? vm->next : vm->config;
+    const char *device = config->gpu ? config->gpu->device : NULL;
+    g_autofree char *memory = size_format(p->memory);
+    printf("%s has %s, %s\n", vm->config->name, device ? device : p->gpu, memory);
+    return VMCTL_EXIT_OK;
 }
 
 static int detach(struct vmd_client *c, const struct arguments *args)
@@ -108,7 +96,9 @@ static int detach(struct vmd_client *c, const struct arguments *args)
         return usage_error(args->command, "detach needs a VM");
     if (!vmd_client_invoke(c, API_GPU_DETACH, &p, &vm, NULL, &err))
         return fail(c, err);
-    return said(args, vm);
+    if (!print_or(args, vm_info_encode(vm)))
+        printf("%s has no GPU\n", vm->config->name);
+    return VMCTL_EXIT_OK;
 }
 
 static int stats(struct vmd_client *c, const struct arguments *args)
@@ -180,8 +170,8 @@ const struct command command_gpu = {
     .doc = "list the host's GPUs, give them to VMs, and see how they are used",
     .more = "soft is the host's processors, which are there on every host. Other GPUs are named by "
             "the number or the UUID "
-            "that their driver gives them, or by their PCI address. A GPU comes and goes while its "
-            "VM does not run; several "
+            "that their driver gives them, or by their PCI address. A GPU comes to a VM that "
+            "runs, and leaves it, as by vmctl device, and its definition is changed too; several "
             "VMs may have the same, each with its own limit of memory.",
     .options = options,
     .least = 1,

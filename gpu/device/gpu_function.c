@@ -111,6 +111,11 @@ struct pci_function *gpu_function_pci(struct gpu_function *f)
     return f->pci;
 }
 
+const struct mem_ram *gpu_function_window(const struct gpu_function *f)
+{
+    return f->window;
+}
+
 int gpu_function_memory(const struct gpu_function *f)
 {
     return f->window->fd;

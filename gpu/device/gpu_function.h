@@ -25,6 +25,9 @@ void gpu_function_free(struct gpu_function *f);
 /* To put on a bus; the function's own. */
 struct pci_function *gpu_function_pci(struct gpu_function *f);
 
+/* Its window, to be forgotten by vCPUs (mem_map_forget_ram()) before it is freed while some run. */
+const struct mem_ram *gpu_function_window(const struct gpu_function *f);
+
 /* Descriptors for a worker, which stay the function's: the window's memory, and CHANNEL's doorbell.
  */
 int gpu_function_memory(const struct gpu_function *f);

@@ -3,6 +3,7 @@
 #include "guest/cuda/transport.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,23 +147,33 @@ static void *map_part(struct transport *t, int index, int fd, size_t bytes, off_
     return at;
 }
 
+/* A function may go while it is opened. */
+static int why_not(void)
+{
+    return errno == ENOENT || errno == ENODEV ? NO_DEVICE : NOT_PERMITTED;
+}
+
 static int open_function(struct transport *t, const char *folder)
 {
     enable(folder);
     int registers = open_in(folder, "resource0");
+    if (registers < 0)
+        return why_not();
+    volatile uint32_t *r = map_part(t, 1, registers, GPU_REG_BYTES, 0);
+    int rc = r ? 0 : why_not();
+    close(registers);
+    if (rc)
+        return rc;
     t->fd = open_in(folder, "resource2");
-    volatile uint32_t *r = registers < 0 ? NULL : map_part(t, 1, registers, GPU_REG_BYTES, 0);
-    if (registers >= 0)
-        close(registers);
-    if (!r || t->fd < 0)
-        return NOT_PERMITTED;
+    if (t->fd < 0)
+        return why_not();
     sweep(t->fd, r);
     int channel = lock_channel(t->fd);
     if (channel < 0)
         return SYSTEM_NOT_READY;
     t->shared = map_part(t, 0, t->fd, GPU_CHANNEL_BYTES, (off_t)channel * GPU_CHANNEL_BYTES);
     t->bell_register = r + GPU_REG_DOORBELL / 4 + channel;
-    return t->shared ? 0 : NOT_PERMITTED;
+    return t->shared ? 0 : why_not();
 }
 
 static int open_pci(struct transport *t)
@@ -177,6 +188,8 @@ static int open_pci(struct transport *t)
         if (read_number(folder, "vendor") == GPU_PCI_VENDOR &&
             read_number(folder, "device") == GPU_PCI_DEVICE)
             rc = open_function(t, folder);
+        if (rc)
+            transport_close(t);
     }
     if (dir)
         closedir(dir);

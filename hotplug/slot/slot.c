@@ -163,6 +163,11 @@ static void timer_free(uv_timer_t *timer)
 
 static void step(struct slot *slot, enum slot_event event, const char *why);
 
+static bool waits_for_guest(const struct slot *slot)
+{
+    return slot->state == SLOT_VISIBLE || slot->state == SLOT_LEAVING;
+}
+
 static void on_timeout(uv_timer_t *timer)
 {
     static const char *const why[] = {
@@ -171,13 +176,12 @@ static void on_timeout(uv_timer_t *timer)
         [SLOT_RELEASING] = "the guest has let go of the device; what is behind it is still being closed",
     };
     struct slot *slot = timer->data;
+    const struct slots_ops *ops = slot->all->ops;
+    const char *late =
+        ops->late && waits_for_guest(slot) ? ops->late(slot->all->opaque, slot->device) : NULL;
+    g_autofree char *text = g_strconcat(why[slot->state], late ? ": " : NULL, late, NULL);
 
-    step(slot, SLOT_EV_TIMEOUT, why[slot->state]);
-}
-
-static bool waits_for_guest(const struct slot *slot)
-{
-    return slot->state == SLOT_VISIBLE || slot->state == SLOT_LEAVING;
+    step(slot, SLOT_EV_TIMEOUT, text);
 }
 
 /* Bounds the state that SLOT has come to. */

@@ -95,6 +95,9 @@ struct slots_ops {
     /* Closes what is behind DEVICE and frees it; then SLOT_EV_CLOSED for SLOT, now or later. DEVICE NULL:
      * none was made. */
     void (*close)(void *opaque, struct slot *slot, void *device);
+    /* What is known of why the guest leaves DEVICE waiting, for people; static, or NULL. The member may be
+     * NULL. */
+    const char *(*late)(void *opaque, void *device);
     /* SLOT is in another state. WHY is for people, or NULL. */
     void (*changed)(void *opaque, const struct slot *slot, const char *why);
     /* A job is over. ERR where OUTCOME is not SLOT_DONE. */

@@ -196,6 +196,9 @@ void pci_host_each(struct pci_host *host,
                                 unsigned function),
                    void *opaque);
 
+/* Whether the guest has given each BAR of FN, which is on a bus, an address. Takes the bus lock. */
+bool pci_function_placed(const struct pci_function *fn);
+
 /* --- what a device uses while it runs --------------------------------------------------------- */
 
 /* Whether the guest lets the function reach memory: without it no DMA. Any thread, no lock. */

@@ -232,6 +232,21 @@ static bool bar_wanted(struct pci_host *host, struct pci_function *fn, unsigned 
     return pci__port_forwards(host, fn, *gpa, bar->size);
 }
 
+bool pci_function_placed(const struct pci_function *fn)
+{
+    bool placed = true;
+
+    pthread_mutex_lock(&fn->host->lock);
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        const uint8_t *at = fn->config + PCI_BASE_ADDRESS_0 + 4 * i;
+        uint32_t low = pci__get32(at) & PCI_BASE_ADDRESS_MEM_MASK & UINT32_MAX;
+        placed &=
+            !fn->bars[i].size || low || (fn->bars[i].flags & PCI_BAR_64 && pci__get32(at + 4));
+    }
+    pthread_mutex_unlock(&fn->host->lock);
+    return placed;
+}
+
 static void map_doorbells(struct pci_host *host, const struct pci_bar *bar, bool on)
 {
     for (guint i = 0; bar->doorbells && i < bar->doorbells->len; i++) {

@@ -179,6 +179,18 @@ void pci_plug_withdraw(struct pci_plug *p, unsigned number)
         p->ops->changed(p->opaque);
 }
 
+void pci_plug_look_again(struct pci_plug *p, unsigned number)
+{
+    uint32_t bit = bit_of(number);
+
+    pthread_mutex_lock(&p->lock);
+    bool tell = p->who == ACPI && p->unsettled & bit;
+    p->look |= tell ? bit : 0;
+    pthread_mutex_unlock(&p->lock);
+    if (tell)
+        p->ops->changed(p->opaque);
+}
+
 void pci_plug_look(struct pci_plug *p, unsigned number, struct pci_plug_state *out)
 {
     uint32_t bit = bit_of(number);

@@ -75,6 +75,8 @@ void pci_plug_offer(struct pci_plug *plug, unsigned number);
 void pci_plug_ask_back(struct pci_plug *plug, unsigned number, bool ask);
 /* There is no card any more; such a guest that has not let go of it is to look. */
 void pci_plug_withdraw(struct pci_plug *plug, unsigned number);
+/* Where the guest has not answered yet that it looked, after a card was withdrawn, it is to look once more. */
+void pci_plug_look_again(struct pci_plug *plug, unsigned number);
 void pci_plug_look(struct pci_plug *plug, unsigned number, struct pci_plug_state *out);
 
 #endif

@@ -2,7 +2,8 @@
  * A guest whose driver watches PCI Express slots, and which does as it is told by letters on the
  * serial port. A card that comes is given its BARs and a driver that sets DRIVER_OK; one that is
  * asked back is let go of. Meanwhile a disk that is there from the start is written and read back
- * without pause, where there is one. What differs between machines is in machine.h.
+ * without pause, where there is one; a GPU that comes is used without pause too (gpu.h). What differs
+ * between machines is in machine.h.
  *
  *   n   does as it should
  *   s   does nothing, whatever happens at the slots
@@ -14,22 +15,29 @@
  *   u   as n, and uses what it takes: a disk's first sector gets a pattern and is flushed, a
  *       network sends a frame, a console a line, and of random numbers some come; it says so
  *   i   tells how many sectors were written and read back
+ *   j   tells how many fills the GPU made
  */
 #include "tests/hotplug/machine.h"
 
-#define PORT_BYTES 0x00200000u
+#include "tests/hotplug/gpu.h"
 
-enum { PORTS = 8, COMMON = 1, NOTIFY, QUEUE = 4 };
+#define PORT_BYTES 0x00200000u
+/* The first ports have a window for a large prefetchable BAR. */
+#define LARGE_MEM   (PORT_MEM + 0x04000000u)
+#define LARGE_BYTES 0x04000000u
+
+enum { PORTS = 8, LARGE_PORTS = 4, COMMON = 1, NOTIFY, QUEUE = 4 };
 enum { SLOT_CAPABILITIES = 0x14, SLOT_CONTROL = 0x18, SLOT_STATUS = 0x1a };
 enum { ABP = 1, PDC = 8, PDS = 0x40, DLLSC = 0x100 };
 enum { WATCH = 0x1021, OFF = 0x400, LED_ON = 0x100, LED_BLINK = 0x200, LED_OFF = 0x300 };
 enum { ATTENTION_ON = 0x40, ATTENTION_OFF = 0xc0 };
+enum { PREFETCHABLE = 8 }; /* of a BAR */
 
 struct port {
     uintptr_t config, express;
-    uint32_t memory;
+    uint32_t memory, large; /* where BARs go; LARGE 0: there is no such window */
     uint8_t bus;
-    bool on;
+    bool on, is_gpu;
     uint64_t due;   /* when what has happened is looked at; 0: nothing has */
     uint64_t again; /* when a card that was asked back is decided to stay; 0: none is */
     uint16_t events;
@@ -93,8 +101,8 @@ static uintptr_t next_capability(uintptr_t config, uintptr_t at)
     return next ? config + next : 0;
 }
 
-/* Gives all BARs addresses from *MEMORY on. */
-static void place_bars(uintptr_t config, uint32_t *memory)
+/* Gives all BARs addresses from *MEMORY on, prefetchable ones from LARGE on, where that is not 0. */
+static void place_bars(uintptr_t config, uint32_t *memory, uint32_t large)
 {
     for (unsigned i = 0; i < 6; i++) {
         uintptr_t at = config + 0x10 + 4 * i;
@@ -102,9 +110,10 @@ static void place_bars(uintptr_t config, uint32_t *memory)
         uint32_t mask = read32(at) & ~0xfu;
         if (!mask)
             continue;
-        *memory = (*memory + ~mask) & mask;
-        write32(at, *memory);
-        *memory += ~mask + 1;
+        uint32_t *from = large && (read32(at) & PREFETCHABLE) ? &large : memory;
+        *from = (*from + ~mask) & mask;
+        write32(at, *from);
+        *from += ~mask + 1;
         if ((read32(at) & 6) == 4) {
             write32(at + 4, 0);
             i++;
@@ -335,7 +344,21 @@ static void control(const struct port *p, unsigned bits)
 static void switch_off(struct port *p, unsigned attention)
 {
     p->on = false;
+    if (p->is_gpu)
+        gpu_gone();
+    p->is_gpu = false;
     control(p, OFF | LED_OFF | attention);
+}
+
+static bool attach_gpu(struct port *p, uintptr_t card)
+{
+    uint32_t memory = p->memory;
+
+    place_bars(card, &memory, p->large);
+    write16(card + 4, 2);
+    gpu_begin(read32(card + 0x10) & ~0xfu, read32(card + 0x18) & ~0xfu);
+    p->is_gpu = true;
+    return true;
 }
 
 /* Whether there is a card, which has a driver now. */
@@ -344,9 +367,11 @@ static bool attach(struct port *p)
     uintptr_t card = config_of(p->bus, 0);
     uint32_t memory = p->memory;
 
+    if (read32(card) == (GPU_PCI_VENDOR | GPU_PCI_DEVICE << 16))
+        return attach_gpu(p, card);
     if (read16(card) != 0x1af4)
         return false;
-    place_bars(card, &memory);
+    place_bars(card, &memory, p->large);
     write16(card + 4, 6);
     struct virtio v = virtio_of(card);
     const struct use *use = use_of(card);
@@ -483,8 +508,9 @@ static void add_port(uintptr_t config)
     write8(config + 0x19, p->bus);
     write16(config + 0x20, block);
     write16(config + 0x22, (uint16_t)(block + (PORT_BYTES >> 16) - 0x10));
-    write16(config + 0x24, 0xfff1);
-    write16(config + 0x26, 1);
+    p->large = p->bus <= LARGE_PORTS ? LARGE_MEM + (p->bus - 1u) * LARGE_BYTES : 0;
+    write16(config + 0x24, p->large ? (uint16_t)(p->large >> 16 | 1) : 0xfff1);
+    write16(config + 0x26, p->large ? (uint16_t)((p->large + LARGE_BYTES - 1) >> 16 | 1) : 1);
     write16(config + 4, 6);
     for (uintptr_t at = next_capability(config, 0); at; at = next_capability(config, at)) {
         if (read8(at) == 0x10)
@@ -512,7 +538,7 @@ static void search(void)
         if ((read8(config + 0x0e) & 0x7f) == 1) {
             add_port(config);
         } else {
-            place_bars(config, &memory);
+            place_bars(config, &memory, 0);
             if (read32(config) == 0x10421af4 && !has_disk)
                 start_disk(config);
         }
@@ -529,6 +555,10 @@ static void listen(void)
         if (c == 'i') {
             print("turns ");
             print_number(disk_turns);
+            print("\n");
+        } else if (c == 'j') {
+            print("fills ");
+            print_number(gpu.turns);
             print("\n");
         } else if (!machine_told((char)c) && c > ' ') {
             mode = (char)c;
@@ -550,6 +580,7 @@ void guest(void)
         machine_look(mode);
         if (has_disk)
             work_disk();
+        gpu_work();
         if (next < machine_ms())
             next = machine_ms() + 1;
         machine_sleep(next);

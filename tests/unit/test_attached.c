@@ -127,6 +127,60 @@ START_TEST(configured_goes)
 }
 END_TEST
 
+static void add_memory(void *opaque, const struct vm_gpu_config *gpu)
+{
+    *(uint64_t *)opaque += gpu->memory;
+}
+
+/* MiB of the GPU that the run has (0: none), in both ways to ask, and of all that is promised. */
+static void has_gpu(const struct attached *a, const struct vm_config *base, unsigned run,
+                    unsigned promised)
+{
+    const struct vm_gpu_config *gpu = attached_gpu(a, base);
+    g_autoptr(vm_config) now = attached_apply(a, base);
+    uint64_t bytes = 0;
+
+    attached_gpus(a, base, add_memory, &bytes);
+    ck_assert_uint_eq(gpu ? gpu->memory : 0, MIB(run));
+    ck_assert_uint_eq(now->gpu ? now->gpu->memory : 0, MIB(run));
+    ck_assert_uint_eq(bytes, MIB(promised));
+}
+
+/* The configuration's GPU goes and another comes, which is promised before it is there. */
+START_TEST(gpus)
+{
+    struct attached *a = attached_new();
+    g_autoptr(vm_config) base = configuration();
+    g_autoptr(device_spec) spec = device_spec_new();
+
+    base->gpu = vm_gpu_config_new();
+    base->gpu->memory = MIB(64);
+    spec->kind = HOT_KIND_GPU;
+    spec->gpu = vm_gpu_config_new();
+    spec->gpu->memory = MIB(32);
+    has_gpu(a, base, 64, 64);
+    attached_begin(a, spec, NULL, 7); /* queued behind the removal of the first */
+    has_gpu(a, base, 64, 96);
+    a = again(a);
+    news(a, "gpu0", DEVICE_STATE_RELEASED, 6);
+    has_gpu(a, base, 0, 32);
+    news(a, "gpu0", DEVICE_STATE_REQUESTED, 7);
+    has_gpu(a, base, 0, 32);
+    news(a, "gpu0", DEVICE_STATE_VISIBLE, 7);
+    attached_over(a, 7);
+    a = again(a);
+    has_gpu(a, base, 32, 32);
+    news(a, "gpu0", DEVICE_STATE_RELEASED, 8);
+    has_gpu(a, base, 0, 0);
+    attached_begin(a, spec, NULL, 9);
+    attached_over(a, 9); /* it failed */
+    has_gpu(a, base, 0, 0);
+    attached_clear(a);
+    has_gpu(a, base, 64, 64);
+    attached_free(a);
+}
+END_TEST
+
 START_TEST(damaged)
 {
     static const char *const texts[] = {
@@ -152,6 +206,7 @@ int main(void)
     tcase_add_test(tc, comes_and_goes);
     tcase_add_test(tc, never_seen);
     tcase_add_test(tc, configured_goes);
+    tcase_add_test(tc, gpus);
     tcase_add_test(tc, damaged);
     suite_add_tcase(s, tc);
     return unit_run(s);

@@ -211,6 +211,12 @@ START_TEST(settles)
     pci_plug_look(p, 2, &s);
     ck_assert(s.unsettled);
     write_at(p, PCI_PLUG_LOOK, 2);
+    unsigned changed = counts.changed;
+    pci_plug_look_again(p, 1); /* nothing waits there */
+    ck_assert(counts.changed == changed && read_at(p, PCI_PLUG_LOOK) == 0);
+    pci_plug_look_again(p, 2);
+    ck_assert(counts.changed == changed + 1 && read_at(p, PCI_PLUG_LOOK) == 2);
+    write_at(p, PCI_PLUG_LOOK, 2);
     pci_plug_look(p, 2, &s);
     ck_assert(s.unsettled);
     write_at(p, PCI_PLUG_STATUS, 0x80);

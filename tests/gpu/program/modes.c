@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* --- measure ---------------------------------------------------------------------------------- */
 
@@ -92,6 +93,67 @@ int lost_run(void)
         basic_cases[0].run();
         program_end();
         printf("lost %d, and a new context after %.0f ms\n", i, took * 1e3);
+    }
+    return 0;
+}
+
+/* --- gone ------------------------------------------------------------------------------------- */
+
+enum { NO_DEVICE = 100 };
+
+/* A context, once there is a GPU again: until then it is said that there is none. */
+static void wait_for_device(void)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    CUcontext c;
+    CUresult rc;
+
+    /* One that comes may be lost again while it is opened. */
+    while ((rc = cuCtxCreate_v2(&c, 0, 0)) == NO_DEVICE || rc == CONTEXT_IS_DESTROYED)
+        nanosleep(&pause, NULL);
+    CU_IS(0, rc);
+    cuCtxDestroy_v2(c);
+}
+
+/* Copies to and fro until the GPU is gone, and checks what it gets: the error that tells of it. */
+static CUresult use_until_gone(void)
+{
+    enum { BYTES = 1 << 20 };
+    static uint8_t host[BYTES];
+    CUcontext c;
+    CUdeviceptr d = 0;
+    CUresult rc = cuCtxCreate_v2(&c, 0, 0);
+
+    if (!rc)
+        rc = cuMemAlloc_v2(&d, BYTES);
+    if (!rc) {
+        puts("working");
+        fflush(stdout);
+    }
+    for (int i = 0; !rc; i++) {
+        rc = cuMemsetD8_v2(d, (unsigned char)i, BYTES);
+        if (!rc)
+            rc = cuMemcpyDtoH_v2(host, d, BYTES);
+        for (int at = 0; !rc && at < BYTES; at += 4096)
+            SAME(host[at] == (uint8_t)i, at);
+        if (!rc)
+            rc = cuMemcpyHtoD_v2(d, host, BYTES);
+    }
+    cuCtxDestroy_v2(c);
+    return rc;
+}
+
+/* Uses GPUs that come and go, as often as TIMES of the environment says. */
+int gone_run(void)
+{
+    const char *times = getenv("TIMES");
+
+    for (int i = 0; i < (times ? atoi(times) : 3); i++) {
+        wait_for_device();
+        CUresult rc = use_until_gone();
+        SAME(rc == CONTEXT_IS_DESTROYED || rc == NO_DEVICE, rc);
+        printf("gone %d\n", i + 1);
+        fflush(stdout);
     }
     return 0;
 }

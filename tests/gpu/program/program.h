@@ -102,6 +102,7 @@ extern const struct program_case basic_cases[], flow_cases[], number_cases[], gr
 int measure_run(void);
 void graphs_measure(void);
 int lost_run(void);
+int gone_run(void);
 int quota_run(void);
 int figures_run(void);
 
