@@ -38,6 +38,7 @@ start_helper() {
     await helper [ -S /run/vmd-helper.sock ]
 }
 has_driver() { [ "$(driver_of "$1")" = "$2" ]; }
+said() { grep -q "$1" /tmp/stock; }
 # refused NAME TEXT ADDRESS: such a guest does not start, for the reason TEXT.
 refused() {
     if vmctl run --arch riscv64 --kernel /guest/edu --net none --host-device "$3" >/tmp/refused 2>&1 </dev/null; then
@@ -51,7 +52,9 @@ plain=$(function_of 0x1234:0x11e8 0000:00)
 for edu in $(for f in /sys/bus/pci/devices/*; do [ "$(cat $f/device)" = 0x11e8 ] && echo ${f##*/}; done); do
     [ "$edu" = "$plain" ] || break
 done
-echo "edu $edu, edu without a reset $plain"
+nic=$(function_of 0x8086:0x10d3)
+nvme=$(function_of 0x1b36:0x0010)
+echo "edu $edu, edu without a reset $plain, e1000e $nic, NVMe $nvme"
 
 # A bare guest, and what is refused.
 part_edu() {
@@ -69,6 +72,40 @@ part_edu() {
     ok edu
 }
 
-part_edu
+# A stock kernel.
+part_stock() {
+    start_helper
+    vmctl run --name stock --arch aarch64 --memory 256M --kernel /guest/linux --initrd /guest/initrd \
+        --append "console=ttyAMA0 loglevel=4 nowatchdog rcupdate.rcu_cpu_stall_suppress=1 panic=-1" --net none --host-device "$nvme" >/tmp/stock 2>&1 </dev/null &
+    tail -f /tmp/stock &
+    await begun has_driver "$nvme" vfio-pci
+    await nvme said "guest: ready"
+    said "guest: interrupts nvme [1-9]" || failed "nvme: no messages"
+    ok nvme
+    refused busy "busy\|holds\|held" "$nvme"
+
+    vmctl device add stock --host-device "$nic" --id nic --timeout 300 || failed "plug"
+    await fetched said "guest: fetched msix"
+    said "guest: interrupts msix [1-9]" || failed "e1000e: no MSI-X"
+    ok e1000e-msix
+    vmctl device remove stock nic --timeout 300 || failed "unplug"
+    await gone said "guest: gone"
+    await restored has_driver "$nic" e1000e
+    ok unplug
+    await again said "guest: again"
+    vmctl device add stock --host-device "$nic" --id nic --timeout 300 || failed "plug again"
+    await done said "guest: done"
+    said "guest: interrupts intx [1-9]" || failed "e1000e: no INTx"
+    said "guest: faults 0" || failed "the guest's kernel complains"
+    ok e1000e-intx
+    vmctl device list stock
+    vmctl kill stock || failed kill
+    await nvme-restored has_driver "$nvme" nvme
+    await nic-restored has_driver "$nic" e1000e
+    ok restored
+}
+
+part=$(sed "s/.*vfio=\([a-z]*\).*/\1/" /proc/cmdline)
+part_$part
 cat /tmp/helper.log
 echo "vfio: end"
