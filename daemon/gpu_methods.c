@@ -38,11 +38,11 @@ static struct vm_gpu_config *gpu_of(struct gpus *g, const struct attachment *a,
         g_propagate_error(err, g_error_copy(unknown));
         return NULL;
     }
-    int index = soft ? -1 : gpus__find(gpus__found(g), a->gpu, err);
+    int index = soft ? -1 : gpus__find(gpus__found(g), VM_GPU_BACKEND_SOFT, a->gpu, err);
     if (!soft && index < 0)
         return NULL;
     struct vm_gpu_config *gpu = vm_gpu_config_new();
-    gpu->backend = soft ? VM_GPU_BACKEND_SOFT : VM_GPU_BACKEND_CUDA;
+    gpu->backend = soft ? VM_GPU_BACKEND_SOFT : gpus__backend(&gpus__found(g)->gpus[index]);
     gpu->memory = a->memory;
     if (!soft) /* numbers change with the host's slots; this one does not */
         gpu->device = g_strconcat("GPU-", gpus__found(g)->gpus[index].uuid, NULL);

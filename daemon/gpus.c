@@ -121,7 +121,7 @@ static bool take(const struct gpus *g, struct gpus_found *found)
     for (unsigned i = 0; i < head->count; i++) {
         const struct worker_gpu *gpu = &found->gpus[i];
         if (!is_text(gpu->name, sizeof(gpu->name)) || !is_text(gpu->uuid, sizeof(gpu->uuid)) ||
-            !is_text(gpu->pci, sizeof(gpu->pci)))
+            !is_text(gpu->pci, sizeof(gpu->pci)) || !is_text(gpu->backend, sizeof(gpu->backend)))
             return false;
     }
     return true;
@@ -222,25 +222,38 @@ static bool same_pci(const char *a, const char *b)
            g_ascii_strcasecmp(a + n - PCI_ADDRESS, b + m - PCI_ADDRESS) == 0;
 }
 
-int gpus__find(const struct gpus_found *found, const char *device, GError **err)
+enum vm_gpu_backend gpus__backend(const struct worker_gpu *gpu)
 {
-    const char *uuid = device && g_ascii_strncasecmp(device, "GPU-", 4) == 0 ? device + 4 : device;
+    return strcmp(gpu->backend, "hip") == 0 ? VM_GPU_BACKEND_HIP : VM_GPU_BACKEND_CUDA;
+}
+
+static bool is_named(const struct worker_gpu *gpu, const char *device)
+{
+    const char *uuid = g_ascii_strncasecmp(device, "GPU-", 4) == 0 ? device + 4 : device;
     guint64 number;
 
+    if (g_ascii_string_to_unsigned(device, 10, 0, UINT32_MAX, &number, NULL))
+        return gpu->number == number;
+    return g_ascii_strcasecmp(gpu->uuid, uuid) == 0 || same_pci(gpu->pci, device);
+}
+
+int gpus__find(const struct gpus_found *found, enum vm_gpu_backend backend, const char *device,
+               GError **err)
+{
+    bool any = backend == VM_GPU_BACKEND_SOFT;
+
+    for (int i = 0; i < (int)found->head.count; i++) {
+        const struct worker_gpu *gpu = &found->gpus[i];
+        if ((any || gpus__backend(gpu) == backend) && (!device || is_named(gpu, device)))
+            return i;
+    }
     if (!found->head.count)
         vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the host has no GPU for guests: %s",
                  found->head.text);
-    else if (!device)
-        return 0;
-    else if (g_ascii_string_to_unsigned(device, 10, 0, found->head.count - 1, &number, NULL))
-        return (int)number;
-    for (int i = 0; device && i < (int)found->head.count; i++) {
-        if (g_ascii_strcasecmp(found->gpus[i].uuid, uuid) == 0 ||
-            same_pci(found->gpus[i].pci, device))
-            return i;
-    }
-    if (found->head.count)
-        vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host's CUDA driver has no GPU %s", device);
+    else
+        vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host's %s driver has no GPU%s%s",
+                 backend == VM_GPU_BACKEND_HIP ? "HIP" : "CUDA", device ? " " : "",
+                 device ? device : "");
     return -1;
 }
 
@@ -248,7 +261,7 @@ char *gpus_host_device(const struct gpus *g, const struct vm_gpu_config *gpu)
 {
     int index = gpu->backend == VM_GPU_BACKEND_SOFT
                     ? -1
-                    : gpus__find(&g->found, gpu->device, NULL);
+                    : gpus__find(&g->found, gpu->backend, gpu->device, NULL);
     const char *pci = index < 0 ? "" : g->found.gpus[index].pci;
 
     if (strlen(pci) < PCI_ADDRESS)
@@ -272,7 +285,7 @@ static void add_share(void *opaque, const struct vm_gpu_config *gpu)
     bool soft = gpu->backend == VM_GPU_BACKEND_SOFT;
 
     if (soft != (s->index < 0) ||
-        (!soft && gpus__find(&s->gpus->found, gpu->device, NULL) != s->index))
+        (!soft && gpus__find(&s->gpus->found, gpu->backend, gpu->device, NULL) != s->index))
         return;
     s->any = true;
     s->bytes = MAX(s->bytes, gpu->memory);
@@ -300,7 +313,7 @@ uint64_t gpus__promised(struct gpus *g, int index, const struct vm *except, GPtr
 static bool check(struct gpus *g, const struct vm *vm, const struct vm_gpu_config *gpu,
                   GError **err)
 {
-    int index = gpus__find(&g->found, gpu->device, err);
+    int index = gpus__find(&g->found, gpu->backend, gpu->device, err);
 
     if (index < 0) {
         g_prefix_error(err, "VM %s: ", vm_name(vm));
@@ -321,7 +334,7 @@ bool gpus_check_start(struct gpus *g, const struct vm *vm, GError **err)
     const struct vm_gpu_config *gpu = vm_config_of(vm)->gpu;
     const struct gpus_found *f = &g->found;
 
-    if (!gpu || gpu->backend != VM_GPU_BACKEND_CUDA)
+    if (!gpu || gpu->backend == VM_GPU_BACKEND_SOFT)
         return true;
     /* A driver may have come since it was last seen that there is none. */
     bool stale = !f->asked || (!f->head.count && uv_now(g->daemon->loop) - f->at_ms >= FRESH_MS);
@@ -394,7 +407,7 @@ static struct host_gpu_info *describe_soft(struct gpus *g)
     return i;
 }
 
-static struct host_gpu_info *describe_cuda(struct gpus *g, int index)
+static struct host_gpu_info *describe_driven(struct gpus *g, int index)
 {
     const struct worker_gpu *gpu = &g->found.gpus[index];
     struct host_gpu_info *i = host_gpu_info_new();
@@ -402,10 +415,10 @@ static struct host_gpu_info *describe_cuda(struct gpus *g, int index)
 
     i->id = g_strconcat("GPU-", gpu->uuid, NULL);
     i->has_backend = true;
-    i->backend = VM_GPU_BACKEND_CUDA;
+    i->backend = gpus__backend(gpu);
     i->name = g_strdup(gpu->name);
     i->has_number = true;
-    i->number = (uint32_t)index;
+    i->number = gpu->number;
     i->pci = g_strconcat("pci:", pci, NULL);
     i->compute = g_strdup_printf("%u.%u", gpu->major, gpu->minor);
     i->has_memory_bytes = true;
@@ -430,11 +443,9 @@ static struct host_gpu_info *describe_useless(const struct gpus *g, const struct
     i->pci = g_strdup(d->id);
     i->name =
         d->text ? g_strdup(d->text) : g_strdup_printf("%04x:%04x", d->pci.vendor, d->pci.device);
-    if (d->pci.vendor != VENDOR_NVIDIA)
-        i->text = g_strdup("there is no backend for it");
-    else
-        i->text = g_strdup_printf("the CUDA driver does not have it; the kernel's driver is %s",
-                                  d->driver ? d->driver : "none");
+    i->text = g_strdup_printf("the %s driver does not have it; the kernel's driver is %s",
+                              d->pci.vendor == VENDOR_NVIDIA ? "CUDA" : "HIP",
+                              d->driver ? d->driver : "none");
     return i;
 }
 
@@ -457,7 +468,7 @@ static void list_known(struct gpus *g, void *arg, const GError *err)
     r->gpus = g_new0(struct host_gpu_info *, MOST);
     r->gpus[r->n_gpus++] = describe_soft(g);
     for (unsigned n = 0; !err && n < f->head.count; n++)
-        r->gpus[r->n_gpus++] = describe_cuda(g, (int)n);
+        r->gpus[r->n_gpus++] = describe_driven(g, (int)n);
     for (guint n = 0; n < devices->len && r->n_gpus < MOST; n++) {
         const struct host_device *d = g_ptr_array_index(devices, n);
         if (is_gpu(d) && (err || !driver_has(f, d->id)))

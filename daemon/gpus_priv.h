@@ -18,9 +18,11 @@ struct gpus_found {
 typedef void (*gpus_known_fn)(struct gpus *gpus, void *arg, const GError *err);
 void gpus__when_known(struct gpus *gpus, gpus_known_fn fn, void *arg);
 
-/* The GPU, by the driver's number, that DEVICE of a configuration names (NULL: the first); -1 with
- * VMD_ERROR_UNSUPPORTED or VMD_ERROR_NOT_FOUND. */
-int gpus__find(const struct gpus_found *found, const char *device, GError **err);
+enum vm_gpu_backend gpus__backend(const struct worker_gpu *gpu);
+/* The GPU of BACKEND (soft: of any), by its place in FOUND, that DEVICE of a configuration names
+ * (NULL: the first); -1 with VMD_ERROR_UNSUPPORTED or VMD_ERROR_NOT_FOUND. */
+int gpus__find(const struct gpus_found *found, enum vm_gpu_backend backend, const char *device,
+               GError **err);
 /* What VMs that run, but EXCEPT, may hold of GPU INDEX, or of the host's processors (-1). Their
  * names to VMS, which may be NULL. */
 uint64_t gpus__promised(struct gpus *gpus, int index, const struct vm *except, GPtrArray *vms);

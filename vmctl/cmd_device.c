@@ -161,7 +161,7 @@ static const struct option_row options[] = {
     {"host-device", "ADDRESS", "of add: a PCI function of the host, such as 0000:01:00.0", NULL},
     {"rng", NULL, "of add: a source of random numbers", NULL},
     {"console", NULL, "of add: a console", NULL},
-    {"gpu", "soft|cuda[,device=GPU][,memory=SIZE]", "of add: GPU compute, as of run", "soft cuda"},
+    {"gpu", "soft|cuda|hip[,device=GPU][,memory=SIZE]", "of add: GPU compute, as of run", "soft cuda hip"},
     {"id", "ID",
      "of add: its name; disk0, net0, host0, rng0 or hvc0 and on where not given, gpu0 of a GPU",
      NULL},

@@ -74,7 +74,7 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
     }
     if (!known)
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda[,device=GPU][,memory=SIZE]",
+                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda|hip[,device=GPU][,memory=SIZE]",
                         text);
     if (memory && !size_parse(memory, &gpu->memory, err))
         return false;

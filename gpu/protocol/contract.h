@@ -17,7 +17,7 @@ enum { WORKER_MAGIC = 0x32775547 };
 struct worker_hello {
     uint32_t magic, size; /* of this struct */
     uint64_t memory;      /* quota in bytes */
-    char backend[16];     /* "soft", "cuda" */
+    char backend[16];     /* "soft", "cuda", "hip" */
     char device[80];      /* which of the backend's: a number, a UUID, a PCI address; "": the first */
 };
 
@@ -33,11 +33,11 @@ struct worker_report {
     uint64_t used;        /* of the quota */
 };
 
-/* What vmd-gpu --probe says at its socket, and ends: which devices a driver of the host has. COUNT
- * struct worker_gpu follow. */
+/* What vmd-gpu --probe says at its socket, and ends: which devices drivers of the host have. COUNT
+ * struct worker_gpu follow, those of one driver in its order. */
 struct worker_gpus {
     uint32_t magic, size; /* of this struct */
-    uint32_t driver;      /* version: 1000 times the major number, 10 times the minor one */
+    uint32_t driver; /* version of CUDA's: 1000 times the major number, 10 times the minor one; 0 */
     uint32_t count;       /* at most GPU_DEVICES */
     char text[240];       /* why there are none */
 };
@@ -48,6 +48,8 @@ struct worker_gpu {
     char pci[32];  /* 0000:01:00.0 */
     uint64_t memory;
     uint32_t major, minor; /* compute capability */
+    char backend[8];       /* "cuda", "hip" */
+    uint32_t number, reserved; /* the driver's */
 };
 
 #endif

@@ -22,6 +22,7 @@ enum gpu_result {
     GPU_INVALID_DEVICE = 101,
     GPU_INVALID_IMAGE = 200,
     GPU_INVALID_CONTEXT = 201,
+    GPU_NO_BINARY = 209,
     GPU_UNSUPPORTED_LIMIT = 215,
     GPU_INVALID_PTX = 218,
     GPU_INVALID_HANDLE = 400,
@@ -101,6 +102,9 @@ struct gpu_backend_ops {
     unsigned (*devices)(struct gpu_backend *b);
     int (*driver_version)(struct gpu_backend *b);
     int (*device)(struct gpu_backend *b, unsigned device, struct gpu_device_info *out);
+    /* Of one that runs code for AMD's GPUs: what the device's is to be compiled for, or NULL where
+     * there is no such device. */
+    const char *(*target)(struct gpu_backend *b, unsigned device);
 
     /* QUOTA outlives the context. WAKE(OPAQUE) is called on any thread when something in a stream
      * is over. */

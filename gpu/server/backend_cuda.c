@@ -53,7 +53,7 @@ static const unsigned withheld[] = {19,  33,  34,  50,  83,  84,  85,  86,  88, 
                                     99,  100, 101, 102, 103, 104, 105, 108, 110, 116, 117, 118,
                                     119, 124, 126, 127, 128, 129, 130, 131, 132, 134};
 
-static int cuda_device(struct gpu_backend *base, unsigned device, struct gpu_device_info *out)
+int cuda__device(struct gpu_backend *base, unsigned device, struct gpu_device_info *out)
 {
     const struct cuda_backend *b = container_of(base, struct cuda_backend, base);
     struct worker_gpu gpu;
@@ -109,9 +109,8 @@ static int cuda_context_new(struct gpu_backend *base, unsigned device, struct gp
     if (sticks(rc)) {
         /* "The process must be terminated and relaunched", says CUDA of such errors: another worker
          * is started, and programs find that one. */
-        log_error(
-            "a context of the CUDA driver cannot be made after an error (%d): this worker ends",
-            rc);
+        log_error("a context of the %s driver cannot be made after an error (%d): this worker ends",
+                  b->driver->name, rc);
         _exit(EXIT_FAILURE);
     }
     if (rc)
@@ -156,13 +155,13 @@ static void cuda_context_free(struct gpu_context *c)
     g_free(c);
 }
 
-static const struct gpu_backend_ops cuda_ops = {
+const struct gpu_backend_ops cuda__ops = {
     .name = "cuda",
     .polled = true,
     .close = cuda_close,
     .devices = cuda_devices,
     .driver_version = cuda_driver_version,
-    .device = cuda_device,
+    .device = cuda__device,
     .context_new = cuda_context_new,
     .context_end = cuda_context_end,
     .context_free = cuda_context_free,
@@ -199,19 +198,26 @@ static const struct gpu_backend_ops cuda_ops = {
     .host = cuda__host,
 };
 
+bool cuda__backend_init(struct cuda_backend *b, const struct gpu_backend_ops *ops,
+                        const struct cuda_driver *d, const char *which, GError **err)
+{
+    int ordinal = cuda_driver_find(d, which, err), device;
+
+    if (ordinal < 0)
+        return false;
+    if (d->device_get(&device, ordinal))
+        return vmd_fail(err, VMD_ERROR_IO, "the %s driver does not give GPU %d", d->name, ordinal);
+    *b = (struct cuda_backend){
+        .base = {.ops = ops}, .driver = d, .ordinal = ordinal, .device = device};
+    return true;
+}
+
 struct gpu_backend *backend_cuda_new(const char *which, GError **err)
 {
     const struct cuda_driver *d = cuda_driver_open(err);
-    int ordinal = d ? cuda_driver_find(d, which, err) : -1, device;
+    g_autofree struct cuda_backend *b = g_new0(struct cuda_backend, 1);
 
-    if (ordinal < 0)
+    if (!d || !cuda__backend_init(b, &cuda__ops, d, which, err))
         return NULL;
-    if (d->device_get(&device, ordinal)) {
-        vmd_fail(err, VMD_ERROR_IO, "the CUDA driver does not give GPU %d", ordinal);
-        return NULL;
-    }
-    struct cuda_backend *b = g_new0(struct cuda_backend, 1);
-    *b = (struct cuda_backend){
-        .base = {.ops = &cuda_ops}, .driver = d, .ordinal = ordinal, .device = device};
-    return &b->base;
+    return &g_steal_pointer(&b)->base;
 }

@@ -1,25 +1,7 @@
 /* Modules and kernels of the CUDA backend. */
 #include "gpu/server/backend_cuda_priv.h"
-#include "gpu/server/cuda_image.h"
 
 /* --- modules ---------------------------------------------------------------------------------- */
-
-/* The driver compiles; LOG gets what it says of that, its errors where it fails. */
-static int load(const struct cuda_driver *d, const uint8_t *image, char *log, size_t log_bytes,
-                struct cuda_module **out)
-{
-    enum { INFO = 3, INFO_BYTES, ERROR, ERROR_BYTES };
-    g_autofree char *errors = g_malloc0(log_bytes);
-    int options[] = {INFO, INFO_BYTES, ERROR, ERROR_BYTES};
-    void *values[] = {log, (void *)(uintptr_t)log_bytes, errors, (void *)(uintptr_t)log_bytes};
-
-    log[0] = 0;
-    int rc = d->module_new(out, image, G_N_ELEMENTS(options), options, values);
-    log[log_bytes - 1] = errors[log_bytes - 1] = 0;
-    if (rc)
-        g_strlcpy(log, errors, log_bytes);
-    return rc;
-}
 
 static uint64_t device_free(const struct cuda_driver *d)
 {
@@ -40,12 +22,8 @@ int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length,
 
     if (rc)
         return rc;
-    if (!cuda_image_is_whole(image, length)) {
-        g_strlcpy(log, "the image is damaged: its parts do not lie within it", log_bytes);
-        return GPU_INVALID_IMAGE;
-    }
     uint64_t before = device_free(c->d);
-    rc = cuda__result(c, load(c->d, image, log, log_bytes, &handle));
+    rc = cuda__result(c, c->d->load(c->d, image, length, log, log_bytes, &handle));
     if (rc)
         return rc;
     uint64_t after = device_free(c->d);

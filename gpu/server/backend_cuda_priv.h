@@ -89,6 +89,12 @@ struct gpu_event {
 
 enum { CUDA_EVENT_NO_TIMING = 2 };
 
+extern const struct gpu_backend_ops cuda__ops;
+/* A backend of the driver D's device WHICH in B; false as cuda_driver_find(). */
+bool cuda__backend_init(struct cuda_backend *b, const struct gpu_backend_ops *ops,
+                        const struct cuda_driver *d, const char *which, GError **err);
+int cuda__device(struct gpu_backend *base, unsigned device, struct gpu_device_info *out);
+
 /* Makes CONTEXT the thread's: 0, or the error that sticks to it. */
 int cuda__enter(struct gpu_context *c);
 /* RC, of a call of the driver's, remembered where it is an error that sticks. */

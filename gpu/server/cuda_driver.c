@@ -1,12 +1,13 @@
 /* The driver of the host. See cuda_driver.h. */
 #include "gpu/server/cuda_driver.h"
 
+#include "gpu/server/cuda_image.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 enum { MAJOR = 75, MINOR = 76 };
 
@@ -34,6 +35,27 @@ static bool bind_calls(struct cuda_driver *d, void *library, GError **err)
     return true;
 }
 
+/* The driver compiles; LOG gets what it says of that, its errors where it fails. */
+static int load(const struct cuda_driver *d, const uint8_t *image, size_t length, char *log,
+                size_t log_bytes, struct cuda_module **out)
+{
+    enum { INFO = 3, INFO_BYTES, ERROR, ERROR_BYTES, INVALID_IMAGE = 200 };
+    g_autofree char *errors = g_malloc0(log_bytes);
+    int options[] = {INFO, INFO_BYTES, ERROR, ERROR_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)log_bytes, errors, (void *)(uintptr_t)log_bytes};
+
+    if (!cuda_image_is_whole(image, length)) {
+        g_strlcpy(log, "the image is damaged: its parts do not lie within it", log_bytes);
+        return INVALID_IMAGE;
+    }
+    log[0] = 0;
+    int rc = d->module_new(out, image, G_N_ELEMENTS(options), options, values);
+    log[log_bytes - 1] = errors[log_bytes - 1] = 0;
+    if (rc)
+        g_strlcpy(log, errors, log_bytes);
+    return rc;
+}
+
 const struct cuda_driver *cuda_driver_open(GError **err)
 {
     const char *other = getenv("VMD_CUDA_DRIVER");
@@ -46,6 +68,9 @@ const struct cuda_driver *cuda_driver_open(GError **err)
         return NULL;
     }
     struct cuda_driver *d = g_new0(struct cuda_driver, 1);
+    d->name = "CUDA";
+    d->backend = "cuda";
+    d->load = load;
     if (bind_calls(d, library, err)) {
         int rc = d->init(0);
         if (!rc)
@@ -78,6 +103,8 @@ bool cuda_driver_describe(const struct cuda_driver *d, int ordinal, struct worke
     int device, major, minor;
 
     memset(out, 0, sizeof(*out));
+    g_strlcpy(out->backend, d->backend, sizeof(out->backend));
+    out->number = (uint32_t)ordinal;
     if (d->device_get(&device, ordinal) || d->device_name(out->name, sizeof(out->name), device) ||
         d->device_memory(&memory, device) || d->device_attribute(&major, MAJOR, device) ||
         d->device_attribute(&minor, MINOR, device) || d->device_uuid(&uuid, device) ||
@@ -116,26 +143,7 @@ int cuda_driver_find(const struct cuda_driver *d, const char *which, GError **er
             (strcasecmp(gpu.uuid, uuid) == 0 || same_pci(gpu.pci, pci)))
             return i;
     }
-    vmd_fail(err, VMD_ERROR_NOT_FOUND, "the CUDA driver has no GPU %s", *which ? which : "at all");
+    vmd_fail(err, VMD_ERROR_NOT_FOUND, "the %s driver has no GPU %s", d->name,
+             *which ? which : "at all");
     return -1;
-}
-
-void cuda_driver_tell(int fd)
-{
-    struct worker_gpus all = {.magic = WORKER_MAGIC, .size = sizeof(all)};
-    struct worker_gpu gpus[GPU_DEVICES];
-    g_autoptr(GError) why = NULL;
-    const struct cuda_driver *d = cuda_driver_open(&why);
-    int count = 0;
-
-    if (d) {
-        d->device_count(&count);
-        all.driver = (uint32_t)d->version;
-    } else {
-        snprintf(all.text, sizeof(all.text), "%s", why->message);
-    }
-    for (int i = 0; i < count && all.count < GPU_DEVICES; i++)
-        all.count += cuda_driver_describe(d, i, &gpus[all.count]);
-    if (send(fd, &all, sizeof(all), MSG_NOSIGNAL) == sizeof(all) && all.count)
-        (void)!send(fd, gpus, all.count * sizeof(gpus[0]), MSG_NOSIGNAL);
 }

@@ -1,6 +1,7 @@
 /*
  * gpu/server/cuda_driver: libcuda.so.1 of the host, by dlopen: its functions, declared anew, so
- * that nothing of a CUDA toolkit is needed to build this.
+ * that nothing of a CUDA toolkit is needed to build this. HIP's library has the same functions by
+ * other names, or nearly so: hip_driver.h makes such a table of it.
  *
  * VMD_CUDA_DRIVER names another library with the same functions, such as vmd's own for guests,
  * which then has to be told where its worker is: that is how all of this is tested without a GPU.
@@ -41,7 +42,11 @@ struct cuda_rows {
 };
 
 struct cuda_driver {
+    const char *name, *backend; /* for people: "CUDA"; the backend's: "cuda" */
     int version; /* as cuDriverGetVersion() tells */
+    /* Loads the image of LENGTH bytes, behind which there is a 0; LOG gets words for people. */
+    int (*load)(const struct cuda_driver *d, const uint8_t *image, size_t length, char *log,
+                size_t log_bytes, struct cuda_module **out);
 #define NEED(name, symbol, args) int(*name) args;
 #define CALL(name, symbol, args) int(*name) args; /* NULL where the driver is too old for it */
 #include "gpu/server/cuda_calls.inc"
@@ -61,9 +66,5 @@ bool cuda_driver_describe(const struct cuda_driver *d, int ordinal, struct worke
  * none for the first. -1 with VMD_ERROR_NOT_FOUND or VMD_ERROR_INVALID.
  */
 int cuda_driver_find(const struct cuda_driver *d, const char *which, GError **err);
-
-/* Tells at socket FD which devices there are: a struct worker_gpus, and a struct worker_gpu each.
- */
-void cuda_driver_tell(int fd);
 
 #endif

@@ -5,8 +5,9 @@
  */
 #include "base/log.h"
 #include "gpu/server/backend_cuda.h"
-#include "gpu/server/cuda_driver.h"
+#include "gpu/server/backend_hip.h"
 #include "gpu/server/engine_soft.h"
+#include "gpu/server/probe.h"
 #include "gpu/server/sandbox.h"
 #include "gpu/server/worker.h"
 
@@ -28,8 +29,8 @@ static struct gpu_backend *backend_named(const char *name, const char *device, G
         b = backend_queue_new(&engine_soft);
         if (!sandbox_gpu(err))
             g_clear_pointer(&b, b->ops->close);
-    } else if (strcmp(name, "cuda") == 0) {
-        b = backend_cuda_new(device, err);
+    } else if (strcmp(name, "cuda") == 0 || strcmp(name, "hip") == 0) {
+        b = *name == 'c' ? backend_cuda_new(device, err) : backend_hip_new(device, err);
         if (b && !sandbox_gpu_driver(err))
             g_clear_pointer(&b, b->ops->close);
     } else {
@@ -94,7 +95,7 @@ static bool serve_host(const char *path, uint64_t memory, const char *backend, c
 static int usage(void)
 {
     log_error("usage: vmd-gpu --fd N, with N a socket connected to a VM process; vmd starts this "
-              "program. Or vmd-gpu --listen SOCKET MEMORY [soft | cuda [DEVICE]]");
+              "program. Or vmd-gpu --listen SOCKET MEMORY [soft | cuda [DEVICE] | hip [DEVICE]]");
     return 2;
 }
 
@@ -115,7 +116,7 @@ int main(int argc, char **argv)
         if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
             return usage();
         if (strcmp(argv[1], "--probe") == 0) {
-            cuda_driver_tell(fd);
+            probe_tell(fd);
             return EXIT_SUCCESS;
         }
         ok = serve_vm(fd, &err);

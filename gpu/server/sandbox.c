@@ -101,11 +101,14 @@ static GArray *driver_paths(GPtrArray *names)
         {"/lib64", CONFINE_READ},
         {"/etc/ld.so.cache", CONFINE_READ},
         {"/etc/nvidia", CONFINE_READ},
+        {"/opt", CONFINE_READ},
         {"/dev/shm", CONFINE_READ},
         {"/dev/null", CONFINE_READ | CONFINE_WRITE},
         {"/dev/zero", CONFINE_READ | CONFINE_WRITE},
         {"/dev/urandom", CONFINE_READ},
         {"/dev/nvidia-caps", CONFINE_READ | CONFINE_WRITE},
+        {"/dev/kfd", CONFINE_READ | CONFINE_WRITE},
+        {"/dev/dri", CONFINE_READ | CONFINE_WRITE},
     };
     GArray *paths = g_array_new(FALSE, FALSE, sizeof(struct confine_path));
     struct dirent *entry;

@@ -245,6 +245,7 @@ static int call_hello(struct session *s, struct call *c)
     out->devices = MIN(OPS(s)->devices(s->env->backend), GPU_DEVICES);
     out->window = link_window_bytes(s->link);
     out->driver = (uint32_t)OPS(s)->driver_version(s->env->backend);
+    out->platform = OPS(s)->target ? GPU_PLATFORM_HIP : GPU_PLATFORM_CUDA;
     return GPU_SUCCESS;
 }
 
@@ -262,6 +263,18 @@ static int call_device(struct session *s, struct call *c)
     memcpy(c->out, info.attributes, info.n_attributes * sizeof(int));
     memcpy(c->out + info.n_attributes * sizeof(int), info.name, out->name);
     c->out_bytes = info.n_attributes * (uint32_t)sizeof(int) + out->name;
+    return GPU_SUCCESS;
+}
+
+static int call_target(struct session *s, struct call *c)
+{
+    if (!OPS(s)->target)
+        return GPU_NOT_SUPPORTED;
+    const char *name = OPS(s)->target(s->env->backend, FIELDS(c, target)->device);
+    if (!name)
+        return GPU_INVALID_DEVICE;
+    c->out_bytes = (uint32_t)MIN(strlen(name), record_desc(c->op)->answer_payload);
+    memcpy(c->out, name, c->out_bytes);
     return GPU_SUCCESS;
 }
 
@@ -415,6 +428,7 @@ static const call_fn calls[GPU_OP_END] = {
     [GPU_OP_MEMORY] = call_memory,     [GPU_OP_PRINTED] = call_printed,
     [GPU_OP_LIMIT] = call_limit,       [GPU_OP_CTX_NEW] = call_ctx_new,
     [GPU_OP_CTX_FREE] = call_ctx_free, [GPU_OP_CTX_SYNC] = call_ctx_sync,
+    [GPU_OP_TARGET] = call_target,
 };
 
 /* --- the loop --------------------------------------------------------------------------------- */

@@ -130,6 +130,9 @@ struct cu_state {
 
 extern struct cu_state cu;
 
+/* Whose code devices run that this library takes for its own: GPU_PLATFORM_*. */
+extern const uint32_t cu_platform;
+
 uint64_t cu_new_id(void);
 /* The device of that number, or NULL; and why there is none. */
 struct cu_device *cu_device_of(CUdevice i);

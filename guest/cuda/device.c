@@ -52,6 +52,11 @@ static int begin(void)
     if (!cu.channel)
         return rc;
     const struct gpu_answer_hello *hello = channel_hello(cu.channel);
+    if (hello->platform != cu_platform) {
+        channel_close(cu.channel);
+        cu.channel = NULL;
+        return CUDA_ERROR_NO_DEVICE;
+    }
     cu.driver = (int)hello->driver;
     cu.devices = (int)(hello->devices <= GPU_DEVICES ? hello->devices : GPU_DEVICES);
     for (int i = 0; !rc && i < cu.devices; i++)
