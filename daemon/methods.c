@@ -203,6 +203,14 @@ static void stop(struct rpc_call *call, struct vm_stop_params *params)
         vm_stop(vm, params, call);
 }
 
+static void reboot(struct rpc_call *call, struct vm_reboot_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        vm_reboot(vm, params, call);
+}
+
 static void kill_vm(struct rpc_call *call, struct vm_kill_params *params)
 {
     struct vm *vm = need_vm(call, params->vm);
@@ -556,6 +564,7 @@ static const struct api_handlers handlers = {
     .vm_get = get,
     .vm_start = start,
     .vm_stop = stop,
+    .vm_reboot = reboot,
     .vm_kill = kill_vm,
     .vm_pause = pause_vm,
     .vm_resume = resume,

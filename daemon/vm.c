@@ -62,6 +62,7 @@ struct vm {
     struct waiters *waiters;
     struct job *stop_job;
     bool stop_force, deleting;
+    bool rebooting; /* it is to be reset when the guest has powered off */
     uint32_t stop_timeout_s;
     uv_timer_t *timer; /* of the stop job, or of a kill; freed by its close */
 };
@@ -313,6 +314,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
 }
 
 static void stop_timer(struct vm *vm);
+static void stop_over(struct vm *vm, bool cancelled, const GError *err);
 
 void vm_free(struct vm *vm)
 {
@@ -490,6 +492,7 @@ static void end_stop_job(struct vm *vm, bool cancelled, const GError *err)
 {
     struct job *job = g_steal_pointer(&vm->stop_job);
 
+    vm->rebooting = false;
     if (job)
         job_end(job, cancelled, err);
 }
@@ -656,7 +659,7 @@ static void on_vmi_state(struct vm *vm, const struct vmi_state_event *event)
     if (event->to == VMI_STATE_PAUSED)
         set_paused_state(vm, VM_STATE_PAUSED, event->pause);
     else if (event->to == VMI_STATE_RUNNING)
-        set_state(vm, vm->stop_job ? VM_STATE_STOPPING : VM_STATE_RUNNING);
+        set_state(vm, vm->stop_job && !vm->rebooting ? VM_STATE_STOPPING : VM_STATE_RUNNING);
     if (vm->state == VM_STATE_RUNNING)
         waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
 }
@@ -686,6 +689,8 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
         on_ended(vm, data, seq);
         return;
     case VMI_EVENT_RESET:
+        if (vm->rebooting)
+            stop_over(vm, false, NULL);
         emit_from(vm, API_EVENT_VM_RESET,
                   &(struct vm_reset_event){((const struct vmi_reset_event *)data)->by_guest}, seq,
                   time_ns);
@@ -700,6 +705,12 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
         emit_from(vm, API_EVENT_DISK_ERROR,
                   &(struct disk_error_event){d->disk, d->operation, d->held, d->errors, d->text},
                   seq, time_ns);
+        break;
+    }
+    case VMI_EVENT_BALLOON: {
+        const struct vmi_balloon_event *b = data;
+        emit_from(vm, API_EVENT_VM_BALLOON,
+                  &(struct vm_balloon_event){b->balloon_bytes, b->memory_bytes}, seq, time_ns);
         break;
     }
     case VMI_EVENT_XLATE_RATE: {
@@ -1030,26 +1041,50 @@ static void powerdown_answered(void *arg, const void *result, int fd, const GErr
     }
 }
 
-void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call *call)
+/* Begins the job KIND of asking the guest to power off, which CALL is answered with by REPLY. */
+static bool begin_stop(struct vm *vm, const char *kind, uint32_t timeout_s, struct rpc_call *call,
+                       void (*reply)(struct rpc_call *call, const struct job_ref *ref))
 {
     if (!need_active(vm, call))
-        return;
+        return false;
     if (vm->stop_job || vm->state == VM_STATE_STARTING) {
         rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s", vm->config->name,
-                       vm_state_to_string(vm->state));
-        return;
+                       vm->rebooting ? "being rebooted" : vm_state_to_string(vm->state));
+        return false;
     }
-    vm->stop_force = params->force;
     vm->stop_job =
-        jobs_begin(vm->daemon->jobs, "vm.stop", vm->config->name, vm->id, rpc_call_peer(call)->uid,
+        jobs_begin(vm->daemon->jobs, kind, vm->config->name, vm->id, rpc_call_peer(call)->uid,
                    "asking the guest to power off", stop_cancelled, vm);
     struct job_ref ref = {.job = job_id(vm->stop_job)};
-    vm->stop_timeout_s = params->timeout_s; /* the answer frees PARAMS */
-    vm_stop_reply(call, &ref);
+    vm->stop_timeout_s = timeout_s;
+    reply(call, &ref);
+    start_timer(vm, stop_timeout, (uint64_t)timeout_s * 1000);
+    return true;
+}
+
+void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call *call)
+{
+    bool force = params->force; /* the answer frees PARAMS */
+
+    if (!begin_stop(vm, "vm.stop", params->timeout_s, call, vm_stop_reply))
+        return;
+    vm->stop_force = force;
+    vm->rebooting = false;
     if (vm->state == VM_STATE_RUNNING)
         set_state(vm, VM_STATE_STOPPING);
-    start_timer(vm, stop_timeout, (uint64_t)vm->stop_timeout_s * 1000);
     vmipc_link_call(vm->link, VMI_POWERDOWN, NULL, CALL_MS, powerdown_answered, vm);
+}
+
+/* The machine's reset is the end of it (on_event()). */
+void vm_reboot(struct vm *vm, const struct vm_reboot_params *params, struct rpc_call *call)
+{
+    struct vmi_powerdown_params p = {.has_reset_ms = true, .reset_ms = params->timeout_s * 1000};
+
+    if (!begin_stop(vm, "vm.reboot", params->timeout_s, call, vm_reboot_reply))
+        return;
+    vm->stop_force = false;
+    vm->rebooting = true;
+    vmipc_link_call(vm->link, VMI_POWERDOWN, &p, CALL_MS, powerdown_answered, vm);
 }
 
 void vm_wait(struct vm *vm, const struct vm_wait_params *params, struct rpc_call *call)

@@ -65,6 +65,7 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call);
 /* Create and start: as vm_start(), but a VM that doesn't start is forgotten. */
 void vm_start_new(struct vm *vm, struct rpc_call *call);
 void vm_stop(struct vm *vm, const struct vm_stop_params *params, struct rpc_call *call);
+void vm_reboot(struct vm *vm, const struct vm_reboot_params *params, struct rpc_call *call);
 void vm_kill(struct vm *vm, struct rpc_call *call);
 void vm_wait(struct vm *vm, const struct vm_wait_params *params, struct rpc_call *call);
 /* Kills it where it runs, then forgets it. */

@@ -63,6 +63,7 @@ struct machine {
     bool running;  /* vCPUs may run, but for an operation under way, or a debugger */
     bool held;     /* by a debugger */
     bool by_guest; /* OP_RESET: who asked */
+    uint64_t reset_until_ns; /* a power-off before that is a reset; CLOCK_MONOTONIC */
     struct vm_end *end; /* how the run ended; nothing runs from then on */
     bool tell_end;      /* all stands: machine_ops.ended is due */
     enum operation op;
@@ -667,6 +668,7 @@ static void do_reset(struct machine *m)
 {
     g_autoptr(GError) err = NULL;
 
+    m->reset_until_ns = 0;
     vcpus_all_off(m->vcpus);
     board_reset(m->board);
     accel_reset(m->accel);
@@ -753,13 +755,15 @@ bool machine_reset(struct machine *m, machine_done_fn done, void *opaque, GError
     return true;
 }
 
-bool machine_powerdown(struct machine *m, GError **err)
+bool machine_powerdown(struct machine *m, uint32_t reset_ms, GError **err)
 {
     if (!may_begin(m, err))
         return false;
     if (!m->running || m->held)
         return vmd_fail(err, VMD_ERROR_STATE,
                         m->held ? "a debugger holds the guest" : "the guest is paused");
+    m->reset_until_ns =
+        reset_ms ? monotonic_ns(CLOCK_MONOTONIC) + (uint64_t)reset_ms * 1000000 : 0;
     if (!board_power_button(m->board))
         sysrq_power_off(m->sysrq);
     return true;
@@ -812,11 +816,18 @@ static void take_poweroff(struct machine *m, const struct board_request *r)
     machine_end(m, VM_END_REASON_POWERED_OFF, text);
 }
 
+/* Whether the power-off R is the first half of a reboot. */
+static bool is_reboot(const struct machine *m, const struct board_request *r)
+{
+    return r->kind != BOARD_REQUEST_FAILED && m->panic.state == PANIC_NONE &&
+           monotonic_ns(CLOCK_MONOTONIC) < m->reset_until_ns;
+}
+
 static void take_request(struct machine *m, const struct request *r)
 {
     if (r->failed) {
         machine_end(m, VM_END_REASON_GUEST_PANIC, r->text);
-    } else if (r->board.kind != BOARD_REQUEST_REBOOT) {
+    } else if (r->board.kind != BOARD_REQUEST_REBOOT && !is_reboot(m, &r->board)) {
         take_poweroff(m, &r->board);
     } else if (m->panic.state != PANIC_NONE) {
         machine_end(m, VM_END_REASON_GUEST_PANIC, m->panic.text);

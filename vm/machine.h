@@ -81,8 +81,9 @@ const char *machine_gdb_name(const struct machine *machine);
 
 /* As by the reset button; the machine runs afterwards as it did before. */
 bool machine_reset(struct machine *machine, machine_done_fn done, void *opaque, GError **err);
-/* Asks the guest to power off. */
-bool machine_powerdown(struct machine *machine, GError **err);
+/* Asks the guest to power off. Where it does so within RESET_MS milliseconds, the machine is reset as if the
+ * guest had asked for that; 0: it powers off. */
+bool machine_powerdown(struct machine *machine, uint32_t reset_ms, GError **err);
 /* Ends the run for REASON; machine_ops.ended follows. */
 void machine_end(struct machine *machine, enum vm_end_reason reason, const char *text);
 

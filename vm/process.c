@@ -31,6 +31,8 @@ enum {
     ORPHAN_MS = 30000, /* how long an ended process waits for a vmd to hear of it */
     WARM_FIRST_MS = 60000, /* when hot blocks are first written, and how often then */
     WARM_MS = 600000,
+    BALLOON_MS = 250, /* between looks at a balloon that was asked for another size; and how many at one */
+    BALLOON_LOOKS = 240, /* that stays as it is */
     TRIM_MS = 120000, /* code that did not run for so long, or twice, is given up */
 };
 
@@ -55,6 +57,9 @@ struct process {
     struct profile *profile; /* with the machine */
     uv_timer_t warm; /* writes the list of hot blocks now and then */
     uv_timer_t trim; /* gives memory of code back */
+    uv_timer_t balloon; /* tells of what it holds */
+    uint64_t balloon_told, balloon_seen;
+    unsigned balloon_still; /* looks at which that was the same */
     uv_signal_t signals[2];
 };
 
@@ -120,6 +125,7 @@ static void server_closed(void *arg)
     uv_close((uv_handle_t *)&p->orphan, NULL);
     uv_close((uv_handle_t *)&p->warm, NULL);
     uv_close((uv_handle_t *)&p->trim, NULL);
+    uv_close((uv_handle_t *)&p->balloon, NULL);
     uv_close((uv_handle_t *)&p->rate_timer, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
@@ -280,6 +286,7 @@ static void on_ended(void *opaque, const struct vm_end *end)
     p->end = vm_end_copy(end);
     uv_timer_stop(&p->warm);
     uv_timer_stop(&p->trim);
+    uv_timer_stop(&p->balloon);
     uv_timer_stop(&p->rate_timer);
     profile_close(g_steal_pointer(&p->profile));
     save_hot(p);
@@ -556,7 +563,7 @@ static void powerdown(struct rpc_call *call, struct vmi_powerdown_params *params
 
     if (!m)
         return;
-    if (!machine_powerdown(m, &err))
+    if (!machine_powerdown(m, params->has_reset_ms ? params->reset_ms : 0, &err))
         rpc_call_fail(call, err);
     else
         vmi_powerdown_reply(call);
@@ -674,6 +681,31 @@ static void open_file(struct rpc_call *call, struct vmi_open_file_params *params
         process_open_file(&process_of(call)->opener, call, params);
 }
 
+static uint64_t balloon_bytes(const struct process *p, uint64_t *memory)
+{
+    g_autoptr(vm_stats) s = machine_stats(p->machine);
+
+    *memory = s->memory_bytes + s->plugged_bytes - s->balloon_bytes;
+    return s->balloon_bytes;
+}
+
+/* The guest takes its time; it is told of where it rests. */
+static void look_at_balloon(uv_timer_t *timer)
+{
+    struct process *p = container_of(timer, struct process, balloon);
+    struct vmi_balloon_event event;
+
+    event.balloon_bytes = balloon_bytes(p, &event.memory_bytes);
+    p->balloon_still = event.balloon_bytes == p->balloon_seen ? p->balloon_still + 1 : 0;
+    p->balloon_seen = event.balloon_bytes;
+    if (p->balloon_still == 1 && p->balloon_seen != p->balloon_told) {
+        p->balloon_told = p->balloon_seen;
+        vmipc_server_emit(p->server, VMI_EVENT_BALLOON, &event);
+    }
+    if (p->balloon_still == BALLOON_LOOKS)
+        uv_timer_stop(timer);
+}
+
 static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
 {
     struct machine *m = need_machine(call);
@@ -682,10 +714,14 @@ static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
 
     if (!m)
         return;
-    if (machine_balloon(m, params->bytes, &result.target_bytes, &result.balloon_bytes, &err))
+    if (machine_balloon(m, params->bytes, &result.target_bytes, &result.balloon_bytes, &err)) {
+        uv_timer_t *timer = &process_of(call)->balloon;
+        process_of(call)->balloon_still = 0;
+        uv_timer_start(timer, look_at_balloon, BALLOON_MS, BALLOON_MS);
         vmi_balloon_reply(call, &result);
-    else
+    } else {
         rpc_call_fail(call, err);
+    }
 }
 
 static void gpu_serve_method(struct rpc_call *call, struct vmi_gpu_serve_params *params)
@@ -995,6 +1031,7 @@ bool process_run(int fd, GError **err)
     p.orphan.data = &p;
     uv_timer_init(&loop, &p.warm);
     p.warm.data = &p;
+    uv_timer_init(&loop, &p.balloon);
     uv_timer_init(&loop, &p.trim);
     p.trim.data = &p;
     uv_timer_init(&loop, &p.rate_timer);

@@ -1,4 +1,4 @@
-/* The commands that change a VM's life: start, stop, pause, resume, reset, kill, balloon, delete, wait. */
+/* The commands that change a VM's life: start, stop, reboot, pause, resume, reset, kill, balloon, delete, wait. */
 #include "vmctl/commands.h"
 
 #include <unistd.h>
@@ -86,41 +86,63 @@ static bool delete_one(struct vmd_client *c, const struct arguments *args, char 
     return vmd_client_invoke(c, API_VM_DELETE, &p, NULL, NULL, err);
 }
 
-/* Why the job of stopping VM failed. */
-static bool stop_failed(const struct job_info *job, const struct vm_stop_params *p, GError **err)
+/* Why the job of stopping or rebooting a VM failed. HINT: what could be done. */
+static bool job_failed(const struct job_info *job, const char *hint, GError **err)
 {
     if (!job->error)
         return vmd_fail(err, VMD_ERROR_STATE, "the job failed");
     if (strcmp(job->error->kind, "timeout") != 0)
         return vmd_fail(err, VMD_ERROR_STATE, "%s", job->error->message);
-    return vmd_fail(err, VMD_ERROR_TIMEOUT, "%s%s", job->error->message,
-                    p->force ? "" : " (--timeout gives it longer, --force kills it then)");
+    return vmd_fail(err, VMD_ERROR_TIMEOUT, "%s%s", job->error->message, hint);
 }
 
-/* Stopping is a job: its end is the answer. Who waits at a terminal is told for how long. */
+/* That is a job: its end is the answer. Who waits at a terminal is told for how long. */
+static bool wait_powered_off(struct vmd_client *c, const char *vm, uint64_t job_id,
+                             uint32_t timeout_s, const char *hint, GError **err)
+{
+    struct job_wait_params wait = {.job = job_id};
+    g_autoptr(job_info) job = NULL;
+
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "%s: the guest is asked to power off, and has %u s\n", vm, timeout_s);
+    if (!vmd_client_invoke(c, API_JOB_WAIT, &wait, &job, NULL, err))
+        return false;
+    if (job->state == JOB_STATE_DONE)
+        return true;
+    if (job->state == JOB_STATE_CANCELLED)
+        return vmd_fail(err, VMD_ERROR_STATE, "the power-off of VM %s was cancelled", vm);
+    return job_failed(job, hint, err);
+}
+
 static bool stop_one(struct vmd_client *c, const struct arguments *args, char *vm,
                      struct vm_info **out, GError **err)
 {
     struct vm_stop_params p = {.vm = vm, .force = arguments_has(args, "force")};
     uint64_t timeout = LIMIT_STOP_TIMEOUT_S;
     g_autoptr(job_ref) ref = NULL;
-    g_autoptr(job_info) job = NULL;
 
     if (!arguments_number(args, "timeout", 3600, &timeout, err))
         return false;
     p.timeout_s = (uint32_t)timeout;
-    if (!vmd_client_invoke(c, API_VM_STOP, &p, &ref, NULL, err))
+    return vmd_client_invoke(c, API_VM_STOP, &p, &ref, NULL, err) &&
+           wait_powered_off(c, vm, ref->job, p.timeout_s,
+                            p.force ? "" : " (--timeout gives it longer, --force kills it then)",
+                            err);
+}
+
+static bool reboot_one(struct vmd_client *c, const struct arguments *args, char *vm,
+                       struct vm_info **out, GError **err)
+{
+    struct vm_reboot_params p = {.vm = vm};
+    uint64_t timeout = LIMIT_STOP_TIMEOUT_S;
+    g_autoptr(job_ref) ref = NULL;
+
+    if (!arguments_number(args, "timeout", 3600, &timeout, err))
         return false;
-    struct job_wait_params wait = {.job = ref->job};
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "%s: the guest is asked to power off, and has %u s\n", vm, p.timeout_s);
-    if (!vmd_client_invoke(c, API_JOB_WAIT, &wait, &job, NULL, err))
-        return false;
-    if (job->state == JOB_STATE_DONE)
-        return true;
-    if (job->state == JOB_STATE_CANCELLED)
-        return vmd_fail(err, VMD_ERROR_STATE, "stopping VM %s was cancelled", vm);
-    return stop_failed(job, &p, err);
+    p.timeout_s = (uint32_t)timeout;
+    return vmd_client_invoke(c, API_VM_REBOOT, &p, &ref, NULL, err) &&
+           wait_powered_off(c, vm, ref->job, p.timeout_s,
+                            " (--timeout gives it longer; reset does not ask)", err);
 }
 
 static int run_start(const struct arguments *args)
@@ -131,6 +153,11 @@ static int run_start(const struct arguments *args)
 static int run_stop(const struct arguments *args)
 {
     return each_vm(args, stop_one);
+}
+
+static int run_reboot(const struct arguments *args)
+{
+    return each_vm(args, reboot_one);
 }
 
 static int run_pause(const struct arguments *args)
@@ -219,6 +246,10 @@ static const struct option_row stop_options[] = {
     {"force", NULL, "kill it when the time is over, or when it cannot be asked", NULL},
     {NULL, NULL, NULL, NULL},
 };
+static const struct option_row reboot_options[] = {
+    {"timeout", "SECONDS", "how long the guest may take to power off (90)", NULL},
+    {NULL, NULL, NULL, NULL},
+};
 static const struct option_row delete_options[] = {
     {"force", NULL, "kill it first where it runs", NULL},
     {NULL, NULL, NULL, NULL},
@@ -243,6 +274,8 @@ static const struct option_row wait_options[] = {
 
 LIFE(start, "start VMs", start_options, run_start);
 LIFE(stop, "ask guests to power off, and wait until they have", stop_options, run_stop);
+LIFE(reboot, "ask guests to power off, and reset their machines when they have", reboot_options,
+     run_reboot);
 LIFE(pause, "halt vCPUs and guest time", no_options, run_pause);
 LIFE(resume, "let paused VMs go on", no_options, run_resume);
 LIFE(reset, "reset machines, as by the reset button", no_options, run_reset);

@@ -5,7 +5,7 @@
 #include <signal.h>
 
 const struct command *const commands[] = {
-    &command_run,     &command_list,    &command_info,       &command_start,   &command_stop,
+    &command_run,     &command_list,    &command_info,       &command_start,   &command_stop,    &command_reboot,
     &command_pause,   &command_resume,  &command_reset,      &command_kill,    &command_delete,
     &command_balloon, &command_wait,    &command_console,    &command_device, &command_resize,  &command_host, &command_gpu,
     &command_events,  &command_stats,   &command_xlate,      &command_version, &command_rpc,

@@ -159,6 +159,17 @@ static void tell_size(const struct news *n, struct json_object *result)
     tell(n, BALLOON_CHANGE, &m);
 }
 
+static void on_balloon(const struct news *n, struct json_object *data)
+{
+    struct vm_balloon_event *e = codec_decode(&vm_balloon_event_type, data, "data", NULL);
+
+    if (!e)
+        return;
+    struct libvirt_balloon_event m = {.dom = n->dom, .actual = e->memory_bytes / KIB};
+    tell(n, BALLOON_CHANGE, &m);
+    codec_free(&vm_balloon_event_type, e);
+}
+
 /* Devices come and go by jobs, whose results name them. */
 static void on_job(const struct news *n, struct json_object *data)
 {
@@ -189,7 +200,7 @@ static const struct {
 } handled[] = {
     {"vm.created", on_created}, {"vm.configured", on_configured}, {"vm.deleted", on_deleted},
     {"vm.state", on_state},     {"vm.reset", on_reset},           {"disk.error", on_disk_error},
-    {"job.ended", on_job},
+    {"job.ended", on_job},      {"vm.balloon", on_balloon},
 };
 
 void bridge_event(struct client *c, struct json_object *params)

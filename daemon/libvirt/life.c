@@ -9,7 +9,6 @@ enum {
     BY_ACPI = 1 << 0, /* of shutdown and reboot: the one way that there is */
     UNDEFINE_ALL =
         0x1f, /* saves, snapshots, checkpoints, variable stores: none that would be in the way */
-    JOB_PATIENCE_MS = 3600000,
 };
 
 /* --- start --- */
@@ -101,125 +100,16 @@ static void shutdown_flags(struct client *c, struct libvirt_request *request, co
     shut_down(c, request, &a->dom, a->flags);
 }
 
-/* --- reboot: the guest is asked to power off, and started again ------------------------------
- *
- * That goes on when the client has left, so it is a client of its own with the same rights. */
-
-struct reboot {
-    struct rpc_conn *rpc;
-    struct libvirt_request *request; /* NULL once answered */
-    char *id;
-    uint64_t job;
-    uv_timer_t
-        turn; /* the end of a run is told from within it: the next run begins from the loop */
-};
-
-static void reboot_closed(uv_handle_t *handle)
-{
-    struct reboot *r = handle->data;
-
-    g_free(r->id);
-    g_free(r);
-}
-
-static void reboot_over(struct reboot *r)
-{
-    if (r->rpc)
-        rpc_conn_leave(g_steal_pointer(&r->rpc));
-    if (!uv_is_closing((uv_handle_t *)&r->turn))
-        uv_close((uv_handle_t *)&r->turn, reboot_closed);
-}
-
-/* From within a call of the same connection: it ends from the loop. */
-static void reboot_end_soon(uv_timer_t *timer)
-{
-    reboot_over(timer->data);
-}
-
-static void reboot_soon(struct reboot *r, uv_timer_cb what)
-{
-    if (r->rpc && !uv_is_closing((uv_handle_t *)&r->turn))
-        uv_timer_start(&r->turn, what, 0, 0);
-}
-
-static void reboot_started(void *arg, const void *result, int fd, const GError *err)
-{
-    reboot_soon(arg, reboot_end_soon);
-}
-
-static void reboot_start(uv_timer_t *timer)
-{
-    struct reboot *r = timer->data;
-    struct vm_start_params p = {.vm = r->id};
-
-    rpc_local_call(r->rpc, API_VM_START, &p, reboot_started, r);
-}
-
-static void reboot_off(void *arg, const void *result, int fd, const GError *err)
-{
-    const struct job_info *job = result;
-
-    reboot_soon(arg, job && job->state == JOB_STATE_DONE ? reboot_start : reboot_end_soon);
-}
-
-static void reboot_wait(uv_timer_t *timer)
-{
-    struct reboot *r = timer->data;
-    struct job_wait_params p = {
-        .job = r->job, .has_timeout_ms = true, .timeout_ms = JOB_PATIENCE_MS};
-
-    rpc_local_call(r->rpc, API_JOB_WAIT, &p, reboot_off, r);
-}
-
-static void reboot_asked(void *arg, const void *result, int fd, const GError *err)
-{
-    struct reboot *r = arg;
-    const struct job_ref *ref = result;
-
-    bridge_done(g_steal_pointer(&r->request), NULL, -1, err);
-    if (ref)
-        r->job = ref->job;
-    reboot_soon(r, err ? reboot_end_soon : reboot_wait);
-}
-
-static void reboot_told(void *user, const char *method, struct json_object *params)
-{
-}
-
-static void reboot_leave(void *user)
-{
-    reboot_over(user);
-}
-
-static const struct rpc_local_ops reboot_ops = {.notify = reboot_told, .leave = reboot_leave};
-
+/* The same run goes on. */
 static void reboot(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_flagged_dom *a = args;
     struct vm *vm = bridge_need(c, request, &a->dom);
-    g_autoptr(GError) err = NULL;
 
     if (!vm || !bridge_flags(request, a->flags, BY_ACPI))
         return;
-    if (vm_config_of(vm)->ephemeral) {
-        libvirt_fail(request, LIBVIRT_ERR_OPERATION_UNSUPPORTED, LIBVIRT_FROM_DOMAIN,
-                     "a transient domain ends with its run; reset it instead");
-        return;
-    }
-    struct reboot *r = g_new0(struct reboot, 1);
-    r->rpc =
-        rpc_server_join(c->bridge->daemon->server, rpc_conn_peer(c->rpc), &reboot_ops, r, &err);
-    if (!r->rpc) {
-        bridge_fail(request, err);
-        g_free(r);
-        return;
-    }
-    r->request = request;
-    r->id = g_strdup(vm_id(vm));
-    uv_timer_init(c->bridge->daemon->loop, &r->turn);
-    r->turn.data = r;
-    struct vm_stop_params p = {.vm = r->id, .timeout_s = LIMIT_STOP_TIMEOUT_S};
-    rpc_local_call(r->rpc, API_VM_STOP, &p, reboot_asked, r);
+    struct vm_reboot_params p = {.vm = (char *)vm_id(vm), .timeout_s = LIMIT_STOP_TIMEOUT_S};
+    bridge_call(c, request, API_VM_REBOOT, &p);
 }
 
 /* --- what takes the VM alone --- */
