@@ -133,7 +133,11 @@ static void attached(void *arg, const void *result, int fd, const GError *err)
         con->typed = g_byte_array_new();
         con->poll.data = con;
         con->stream = libvirt_stream_begin(o->request, &stream_ops, con);
-        watch(g_steal_pointer(&con));
+        if (con->stream)
+            watch(con);
+        else
+            on_closed(con);
+        g_steal_pointer(&con);
     }
     g_free(con);
     g_free(o);

@@ -250,6 +250,11 @@ enum rpc_role rpc_conn_role(const struct rpc_conn *conn)
     return conn->role;
 }
 
+void rpc_conn_set_role(struct rpc_conn *conn, enum rpc_role role)
+{
+    conn->role = role;
+}
+
 struct rpc_server *rpc_conn_server(const struct rpc_conn *conn)
 {
     return conn->server;

@@ -68,6 +68,8 @@ void rpc_server_close(struct rpc_server *s, void (*done)(void *arg), void *arg);
 
 const struct rpc_peer *rpc_conn_peer(const struct rpc_conn *conn);
 enum rpc_role rpc_conn_role(const struct rpc_conn *conn);
+/* Gives it another: who it is was shown by other means than admit() has. For calls from here on. */
+void rpc_conn_set_role(struct rpc_conn *conn, enum rpc_role role);
 struct rpc_server *rpc_conn_server(const struct rpc_conn *conn);
 
 /* What the program keeps for a connection; it frees it in ops.closed. */

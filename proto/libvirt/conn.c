@@ -8,8 +8,6 @@
 
 /* Bytes of unread answers at which a client's further requests wait. */
 enum { UNREAD = LIMIT_RPC_OUTQ / 8 };
-/* The keepalive program's procedures. */
-enum { PING = 1, PONG = 2 };
 enum { LEVEL_ERROR = 2 };
 
 struct libvirt_request {
@@ -69,6 +67,18 @@ void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,
         libvirt_conn__send(conn, out);
 }
 
+void libvirt_conn_event_raw(struct libvirt_conn *conn, int32_t procedure, const uint8_t *bytes,
+                            size_t len)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    struct libvirt_head head = {
+        .program = LIBVIRT_PROGRAM, .version = 1, .procedure = procedure, .type = LIBVIRT_MESSAGE};
+
+    libvirt_frame_begin(out, &head);
+    g_byte_array_append(out, bytes, (guint)len);
+    libvirt_conn__send(conn, out);
+}
+
 void libvirt_conn_finish(struct libvirt_conn *conn)
 {
     if (conn->stream)
@@ -121,6 +131,11 @@ const struct libvirt_call *libvirt_request_call(const struct libvirt_request *re
     return request->call;
 }
 
+int32_t libvirt_request_procedure(const struct libvirt_request *request)
+{
+    return request->head.procedure;
+}
+
 struct libvirt_head libvirt_request__head(const struct libvirt_request *request)
 {
     return request->head;
@@ -151,16 +166,23 @@ void libvirt_reply(struct libvirt_request *r, const void *result)
     request_free(r);
 }
 
-void libvirt_reply_written(struct libvirt_request *r, const GByteArray *result)
+void libvirt_reply_raw(struct libvirt_request *r, bool error, const uint8_t *bytes, size_t len)
 {
-    g_autoptr(GByteArray) out = g_byte_array_sized_new(LIBVIRT_HEAD_BYTES + result->len);
+    g_autoptr(GByteArray) out = g_byte_array_sized_new((guint)(LIBVIRT_HEAD_BYTES + len));
     struct libvirt_head head = r->head;
 
     head.type = LIBVIRT_REPLY;
+    head.status = error ? LIBVIRT_ERROR : LIBVIRT_OK;
     libvirt_frame_begin(out, &head);
-    g_byte_array_append(out, result->data, result->len);
+    if (len)
+        g_byte_array_append(out, bytes, (guint)len);
     libvirt_conn__send(r->conn, out);
     request_free(r);
+}
+
+void libvirt_reply_written(struct libvirt_request *r, const GByteArray *result)
+{
+    libvirt_reply_raw(r, false, result->data, result->len);
 }
 
 void libvirt_fail(struct libvirt_request *r, enum libvirt_code code, enum libvirt_domain domain,
@@ -191,6 +213,7 @@ static struct libvirt_request *request_new(struct libvirt_conn *conn,
 static void begin_call(struct libvirt_conn *conn, const struct libvirt_head *head,
                        const uint8_t *payload, size_t len)
 {
+    const struct libvirt_server_ops *ops = conn->server->ops;
     struct libvirt_request *r = request_new(conn, head);
 
     if (conn->refused) {
@@ -198,14 +221,16 @@ static void begin_call(struct libvirt_conn *conn, const struct libvirt_head *hea
         libvirt_conn_finish(conn);
         return;
     }
+    if (r->call && r->call->writes && conn->readonly) {
+        libvirt_fail(r, LIBVIRT_ERR_OPERATION_DENIED, LIBVIRT_FROM_NONE,
+                     "operation %s forbidden for read only access", r->call->name);
+        return;
+    }
+    if (ops->pass && ops->pass(conn->server->user, r, payload, len))
+        return;
     if (!r->call) {
         libvirt_fail(r, LIBVIRT_ERR_NO_SUPPORT, LIBVIRT_FROM_RPC,
                      "vmd does not offer the procedure %d", head->procedure);
-        return;
-    }
-    if (r->call->writes && conn->readonly) {
-        libvirt_fail(r, LIBVIRT_ERR_OPERATION_DENIED, LIBVIRT_FROM_NONE,
-                     "operation %s forbidden for read only access", r->call->name);
         return;
     }
     void *args = r->call->args ? g_malloc0(r->call->args->size) : NULL;
@@ -216,7 +241,7 @@ static void begin_call(struct libvirt_conn *conn, const struct libvirt_head *hea
         return;
     }
     r->args = args;
-    conn->server->ops->call(conn->server->user, r);
+    ops->call(conn->server->user, r);
 }
 
 /* --- input --- */
@@ -226,9 +251,9 @@ static void keepalive(struct libvirt_conn *conn, const struct libvirt_head *head
     g_autoptr(GByteArray) out = g_byte_array_new();
     struct libvirt_head pong = *head;
 
-    if (head->procedure != PING)
+    if (head->procedure != LIBVIRT_PING)
         return;
-    pong.procedure = PONG;
+    pong.procedure = LIBVIRT_PONG;
     libvirt_frame_begin(out, &pong);
     libvirt_conn__send(conn, out);
 }
@@ -257,7 +282,7 @@ static void on_message(void *user, const char *bytes, size_t len)
         keepalive(conn, &head);
     else if (head.type == LIBVIRT_CALL && head.status == LIBVIRT_OK && ours)
         begin_call(conn, &head, frame + LIBVIRT_HEAD_BYTES, len - LIBVIRT_HEAD_BYTES);
-    else if (head.type == LIBVIRT_STREAM && ours)
+    else if ((head.type == LIBVIRT_STREAM || head.type == LIBVIRT_STREAM_HOLE) && ours)
         libvirt_stream__frame(conn, &head, frame + LIBVIRT_HEAD_BYTES, len - LIBVIRT_HEAD_BYTES);
     else if (head.type == LIBVIRT_CALL && head.status == LIBVIRT_OK)
         unknown_program(conn, &head);
@@ -374,4 +399,9 @@ void *libvirt_conn_data(const struct libvirt_conn *conn)
 void libvirt_conn_set_readonly(struct libvirt_conn *conn)
 {
     conn->readonly = true;
+}
+
+bool libvirt_conn_readonly(const struct libvirt_conn *conn)
+{
+    return conn->readonly;
 }

@@ -35,10 +35,12 @@ enum libvirt_code {
     LIBVIRT_ERR_CONFIG_UNSUPPORTED = 67,
     LIBVIRT_ERR_OPERATION_TIMEOUT = 68,
     LIBVIRT_ERR_NO_SNAPSHOT = 72,
+    LIBVIRT_ERR_AUTH_CANCELLED = 79,
     LIBVIRT_ERR_NO_METADATA = 80,
     LIBVIRT_ERR_OPERATION_UNSUPPORTED = 84,
     LIBVIRT_ERR_BUSY = 87,
     LIBVIRT_ERR_ACCESS_DENIED = 88,
+    LIBVIRT_ERR_AUTH_UNAVAILABLE = 94,
     LIBVIRT_ERR_DEVICE_MISSING = 99,
 };
 enum libvirt_domain {
@@ -48,6 +50,7 @@ enum libvirt_domain {
     LIBVIRT_FROM_NETWORK = 19,
     LIBVIRT_FROM_DOMAIN = 20,
     LIBVIRT_FROM_SNAPSHOT = 35,
+    LIBVIRT_FROM_POLKIT = 60,
 };
 
 struct libvirt_server;
@@ -59,6 +62,9 @@ struct libvirt_server_ops {
     /* A client connected. False with ERR: its first call is answered with that, and it is
      * disconnected. */
     bool (*opened)(void *user, struct libvirt_conn *conn, GError **err);
+    /* A call as it came, known here or not, that the connection may make: whether the program takes it, to
+     * answer it by libvirt_reply_raw() or libvirt_fail(). BYTES are its arguments, borrowed. May be NULL. */
+    bool (*pass)(void *user, struct libvirt_request *request, const uint8_t *bytes, size_t len);
     /* A call whose arguments are good and that the connection may make; to be answered once, now or
      * later. */
     void (*call)(void *user, struct libvirt_request *request);
@@ -92,9 +98,13 @@ void libvirt_conn_set_data(struct libvirt_conn *conn, void *data);
 void *libvirt_conn_data(const struct libvirt_conn *conn);
 /* From here on it may change nothing. */
 void libvirt_conn_set_readonly(struct libvirt_conn *conn);
+bool libvirt_conn_readonly(const struct libvirt_conn *conn);
 /* Sends the event PROCEDURE with MESSAGE, a struct of LAYOUT. */
 void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,
                         const struct libvirt_layout *layout, const void *message);
+/* The same with a message that was written elsewhere. */
+void libvirt_conn_event_raw(struct libvirt_conn *conn, int32_t procedure, const uint8_t *bytes,
+                            size_t len);
 /* Sends what is queued, then disconnects. closed() comes from the loop. */
 void libvirt_conn_finish(struct libvirt_conn *conn);
 
@@ -103,7 +113,9 @@ void libvirt_conn_finish(struct libvirt_conn *conn);
  * A request lives until it is answered, also where its connection has ended: the answer is dropped
  * then. */
 
+/* NULL in pass() where the table has no such call. */
 const struct libvirt_call *libvirt_request_call(const struct libvirt_request *request);
+int32_t libvirt_request_procedure(const struct libvirt_request *request);
 /* The struct of arguments; NULL where the call has none. */
 const void *libvirt_request_args(const struct libvirt_request *request);
 /* Its connection; NULL where that has ended. */
@@ -113,6 +125,9 @@ struct libvirt_conn *libvirt_request_conn(const struct libvirt_request *request)
 void libvirt_reply(struct libvirt_request *request, const void *result);
 /* The same with a result that was written before. */
 void libvirt_reply_written(struct libvirt_request *request, const GByteArray *result);
+/* The same, or where ERROR the same with an error, for a request that was passed on. */
+void libvirt_reply_raw(struct libvirt_request *request, bool error, const uint8_t *bytes,
+                       size_t len);
 void libvirt_fail(struct libvirt_request *request, enum libvirt_code code,
                   enum libvirt_domain domain, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
 
@@ -123,6 +138,9 @@ struct libvirt_stream;
 struct libvirt_stream_ops {
     /* Bytes of the client's, borrowed. */
     void (*data)(void *user, const uint8_t *bytes, size_t len);
+    /* Where it is not NULL the client's frames come here as they are, instead of data(), with type and status
+     * of the protocol; then only libvirt_stream_pass() and libvirt_stream_fail() send and end it. */
+    void (*frame)(void *user, int32_t type, int32_t status, const uint8_t *bytes, size_t len);
     /* All that was sent on the connection is taken: there may be more. */
     void (*drained)(void *user);
     /* The client has ended it, or its connection is gone; the stream is freed. */
@@ -130,7 +148,7 @@ struct libvirt_stream_ops {
 };
 
 /* Answers REQUEST, whose call has no results, and begins its stream. NULL: the connection has
- * ended. */
+ * ended, or has LIMIT_LIBVIRT_STREAMS already, and the answer was that. */
 struct libvirt_stream *libvirt_stream_begin(struct libvirt_request *request,
                                             const struct libvirt_stream_ops *ops, void *user);
 /* Ends it with an error; closed() is called. */
@@ -138,6 +156,9 @@ void libvirt_stream_fail(struct libvirt_stream *stream, enum libvirt_code code,
                          enum libvirt_domain domain, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
 /* No bytes are the end of what the server has to say. */
 void libvirt_stream_send(struct libvirt_stream *stream, const void *bytes, size_t len);
+/* Sends a frame of a stream that has frame(). One that ends it, by its STATUS, ends STREAM: closed() is called. */
+void libvirt_stream_pass(struct libvirt_stream *stream, int32_t type, int32_t status,
+                         const uint8_t *bytes, size_t len);
 /* Whether to wait for drained() before more is sent. */
 bool libvirt_stream_full(const struct libvirt_stream *stream);
 /* While HOLD nothing of the connection is read. */

@@ -11,13 +11,9 @@
 #include "proto/rpc/stream.h"
 
 enum {
-    LIBVIRT_PROGRAM = 0x20008086,
-    LIBVIRT_KEEPALIVE = 0x6b656570,
     LIBVIRT_LINGER_MS = 2000,
     LIBVIRT_STREAM_AHEAD = 262144, /* bytes unsent at which streams wait */
 };
-enum libvirt_type { LIBVIRT_CALL, LIBVIRT_REPLY, LIBVIRT_MESSAGE, LIBVIRT_STREAM };
-enum libvirt_status { LIBVIRT_OK, LIBVIRT_ERROR, LIBVIRT_CONTINUE };
 
 struct libvirt_server {
     uv_loop_t *loop;

@@ -6,20 +6,23 @@
 
 struct libvirt_stream {
     struct libvirt_conn *conn;
-    struct libvirt_head head; /* of its frames, but for status */
+    struct libvirt_head
+        head; /* of its frames, but for status, and type where those are passed on */
     const struct libvirt_stream_ops *ops;
     void *user;
     bool held; /* it takes no bytes now */
     GList link;
 };
 
-static void send_frame(struct libvirt_stream *s, enum libvirt_status status, const void *bytes,
+static void send_frame(struct libvirt_stream *s, int32_t type, int32_t status, const void *bytes,
                        size_t len)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
+    struct libvirt_head head = s->head;
 
-    s->head.status = (int32_t)status;
-    libvirt_frame_begin(out, &s->head);
+    head.type = type;
+    head.status = status;
+    libvirt_frame_begin(out, &head);
     if (len)
         g_byte_array_append(out, bytes, (guint)len);
     libvirt_conn__send(s->conn, out);
@@ -31,6 +34,11 @@ struct libvirt_stream *libvirt_stream_begin(struct libvirt_request *request,
     struct libvirt_conn *conn = libvirt_request_conn(request);
     struct libvirt_head head = libvirt_request__head(request);
 
+    if (conn && conn->streams.length == LIMIT_LIBVIRT_STREAMS) {
+        libvirt_fail(request, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_RPC,
+                     "this connection has %d streams already", LIMIT_LIBVIRT_STREAMS);
+        return NULL;
+    }
     libvirt_reply(request, NULL);
     if (!conn)
         return NULL;
@@ -53,24 +61,31 @@ static void unlink_free(struct libvirt_stream *s)
     g_free(s);
 }
 
+/* S ends, and who has it is told. */
+static void end(struct libvirt_stream *s)
+{
+    const struct libvirt_stream_ops *ops = s->ops;
+    void *user = s->user;
+
+    unlink_free(s);
+    ops->closed(user);
+}
+
 void libvirt_stream_send(struct libvirt_stream *s, const void *bytes, size_t len)
 {
-    send_frame(s, LIBVIRT_CONTINUE, bytes, len);
+    send_frame(s, LIBVIRT_STREAM, LIBVIRT_CONTINUE, bytes, len);
 }
 
 void libvirt_stream_fail(struct libvirt_stream *s, enum libvirt_code code,
                          enum libvirt_domain domain, const char *fmt, ...)
 {
-    const struct libvirt_stream_ops *ops = s->ops;
-    void *user = s->user;
     va_list ap;
 
     va_start(ap, fmt);
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     libvirt_conn__send_error(s->conn, &s->head, (int)code, (int)domain, text);
-    unlink_free(s);
-    ops->closed(user);
+    end(s);
 }
 
 bool libvirt_stream_full(const struct libvirt_stream *s)
@@ -88,15 +103,19 @@ void libvirt_stream_hold(struct libvirt_stream *s, bool hold)
         rpc_stream_resume(s->conn->stream);
 }
 
+void libvirt_stream_pass(struct libvirt_stream *s, int32_t type, int32_t status,
+                         const uint8_t *bytes, size_t len)
+{
+    send_frame(s, type, status, bytes, len);
+    if (status != LIBVIRT_CONTINUE)
+        end(s);
+}
+
 /* The client says that it is over, in order or not: so it is. */
 static void over(struct libvirt_stream *s)
 {
-    const struct libvirt_stream_ops *ops = s->ops;
-    void *user = s->user;
-
-    send_frame(s, LIBVIRT_OK, NULL, 0);
-    unlink_free(s);
-    ops->closed(user);
+    send_frame(s, LIBVIRT_STREAM, LIBVIRT_OK, NULL, 0);
+    end(s);
 }
 
 void libvirt_stream__frame(struct libvirt_conn *conn, const struct libvirt_head *head,
@@ -106,7 +125,12 @@ void libvirt_stream__frame(struct libvirt_conn *conn, const struct libvirt_head 
         struct libvirt_stream *s = l->data;
         if (s->head.serial != head->serial || s->head.procedure != head->procedure)
             continue;
-        if (head->status != LIBVIRT_CONTINUE)
+        if (s->ops->frame)
+            s->ops->frame(s->user, head->type, head->status, bytes, len);
+        else if (head->type == LIBVIRT_STREAM_HOLE)
+            libvirt_stream_fail(s, LIBVIRT_ERR_NO_SUPPORT, LIBVIRT_FROM_RPC,
+                                "vmd's streams have no holes");
+        else if (head->status != LIBVIRT_CONTINUE)
             over(s);
         else if (len)
             s->ops->data(s->user, bytes, len);
@@ -125,10 +149,6 @@ void libvirt_stream__drained(struct libvirt_conn *conn)
 
 void libvirt_stream__end_all(struct libvirt_conn *conn)
 {
-    for (struct libvirt_stream *s; (s = g_queue_peek_head(&conn->streams));) {
-        const struct libvirt_stream_ops *ops = s->ops;
-        void *user = s->user;
-        unlink_free(s);
-        ops->closed(user);
-    }
+    for (struct libvirt_stream *s; (s = g_queue_peek_head(&conn->streams));)
+        end(s);
 }

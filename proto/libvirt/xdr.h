@@ -21,6 +21,19 @@ enum {
     LIBVIRT_STRING_MAX = 4194304,     /* bytes of a string */
 };
 
+/* Of a frame: whose it is, what it is, and how that went. */
+enum { LIBVIRT_PROGRAM = 0x20008086, LIBVIRT_KEEPALIVE = 0x6b656570 };
+enum libvirt_type {
+    LIBVIRT_CALL,
+    LIBVIRT_REPLY,
+    LIBVIRT_MESSAGE,
+    LIBVIRT_STREAM,
+    LIBVIRT_STREAM_HOLE = 6, /* a stream's zeroes, by their number */
+};
+enum libvirt_status { LIBVIRT_OK, LIBVIRT_ERROR, LIBVIRT_CONTINUE };
+/* Of the keepalive program. */
+enum { LIBVIRT_PING = 1, LIBVIRT_PONG = 2 };
+
 struct libvirt_head {
     uint32_t length; /* bytes of the whole frame, this number's own too */
     uint32_t program, version;

@@ -16,6 +16,7 @@ static struct rig {
     GQueue held; /* requests for connect_is_secure, until the test answers */
     unsigned closed;
     bool refuse, done;
+    bool pass; /* what is called is kept as it came */
 } rig;
 
 static void on_data(void *user, const uint8_t *bytes, size_t len)
@@ -69,7 +70,15 @@ static void closed(void *user, struct libvirt_conn *conn)
     rig.conn = NULL;
 }
 
-static const struct libvirt_server_ops ops = {.opened = opened, .call = called, .closed = closed};
+static bool passed(void *user, struct libvirt_request *request, const uint8_t *bytes, size_t len)
+{
+    if (rig.pass)
+        g_queue_push_tail(&rig.held, request);
+    return rig.pass;
+}
+
+static const struct libvirt_server_ops ops = {
+    .opened = opened, .pass = passed, .call = called, .closed = closed};
 
 static int join(bool readonly)
 {
@@ -426,6 +435,82 @@ START_TEST(stream_held)
 }
 END_TEST
 
+/* A connection has so many streams and no more; one that has ended makes room. */
+START_TEST(streams_most)
+{
+    struct libvirt_open_console a = {.dom = {.name = (char *)"a", .id = -1}};
+    g_autoptr(GByteArray) out = g_byte_array_new();
+
+    for (int i = 0; i < LIMIT_LIBVIRT_STREAMS; i++)
+        begin_stream();
+    rig_call(out, LIBVIRT_DOMAIN_OPEN_CONSOLE, 9, &libvirt_open_console_layout, &a);
+    rig_send(&rig.loop, rig.fd, out->data, out->len);
+    rig_error(&rig.loop, rig.fd, LIBVIRT_ERR_OPERATION_FAILED, "streams already");
+    ck_assert_ptr_null(rig.stream);
+    rig_send(&rig.loop, rig.fd, finish, sizeof(finish));
+    expect_bytes(finish, sizeof(finish));
+    begin_stream();
+}
+END_TEST
+
+/* A hole ends a stream that has none, and that alone. */
+START_TEST(stream_hole)
+{
+    static const uint8_t hole[] = {0, 0, 0, 40, REMOTE, 0, 0, 0, 201, 0, 0, 0, 6, 0, 0, 0, 5, 0, 0,
+                                   0, 2, 0, 0,  0,      0, 0, 0, 0,   16, 0, 0, 0, 0};
+    struct libvirt_head head;
+
+    begin_stream();
+    rig_send(&rig.loop, rig.fd, hole, sizeof(hole));
+    g_autoptr(GByteArray) got = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_ptr_nonnull(got);
+    ck_assert_int_eq(head.type, 3);
+    ck_assert_int_eq(head.status, 1);
+    ck_assert(rig.stream_closed);
+    send_call(LIBVIRT_CONNECT_GET_HOSTNAME, 2, NULL, NULL);
+    g_autoptr(GByteArray) host = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_int_eq(head.procedure, LIBVIRT_CONNECT_GET_HOSTNAME);
+}
+END_TEST
+
+/* A call that is passed on, known here or not, is answered by bytes as they are; its stream's frames come as
+ * they are. */
+START_TEST(passed_on)
+{
+    static const uint8_t bytes[] = {1, 2, 3, 4};
+    struct libvirt_head head;
+
+    rig.pass = true;
+    send_call(41, 3, NULL, NULL);
+    for (int64_t until = rig_patience(); rig.held.length == 0;)
+        rig_turn(&rig.loop, until);
+    struct libvirt_request *request = g_queue_pop_head(&rig.held);
+    ck_assert_ptr_null(libvirt_request_call(request));
+    ck_assert_int_eq(libvirt_request_procedure(request), 41);
+    libvirt_reply_raw(request, false, bytes, sizeof(bytes));
+    g_autoptr(GByteArray) got = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_int_eq(head.procedure, 41);
+    ck_assert_uint_eq(head.serial, 3);
+    ck_assert_int_eq(head.type, 1);
+    ck_assert_int_eq(head.status, 0);
+    ck_assert_uint_eq(got->len, sizeof(bytes));
+    ck_assert_mem_eq(got->data, bytes, sizeof(bytes));
+
+    libvirt_conn_event_raw(rig.conn, 315, bytes, sizeof(bytes));
+    g_autoptr(GByteArray) told = rig_frame(&rig.loop, rig.fd, &head);
+    ck_assert_int_eq(head.procedure, 315);
+    ck_assert_int_eq(head.type, 2);
+    ck_assert_uint_eq(told->len, sizeof(bytes));
+
+    /* What a connection that only reads may not do, is not passed on either. */
+    close(rig.fd);
+    rig.fd = join(true);
+    send_call(LIBVIRT_STORAGE_POOL_DESTROY, 4, NULL, NULL);
+    rig_error(&rig.loop, rig.fd, LIBVIRT_ERR_OPERATION_DENIED, "read only");
+    ck_assert_uint_eq(rig.held.length, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("libvirt_server");
@@ -446,6 +531,9 @@ int main(void)
     tcase_add_test(tc, gone);
     tcase_add_test(tc, stream);
     tcase_add_test(tc, stream_held);
+    tcase_add_test(tc, streams_most);
+    tcase_add_test(tc, stream_hole);
+    tcase_add_test(tc, passed_on);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }
