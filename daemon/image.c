@@ -1,15 +1,20 @@
 /* See image.h. The format: QEMU's docs/interop/qcow2.txt, version 3. */
 #include "daemon/image.h"
 
+#include "base/imagelock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     COPY_BYTES = 1024 * 1024, /* at a time, where the host does not copy */
+    PIECE_BYTES = 64 * 1024 * 1024, /* at a time, where it does: between looks at whether to go on */
+    FULL_BYTES = 1 << 30, /* likewise, of what is taken at once */
     STAT_BYTES = 512,
     CLUSTER_BITS = 16,
     CLUSTER = 1 << CLUSTER_BITS,
@@ -41,26 +46,45 @@ static void store_be64(uint8_t *at, uint64_t value)
 
 static const uint8_t magic[4] = {'Q', 'F', 'I', 0xfb};
 
+/* --- headers ---------------------------------------------------------------------------------- */
+
+/* Of a qcow2 image: what is looked at. */
+struct head {
+    uint32_t version, cluster_bits, l1_entries, snapshots;
+    uint64_t capacity, l1_at, features; /* that must be understood */
+};
+
+static uint64_t big(const uint8_t *at, size_t n)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < n; i++)
+        value = value << 8 | at[i];
+    return value;
+}
+
+/* False: FD is no qcow2 image. */
+static bool read_head(int fd, struct head *out)
+{
+    uint8_t at[80];
+
+    if (pread(fd, at, sizeof(at), 0) != sizeof(at) || memcmp(at, magic, sizeof(magic)) != 0)
+        return false;
+    *out = (struct head){.version = (uint32_t)big(at + 4, 4),
+                         .cluster_bits = (uint32_t)big(at + 20, 4),
+                         .capacity = big(at + SIZE_AT, 8),
+                         .l1_entries = (uint32_t)big(at + 36, 4),
+                         .l1_at = big(at + 40, 8),
+                         .snapshots = (uint32_t)big(at + 60, 4)};
+    out->features = out->version >= 3 ? big(at + 72, 8) : 0;
+    return true;
+}
+
 /* --- sizes ------------------------------------------------------------------------------------ */
 
-static bool head_of(int fd, uint8_t head[SIZE_AT + 8])
+static bool measure(int fd, const char *path, struct image_state *out, GError **err)
 {
-    return pread(fd, head, SIZE_AT + 8, 0) == SIZE_AT + 8 &&
-           memcmp(head, magic, sizeof(magic)) == 0;
-}
-
-bool image_is_qcow2(const char *path)
-{
-    autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    uint8_t head[SIZE_AT + 8];
-
-    return fd >= 0 && head_of(fd, head);
-}
-
-bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError **err)
-{
-    autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    uint8_t head[SIZE_AT + 8];
+    struct head head;
     struct stat st;
     uint64_t end;
 
@@ -69,15 +93,139 @@ bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError
     end = (uint64_t)st.st_size;
     if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &end) < 0)
         return vmd_set_errno(err, errno, "%s", path);
-    *out = (struct image_sizes){end, S_ISBLK(st.st_mode) ? end : (uint64_t)st.st_blocks * STAT_BYTES,
-                                end};
-    if (!qcow2)
-        return true;
-    if (!head_of(fd, head))
-        return vmd_fail(err, VMD_ERROR_INVALID, "%s is no qcow2 image", path);
-    memcpy(&out->capacity, head + SIZE_AT, sizeof(out->capacity));
-    out->capacity = GUINT64_FROM_BE(out->capacity);
+    *out = (struct image_state){
+        .sizes = {end, S_ISBLK(st.st_mode) ? end : (uint64_t)st.st_blocks * STAT_BYTES, end},
+        .qcow2 = read_head(fd, &head),
+        .mode = st.st_mode,
+        .uid = st.st_uid,
+        .gid = st.st_gid};
+    if (out->qcow2)
+        out->sizes.capacity = head.capacity;
     return true;
+}
+
+bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError **err)
+{
+    autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct image_state state = {0};
+
+    if (!measure(fd, path, &state, err))
+        return false;
+    if (qcow2 && !state.qcow2)
+        return vmd_fail(err, VMD_ERROR_INVALID, "%s is no qcow2 image", path);
+    *out = state.sizes;
+    if (!qcow2)
+        out->capacity = out->physical; /* as a raw image, whatever is in it */
+    return true;
+}
+
+/* A volume, opened; -1 with ERR. */
+static int open_volume(const char *path, int access, GError **err)
+{
+    autofd fd = open(path, access | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        vmd_set_errno(err, errno, "%s", path);
+        return -1;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        vmd_fail(err, VMD_ERROR_INVALID, "%s is no regular file", path);
+        return -1;
+    }
+    return steal_fd(&fd);
+}
+
+bool image_look(const char *path, struct image_state *out, GError **err)
+{
+    autofd fd = open_volume(path, O_RDONLY, err);
+
+    return fd >= 0 && measure(fd, path, out, err);
+}
+
+int image_open(const char *path, bool readonly, GError **err)
+{
+    autofd fd = open_volume(path, readonly ? O_RDONLY : O_RDWR, err);
+
+    if (fd < 0 || !imagelock_take(fd, path, readonly, err))
+        return -1;
+    return steal_fd(&fd);
+}
+
+bool image_remove(const char *path, GError **err)
+{
+    /* Its rights do not matter, nor does its content: the lock is that of a writer all the same. */
+    autofd fd = open_volume(path, O_RDONLY, err);
+
+    return fd >= 0 && imagelock_take(fd, path, false, err) &&
+           (unlink(path) == 0 || vmd_set_errno(err, errno, "%s", path));
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* An image that is being made. */
+struct fresh {
+    const char *path;
+    char *now; /* what it is called until it is whole */
+    int fd;    /* locked */
+};
+
+static char *unfinished(const char *path)
+{
+    g_autofree char *folder = g_path_get_dirname(path), *name = g_path_get_basename(path);
+    g_autofree char *hidden = g_strdup_printf(".%s.new", name);
+
+    return g_build_filename(folder, hidden, NULL);
+}
+
+static bool taken(const char *path, GError **err)
+{
+    return vmd_fail(err, VMD_ERROR_EXISTS, "%s is there already", path);
+}
+
+/* What is at the name and locked by nobody was left by a daemon that died. */
+static bool fresh_begin(struct fresh *f, const char *path, GError **err)
+{
+    struct stat st;
+
+    *f = (struct fresh){.path = path, .fd = -1};
+    if (lstat(path, &st) == 0)
+        return taken(path, err);
+    f->now = unfinished(path);
+    if (lstat(f->now, &st) == 0 && !image_remove(f->now, err))
+        return false;
+    f->fd = open(f->now, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (f->fd < 0)
+        return vmd_set_errno(err, errno, "%s", path);
+    if (imagelock_take(f->fd, path, false, err))
+        return true;
+    close(steal_fd(&f->fd)); /* another has found it before it was locked, and removes it */
+    return false;
+}
+
+/* Ends F; DONE: it is whole, and gets its name. Where it is not, ERR is set already. */
+static bool fresh_end(struct fresh *f, bool done, GError **err)
+{
+    if (f->fd >= 0 && done && renameat2(AT_FDCWD, f->now, AT_FDCWD, f->path, RENAME_NOREPLACE) < 0) {
+        /* Where the file system has no such renaming, a link does not replace either. */
+        if (errno == EINVAL && link(f->now, f->path) == 0)
+            unlink(f->now);
+        else
+            done = errno == EEXIST ? taken(f->path, err)
+                                   : vmd_set_errno(err, errno, "%s", f->path);
+    }
+    if (f->fd >= 0 && !done)
+        unlink(f->now);
+    if (f->fd >= 0)
+        close(f->fd);
+    g_free(f->now);
+    return done;
+}
+
+static bool go_on(const gint *stop, GError **err)
+{
+    return !stop || !g_atomic_int_get(stop) ||
+           vmd_fail(err, VMD_ERROR_GONE, "the daemon ends, and what it was making is not kept");
 }
 
 /* --- new ones --------------------------------------------------------------------------------- */
@@ -146,67 +294,55 @@ static bool fill_qcow2(int fd, uint64_t capacity, const char *backing, bool back
     return write_at(fd, cluster, CLUSTER, (uint64_t)BLOCK * CLUSTER);
 }
 
-static bool fill_raw(int fd, uint64_t capacity, bool full)
+static bool fill_raw(int fd, uint64_t capacity, bool full, const gint *stop, GError **err)
 {
-    return ftruncate(fd, (off_t)capacity) == 0 &&
-           (!full || capacity == 0 || fallocate(fd, 0, 0, (off_t)capacity) == 0);
+    if (ftruncate(fd, (off_t)capacity) < 0)
+        return false;
+    for (uint64_t at = 0; full && at < capacity; at += FULL_BYTES) {
+        if (!go_on(stop, err) ||
+            fallocate(fd, 0, (off_t)at, (off_t)MIN(FULL_BYTES, capacity - at)) < 0)
+            return false;
+    }
+    return true;
 }
 
-bool image_create(const char *path, bool qcow2, uint64_t capacity, const char *backing,
-                  bool backing_qcow2, bool full, GError **err)
+static uint64_t whole_sectors(uint64_t bytes)
 {
-    capacity = (capacity + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
-    if (capacity > (uint64_t)LIMIT_IMAGE_TIB << 40)
-        return vmd_fail(err, VMD_ERROR_LIMIT, "an image has at most %d TiB", LIMIT_IMAGE_TIB);
-    if (backing && (!qcow2 || strlen(backing) > BACKING_MOST))
+    return (bytes + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
+}
+
+static bool check_capacity(uint64_t capacity, GError **err)
+{
+    return capacity <= (uint64_t)LIMIT_IMAGE_TIB << 40 ||
+           vmd_fail(err, VMD_ERROR_LIMIT, "an image has at most %d TiB", LIMIT_IMAGE_TIB);
+}
+
+bool image_create(const struct image_plan *p, const gint *stop, GError **err)
+{
+    g_autoptr(GError) why = NULL;
+    struct fresh f;
+
+    if (!check_capacity(p->capacity, err))
+        return false;
+    if (p->backing && (!p->qcow2 || strlen(p->backing) > BACKING_MOST))
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "a qcow2 image lies over another, by a name of at most %d bytes",
                         BACKING_MOST);
-    autofd fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 && errno == EEXIST)
-        return vmd_fail(err, VMD_ERROR_EXISTS, "%s is there already", path);
-    if (fd < 0)
-        return vmd_set_errno(err, errno, "%s", path);
-    if (qcow2 ? fill_qcow2(fd, capacity, backing, backing_qcow2) : fill_raw(fd, capacity, full))
-        return true;
-    int why = errno;
-    unlink(path);
-    return vmd_set_errno(err, why, "%s", path);
+    uint64_t capacity = whole_sectors(p->capacity);
+    bool ok = fresh_begin(&f, p->path, &why);
+    if (ok) {
+        ok = p->qcow2 ? fill_qcow2(f.fd, capacity, p->backing, p->backing_qcow2)
+                      : fill_raw(f.fd, capacity, p->full, stop, &why);
+        if (!ok && !why)
+            vmd_set_errno(&why, errno, "%s", p->path);
+    }
+    ok = fresh_end(&f, ok, &why);
+    if (why)
+        g_propagate_error(err, g_steal_pointer(&why));
+    return ok;
 }
 
 /* --- other sizes ------------------------------------------------------------------------------ */
-
-/* Of a header: what a resize looks at. */
-struct head {
-    uint32_t version, cluster_bits, l1_entries, snapshots;
-    uint64_t capacity, l1_at, features; /* that must be understood */
-};
-
-static uint64_t big(const uint8_t *at, size_t n)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < n; i++)
-        value = value << 8 | at[i];
-    return value;
-}
-
-static bool read_head(int fd, struct head *out)
-{
-    uint8_t at[80];
-
-    if (pread(fd, at, sizeof(at), 0) != sizeof(at) || memcmp(at, magic, sizeof(magic)) != 0)
-        return false;
-    *out = (struct head){.version = (uint32_t)big(at + 4, 4),
-                         .cluster_bits = (uint32_t)big(at + 20, 4),
-                         .capacity = big(at + SIZE_AT, 8),
-                         .l1_entries = (uint32_t)big(at + 36, 4),
-                         .l1_at = big(at + 40, 8),
-                         .snapshots = (uint32_t)big(at + 60, 4)};
-    out->features = out->version >= 3 ? big(at + 72, 8) : 0;
-    return out->version >= 2 && out->version <= 3 && out->cluster_bits >= 9 &&
-           out->cluster_bits <= 21;
-}
 
 /* Whether the cluster in which the level 1 table of H ends has room for ENTRIES, and nothing behind them. */
 static bool has_room(int fd, const struct head *h, uint64_t entries)
@@ -230,8 +366,9 @@ static bool grow_qcow2(int fd, const char *path, uint64_t capacity, GError **err
     struct head h;
     uint8_t size[8], l1[4];
 
-    if (!read_head(fd, &h))
-        return vmd_fail(err, VMD_ERROR_INVALID, "%s is no qcow2 image", path);
+    if (!read_head(fd, &h) || h.version < 2 || h.version > 3 || h.cluster_bits < 9 ||
+        h.cluster_bits > 21)
+        return vmd_fail(err, VMD_ERROR_INVALID, "%s is no qcow2 image of a known version", path);
     uint64_t per_entry = (uint64_t)1 << (2 * h.cluster_bits - 3);
     uint64_t entries = (capacity + per_entry - 1) / per_entry;
     if (capacity < h.capacity || h.snapshots || h.features || !has_room(fd, &h, entries))
@@ -246,18 +383,32 @@ static bool grow_qcow2(int fd, const char *path, uint64_t capacity, GError **err
     return vmd_set_errno(err, errno, "%s", path);
 }
 
-bool image_resize(const char *path, bool qcow2, uint64_t capacity, GError **err)
+/* Gives FD, which is locked, CAPACITY bytes. */
+static bool set_capacity(int fd, const char *path, bool qcow2, uint64_t capacity, GError **err)
 {
-    autofd fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0)
-        return vmd_set_errno(err, errno, "%s", path);
-    if (capacity > (uint64_t)LIMIT_IMAGE_TIB << 40)
-        return vmd_fail(err, VMD_ERROR_LIMIT, "an image has at most %d TiB", LIMIT_IMAGE_TIB);
-    capacity = (capacity + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
+    if (!check_capacity(capacity, err))
+        return false;
+    capacity = whole_sectors(capacity);
     if (qcow2)
         return grow_qcow2(fd, path, capacity, err);
     return ftruncate(fd, (off_t)capacity) == 0 || vmd_set_errno(err, errno, "%s", path);
+}
+
+bool image_resize(const char *path, uint64_t capacity, unsigned flags, GError **err)
+{
+    autofd fd = image_open(path, false, err);
+    bool shrink = flags & IMAGE_SHRINK;
+    struct image_state now = {0};
+
+    if (fd < 0 || !measure(fd, path, &now, err))
+        return false;
+    uint64_t has = now.sizes.capacity, to = capacity;
+    if (flags & IMAGE_BY)
+        to = shrink ? has - MIN(capacity, has) : has + MIN(capacity, UINT64_MAX - has);
+    if (to < has && !shrink)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "the volume is larger, and shrinks only when asked");
+    return set_capacity(fd, path, now.qcow2, to, err);
 }
 
 /* --- copies ----------------------------------------------------------------------------------- */
@@ -275,8 +426,8 @@ static ssize_t copy_piece(int in, int out, off_t at, size_t n)
     return done <= 0 ? done : pwrite(out, bytes, (size_t)done, at);
 }
 
-/* The part of IN from AT on that has data, or the end of it all. False: an error. */
-static bool copy_data(int in, int out, off_t end)
+/* What IN has up to END, holes being left out. False with ERR, or with errno where that is not set. */
+static bool copy_data(int in, int out, off_t end, const gint *stop, GError **err)
 {
     for (off_t at = 0; at < end;) {
         off_t data = lseek(in, at, SEEK_DATA), hole = data < 0 ? -1 : lseek(in, data, SEEK_HOLE);
@@ -285,7 +436,9 @@ static bool copy_data(int in, int out, off_t end)
         if (hole < 0)
             return false;
         while (data < hole) {
-            ssize_t n = copy_piece(in, out, data, (size_t)(hole - data));
+            if (!go_on(stop, err))
+                return false;
+            ssize_t n = copy_piece(in, out, data, (size_t)MIN(hole - data, (off_t)PIECE_BYTES));
             if (n <= 0) {
                 errno = n ? errno : EIO; /* it became shorter */
                 return false;
@@ -297,21 +450,33 @@ static bool copy_data(int in, int out, off_t end)
     return true;
 }
 
-bool image_copy(const char *from, const char *to, GError **err)
+static bool copy_into(struct fresh *f, int in, const char *from, uint64_t capacity, bool qcow2,
+                      const gint *stop, GError **err)
 {
-    autofd in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat st;
+    struct image_state now = {0};
 
-    if (in < 0 || fstat(in, &st) < 0)
-        return vmd_set_errno(err, errno, "%s", from);
-    autofd out = open(to, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (out < 0 && errno == EEXIST)
-        return vmd_fail(err, VMD_ERROR_EXISTS, "%s is there already", to);
-    if (out < 0)
-        return vmd_set_errno(err, errno, "%s", to);
-    if (ftruncate(out, st.st_size) == 0 && copy_data(in, out, st.st_size))
-        return true;
-    int why = errno;
-    unlink(to);
-    return vmd_set_errno(err, why, "%s", to);
+    if (!measure(in, from, &now, err))
+        return false;
+    if (now.qcow2 != qcow2)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "a copy has the format of what is copied");
+    off_t end = (off_t)now.sizes.physical;
+    if (ftruncate(f->fd, end) < 0 || !copy_data(in, f->fd, end, stop, err))
+        return *err ? false : vmd_set_errno(err, errno, "%s", f->path);
+    return capacity <= now.sizes.capacity || set_capacity(f->fd, f->path, qcow2, capacity, err);
+}
+
+bool image_copy(const char *from, const char *to, uint64_t capacity, bool qcow2, const gint *stop,
+                GError **err)
+{
+    autofd in = image_open(from, true, err);
+    g_autoptr(GError) why = NULL;
+    struct fresh f;
+
+    if (in < 0)
+        return false;
+    bool ok = fresh_begin(&f, to, &why) && copy_into(&f, in, from, capacity, qcow2, stop, &why);
+    ok = fresh_end(&f, ok, &why);
+    if (why)
+        g_propagate_error(err, g_steal_pointer(&why));
+    return ok;
 }

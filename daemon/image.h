@@ -1,6 +1,10 @@
 /*
- * daemon/image: image files of disks from outside: how large they are, and new ones without content. What is
- * in one the daemon does not read, but for its size. Any thread.
+ * daemon/image: image files of disks from outside: how large they are, new ones without content, copies, other
+ * sizes. What is in one the daemon does not read, but for its header. Any thread.
+ *
+ * A volume is a regular file by its own name, no link to one. What changes or reads one's content locks it as
+ * the VM that has it does (base/imagelock.h), alone or in a chain of backing files: VMD_ERROR_BUSY says who is
+ * in the way.
  */
 #ifndef DAEMON_IMAGE_H
 #define DAEMON_IMAGE_H
@@ -13,24 +17,49 @@ struct image_sizes {
     uint64_t physical;   /* where it ends */
 };
 
-/* Of the file or block device PATH. False with ERR: it cannot be opened, or is no qcow2 image. */
+/* Of the file or block device PATH, also by a link. False with ERR: it cannot be opened, or is no qcow2
+ * image. */
 bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError **err);
-/* Whether PATH begins as a qcow2 image does. */
-bool image_is_qcow2(const char *path);
+
+struct image_state {
+    struct image_sizes sizes;
+    bool qcow2; /* it begins as a qcow2 image does; else it is raw */
+    uint32_t mode, uid, gid;
+};
+
+/* Of the volume PATH. */
+bool image_look(const char *path, struct image_state *out, GError **err);
+
+/* Opens the volume PATH and locks it. -1 with ERR. */
+int image_open(const char *path, bool readonly, GError **err);
+
+/* What is to be made. */
+struct image_plan {
+    const char *path; /* must not be there yet */
+    uint64_t capacity;
+    bool qcow2, full;    /* FULL: all of a raw image is taken at once */
+    const char *backing; /* NULL: none; for a qcow2 image, an image to lie over */
+    bool backing_qcow2;
+};
 
 /*
- * Makes PATH, which must not be there yet, for CAPACITY bytes. A qcow2 image may lie over BACKING (NULL:
- * none), an image that is qcow2 where BACKING_QCOW2, else raw. FULL: all of a raw image is taken at once.
- * False with ERR, and nothing is left.
+ * Both make an image under a name that is none of a volume's, and give it its own when it is whole. STOP (NULL:
+ * never) is set by another thread, atomically, and ends them soon with VMD_ERROR_GONE. False with ERR, and
+ * nothing is left.
  */
-bool image_create(const char *path, bool qcow2, uint64_t capacity, const char *backing,
-                  bool backing_qcow2, bool full, GError **err);
+bool image_create(const struct image_plan *plan, const gint *stop, GError **err);
+/* TO gets the content of the volume FROM, and CAPACITY bytes where that is more than FROM has. The copy is
+ * qcow2 as FROM is: QCOW2 says what is wanted. */
+bool image_copy(const char *from, const char *to, uint64_t capacity, bool qcow2, const gint *stop,
+                GError **err);
 
-/* Gives the image PATH, which nobody has open, CAPACITY bytes. False with VMD_ERROR_UNSUPPORTED for a qcow2
- * image that is to shrink, has snapshots, or whose table has no room. */
-bool image_resize(const char *path, bool qcow2, uint64_t capacity, GError **err);
+enum { IMAGE_BY = 1 << 0, IMAGE_SHRINK = 1 << 1 };
+/* Gives the volume PATH CAPACITY bytes; with IMAGE_BY so many more, or fewer with IMAGE_SHRINK, without which
+ * none becomes smaller. False with VMD_ERROR_UNSUPPORTED for a qcow2 image that is to shrink, has snapshots, or
+ * whose table has no room. */
+bool image_resize(const char *path, uint64_t capacity, unsigned flags, GError **err);
 
-/* Copies FROM to TO, which must not be there yet; takes as long as that takes. */
-bool image_copy(const char *from, const char *to, GError **err);
+/* Deletes the volume PATH. */
+bool image_remove(const char *path, GError **err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "proto/jsonrpc/json.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -124,16 +125,48 @@ GPtrArray *pools_list(const struct pools *p)
     return out;
 }
 
-struct pool *pools_find(const struct pools *p, const char *ref)
+static struct pool *find(const struct pools *p, size_t member, const char *text)
 {
     for (guint i = 0; i < p->all->len; i++) {
-        struct pool *pool = p->all->pdata[i];
-        if (strcmp(pool->name, ref) == 0 || strcmp(pool->uuid, ref) == 0 ||
-            strcmp(pool->path, ref) == 0)
-            return pool;
+        if (strcmp(G_STRUCT_MEMBER(char *, p->all->pdata[i], member), text) == 0)
+            return p->all->pdata[i];
     }
     return NULL;
 }
+
+struct pool *pools_named(const struct pools *p, const char *name)
+{
+    return find(p, offsetof(struct pool, name), name);
+}
+
+struct pool *pools_by_uuid(const struct pools *p, const char *uuid)
+{
+    return find(p, offsetof(struct pool, uuid), uuid);
+}
+
+struct pool *pools_by_folder(const struct pools *p, const char *path)
+{
+    return find(p, offsetof(struct pool, path), path);
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* Whether TEXT, a line at most, is a name within a folder that XML can say too. */
+static bool is_name(const char *text, size_t most)
+{
+    size_t len = strlen(text);
+
+    if (len == 0 || len > most || *text == '.' || !g_utf8_validate(text, (gssize)len, NULL))
+        return false;
+    for (const char *at = text; *at; at = g_utf8_next_char(at)) {
+        gunichar c = g_utf8_get_char(at);
+        if (c == '/' || g_unichar_iscntrl(c) || c == 0xfffe || c == 0xffff)
+            return false;
+    }
+    return true;
+}
+
+/* --- new ones --------------------------------------------------------------------------------- */
 
 static struct pool *add(struct pools *p, const char *name, const char *uuid, const char *path)
 {
@@ -149,9 +182,9 @@ static struct pool *add(struct pools *p, const char *name, const char *uuid, con
 static bool check(const struct pools *p, const struct pool *there, const char *name, const char *uuid,
                   const char *path, GError **err)
 {
-    const struct pool *other = pools_find(p, path);
+    const struct pool *other = pools_by_folder(p, path);
 
-    if (!*name || strchr(name, '/') || strlen(name) > LIMIT_VM_NAME)
+    if (!is_name(name, LIMIT_VM_NAME))
         return vmd_fail(err, VMD_ERROR_INVALID, "'%s' is no name for a pool", name);
     if (!g_path_is_absolute(path))
         return vmd_fail(err, VMD_ERROR_INVALID, "the folder of a pool is an absolute path: '%s'",
@@ -162,7 +195,7 @@ static bool check(const struct pools *p, const struct pool *there, const char *n
     if (there && uuid && strcmp(there->uuid, uuid) != 0)
         return vmd_fail(err, VMD_ERROR_EXISTS, "the pool %s is there already, with the UUID %s", name,
                         there->uuid);
-    if (!there && uuid && (other = pools_find(p, uuid)))
+    if (!there && uuid && (other = pools_by_uuid(p, uuid)))
         return vmd_fail(err, VMD_ERROR_EXISTS, "the UUID %s is that of the pool %s", uuid,
                         other->name);
     if (there && there->active && strcmp(there->path, path) != 0)
@@ -171,24 +204,54 @@ static bool check(const struct pools *p, const struct pool *there, const char *n
            vmd_fail(err, VMD_ERROR_LIMIT, "there are %d pools already", LIMIT_POOLS);
 }
 
+/* Keeps what POOL has become; where that fails it becomes WAS again, whose texts are then its own. */
+static bool keep(struct pools *p, struct pool *pool, const struct pool *was, GError **err)
+{
+    if (save(p, err))
+        return true;
+    *pool = *was;
+    return false;
+}
+
+/* Forgets POOL, which stays where that cannot be kept. */
+static bool forget(struct pools *p, struct pool *pool, GError **err)
+{
+    guint at = 0;
+
+    g_ptr_array_find(p->all, pool, &at);
+    g_ptr_array_steal_index(p->all, at);
+    if (!save(p, err)) {
+        g_ptr_array_insert(p->all, (gint)at, pool);
+        return false;
+    }
+    pool_free(pool);
+    return true;
+}
+
 struct pool *pools_define(struct pools *p, const char *name, const char *uuid, const char *path,
                           bool persistent, GError **err)
 {
     g_autofree char *folder = g_canonicalize_filename(path, "/");
-    struct pool *pool = NULL;
+    struct pool *pool = pools_named(p, name), was;
 
-    for (guint i = 0; i < p->all->len && !pool; i++) {
-        if (strcmp(((struct pool *)p->all->pdata[i])->name, name) == 0)
-            pool = p->all->pdata[i];
-    }
     if (!check(p, pool, name, uuid, g_path_is_absolute(path) ? folder : path, err))
         return NULL;
-    if (!pool)
+    if (!pool) {
         pool = add(p, name, uuid, folder);
-    g_free(pool->path);
-    pool->path = g_steal_pointer(&folder);
+        pool->persistent = persistent;
+        if (save(p, err))
+            return pool;
+        g_ptr_array_remove(p->all, pool);
+        return NULL;
+    }
+    was = *pool;
+    pool->path = folder;
     pool->persistent |= persistent;
-    return save(p, err) ? pool : NULL;
+    if (!keep(p, pool, &was, err))
+        return NULL;
+    g_free(was.path);
+    g_steal_pointer(&folder);
+    return pool;
 }
 
 /* --- their lives ------------------------------------------------------------------------------ */
@@ -206,8 +269,9 @@ bool pools_start(struct pools *p, struct pool *pool, GError **err)
     if (!is_folder(pool->path))
         return vmd_fail(err, VMD_ERROR_IO, "the pool %s: there is no folder %s", pool->name,
                         pool->path);
+    struct pool was = *pool;
     pool->active = true;
-    return save(p, err);
+    return keep(p, pool, &was, err);
 }
 
 static bool need_active(const struct pool *pool, bool active, GError **err)
@@ -220,10 +284,11 @@ bool pools_stop(struct pools *p, struct pool *pool, GError **err)
 {
     if (!need_active(pool, true, err))
         return false;
-    pool->active = false;
     if (!pool->persistent)
-        g_ptr_array_remove(p->all, pool);
-    return save(p, err);
+        return forget(p, pool, err);
+    struct pool was = *pool;
+    pool->active = false;
+    return keep(p, pool, &was, err);
 }
 
 bool pools_remove(const struct pool *pool, GError **err)
@@ -235,18 +300,16 @@ bool pools_remove(const struct pool *pool, GError **err)
 
 bool pools_undefine(struct pools *p, struct pool *pool, GError **err)
 {
-    if (!need_active(pool, false, err))
-        return false;
-    g_ptr_array_remove(p->all, pool);
-    return save(p, err);
+    return need_active(pool, false, err) && forget(p, pool, err);
 }
 
 bool pools_set_autostart(struct pools *p, struct pool *pool, bool on, GError **err)
 {
     if (!pool->persistent)
         return vmd_fail(err, VMD_ERROR_STATE, "the pool %s goes when it is stopped", pool->name);
+    struct pool was = *pool;
     pool->autostart = on;
-    return save(p, err);
+    return keep(p, pool, &was, err);
 }
 
 /* --- volumes ---------------------------------------------------------------------------------- */
@@ -277,10 +340,17 @@ GPtrArray *pool_volumes(const struct pool *pool, GError **err)
         return NULL;
     }
     out = g_ptr_array_new_with_free_func(g_free);
-    while ((name = g_dir_read_name(dir)) && out->len < LIMIT_VOLUMES) {
+    while ((name = g_dir_read_name(dir))) {
         g_autofree char *path = g_build_filename(pool->path, name, NULL);
-        if (*name != '.' && g_utf8_validate(name, -1, NULL) && is_file(path))
-            g_ptr_array_add(out, g_strdup(name));
+        if (!is_name(name, NAME_MAX) || !is_file(path))
+            continue;
+        if (out->len == LIMIT_VOLUMES) {
+            vmd_fail(err, VMD_ERROR_LIMIT, "the pool %s has more than %d volumes", pool->name,
+                     LIMIT_VOLUMES);
+            g_ptr_array_unref(out);
+            return NULL;
+        }
+        g_ptr_array_add(out, g_strdup(name));
     }
     g_ptr_array_sort(out, by_text);
     return out;
@@ -288,7 +358,7 @@ GPtrArray *pool_volumes(const struct pool *pool, GError **err)
 
 char *pool_path(const struct pool *pool, const char *name, GError **err)
 {
-    if (*name && *name != '.' && !strchr(name, '/') && strlen(name) <= 255)
+    if (is_name(name, NAME_MAX))
         return g_build_filename(pool->path, name, NULL);
     vmd_fail(err, VMD_ERROR_INVALID, "'%s' is no name for a volume", name);
     return NULL;
@@ -298,7 +368,8 @@ bool pool_has(const struct pool *pool, const char *path)
 {
     g_autofree char *folder = g_path_get_dirname(path), *name = g_path_get_basename(path);
 
-    return pool->active && strcmp(folder, pool->path) == 0 && *name != '.' && is_file(path);
+    return pool->active && strcmp(folder, pool->path) == 0 && is_name(name, NAME_MAX) &&
+           is_file(path);
 }
 
 struct pool *pools_of_path(const struct pools *p, const char *path)

@@ -23,10 +23,14 @@ void pools_free(struct pools *pools);
 
 /* All by name, borrowed; the caller frees the array. */
 GPtrArray *pools_list(const struct pools *pools);
-/* By name, UUID or folder; NULL. */
-struct pool *pools_find(const struct pools *pools, const char *ref);
+/* Each: NULL where there is none. UUID in small letters. */
+struct pool *pools_named(const struct pools *pools, const char *name);
+struct pool *pools_by_uuid(const struct pools *pools, const char *uuid);
+struct pool *pools_by_folder(const struct pools *pools, const char *path);
 
-/* Defines NAME with the folder PATH; over a pool of that name and UUID anew. UUID NULL: any. NULL with
+/* What changes a pool says VMD_ERROR_IO where that cannot be kept, and the pool is as it was.
+ *
+ * Defines NAME with the folder PATH; over a pool of that name and UUID anew. UUID NULL: any. NULL with
  * VMD_ERROR_EXISTS, _LIMIT or _INVALID. */
 struct pool *pools_define(struct pools *pools, const char *name, const char *uuid, const char *path,
                           bool persistent, GError **err);
@@ -40,9 +44,10 @@ bool pools_remove(const struct pool *pool, GError **err);
 bool pools_undefine(struct pools *pools, struct pool *pool, GError **err);
 bool pools_set_autostart(struct pools *pools, struct pool *pool, bool on, GError **err);
 
-/* --- volumes: the regular files of a pool that is active --- */
+/* --- volumes: the regular files of a pool that is active, but for those whose names begin with a dot, or are
+ * nothing that XML can say --- */
 
-/* Their names, sorted; the caller frees. NULL with ERR. */
+/* Their names, sorted; the caller frees. NULL with ERR; VMD_ERROR_LIMIT: they are more than are shown. */
 GPtrArray *pool_volumes(const struct pool *pool, GError **err);
 /* The path of the volume NAME, there or not; NULL with VMD_ERROR_INVALID where NAME is no file's name. The
  * caller frees. */

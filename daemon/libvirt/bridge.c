@@ -148,12 +148,14 @@ static void listen_where_clients_look(struct bridge *b, const char *dir)
         log_warning("libvirt's clients need ?socket= in their URIs: %s", err->message);
 }
 
-static void closed(void *arg)
+/* Frees B once its server and its threads have ended. */
+static void free_if_over(struct bridge *b)
 {
-    struct bridge *b = arg;
     void (*done)(void *) = b->done;
     void *done_arg = b->done_arg;
 
+    if (b->server || b->works.length)
+        return;
     g_clear_pointer(&b->list.written, g_byte_array_unref);
     pools_free(b->pools);
     g_free(b);
@@ -161,10 +163,24 @@ static void closed(void *arg)
         done(done_arg);
 }
 
+static void closed(void *arg)
+{
+    struct bridge *b = arg;
+
+    b->server = NULL;
+    free_if_over(b);
+}
+
+void bridge__work_over(struct bridge *b)
+{
+    free_if_over(b);
+}
+
 void bridge_close(struct bridge *b, void (*done)(void *arg), void *arg)
 {
     b->done = done;
     b->done_arg = arg;
+    bridge__stop_works(b);
     libvirt_server_close(b->server, closed, b);
 }
 
@@ -174,6 +190,7 @@ struct bridge *bridge_open(struct daemon *daemon, const char *dir, GError **err)
     unsigned given = 0;
 
     b->daemon = daemon;
+    g_queue_init(&b->works);
     b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
     b->pools = pools_open(daemon->paths.store, err);
     if (!b->pools || !listen_pair(b, daemon->paths.runtime, "libvirt-sock", err) ||

@@ -23,9 +23,10 @@ struct bridge_list_cache {
 
 struct bridge {
     struct daemon *daemon;
-    struct libvirt_server *server;
+    struct libvirt_server *server; /* NULL: it has ended */
     struct bridge_list_cache list; /* lists.c's */
     struct pools *pools;
+    GQueue works; /* volumes.c's, under way */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -95,9 +96,11 @@ struct pool *bridge_need_pool(struct client *c, struct libvirt_request *request,
 /* The path of a volume; the caller frees. */
 char *bridge_need_volume(struct client *c, struct libvirt_request *request,
                          const struct libvirt_vol *vol);
-/* Whether a VM that runs has the image PATH. */
-bool bridge_volume_busy(struct client *c, struct libvirt_request *request, const char *path);
 void bridge_fail_storage(struct libvirt_request *request, const GError *err);
+
+/* Has what threads do end soon. Each that has ended calls bridge__work_over(). */
+void bridge__stop_works(struct bridge *b);
+void bridge__work_over(struct bridge *b);
 
 /* The daemon's notification of an event, for C. */
 void bridge_event(struct client *c, struct json_object *params);

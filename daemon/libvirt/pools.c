@@ -21,11 +21,6 @@ enum {
 enum { CREATE_BUILDS = 0x7, BUILD_ALL = 0x7, XML_INACTIVE = 1 << 0 };
 enum { STATE_INACTIVE, STATE_RUNNING = 2 };
 
-static struct pools *pools_of(const struct client *c)
-{
-    return c->bridge->pools;
-}
-
 void bridge_fail_storage(struct libvirt_request *request, const GError *err)
 {
     bridge_fail_from(request, err, LIBVIRT_FROM_STORAGE);
@@ -55,11 +50,9 @@ static void reply_pool(struct libvirt_request *request, const struct pool *pool)
     libvirt_reply(request, &out);
 }
 
-/* The pool REF; NULL, and REQUEST was answered with an error. */
-static struct pool *need_ref(struct client *c, struct libvirt_request *request, const char *ref)
+/* POOL, which was looked for by REF; where it is NULL, REQUEST was answered with an error. */
+static struct pool *need(struct libvirt_request *request, struct pool *pool, const char *ref)
 {
-    struct pool *pool = pools_find(pools_of(c), ref);
-
     if (!pool)
         libvirt_fail(request, LIBVIRT_ERR_NO_POOL, LIBVIRT_FROM_STORAGE, "there is no pool %s", ref);
     return pool;
@@ -70,7 +63,7 @@ struct pool *bridge_need_pool(struct client *c, struct libvirt_request *request,
 {
     g_autofree char *uuid = bridge_uuid_text(named->uuid);
 
-    return need_ref(c, request, uuid);
+    return need(request, pools_by_uuid(c->bridge->pools, uuid), uuid);
 }
 
 /* --- lists --- */
@@ -86,7 +79,7 @@ static GPtrArray *list(const struct client *c, uint32_t flags)
 {
     static const uint32_t groups[] = {ACTIVE | INACTIVE, PERSISTENT | TRANSIENT,
                                       AUTOSTART | NO_AUTOSTART, TYPES};
-    GPtrArray *all = pools_list(pools_of(c));
+    GPtrArray *all = pools_list(c->bridge->pools);
 
     for (guint i = all->len; i-- > 0;) {
         uint32_t bits = bits_of(all->pdata[i]);
@@ -136,10 +129,20 @@ static void list_names(struct client *c, struct libvirt_request *request, const 
     libvirt_reply(request, &out);
 }
 
-static void lookup_by_text(struct client *c, struct libvirt_request *request, const void *args)
+static void lookup_by_name(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_text *a = args;
-    struct pool *pool = need_ref(c, request, a->value);
+    struct pool *pool = need(request, pools_named(c->bridge->pools, a->value), a->value);
+
+    if (pool)
+        reply_pool(request, pool);
+}
+
+static void lookup_by_path(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_text *a = args;
+    g_autofree char *path = g_canonicalize_filename(a->value, "/");
+    struct pool *pool = need(request, pools_by_folder(c->bridge->pools, path), a->value);
 
     if (pool)
         reply_pool(request, pool);
@@ -148,9 +151,10 @@ static void lookup_by_text(struct client *c, struct libvirt_request *request, co
 static void lookup_by_uuid(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_uuid *a = args;
-    g_autofree char *uuid = bridge_uuid_text(a->value);
-    struct pool *pool = need_ref(c, request, uuid);
+    struct libvirt_named named = {0};
 
+    memcpy(named.uuid, a->value, sizeof(named.uuid));
+    struct pool *pool = bridge_need_pool(c, request, &named);
     if (pool)
         reply_pool(request, pool);
 }
@@ -158,7 +162,7 @@ static void lookup_by_uuid(struct client *c, struct libvirt_request *request, co
 static void lookup_by_volume(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_one_vol *a = args;
-    struct pool *pool = need_ref(c, request, a->vol.pool);
+    struct pool *pool = need(request, pools_named(c->bridge->pools, a->vol.pool), a->vol.pool);
 
     if (pool)
         reply_pool(request, pool);
@@ -235,7 +239,7 @@ static struct pool *define(struct client *c, const char *text, bool persistent, 
 
     if (!pool_xml_read(text, &xml, err))
         return NULL;
-    pool = pools_define(pools_of(c), xml.name, xml.uuid, xml.path, persistent, err);
+    pool = pools_define(c->bridge->pools, xml.name, xml.uuid, xml.path, persistent, err);
     pool_xml_clear(&xml);
     return pool;
 }
@@ -254,6 +258,11 @@ static void define_xml(struct client *c, struct libvirt_request *request, const 
         bridge_fail_storage(request, err);
 }
 
+static bool start(struct client *c, struct pool *pool, uint32_t flags, GError **err)
+{
+    return (!flags || pools_build(pool, err)) && pools_start(c->bridge->pools, pool, err);
+}
+
 static void create_xml(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_xml *a = args;
@@ -262,18 +271,13 @@ static void create_xml(struct client *c, struct libvirt_request *request, const 
     if (!bridge_need_admin(c, request) || !bridge_flags(request, a->flags, CREATE_BUILDS))
         return;
     struct pool *pool = define(c, a->xml, false, &err);
-    if (pool && (!a->flags || pools_build(pool, &err)) && pools_start(pools_of(c), pool, &err)) {
+    if (pool && start(c, pool, a->flags, &err)) {
         reply_pool(request, pool);
         return;
     }
     if (pool && !pool->persistent && !pool->active)
-        pools_undefine(pools_of(c), pool, NULL);
+        pools_undefine(c->bridge->pools, pool, NULL);
     bridge_fail_storage(request, err);
-}
-
-static bool start(struct client *c, struct pool *pool, uint32_t flags, GError **err)
-{
-    return (!flags || pools_build(pool, err)) && pools_start(pools_of(c), pool, err);
 }
 
 static bool build(struct client *c, struct pool *pool, uint32_t flags, GError **err)
@@ -283,7 +287,7 @@ static bool build(struct client *c, struct pool *pool, uint32_t flags, GError **
 
 static bool stop(struct client *c, struct pool *pool, uint32_t flags, GError **err)
 {
-    return pools_stop(pools_of(c), pool, err);
+    return pools_stop(c->bridge->pools, pool, err);
 }
 
 static bool delete(struct client *c, struct pool *pool, uint32_t flags, GError **err)
@@ -293,7 +297,7 @@ static bool delete(struct client *c, struct pool *pool, uint32_t flags, GError *
 
 static bool undefine(struct client *c, struct pool *pool, uint32_t flags, GError **err)
 {
-    return pools_undefine(pools_of(c), pool, err);
+    return pools_undefine(c->bridge->pools, pool, err);
 }
 
 static const struct {
@@ -337,7 +341,7 @@ static void set_autostart(struct client *c, struct libvirt_request *request, con
         bridge_need_admin(c, request) ? bridge_need_pool(c, request, &a->named) : NULL;
     g_autoptr(GError) err = NULL;
 
-    if (pool && pools_set_autostart(pools_of(c), pool, a->autostart != 0, &err))
+    if (pool && pools_set_autostart(c->bridge->pools, pool, a->autostart != 0, &err))
         libvirt_reply(request, NULL);
     else if (pool)
         bridge_fail_storage(request, err);
@@ -358,8 +362,8 @@ const struct bridge_row bridge_pool_rows[] = {
     {LIBVIRT_CONNECT_NUM_OF_DEFINED_STORAGE_POOLS, count},
     {LIBVIRT_CONNECT_LIST_STORAGE_POOLS, list_names},
     {LIBVIRT_CONNECT_LIST_DEFINED_STORAGE_POOLS, list_names},
-    {LIBVIRT_STORAGE_POOL_LOOKUP_BY_NAME, lookup_by_text},
-    {LIBVIRT_STORAGE_POOL_LOOKUP_BY_TARGET_PATH, lookup_by_text},
+    {LIBVIRT_STORAGE_POOL_LOOKUP_BY_NAME, lookup_by_name},
+    {LIBVIRT_STORAGE_POOL_LOOKUP_BY_TARGET_PATH, lookup_by_path},
     {LIBVIRT_STORAGE_POOL_LOOKUP_BY_UUID, lookup_by_uuid},
     {LIBVIRT_STORAGE_POOL_LOOKUP_BY_VOLUME, lookup_by_volume},
     {LIBVIRT_STORAGE_POOL_GET_INFO, get_info},

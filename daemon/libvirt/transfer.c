@@ -2,10 +2,9 @@
  * What is in a volume, up and down, by a stream. Files are read and written by the loop's threads, one piece at
  * a time; each way stops while the other end does not take what came.
  */
+#include "daemon/image.h"
 #include "daemon/libvirt/bridge_priv.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 enum { PIECE = 262144 };
@@ -157,12 +156,12 @@ static void begin(struct client *c, struct libvirt_request *request, const void 
     g_autofree char *path =
         bridge_need_admin(c, request) ? bridge_need_volume(c, request, &a->vol) : NULL;
 
-    if (!path || !bridge_flags(request, a->flags, 0) || bridge_volume_busy(c, request, path))
+    g_autoptr(GError) err = NULL;
+
+    if (!path || !bridge_flags(request, a->flags, 0))
         return;
-    int fd = open(path, (down ? O_RDONLY : O_WRONLY) | O_CLOEXEC | O_NOFOLLOW);
+    int fd = image_open(path, down, &err);
     if (fd < 0) {
-        g_autoptr(GError) err = NULL;
-        vmd_set_errno(&err, errno, "%s", path);
         bridge_fail_storage(request, err);
         return;
     }
@@ -176,7 +175,7 @@ static void begin(struct client *c, struct libvirt_request *request, const void 
     t->fs.data = t;
     t->stream = libvirt_stream_begin(request, &ops, t);
     go_on(t);
-    free_if_over(t);
+    free_if_over(t); /* where there is no stream */
 }
 
 const struct bridge_row bridge_transfer_rows[] = {

@@ -1,23 +1,13 @@
 /* Volumes: files of pools. Looking is for all, whatever makes, changes or reads one is for those who may do
- * all. */
+ * all, and is done by threads. */
 #include "daemon/image.h"
 #include "daemon/libvirt/bridge_priv.h"
 #include "daemon/pools.h"
 #include "proto/libvirt/xml/storage.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 enum { CREATE_METADATA = 1 << 0, RESIZE_SHRINK = 1 << 2, RESIZE_DELTA = 1 << 1, KIND_FILE = 0 };
 
 /* --- which one --- */
-
-static struct pools *pools_of(const struct client *c)
-{
-    return c->bridge->pools;
-}
 
 static void reply_vol(struct libvirt_request *request, const struct pool *pool, const char *path)
 {
@@ -47,36 +37,13 @@ static char *need_in(struct libvirt_request *request, const struct pool *pool, c
 char *bridge_need_volume(struct client *c, struct libvirt_request *request,
                          const struct libvirt_vol *vol)
 {
-    const struct pool *pool = pools_find(pools_of(c), vol->pool);
+    const struct pool *pool = pools_named(c->bridge->pools, vol->pool);
 
     if (pool)
         return need_in(request, pool, vol->name);
     libvirt_fail(request, LIBVIRT_ERR_NO_POOL, LIBVIRT_FROM_STORAGE, "there is no pool %s",
                  vol->pool);
     return NULL;
-}
-
-/* Whether a VM that runs has the image PATH; then REQUEST was answered with an error. */
-bool bridge_volume_busy(struct client *c, struct libvirt_request *request, const char *path)
-{
-    g_autoptr(GPtrArray) all = registry_list(c->bridge->daemon->registry);
-    struct stat st, other;
-
-    if (stat(path, &st) < 0)
-        return false;
-    for (guint i = 0; i < all->len; i++) {
-        const struct vm *vm = all->pdata[i];
-        g_autoptr(vm_config) config = vm_active(vm) ? bridge_live_config(vm) : NULL;
-        for (size_t d = 0; config && d < config->n_disks; d++) {
-            if (stat(config->disks[d]->path, &other) < 0 || other.st_dev != st.st_dev ||
-                other.st_ino != st.st_ino)
-                continue;
-            libvirt_fail(request, LIBVIRT_ERR_BUSY, LIBVIRT_FROM_STORAGE,
-                         "the domain %s has %s as its disk", vm_name(vm), path);
-            return true;
-        }
-    }
-    return false;
 }
 
 static void lookup_by_name(struct client *c, struct libvirt_request *request, const void *args)
@@ -93,7 +60,7 @@ static void lookup_by_name(struct client *c, struct libvirt_request *request, co
 static void lookup_by_path(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_text *a = args;
-    const struct pool *pool = pools_of_path(pools_of(c), a->value);
+    const struct pool *pool = pools_of_path(c->bridge->pools, a->value);
 
     if (pool)
         reply_vol(request, pool, a->value);
@@ -161,37 +128,25 @@ static void list_all(struct client *c, struct libvirt_request *request, const vo
 
 /* --- what one is --- */
 
-static bool measure(const char *path, struct volume_state *out, GError **err)
+/* What PATH is, where REQUEST was not answered with an error. */
+static bool look(struct libvirt_request *request, const char *path, struct image_state *out)
 {
-    struct image_sizes sizes;
-    struct stat st;
+    g_autoptr(GError) err = NULL;
 
-    out->qcow2 = image_is_qcow2(path);
-    if (!image_measure(path, out->qcow2, &sizes, err))
-        return false;
-    if (stat(path, &st) < 0)
-        return vmd_set_errno(err, errno, "%s", path);
-    out->capacity = sizes.capacity;
-    out->allocation = sizes.allocation;
-    out->physical = sizes.physical;
-    out->mode = st.st_mode;
-    out->uid = st.st_uid;
-    out->gid = st.st_gid;
-    return true;
+    if (path && !image_look(path, out, &err))
+        bridge_fail_storage(request, err);
+    return path && !err;
 }
 
 static void get_info(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_one_vol *a = args;
     g_autofree char *path = bridge_need_volume(c, request, &a->vol);
-    struct volume_state s;
-    g_autoptr(GError) err = NULL;
+    struct image_state s;
 
-    if (path && measure(path, &s, &err)) {
-        struct libvirt_vol_info out = {KIND_FILE, s.capacity, s.allocation};
+    if (look(request, path, &s)) {
+        struct libvirt_vol_info out = {KIND_FILE, s.sizes.capacity, s.sizes.allocation};
         libvirt_reply(request, &out);
-    } else if (path) {
-        bridge_fail_storage(request, err);
     }
 }
 
@@ -209,14 +164,18 @@ static void get_xml(struct client *c, struct libvirt_request *request, const voi
     const struct libvirt_flagged_vol *a = args;
     g_autofree char *path =
         bridge_flags(request, a->flags, 0) ? bridge_need_volume(c, request, &a->vol) : NULL;
-    struct volume_state s;
-    g_autoptr(GError) err = NULL;
+    struct image_state s;
 
-    if (path && measure(path, &s, &err)) {
-        g_autofree char *xml = volume_xml_write(a->vol.name, path, &s);
+    if (look(request, path, &s)) {
+        struct volume_state state = {.capacity = s.sizes.capacity,
+                                     .allocation = s.sizes.allocation,
+                                     .physical = s.sizes.physical,
+                                     .qcow2 = s.qcow2,
+                                     .mode = s.mode,
+                                     .uid = s.uid,
+                                     .gid = s.gid};
+        g_autofree char *xml = volume_xml_write(a->vol.name, path, &state);
         libvirt_reply(request, &(struct libvirt_text){.value = xml});
-    } else if (path) {
-        bridge_fail_storage(request, err);
     }
 }
 
@@ -229,22 +188,129 @@ static void get_path(struct client *c, struct libvirt_request *request, const vo
         libvirt_reply(request, &(struct libvirt_text){.value = path});
 }
 
-/* --- new ones, other sizes, none --- */
+/* --- new ones, copies, other sizes, none: by a thread --- */
 
-static bool create(const struct pool *pool, const char *text, char **path, GError **err)
-{
+/* What a thread is to do with the volume PATH, or FROM and PATH. */
+struct bridge_work {
+    uv_work_t uv;
+    struct bridge *bridge;
+    struct libvirt_request *request;
+    bool (*run)(struct bridge_work *w, GError **err);
+    char *pool; /* NULL: the answer is nothing, else the volume PATH of it */
+    char *path, *from;
     struct volume_xml xml;
+    uint64_t capacity;
+    unsigned flags;
+    gint stop; /* atomic: the bridge closes */
+    GError *err;
+    GList link; /* of those under way */
+};
 
-    if (!pool->active)
-        return vmd_fail(err, VMD_ERROR_STATE, "the pool %s is not active", pool->name);
-    if (!volume_xml_read(text, &xml, err))
-        return false;
-    *path = pool_path(pool, xml.name, err);
-    bool full = xml.has_allocation && xml.allocation >= xml.capacity;
-    bool ok = *path && image_create(*path, xml.qcow2, xml.capacity, xml.backing, xml.backing_qcow2,
-                                    full, err);
-    volume_xml_clear(&xml);
-    return ok;
+static void work_run(uv_work_t *uv)
+{
+    struct bridge_work *w = uv->data;
+
+    w->run(w, &w->err);
+}
+
+static void work_done(uv_work_t *uv, int status)
+{
+    struct bridge_work *w = uv->data;
+    g_autofree char *name = g_path_get_basename(w->path);
+    struct libvirt_one_vol out = {{w->pool, name, w->path}};
+
+    if (w->err)
+        bridge_fail_storage(w->request, w->err);
+    else
+        libvirt_reply(w->request, w->pool ? &out : NULL);
+    g_queue_unlink(&w->bridge->works, &w->link);
+    bridge__work_over(w->bridge);
+    g_clear_error(&w->err);
+    volume_xml_clear(&w->xml);
+    g_free(w->pool);
+    g_free(w->path);
+    g_free(w->from);
+    g_free(w);
+}
+
+/* For a thread that is to RUN it. PATH is taken. */
+static struct bridge_work *work_new(struct client *c, struct libvirt_request *request,
+                                    bool (*run)(struct bridge_work *w, GError **err), char *path)
+{
+    struct bridge_work *w = g_new0(struct bridge_work, 1);
+
+    w->bridge = c->bridge;
+    w->request = request;
+    w->run = run;
+    w->path = path;
+    w->uv.data = w;
+    w->link.data = w;
+    return w;
+}
+
+static void work_begin(struct bridge_work *w)
+{
+    g_queue_push_tail_link(&w->bridge->works, &w->link);
+    uv_queue_work(w->bridge->daemon->loop, &w->uv, work_run, work_done);
+}
+
+void bridge__stop_works(struct bridge *b)
+{
+    for (GList *l = b->works.head; l; l = l->next)
+        g_atomic_int_set(&((struct bridge_work *)l->data)->stop, 1);
+}
+
+/* The path of a new volume of POOL, whose XML is TEXT; NULL with ERR. */
+static char *plan(const struct pool *pool, const char *text, struct volume_xml *xml, GError **err)
+{
+    if (!pool->active) {
+        vmd_fail(err, VMD_ERROR_STATE, "the pool %s is not active", pool->name);
+        return NULL;
+    }
+    if (!volume_xml_read(text, xml, err))
+        return NULL;
+    char *path = pool_path(pool, xml->name, err);
+    if (!path)
+        volume_xml_clear(xml);
+    return path;
+}
+
+static bool create(struct bridge_work *w, GError **err)
+{
+    const struct volume_xml *x = &w->xml;
+    struct image_plan p = {.path = w->path,
+                           .capacity = x->capacity,
+                           .qcow2 = x->qcow2,
+                           .full = x->has_allocation && x->allocation >= x->capacity,
+                           .backing = x->backing,
+                           .backing_qcow2 = x->backing_qcow2};
+
+    return image_create(&p, &w->stop, err);
+}
+
+static bool copy(struct bridge_work *w, GError **err)
+{
+    return image_copy(w->from, w->path, w->xml.capacity, w->xml.qcow2, &w->stop, err);
+}
+
+/* A new volume of POOL by RUN, of which TEXT says what it is. FROM is taken. */
+static void make(struct client *c, struct libvirt_request *request, const struct pool *pool,
+                 const char *text, bool (*run)(struct bridge_work *w, GError **err), char *from)
+{
+    struct volume_xml xml = {0};
+    g_autoptr(GError) err = NULL;
+    char *path = plan(pool, text, &xml, &err);
+
+    if (!path) {
+        bridge_fail_storage(request, err);
+        g_free(from);
+        return;
+    }
+    struct bridge_work *w = work_new(c, request, run, path);
+    w->pool = g_strdup(pool->name);
+    w->from = from;
+    w->xml = xml;
+    work_begin(w);
 }
 
 static void create_xml(struct client *c, struct libvirt_request *request, const void *args)
@@ -252,92 +318,9 @@ static void create_xml(struct client *c, struct libvirt_request *request, const 
     const struct libvirt_create_vol *a = args;
     struct pool *pool =
         bridge_need_admin(c, request) ? bridge_need_pool(c, request, &a->named) : NULL;
-    g_autofree char *path = NULL;
-    g_autoptr(GError) err = NULL;
 
-    if (!pool || !bridge_flags(request, a->flags, CREATE_METADATA))
-        return;
-    if (create(pool, a->xml, &path, &err))
-        reply_vol(request, pool, path);
-    else
-        bridge_fail_storage(request, err);
-}
-
-static void delete(struct client *c, struct libvirt_request *request, const void *args)
-{
-    const struct libvirt_flagged_vol *a = args;
-    g_autofree char *path =
-        bridge_need_admin(c, request) ? bridge_need_volume(c, request, &a->vol) : NULL;
-    g_autoptr(GError) err = NULL;
-
-    if (!path || !bridge_flags(request, a->flags, 0) || bridge_volume_busy(c, request, path))
-        return;
-    if (unlink(path) == 0) {
-        libvirt_reply(request, NULL);
-        return;
-    }
-    vmd_set_errno(&err, errno, "%s", path);
-    bridge_fail_storage(request, err);
-}
-
-static void resize(struct client *c, struct libvirt_request *request, const void *args)
-{
-    const struct libvirt_resize_vol *a = args;
-    g_autofree char *path =
-        bridge_need_admin(c, request) ? bridge_need_volume(c, request, &a->vol) : NULL;
-    struct image_sizes now = {0};
-    g_autoptr(GError) err = NULL;
-
-    if (!path || !bridge_flags(request, a->flags, RESIZE_SHRINK | RESIZE_DELTA) ||
-        bridge_volume_busy(c, request, path))
-        return;
-    bool qcow2 = image_is_qcow2(path), shrink = a->flags & RESIZE_SHRINK;
-    if (image_measure(path, qcow2, &now, &err)) {
-        uint64_t to = a->capacity, by = a->capacity;
-        if (a->flags & RESIZE_DELTA)
-            to = shrink ? now.capacity - MIN(by, now.capacity)
-                        : now.capacity + MIN(by, UINT64_MAX - now.capacity);
-        if (to < now.capacity && !shrink)
-            vmd_fail(&err, VMD_ERROR_INVALID, "the volume is larger, and shrinks only when asked");
-        else if (image_resize(path, qcow2, to, &err)) {
-            libvirt_reply(request, NULL);
-            return;
-        }
-    }
-    bridge_fail_storage(request, err);
-}
-
-/* --- copies, by a thread --- */
-
-struct copy {
-    uv_work_t work;
-    struct libvirt_request *request;
-    char *pool, *from, *to;
-    GError *err;
-};
-
-static void copy_work(uv_work_t *work)
-{
-    struct copy *copy = work->data;
-
-    image_copy(copy->from, copy->to, &copy->err);
-}
-
-static void copied(uv_work_t *work, int status)
-{
-    struct copy *copy = work->data;
-    g_autofree char *name = g_path_get_basename(copy->to);
-    struct libvirt_one_vol out = {{copy->pool, name, copy->to}};
-
-    if (copy->err)
-        bridge_fail_storage(copy->request, copy->err);
-    else
-        libvirt_reply(copy->request, &out);
-    g_clear_error(&copy->err);
-    g_free(copy->pool);
-    g_free(copy->from);
-    g_free(copy->to);
-    g_free(copy);
+    if (pool && bridge_flags(request, a->flags, CREATE_METADATA))
+        make(c, request, pool, a->xml, create, NULL);
 }
 
 static void clone_xml(struct client *c, struct libvirt_request *request, const void *args)
@@ -345,30 +328,45 @@ static void clone_xml(struct client *c, struct libvirt_request *request, const v
     const struct libvirt_clone_vol *a = args;
     struct pool *pool =
         bridge_need_admin(c, request) ? bridge_need_pool(c, request, &a->named) : NULL;
-    g_autofree char *from = pool ? bridge_need_volume(c, request, &a->vol) : NULL, *to = NULL;
-    struct volume_xml xml = {0};
-    g_autoptr(GError) err = NULL;
+    g_autofree char *from = pool ? bridge_need_volume(c, request, &a->vol) : NULL;
 
-    if (!from || !bridge_flags(request, a->flags, CREATE_METADATA) ||
-        bridge_volume_busy(c, request, from))
+    if (from && bridge_flags(request, a->flags, CREATE_METADATA))
+        make(c, request, pool, a->xml, copy, g_steal_pointer(&from));
+}
+
+static bool remove_it(struct bridge_work *w, GError **err)
+{
+    return image_remove(w->path, err);
+}
+
+static void delete(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_flagged_vol *a = args;
+    g_autofree char *path =
+        bridge_need_admin(c, request) ? bridge_need_volume(c, request, &a->vol) : NULL;
+
+    if (path && bridge_flags(request, a->flags, 0))
+        work_begin(work_new(c, request, remove_it, g_steal_pointer(&path)));
+}
+
+static bool set_size(struct bridge_work *w, GError **err)
+{
+    return image_resize(w->path, w->capacity, w->flags, err);
+}
+
+static void resize(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_resize_vol *a = args;
+    g_autofree char *path =
+        bridge_need_admin(c, request) ? bridge_need_volume(c, request, &a->vol) : NULL;
+
+    if (!path || !bridge_flags(request, a->flags, RESIZE_SHRINK | RESIZE_DELTA))
         return;
-    if (volume_xml_read(a->xml, &xml, &err)) {
-        to = pool_path(pool, xml.name, &err);
-        if (to && xml.qcow2 != image_is_qcow2(from))
-            vmd_fail(&err, VMD_ERROR_UNSUPPORTED, "a copy has the format of what is copied");
-        volume_xml_clear(&xml);
-    }
-    if (err) {
-        bridge_fail_storage(request, err);
-        return;
-    }
-    struct copy *copy = g_new0(struct copy, 1);
-    copy->request = request;
-    copy->pool = g_strdup(pool->name);
-    copy->from = g_steal_pointer(&from);
-    copy->to = g_steal_pointer(&to);
-    copy->work.data = copy;
-    uv_queue_work(c->bridge->daemon->loop, &copy->work, copy_work, copied);
+    struct bridge_work *w = work_new(c, request, set_size, g_steal_pointer(&path));
+    w->capacity = a->capacity;
+    w->flags = (a->flags & RESIZE_DELTA ? IMAGE_BY : 0) |
+               (a->flags & RESIZE_SHRINK ? IMAGE_SHRINK : 0);
+    work_begin(w);
 }
 
 const struct bridge_row bridge_volume_rows[] = {

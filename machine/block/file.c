@@ -1,6 +1,8 @@
 /* The host file under an image: see file.h. */
 #include "machine/block/file.h"
 
+#include "base/imagelock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -82,7 +84,7 @@ struct block_file *block_file__open(const char *path, bool readonly,
     f->path = g_strdup(path);
     f->readonly = readonly;
     f->fd = block_file__open_fd(path, readonly, given, err);
-    if (f->fd >= 0 && file__identify(f, err) && block_file__lock(f->fd, path, readonly, err))
+    if (f->fd >= 0 && file__identify(f, err) && imagelock_take(f->fd, path, readonly, err))
         return f;
     block_file__close(f);
     return NULL;

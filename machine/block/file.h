@@ -32,7 +32,7 @@ struct block_file {
 /* As block_file_open_fd(), but for one of GIVEN (may be NULL), which gets another descriptor. */
 int block_file__open_fd(const char *path, bool readonly, const struct block_given *given,
                         GError **err);
-/* Opens and locks the file (block_file__lock()). NULL with an error on failure. */
+/* Opens and locks the file (base/imagelock.h). NULL with an error on failure. */
 struct block_file *block_file__open(const char *path, bool readonly,
                                     const struct block_given *given, GError **err);
 /* Unlocks, closes and frees; NULL is fine. */
@@ -58,13 +58,6 @@ int block_file__sync(struct block_file *f);
 int block_file__discard(struct block_file *f, uint64_t offset, uint64_t len);
 /* Makes the range read as zeroes, by whatever means is cheapest. Grows a file at need. */
 int block_file__zero(struct block_file *f, uint64_t offset, uint64_t len, bool unmap);
-
-/*
- * Locks FD for one writer or many readers by the byte ranges that QEMU's tools use too (open file
- * description locks, so that they end with the descriptor). VMD_ERROR_BUSY names the holder where
- * /proc tells it.
- */
-bool block_file__lock(int fd, const char *path, bool readonly, GError **err);
 
 /* --- helpers for vectors ------------------------------------------------------------------ */
 

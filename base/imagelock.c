@@ -1,5 +1,5 @@
 /*
- * One writer or many readers of an image, over all processes of the host.
+ * See imagelock.h.
  *
  * The scheme is QEMU's, so that its tools and ours keep out of each other's images: byte 100 + P of
  * the file is read-locked by whoever uses permission P, and byte 200 + P by whoever lets nobody
@@ -7,11 +7,13 @@
  * that come at once may both be refused, never both be let in. Read locks suffice for both, which
  * is why a reader's descriptor can hold them.
  */
-#include "machine/block/file.h"
+#include "base/imagelock.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 enum { USED_BASE = 100, UNSHARED_BASE = 200 };
 enum { PERM_READ = 1 << 0, PERM_WRITE = 1 << 1, PERM_RESIZE = 1 << 3, PERM_BITS = 4 };
@@ -100,7 +102,7 @@ static int lock__bytes(int fd, int cmd, int base, unsigned perms)
     return 0;
 }
 
-bool block_file__lock(int fd, const char *path, bool readonly, GError **err)
+bool imagelock_take(int fd, const char *path, bool readonly, GError **err)
 {
     const unsigned unshared = PERM_WRITE | PERM_RESIZE;
     const unsigned used = PERM_READ | (readonly ? 0 : PERM_WRITE | PERM_RESIZE);
