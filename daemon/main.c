@@ -40,8 +40,8 @@ struct program {
 };
 
 struct options {
-    gboolean system, user, version;
-    char *store, *runtime, *socket, *libvirt;
+    gboolean system, user, version, libvirt_alias;
+    char *store, *runtime, *socket, *libvirt, *libvirt_forward;
     gint idle; /* seconds; 0: never */
 };
 
@@ -56,6 +56,11 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
         {"libvirt", 0, 0, G_OPTION_ARG_FILENAME, &o->libvirt,
          "Serve libvirt's clients in DIR, their own run directory by default; \"off\": nowhere",
          "DIR"},
+        {"libvirt-alias", 0, 0, G_OPTION_ARG_NONE, &o->libvirt_alias,
+         "Be there in the place of libvirt's virtqemud too", NULL},
+        {"libvirt-forward", 0, 0, G_OPTION_ARG_STRING, &o->libvirt_forward,
+         "Pass calls about storage, network, nodedev, interface, secret or nwfilter on to libvirtd",
+         "WHAT[=SOCKET],..."},
         {"idle", 0, 0, G_OPTION_ARG_INT, &o->idle,
          "End after SECONDS without clients and running VMs", "SECONDS"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
@@ -82,6 +87,7 @@ static void options_clear(struct options *o)
     g_free(o->runtime);
     g_free(o->socket);
     g_free(o->libvirt);
+    g_free(o->libvirt_forward);
 }
 
 /* --- idempotency keys ------------------------------------------------------------------------- */
@@ -136,13 +142,16 @@ static bool listen_all(struct program *p, GError **err)
            (!d->paths.system || paths_share_socket(d->paths.socket, err));
 }
 
-/* Sockets of libvirt's; OPTION says where, or "off". */
-static bool listen_libvirt(struct program *p, const char *option, GError **err)
+/* Sockets of libvirt's, where they are not "off". */
+static bool listen_libvirt(struct program *p, const struct options *o, GError **err)
 {
     struct daemon *d = &p->daemon;
+    struct bridge_options b = {.dir = o->libvirt ? o->libvirt : d->paths.libvirt,
+                               .alias = o->libvirt_alias,
+                               .forward = o->libvirt_forward};
 
-    if (!option || strcmp(option, "off") != 0)
-        p->bridge = bridge_open(d, option ? option : d->paths.libvirt, err);
+    if (strcmp(b.dir, "off") != 0)
+        p->bridge = bridge_open(d, &b, err);
     sd_listen_fds(1); /* no child is to take them for its own */
     return !*err;
 }
@@ -155,7 +164,7 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static bool open_all(struct program *p, const char *libvirt, GError **err)
+static bool open_all(struct program *p, const struct options *o, GError **err)
 {
     struct daemon *d = &p->daemon;
 
@@ -180,7 +189,7 @@ static bool open_all(struct program *p, const char *libvirt, GError **err)
     d->hostdevs = hostdevs_open(d);
     d->server = methods_server(d);
     keys_load(p);
-    return listen_all(p, err) && listen_libvirt(p, libvirt, err);
+    return listen_all(p, err) && listen_libvirt(p, o, err);
 }
 
 /* --- going ------------------------------------------------------------------------------------ */
@@ -320,7 +329,7 @@ int main(int argc, char **argv)
     ok = daemon_confine(&err) &&
          paths_init(&p.daemon.paths, options.system, options.store, options.runtime, options.socket,
                     &err) &&
-         open_all(&p, options.libvirt, &err);
+         open_all(&p, &options, &err);
     if (ok)
         serve(&p);
     else

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 SKIPPED = 77  # to meson
 
@@ -58,6 +59,23 @@ def table_complaints(program, kind, source, *arguments):
     return complaints if good else complaints or [f"{program} failed without a word"]
 
 
+def policy_complaints(source):
+    """What is wrong with the actions of polkit's in SOURCE: vmd's user is to ask about them."""
+    said = []
+    for action in xml.etree.ElementTree.parse(source).iter("action"):
+        name = action.get("id")
+        owner = action.findtext("annotate[@key='org.freedesktop.policykit.owner']")
+        asked = (source.parents[1] / "daemon/libvirt/auth.c").read_text(encoding="utf-8")
+        if f'"{name}"' not in asked:
+            said.append(f"nobody asks about {name}")
+        if owner != "unix-user:vmd":
+            said.append(f"the user vmd may not ask about {name}")
+        defaults = {d.tag for d in action.find("defaults")}
+        if defaults != {"allow_any", "allow_inactive", "allow_active"}:
+            said.append(f"{name} has no defaults for all")
+    return said
+
+
 def main(folder, *others):
     if not shutil.which("systemd-analyze"):
         print("systemd is not installed")
@@ -65,6 +83,7 @@ def main(folder, *others):
     said = (unit_complaints(folder, "--system") + unit_complaints(folder / "user", "--user")
             + table_complaints("systemd-sysusers", "sysusers.d", folder / "vmd.sysusers")
             + table_complaints("systemd-tmpfiles", "tmpfiles.d", folder / "vmd.tmpfiles", "--create"))
+    said += policy_complaints(folder / "org.vmd.policy")
     for other in others:
         said += unit_complaints(other, "--system")
     print("\n".join(said), end="\n" if said else "")

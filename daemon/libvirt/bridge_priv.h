@@ -9,6 +9,7 @@
 #define DAEMON_LIBVIRT_BRIDGE_PRIV_H
 
 #include "daemon/libvirt/bridge.h"
+#include "daemon/libvirt/forward.h"
 #include "daemon/registry.h"
 #include "proto/jsonrpc/local.h"
 #include "proto/libvirt/server.h"
@@ -25,6 +26,8 @@ struct bridge {
     struct daemon *daemon;
     struct libvirt_server *server; /* NULL: it has ended */
     struct bridge_list_cache list; /* lists.c's */
+    struct polkit *polkit; /* NULL: the system has none, or this is a user's own daemon */
+    struct forward *forward; /* NULL: nothing is passed on */
     struct pools *pools;
     GQueue works; /* volumes.c's, under way */
     void (*done)(void *arg);
@@ -36,6 +39,9 @@ struct client {
     struct bridge *bridge;
     struct libvirt_conn *conn;
     struct rpc_conn *rpc; /* the same client at the JSON-RPC server */
+    bool locked;          /* it has yet to show who it is */
+    struct asking *asking; /* auth.c's; NULL: nobody is asked */
+    struct forwarded *forwarded; /* forward.c's; NULL: nothing was passed on yet */
     bool open;            /* it has named a URI */
     char *uri;
     GPtrArray *callbacks; /* that it has registered for events; events.c's */
@@ -51,16 +57,25 @@ struct bridge_row {
     int32_t procedure;
     bridge_handler handler;
 };
-extern const struct bridge_row bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
+extern const struct bridge_row bridge_auth_rows[], bridge_connect_rows[], bridge_domain_rows[], bridge_list_rows[],
     bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[],
     bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[], bridge_counter_rows[],
     bridge_node_rows[], bridge_network_rows[], bridge_snapshot_rows[], bridge_vcpu_rows[],
     bridge_pool_rows[], bridge_volume_rows[], bridge_transfer_rows[];
-extern const size_t bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
+extern const size_t bridge_auth_count, bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
     bridge_define_count, bridge_console_count, bridge_event_count, bridge_device_count,
     bridge_stats_count, bridge_host_count, bridge_counter_count, bridge_node_count,
     bridge_network_count, bridge_snapshot_count, bridge_vcpu_count, bridge_pool_count,
     bridge_volume_count, bridge_transfer_count;
+
+/* --- who a client is --- */
+
+/* C has connected, and is joined to the daemon's server. */
+void bridge__auth_begin(struct client *c);
+/* Whether C may call what REQUEST does; else it was answered with an error. */
+bool bridge__auth_passed(struct client *c, struct libvirt_request *request);
+/* C has left. */
+void bridge__auth_end(struct client *c);
 
 /* --- domains --- */
 

@@ -15,7 +15,8 @@ enum {
     TYPED_PARAM_STRING = 9,
     KEEPALIVE = 10,
     EVENT_CALLBACK = 14,
-    CLOSE_CALLBACK = 15
+    CLOSE_CALLBACK = 15,
+    NETWORK_UPDATE_ORDER = 16, /* of arguments: a libvirtd to which networks are left has it right */
 };
 static const int32_t features[] = {REMOTE, TYPED_PARAM_STRING, KEEPALIVE, EVENT_CALLBACK,
                                    CLOSE_CALLBACK};
@@ -37,13 +38,6 @@ static const char *type_of(const char *uri)
             return names[i].type;
     }
     return NULL;
-}
-
-static void auth_list(struct client *c, struct libvirt_request *request, const void *args)
-{
-    int32_t none = 0;
-
-    libvirt_reply(request, &(struct libvirt_auth_types){.types_count = 1, .types = &none});
 }
 
 static void open_uri(struct client *c, struct libvirt_request *request, const void *args)
@@ -79,6 +73,8 @@ static void supports(struct client *c, struct libvirt_request *request, const vo
 
     for (size_t i = 0; i < G_N_ELEMENTS(features); i++)
         out.value |= features[i] == a->value;
+    if (a->value == NETWORK_UPDATE_ORDER)
+        out.value = forward_networks(c->bridge->forward);
     libvirt_reply(request, &out);
 }
 
@@ -148,7 +144,6 @@ static void security_labels(struct client *c, struct libvirt_request *request, c
 }
 
 const struct bridge_row bridge_connect_rows[] = {
-    {LIBVIRT_AUTH_LIST, auth_list},
     {LIBVIRT_CONNECT_OPEN, open_uri},
     {LIBVIRT_CONNECT_CLOSE, close_uri},
     {LIBVIRT_CONNECT_SUPPORTS_FEATURE, supports},

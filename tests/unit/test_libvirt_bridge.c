@@ -111,7 +111,7 @@ static void setup(void)
                                 g_ascii_xdigit_value(vm_id(rig.alpha)[at + 1]));
     }
     g_autofree char *looked = g_build_filename(rig.dir, "libvirt", NULL);
-    rig.bridge = bridge_open(&rig.daemon, looked, NULL);
+    rig.bridge = bridge_open(&rig.daemon, &(struct bridge_options){.dir = looked}, NULL);
     ck_assert_ptr_nonnull(rig.bridge);
     rig.fd = join("libvirt-sock");
 }
