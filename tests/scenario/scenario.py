@@ -395,6 +395,27 @@ ${NAME}, of which the scenario may change what it likes; ${NAME.vmlinux} and ${N
         self.variables.update({name: str(disk), f"{name}.vmlinux": str(place / "vmlinux"),
                                f"{name}.initrd": str(place / "initrd")})
 
+    def do_debian_root(self, name, *packages):
+        """debian-root NAME PACKAGE...: Debian 13's programs (tools/debian-root). ${NAME} is a command that runs another one there, by chroot,
+where ${tmp} is the scenario's too; ${NAME.folder} is where they are"""
+        if os.getuid() != 0:
+            raise Skip("only root can have another root folder")
+        began = time.monotonic()
+        done = subprocess.run([TOP / "tools/debian-root", *packages], text=True, capture_output=True,
+                              stdin=subprocess.DEVNULL, check=False)
+        self.deadline += time.monotonic() - began
+        if done.returncode:
+            raise Failure(f"no Debian root: {done.stderr.strip()}")
+        root = done.stdout.strip()
+        self.do_file(name, f"""#!/bin/sh
+# Mounts of this process's own: the root folder stays as it is.
+exec unshare --mount sh -c 'mount -t tmpfs none {root}/tmp && mkdir -p {root}{self.tmp} &&
+mount --bind {self.tmp} {root}{self.tmp} && mount -t proc none {root}/proc && mount --rbind /dev {root}/dev &&
+exec chroot {root} "$@"' sh "$@"
+""")
+        (self.tmp / name).chmod(0o755)
+        self.variables[f"{name}.folder"] = root
+
     def do_daemon(self, name, action, *arguments):
         """daemon NAME start [ARGUMENT]...: start vmd and wait until it says that it is ready
 daemon NAME stop|kill: end it by SIGTERM (its status must be 0) or by SIGKILL"""
