@@ -1,18 +1,13 @@
 /*
  * Code objects: their ELF side, and the descriptors of kernels. See code_object.h.
  *
- * Offsets and counts are the file's own: each is checked before it is used. Numbers are little
- * endian, and lie where they like.
+ * Offsets and counts are the file's own: each is checked before it is used.
  */
 #include "gpu/code/code_priv.h"
 
+#include "gpu/code/elf.h"
+
 enum {
-    HEADER = 64,
-    SECTION = 64,
-    SEGMENT = 56,
-    SYMBOL = 24,
-    CLASS_64 = 2,
-    LITTLE = 1,
     OSABI_HSA = 64,
     MACHINE_AMDGPU = 224,
     SECTION_SYMBOLS = 2,
@@ -24,18 +19,9 @@ enum {
     DESCRIPTOR = 64,
 };
 
-static uint64_t number(const uint8_t *at, unsigned size)
-{
-    uint64_t v = 0;
-
-    memcpy(&v, at, size);
-    return GUINT64_FROM_LE(v);
-}
-
-static bool within(uint64_t offset, uint64_t bytes, uint64_t length)
-{
-    return offset <= length && bytes <= length - offset;
-}
+/* What a file may have at most, so that one is read in no more than the time that its bytes take:
+ * linkers make some dozen sections and segments, and one note. */
+enum { SECTIONS = 512, SEGMENTS = 64, NOTES = 1024, SYMBOLS = 1 << 18 };
 
 static bool damaged(GError **err, const char *what)
 {
@@ -51,65 +37,70 @@ struct part {
 
 static unsigned n_sections(const struct code_object *o)
 {
-    return (unsigned)number(o->elf + 60, 2);
+    return (unsigned)elf_number(o->elf + 60, 2);
 }
 
-/* What the header says of the tables is so for all that follows. */
+static unsigned n_segments(const struct code_object *o)
+{
+    return (unsigned)elf_number(o->elf + 56, 2);
+}
+
+/* What the header says of the tables is so for all that follows, and what these say as well. */
 static bool check_header(const struct code_object *o, GError **err)
 {
+    enum { CLASS_64 = 2, LITTLE = 1 };
     const uint8_t *h = o->elf;
 
-    if (o->length < HEADER || memcmp(h, "\177ELF", 4) != 0)
+    if (o->length < ELF_HEADER || memcmp(h, "\177ELF", 4) != 0)
         return vmd_fail(err, VMD_ERROR_INVALID, "the image is no code object");
-    if (h[4] != CLASS_64 || h[5] != LITTLE || number(h + 18, 2) != MACHINE_AMDGPU ||
+    if (h[4] != CLASS_64 || h[5] != LITTLE || elf_number(h + 18, 2) != MACHINE_AMDGPU ||
         h[7] != OSABI_HSA)
         return vmd_fail(err, VMD_ERROR_INVALID, "the ELF file is not for AMD's GPUs under HSA");
-    uint64_t segments = number(h + 56, 2), sections = number(h + 60, 2);
-    if ((segments && (number(h + 54, 2) != SEGMENT ||
-                      !within(number(h + 32, 8), segments * SEGMENT, o->length))) ||
-        (sections && (number(h + 58, 2) != SECTION ||
-                      !within(number(h + 40, 8), sections * SECTION, o->length))))
-        return damaged(err, "its tables are not within it");
+    if (!elf_is_whole(h, o->length))
+        return damaged(err, "its tables, or what they name, are not within it");
+    if (n_sections(o) > SECTIONS || n_segments(o) > SEGMENTS)
+        return damaged(err, "no linker makes that many sections or segments");
     return true;
 }
 
-/* Section I; false where its bytes are not within the file. */
-static bool section_at(const struct code_object *o, unsigned i, struct part *out)
+static struct part section_at(const struct code_object *o, unsigned i)
 {
-    const uint8_t *s = o->elf + number(o->elf + 40, 8) + (uint64_t)i * SECTION;
+    const uint8_t *s = o->elf + elf_number(o->elf + 40, 8) + (uint64_t)i * ELF_SECTION;
 
-    *out = (struct part){.type = (uint32_t)number(s + 4, 4),
-                         .link = (uint32_t)number(s + 40, 4),
-                         .address = number(s + 16, 8),
-                         .offset = number(s + 24, 8),
-                         .bytes = number(s + 32, 8)};
-    return out->type == SECTION_NO_BITS || within(out->offset, out->bytes, o->length);
+    return (struct part){.type = (uint32_t)elf_number(s + 4, 4),
+                         .link = (uint32_t)elf_number(s + 40, 4),
+                         .address = elf_number(s + 16, 8),
+                         .offset = elf_number(s + 24, 8),
+                         .bytes = elf_number(s + 32, 8)};
 }
 
-static bool segment_at(const struct code_object *o, unsigned i, struct part *out)
+static struct part segment_at(const struct code_object *o, unsigned i)
 {
-    const uint8_t *s = o->elf + number(o->elf + 32, 8) + (uint64_t)i * SEGMENT;
+    const uint8_t *s = o->elf + elf_number(o->elf + 32, 8) + (uint64_t)i * ELF_SEGMENT;
 
-    *out = (struct part){
-        .type = (uint32_t)number(s, 4), .offset = number(s + 8, 8), .bytes = number(s + 32, 8)};
-    return within(out->offset, out->bytes, o->length);
+    return (struct part){.type = (uint32_t)elf_number(s, 4),
+                         .offset = elf_number(s + 8, 8),
+                         .bytes = elf_number(s + 32, 8)};
 }
 
 /* --- the note --------------------------------------------------------------------------------- */
 
-/* The metadata in the notes at P; NULL: none there; false with ERR: they are none. */
-static bool find_in(const struct code_object *o, const struct part *p, struct part *out,
-                    GError **err)
+/* The metadata in the notes at P; none there: OUT has no bytes; false with ERR: they are none. Of
+ * LEFT notes at most, in all of the file. */
+static bool find_in(const struct code_object *o, const struct part *p, unsigned *left,
+                    struct part *out, GError **err)
 {
     enum { NOTE_HEAD = 12 };
     uint64_t at = p->offset, end = p->offset + p->bytes;
 
     while (!out->bytes && end - at >= NOTE_HEAD) {
-        uint64_t named = number(o->elf + at, 4), bytes = number(o->elf + at + 4, 4);
+        uint64_t named = elf_number(o->elf + at, 4), bytes = elf_number(o->elf + at + 4, 4);
         uint64_t name = at + NOTE_HEAD, desc = name + ALIGN_UP(named, 4u);
-        if (!within(name, ALIGN_UP(named, 4u), end) || !within(desc, bytes, end))
+        if (!elf_within(name, ALIGN_UP(named, 4u), end) || !elf_within(desc, bytes, end))
             return damaged(err, "a note is longer than its section");
-        if (number(o->elf + at + 8, 4) == NOTE_METADATA && named == sizeof("AMDGPU") &&
+        if (!(*left)--)
+            return damaged(err, "no linker makes that many notes");
+        if (elf_number(o->elf + at + 8, 4) == NOTE_METADATA && named == sizeof("AMDGPU") &&
             memcmp(o->elf + name, "AMDGPU", sizeof("AMDGPU")) == 0)
             *out = (struct part){.offset = desc, .bytes = bytes};
         at = MIN(desc + ALIGN_UP(bytes, 4u), end);
@@ -120,20 +111,17 @@ static bool find_in(const struct code_object *o, const struct part *p, struct pa
 /* The segment is what a loader reads; files before linking have sections alone. */
 static bool find_metadata(const struct code_object *o, struct part *out, GError **err)
 {
-    unsigned segments = (unsigned)number(o->elf + 56, 2);
-    struct part p;
+    unsigned left = NOTES;
 
     *out = (struct part){0};
-    for (unsigned i = 0; i < segments; i++) {
-        if (!segment_at(o, i, &p))
-            return damaged(err, "a segment is not within it");
-        if (p.type == SEGMENT_NOTE && !find_in(o, &p, out, err))
+    for (unsigned i = 0; !out->bytes && i < n_segments(o); i++) {
+        const struct part p = segment_at(o, i);
+        if (p.type == SEGMENT_NOTE && !find_in(o, &p, &left, out, err))
             return false;
     }
-    for (unsigned i = 0; i < n_sections(o); i++) {
-        if (!section_at(o, i, &p))
-            return damaged(err, "a section is not within it");
-        if (p.type == SECTION_NOTE && !out->bytes && !find_in(o, &p, out, err))
+    for (unsigned i = 0; !out->bytes && i < n_sections(o); i++) {
+        const struct part p = section_at(o, i);
+        if (p.type == SECTION_NOTE && !find_in(o, &p, &left, out, err))
             return false;
     }
     return out->bytes || vmd_fail(err, VMD_ERROR_INVALID, "the code object has no metadata");
@@ -145,48 +133,90 @@ static bool find_metadata(const struct code_object *o, struct part *out, GError 
 static bool in_section(const struct code_object *o, unsigned section, uint64_t address,
                        uint64_t length, uint64_t *offset)
 {
-    struct part p;
-
-    if (section >= n_sections(o) || !section_at(o, section, &p) || p.type == SECTION_NO_BITS ||
-        address < p.address || !within(address - p.address, length, p.bytes))
+    if (section >= n_sections(o))
+        return false;
+    const struct part p = section_at(o, section);
+    if (p.type == SECTION_NO_BITS || address < p.address ||
+        !elf_within(address - p.address, length, p.bytes))
         return false;
     *offset = p.offset + (address - p.address);
     return true;
 }
 
+/* A descriptor by its symbol's name: pointers into the file. */
+struct descriptor {
+    const char *name;
+    const uint8_t *at;
+};
+
+static gint by_symbol(gconstpointer a, gconstpointer b)
+{
+    return strcmp(((const struct descriptor *)a)->name, ((const struct descriptor *)b)->name);
+}
+
 /* The descriptor that the symbol at S stands for; NAMES are the strings. */
 static void take_symbol(const struct code_object *o, const uint8_t *s, const struct part *names,
-                        GHashTable *out)
+                        GArray *out)
 {
-    uint64_t name = number(s, 4), offset;
+    uint64_t name = elf_number(s, 4), offset;
 
-    if (name >= names->bytes || number(s + 16, 8) != DESCRIPTOR)
+    if (name >= names->bytes || elf_number(s + 16, 8) != DESCRIPTOR)
         return;
     const char *text = (const char *)o->elf + names->offset + name;
     size_t n = strnlen(text, MIN(names->bytes - name, CODE_NAME + 8));
-    if (n == names->bytes - name || n < 4 || memcmp(text + n - 3, ".kd", 4) != 0)
+    if (n == MIN(names->bytes - name, CODE_NAME + 8) || n < 4 ||
+        memcmp(text + n - 3, ".kd", 4) != 0)
         return;
-    if (in_section(o, (unsigned)number(s + 6, 2), number(s + 8, 8), DESCRIPTOR, &offset))
-        g_hash_table_insert(out, (gpointer)text, (gpointer)(o->elf + offset));
+    if (in_section(o, (unsigned)elf_number(s + 6, 2), elf_number(s + 8, 8), DESCRIPTOR, &offset)) {
+        const struct descriptor d = {text, o->elf + offset};
+        g_array_append_val(out, d);
+    }
 }
 
-/* Descriptors in the file, by their symbols' names: pointers into it. */
-static GHashTable *find_descriptors(const struct code_object *o)
+/* Takes the descriptors that symbols of the first section of TYPE name. */
+static bool take_table(const struct code_object *o, uint32_t type, GArray *out, GError **err)
 {
-    GHashTable *out = g_hash_table_new(g_str_hash, g_str_equal);
-    struct part table, names;
+    unsigned i = 0;
 
-    for (unsigned i = 0; i < n_sections(o); i++) {
-        if (!section_at(o, i, &table) ||
-            (table.type != SECTION_SYMBOLS && table.type != SECTION_DYNAMIC_SYMBOLS))
-            continue;
-        if (table.link >= n_sections(o) || !section_at(o, table.link, &names) ||
-            names.type == SECTION_NO_BITS)
-            continue;
-        for (uint64_t at = 0; table.bytes - at >= SYMBOL; at += SYMBOL)
-            take_symbol(o, o->elf + table.offset + at, &names, out);
+    while (i < n_sections(o) && section_at(o, i).type != type)
+        i++;
+    if (i == n_sections(o))
+        return true;
+    const struct part table = section_at(o, i);
+    if (table.bytes / ELF_SYMBOL > SYMBOLS)
+        return damaged(err, "it has too many symbols");
+    if (table.link >= n_sections(o))
+        return true;
+    const struct part names = section_at(o, table.link);
+    for (uint64_t at = 0; names.type != SECTION_NO_BITS && table.bytes - at >= ELF_SYMBOL;
+         at += ELF_SYMBOL)
+        take_symbol(o, o->elf + table.offset + at, &names, out);
+    return true;
+}
+
+/* Descriptors in the file, by name: a name that is there twice is one thing's. */
+static bool find_descriptors(const struct code_object *o, GArray *out, GError **err)
+{
+    if (!take_table(o, SECTION_SYMBOLS, out, err) ||
+        !take_table(o, SECTION_DYNAMIC_SYMBOLS, out, err))
+        return false;
+    g_array_sort(out, by_symbol);
+    for (guint i = 1; i < out->len; i++) {
+        const struct descriptor *d = &g_array_index(out, struct descriptor, i - 1);
+        if (strcmp(d[0].name, d[1].name) == 0 && d[0].at != d[1].at)
+            return damaged(err, "a symbol stands for two descriptors");
     }
-    return out;
+    return true;
+}
+
+static const uint8_t *descriptor_of(GArray *descriptors, const char *symbol)
+{
+    const struct descriptor key = {.name = symbol};
+    guint i;
+
+    return g_array_binary_search(descriptors, &key, by_symbol, &i)
+               ? g_array_index(descriptors, struct descriptor, i).at
+               : NULL;
 }
 
 /* The device believes the descriptor, the launch the metadata: they are to say the same. Compilers
@@ -195,8 +225,8 @@ static bool check_kernel(const struct code_kernel *k, const uint8_t *d, GError *
 {
     if (!d)
         return vmd_fail(err, VMD_ERROR_INVALID, "kernel %s has no descriptor", k->name);
-    uint64_t kernarg = number(d + 8, 4);
-    if (number(d, 4) != k->group_bytes || number(d + 4, 4) != k->private_bytes ||
+    uint64_t kernarg = elf_number(d + 8, 4);
+    if (elf_number(d, 4) != k->group_bytes || elf_number(d + 4, 4) != k->private_bytes ||
         (kernarg && kernarg != k->kernarg_bytes))
         return vmd_fail(err, VMD_ERROR_INVALID,
                         "the descriptor of kernel %s is not what the metadata says", k->name);
@@ -205,14 +235,16 @@ static bool check_kernel(const struct code_kernel *k, const uint8_t *d, GError *
 
 static bool check_kernels(const struct code_object *o, GError **err)
 {
-    g_autoptr(GHashTable) descriptors = find_descriptors(o);
+    g_autoptr(GArray) descriptors = g_array_new(FALSE, FALSE, sizeof(struct descriptor));
     const struct code_kernel *last = NULL;
 
+    if (!find_descriptors(o, descriptors, err))
+        return false;
     for (guint i = 0; i < o->kernels->len; i++) {
         const struct code_kernel *k = &g_array_index(o->kernels, struct code_kernel, i);
         if (last && strcmp(last->name, k->name) == 0)
             return vmd_fail(err, VMD_ERROR_INVALID, "there are two kernels %s", k->name);
-        if (!check_kernel(k, g_hash_table_lookup(descriptors, k->symbol), err))
+        if (!check_kernel(k, descriptor_of(descriptors, k->symbol), err))
             return false;
         last = k;
     }
@@ -231,7 +263,7 @@ static bool parse(struct code_object *o, GError **err)
     struct part note;
 
     if (!check_header(o, err) ||
-        !code__target(o, (uint32_t)number(o->elf + 48, 4), o->elf[8], err) ||
+        !code__target(o, (uint32_t)elf_number(o->elf + 48, 4), o->elf[8], err) ||
         !find_metadata(o, &note, err) ||
         !code__metadata(o, o->elf + note.offset, (size_t)note.bytes, err))
         return false;
@@ -299,7 +331,8 @@ static bool choose_elf(const uint8_t *image, size_t length, const char *device, 
 {
     struct code_object o = {.elf = image, .length = length};
 
-    if (!check_header(&o, err) || !code__target(&o, (uint32_t)number(image + 48, 4), image[8], err))
+    if (!check_header(&o, err) ||
+        !code__target(&o, (uint32_t)elf_number(image + 48, 4), image[8], err))
         return false;
     return target_match(o.target, strlen(o.target), device) ||
            vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the code object is for %s, the device is %s",

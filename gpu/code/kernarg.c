@@ -41,15 +41,3 @@ void kernarg_pack(const struct code_kernel *k, const struct kernarg_launch *l, v
         memcpy(to + k->args[i].offset, params[i], k->args[i].size);
     pack_hidden(k, l, to);
 }
-
-bool kernarg_pack_buffer(const struct code_kernel *k, const struct kernarg_launch *l,
-                         const uint8_t *buffer, size_t bytes, uint8_t *to)
-{
-    if (bytes < k->given_bytes)
-        return false;
-    memset(to, 0, k->kernarg_bytes);
-    for (unsigned i = 0; i < k->n_given; i++)
-        memcpy(to + k->args[i].offset, buffer + k->args[i].offset, k->args[i].size);
-    pack_hidden(k, l, to);
-    return true;
-}

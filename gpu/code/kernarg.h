@@ -20,11 +20,4 @@ struct kernarg_launch {
 void kernarg_pack(const struct code_kernel *k, const struct kernarg_launch *l, void *const *params,
                   uint8_t *to);
 
-/*
- * The same of one buffer, as HIP_LAUNCH_PARAM_BUFFER_POINTER and _SIZE name it, in which arguments
- * lie where they do in the segment. False: BYTES are fewer than they take.
- */
-bool kernarg_pack_buffer(const struct code_kernel *k, const struct kernarg_launch *l,
-                         const uint8_t *buffer, size_t bytes, uint8_t *to);
-
 #endif

@@ -124,6 +124,7 @@ struct cu_state {
     int devices, driver;
     struct cu_device device[GPU_DEVICES];
     bool ready;
+    unsigned opened; /* how often devices were found: another time they may be others */
     struct cu_context
         *contexts; /* all that ever were: whoever has an old one hears that it is none */
 };
@@ -141,7 +142,7 @@ int cu_no_device(void);
 struct cu_context *cu_current(void);
 /* The current context with *RESULT 0, or what is wrong with it. */
 struct cu_context *cu_need(int *result);
-/* Opens the channel again where it was lost. */
+/* Opens the channel again where it was lost, and finds the devices that are there now. */
 int cu_reopen(void);
 
 static inline bool cu_is(const void *object, enum cu_kind kind)

@@ -22,14 +22,14 @@ int cu_call(struct channel *c, unsigned op, const void *fields, void *answer)
 
 /* --- the beginning ---------------------------------------------------------------------------- */
 
-static int read_device(int i)
+static int read_device(struct channel *channel, int i)
 {
     struct cu_device *d = &cu.device[i];
     const struct gpu_call_device call = {.device = (uint32_t)i};
     struct gpu_answer_device answer;
     char out[2048];
     struct channel_data data = {.answer = &answer, .out = out, .out_most = sizeof(out)};
-    int rc = channel_call(cu.channel, GPU_OP_DEVICE, &call, &data);
+    int rc = channel_call(channel, GPU_OP_DEVICE, &call, &data);
 
     if (rc)
         return rc;
@@ -43,26 +43,30 @@ static int read_device(int i)
     return 0;
 }
 
-/* Locked. */
-static int begin(void)
+/* Opens the channel and finds its devices; with an error all is as it was. Locked. */
+static int open_devices(void)
 {
     int rc;
+    struct channel *c = channel_open(&rc);
 
-    cu.channel = channel_open(&rc);
-    if (!cu.channel)
+    if (!c)
         return rc;
-    const struct gpu_answer_hello *hello = channel_hello(cu.channel);
-    if (hello->platform != cu_platform) {
-        channel_close(cu.channel);
-        cu.channel = NULL;
-        return CUDA_ERROR_NO_DEVICE;
+    const struct gpu_answer_hello *hello = channel_hello(c);
+    int devices = (int)(hello->devices <= GPU_DEVICES ? hello->devices : GPU_DEVICES);
+    rc = hello->platform == cu_platform ? 0 : CUDA_ERROR_NO_DEVICE;
+    for (int i = 0; !rc && i < devices; i++)
+        rc = read_device(c, i);
+    if (rc) {
+        channel_close(c);
+        return rc;
     }
+    cu.channel = c;
     cu.driver = (int)hello->driver;
-    cu.devices = (int)(hello->devices <= GPU_DEVICES ? hello->devices : GPU_DEVICES);
-    for (int i = 0; !rc && i < cu.devices; i++)
-        rc = read_device(i);
-    cu.ready = !rc;
-    return rc;
+    cu.devices = devices;
+    for (int i = 0; i < (int)GPU_DEVICES; i++)
+        cu.device[i].primary = NULL;
+    __atomic_add_fetch(&cu.opened, 1, __ATOMIC_RELEASE);
+    return 0;
 }
 
 CU_API CUresult cuInit(unsigned flags)
@@ -70,7 +74,8 @@ CU_API CUresult cuInit(unsigned flags)
     if (flags)
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&cu.lock);
-    int rc = cu.ready ? 0 : begin();
+    int rc = cu.ready ? 0 : open_devices();
+    cu.ready = !rc;
     pthread_mutex_unlock(&cu.lock);
     return rc;
 }
@@ -83,12 +88,7 @@ int cu_reopen(void)
     pthread_mutex_lock(&cu.lock);
     if (cu.ready && channel_lost(cu.channel)) {
         channel_leave(cu.channel);
-        struct channel *c = channel_open(&rc);
-        if (c) {
-            cu.channel = c;
-            for (int i = 0; i < cu.devices; i++)
-                cu.device[i].primary = NULL;
-        }
+        rc = open_devices();
     }
     pthread_mutex_unlock(&cu.lock);
     return cu.ready ? rc : CUDA_ERROR_NOT_INITIALIZED;

@@ -71,6 +71,29 @@ struct hip_copy_3d {
     int kind;
 };
 
+/* hipMemoryType */
+enum hip_memory_type {
+    hipMemoryTypeUnregistered = 0,
+    hipMemoryTypeHost = 1,
+    hipMemoryTypeDevice = 2,
+    hipMemoryTypeManaged = 3,
+    hipMemoryTypeArray = 10,
+    hipMemoryTypeUnified = 11,
+};
+
+/* HIP_MEMCPY3D: CUDA_MEMCPY3D has two reserved fields besides. */
+struct hip_drv_copy_3d {
+    struct hip_drv_end {
+        size_t x, y, z, lod;
+        unsigned type;
+        void *host;
+        CUdeviceptr device;
+        void *array;
+        size_t pitch, height;
+    } from, to;
+    size_t width, height, depth;
+};
+
 /* hipKernelNodeParams */
 struct hip_kernel_node {
     struct dim3 block;
@@ -107,6 +130,8 @@ struct hip_function_attributes {
 };
 
 _Static_assert(sizeof(struct hip_copy_3d) == 160, "as programs have it");
+_Static_assert(sizeof(struct hip_drv_copy_3d) == 184, "as programs have it");
+_Static_assert(sizeof(CUDA_MEMCPY2D) == 128, "as programs have hip_Memcpy2D");
 _Static_assert(sizeof(struct hip_kernel_node) == 64, "as programs have it");
 _Static_assert(sizeof(struct hip_fill_node) == 48, "as programs have it");
 _Static_assert(sizeof(struct hip_pointer) == 32, "as programs have it");

@@ -54,6 +54,7 @@ HIP_API hipError_t hipGetDevicePropertiesR0600(struct hip_properties *p, int dev
 {
     int rc = p ? hip_enter() : hipErrorInvalidValue;
     const struct cu_device *d = rc ? NULL : cu_device_of(device);
+    char target[TARGET_BYTES];
 
     if (!d)
         return hip_left(rc ? rc : hipErrorInvalidDevice);
@@ -97,7 +98,8 @@ HIP_API hipError_t hipGetDevicePropertiesR0600(struct hip_properties *p, int dev
                                  .pools = a[115],
                                  .shared_most_per_multiprocessor = (size_t)a[81]};
     snprintf(p->name, sizeof(p->name), "%s", d->name);
-    snprintf(p->target, sizeof(p->target), "%s", hip_target(device));
+    hip_target(device, target);
+    snprintf(p->target, sizeof(p->target), "%s", target);
     memcpy(p->uuid, "vmd-gpu\0\0\0\0\0\0\0\0", sizeof(p->uuid));
     p->uuid[15] = (char)device;
     return 0;
@@ -140,6 +142,15 @@ HIP_API hipError_t hipDeviceDisablePeerAccess(int peer)
     if (!rc)
         rc = cu_device_of(peer) ? NOT_ENABLED : hipErrorInvalidDevice;
     return hip_left(rc);
+}
+
+/* HIP counts them from 0, CUDA from 1. */
+HIP_API hipError_t hipDeviceGetP2PAttribute(int *value, int attribute, int from, int to)
+{
+    enum { LAST = 3 };
+    int rc = attribute >= 0 && attribute <= LAST ? hip_enter() : hipErrorInvalidValue;
+
+    return hip_left(rc ? rc : cuDeviceGetP2PAttribute(value, attribute + 1, from, to));
 }
 
 HIP_API hipError_t hipSetDeviceFlags(unsigned flags)

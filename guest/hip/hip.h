@@ -10,11 +10,15 @@
 #include "guest/hip/api.h"
 #include "guest/hip/entries.h"
 
-/* The target of DEVICE, "gfx90a:sramecc+:xnack-". */
-const char *hip_target(int device);
+/* The target of DEVICE, "gfx90a:sramecc+:xnack-"; "" where there is no such device (any more). */
+void hip_target(int device, char out[TARGET_BYTES]);
 
-/* The device's own image in *IMAGE: a code object, a bundle of them, or the wrapper that programs
- * have of one. */
+enum {
+    HIP_IN_PROGRAM = 1 << 30 /* bytes of an image in the program itself: it ends where it says */
+};
+
+/* The current device's own image in *IMAGE: a code object, a bundle of them, or, in the program,
+ * the wrapper that it has of one. It is within the MOST bytes that there are. */
 int hip_image(const void **image, size_t most);
 /* The kernel that FUNCTION, of the program, stands for in the current context; or, where it is
  * none, one of a module. */
@@ -24,6 +28,7 @@ int hip_variable(const void *variable, CUdeviceptr *address, size_t *bytes);
 
 /* Of guest/cuda, which has no header with them. */
 CUresult cuInit(unsigned flags);
+CUresult cuDeviceGetP2PAttribute(int *value, int attribute, CUdevice from, CUdevice to);
 CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice device);
 CUresult cuDevicePrimaryCtxReset_v2(CUdevice device);
 CUresult cuCtxSetCurrent(CUcontext c);
@@ -61,6 +66,9 @@ CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes);
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream);
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream);
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream);
+CUresult cuMemcpy2D_v2(const CUDA_MEMCPY2D *copy);
+CUresult cuMemcpy2DUnaligned_v2(const CUDA_MEMCPY2D *copy);
+CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *copy, CUstream stream);
 CUresult cuMemcpy3D_v2(const CUDA_MEMCPY3D *copy);
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *copy, CUstream stream);
 CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t n);
@@ -83,6 +91,7 @@ CUresult cuGraphExecKernelNodeSetParams(CUgraphExec e, CUgraphNode node,
                                         const CUDA_KERNEL_NODE_PARAMS *p);
 CUresult cuGraphAddMemcpyNode(CUgraphNode *out, CUgraph g, const CUgraphNode *needs, size_t n,
                               const CUDA_MEMCPY3D *p, CUcontext c);
+CUresult cuGraphMemcpyNodeGetParams(CUgraphNode node, CUDA_MEMCPY3D *p);
 CUresult cuGraphMemcpyNodeSetParams(CUgraphNode node, const CUDA_MEMCPY3D *p);
 CUresult cuGraphExecMemcpyNodeSetParams(CUgraphExec e, CUgraphNode node, const CUDA_MEMCPY3D *p,
                                         CUcontext c);

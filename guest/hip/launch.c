@@ -45,29 +45,32 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- images ----------------------------------------------------------------------------------- */
 
-int hip_image(const void **image, size_t most)
+/* Whether the code object at ELF ends, by its header, within MOST bytes. */
+static bool elf_is_within(const char *elf, size_t most)
 {
-    struct {
-        uint32_t magic, version;
-        const void *bundle;
-    } wrapper;
-    size_t offset, bytes;
-    int device = cu_current()->device;
+    enum { HEADER = 64 };
+    uint64_t at;
+    uint16_t size, n;
 
-    memcpy(&wrapper.magic, *image, sizeof(wrapper.magic));
-    if (wrapper.magic == BUNDLE_WRAPPER) {
-        memcpy(&wrapper, *image, sizeof(wrapper));
-        *image = wrapper.bundle;
-    }
-    if (memcmp(*image, "\177ELF", 4) == 0)
-        return 0;
-    if (memcmp(*image, BUNDLE_PACKED, strlen(BUNDLE_PACKED)) == 0)
-        return hipErrorNotSupported;
-    if (memcmp(*image, BUNDLE_MAGIC, strlen(BUNDLE_MAGIC)) != 0)
-        return hipErrorInvalidImage;
-    switch (bundle_find(*image, most, hip_target(device), &offset, &bytes)) {
+    if (most < HEADER)
+        return false;
+    memcpy(&at, elf + 40, sizeof(at));
+    memcpy(&size, elf + 58, sizeof(size));
+    memcpy(&n, elf + 60, sizeof(n));
+    return at <= most && (uint64_t)size * n <= most - at;
+}
+
+/* The image for the current device in the bundle of at most *MOST bytes, and its bytes. */
+static int choose(const void **image, size_t *most)
+{
+    char target[TARGET_BYTES];
+    size_t offset, bytes;
+
+    hip_target(cu_current()->device, target);
+    switch (bundle_find(*image, *most, target, &offset, &bytes)) {
     case BUNDLE_FOUND:
         *image = (const char *)*image + offset;
+        *most = bytes;
         return 0;
     case BUNDLE_NONE:
         return hipErrorNoBinaryForGpu;
@@ -76,7 +79,31 @@ int hip_image(const void **image, size_t most)
     }
 }
 
-enum { ANY_BYTES = 1 << 30 /* of an image in the program itself, which ends where it says */ };
+int hip_image(const void **image, size_t most)
+{
+    static const char elf[] = "\177ELF";
+    struct {
+        uint32_t magic, version;
+        const void *bundle;
+    } wrapper;
+    int rc = 0;
+
+    memcpy(&wrapper.magic, *image, sizeof(wrapper.magic));
+    if (wrapper.magic == BUNDLE_WRAPPER && most == HIP_IN_PROGRAM) {
+        memcpy(&wrapper, *image, sizeof(wrapper));
+        *image = wrapper.bundle;
+    }
+    if (memcmp(*image, BUNDLE_PACKED, strlen(BUNDLE_PACKED)) == 0)
+        return hipErrorNotSupported;
+    if (memcmp(*image, elf, strlen(elf)) != 0) {
+        if (memcmp(*image, BUNDLE_MAGIC, strlen(BUNDLE_MAGIC)) != 0)
+            return hipErrorInvalidImage;
+        rc = choose(image, &most);
+    }
+    if (!rc && (!elf_is_within(*image, most) || memcmp(*image, elf, strlen(elf)) != 0))
+        rc = hipErrorInvalidImage;
+    return rc;
+}
 
 static int load(CUmodule *m, const void *image, size_t most)
 {
@@ -89,14 +116,14 @@ static int load(CUmodule *m, const void *image, size_t most)
 
 HIP_API hipError_t hipModuleLoadData(CUmodule *m, const void *image)
 {
-    return load(m, image, ANY_BYTES);
+    return load(m, image, HIP_IN_PROGRAM);
 }
 
 /* The options are of a compiler that has nothing to do. */
 HIP_API hipError_t hipModuleLoadDataEx(CUmodule *m, const void *image, unsigned n, int *options,
                                        void **values)
 {
-    return load(m, image, ANY_BYTES);
+    return load(m, image, HIP_IN_PROGRAM);
 }
 
 HIP_API hipError_t hipModuleLoad(CUmodule *m, const char *path)
@@ -106,7 +133,7 @@ HIP_API hipError_t hipModuleLoad(CUmodule *m, const char *path)
 
     if (!m || !path)
         return hip_left(hipErrorInvalidValue);
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size < 64) {
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size < 64 || st.st_size >= HIP_IN_PROGRAM) {
         if (fd >= 0)
             close(fd);
         return hip_left(fd < 0 ? hipErrorFileNotFound : hipErrorInvalidImage);
@@ -224,7 +251,7 @@ static int module_of(struct binary *b, CUmodule *out)
         *out = l->module;
         return 0;
     }
-    int rc = hip_image(&image, ANY_BYTES);
+    int rc = hip_image(&image, HIP_IN_PROGRAM);
     if (!rc)
         rc = cuModuleLoadData(out, image);
     l = rc ? NULL : calloc(1, sizeof(*l));

@@ -90,25 +90,30 @@ HIP_API hipError_t hipMallocHost(void **out, size_t bytes)
     return hipHostMalloc(out, bytes, 0);
 }
 
+/* Of memory that HIP has nothing to do with it says so, without an error: since ROCm 6. */
 HIP_API hipError_t hipPointerGetAttributes(struct hip_pointer *out, const void *at)
 {
-    enum { HOST = 1, DEVICE = 2 };
+    enum { NO_DEVICE = -2 }; /* hipInvalidDeviceId */
     CUdeviceptr base;
     size_t bytes;
     int rc = out && at ? hip_enter() : hipErrorInvalidValue;
 
     if (rc)
         return hip_left(rc);
-    *out = (struct hip_pointer){.device = cu_current()->device};
     if (cu_pinned(at, 1)) {
-        out->type = HOST;
-        out->host_pointer = (void *)at;
-    } else if (cuMemGetAddressRange_v2(&base, &bytes, device(at)) == 0) {
-        out->type = DEVICE;
-        out->device_pointer = (void *)at;
-    } else {
-        return hip_left(hipErrorInvalidValue);
+        *out = (struct hip_pointer){
+            .type = hipMemoryTypeHost, .device = cu_current()->device, .host_pointer = (void *)at};
+        return 0;
     }
+    rc = cuMemGetAddressRange_v2(&base, &bytes, device(at));
+    if (!rc)
+        *out = (struct hip_pointer){.type = hipMemoryTypeDevice,
+                                    .device = cu_current()->device,
+                                    .device_pointer = (void *)at};
+    else if (rc == hipErrorInvalidValue || rc == hipErrorNotFound)
+        *out = (struct hip_pointer){.type = hipMemoryTypeUnregistered, .device = NO_DEVICE};
+    else
+        return hip_left(rc);
     return 0;
 }
 

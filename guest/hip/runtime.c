@@ -7,10 +7,10 @@
 
 const uint32_t cu_platform = GPU_PLATFORM_HIP;
 
-static __thread int chosen; /* the thread's device */
-static __thread int last;   /* its last error that is one */
-static char targets[GPU_DEVICES][TARGET_BYTES];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread int chosen;                     /* the thread's device */
+static __thread int last;                       /* its last error that is one */
+static char targets[GPU_DEVICES][TARGET_BYTES]; /* under cu.lock */
+static unsigned targets_of;                     /* the opening (cu.opened) that they are of */
 
 /* --- errors ----------------------------------------------------------------------------------- */
 
@@ -82,6 +82,7 @@ HIP_API hipError_t hipDrvGetErrorString(hipError_t rc, const char **text)
 
 /* --- the beginning ---------------------------------------------------------------------------- */
 
+/* Locked, like all of the channel that may be opened again meanwhile. */
 static int read_target(int device)
 {
     const struct gpu_call_target call = {.device = (uint32_t)device};
@@ -96,20 +97,38 @@ static int read_target(int device)
     return 0;
 }
 
+/* Whether the targets are those of the devices that there are now. */
+static bool has_begun(void)
+{
+    unsigned of = __atomic_load_n(&targets_of, __ATOMIC_ACQUIRE);
+
+    return of && of == __atomic_load_n(&cu.opened, __ATOMIC_ACQUIRE);
+}
+
 static int begin(void)
 {
-    int rc = cuInit(0);
+    int rc = has_begun() ? 0 : cuInit(0);
 
-    pthread_mutex_lock(&lock);
+    if (rc || has_begun())
+        return rc;
+    pthread_mutex_lock(&cu.lock);
+    memset(targets, 0, sizeof(targets));
     for (int i = 0; !rc && i < cu.devices; i++)
-        rc = targets[i][0] ? 0 : read_target(i);
-    pthread_mutex_unlock(&lock);
+        rc = read_target(i);
+    if (!rc)
+        __atomic_store_n(&targets_of, cu.opened, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&cu.lock);
     return rc;
 }
 
-const char *hip_target(int device)
+void hip_target(int device, char out[TARGET_BYTES])
 {
-    return targets[device];
+    pthread_mutex_lock(&cu.lock);
+    if (device >= 0 && device < (int)GPU_DEVICES)
+        memcpy(out, targets[device], TARGET_BYTES);
+    else
+        out[0] = 0;
+    pthread_mutex_unlock(&cu.lock);
 }
 
 HIP_API hipError_t hipInit(unsigned flags)
@@ -117,18 +136,21 @@ HIP_API hipError_t hipInit(unsigned flags)
     return hip_left(flags ? hipErrorInvalidValue : begin());
 }
 
-/* Contexts are made when a device is first used, as one a device that all threads share. */
+/* Contexts are made when a device is first used, as one a device that all threads share; where the
+ * channel was lost, that one opens it again. */
 static int use(int device)
 {
     CUcontext c;
     int rc = cuDevicePrimaryCtxRetain(&c, device);
 
-    return rc ? rc : cuCtxSetCurrent(c);
+    if (!rc)
+        rc = cuCtxSetCurrent(c);
+    return rc ? rc : begin();
 }
 
 int hip_enter(void)
 {
-    int rc = targets[0][0] ? 0 : begin();
+    int rc = begin();
 
     if (!rc && !cu_is(cu_current(), KIND_CONTEXT))
         rc = use(chosen);
@@ -188,7 +210,7 @@ HIP_API hipError_t hipDeviceReset(void)
         cuDevicePrimaryCtxReset_v2(chosen); /* of one that is lost it is done as well */
         rc = cu_reopen();
     }
-    return hip_left(rc);
+    return hip_left(rc ? rc : begin());
 }
 
 HIP_API hipError_t hipDriverGetVersion(int *version)

@@ -70,8 +70,11 @@ class Rig:
             if process.poll() not in (None, -15):
                 said += f"a worker ended with {process.returncode}\n"
             process.terminate()
-            said += process.stdout.read()
-            process.wait()
+            try:
+                said += process.communicate(timeout=PATIENCE)[0]
+            except subprocess.TimeoutExpired:
+                process.kill()
+                said += "a worker does not end: " + process.communicate()[0]
         return said
 
 
@@ -107,9 +110,10 @@ def main():
         failed = None
         try:
             check(rig)
-        except Failed as why:
+        except (Failed, subprocess.TimeoutExpired) as why:
             failed = str(why)
-        said = rig.end()
+        finally:
+            said = rig.end()
     if failed or said:
         sys.exit(f"failed: {failed}\nworkers said:\n{said}")
     print("gpu-hip: all well")

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gpu/code/hip_properties.h"
 
@@ -98,6 +99,30 @@ hipError_t hipGraphInstantiate(hipGraphExec_t *out, hipGraph_t g, hipGraphNode_t
 hipError_t hipGraphLaunch(hipGraphExec_t e, hipStream_t stream);
 hipError_t hipGraphExecDestroy(hipGraphExec_t e);
 hipError_t hipCreateTextureObject(void);
+hipError_t hipDeviceGetP2PAttribute(int *value, int attribute, int from, int to);
+struct pointer {
+    int type, device;
+    void *device_pointer, *host_pointer;
+    int managed;
+    unsigned flags;
+};
+hipError_t hipPointerGetAttributes(struct pointer *out, const void *at);
+/* HIP_MEMCPY3D */
+struct box {
+    struct {
+        size_t x, y, z, lod;
+        unsigned type;
+        void *host, *device, *array;
+        size_t pitch, height;
+    } from, to;
+    size_t width, height, depth;
+};
+hipError_t hipDrvMemcpy3D(const struct box *p);
+hipError_t hipDrvMemcpy3DAsync(const struct box *p, hipStream_t stream);
+hipError_t hipDrvGraphAddMemcpyNode(hipGraphNode_t *out, hipGraph_t g, const hipGraphNode_t *needs,
+                                    size_t n, const struct box *p, void *context);
+hipError_t hipDrvGraphMemcpyNodeGetParams(hipGraphNode_t node, struct box *p);
+hipError_t hipCtxGetCurrent(void **out);
 hipError_t hipGetProcAddress(const char *symbol, void **out, int version, uint64_t flags,
                              int *status);
 void **__hipRegisterFatBinary(const void *wrapper);
@@ -249,6 +274,11 @@ static void devices(void)
     HIP_IS(1, hipDeviceGetAttribute(&value, 9000, 0));
     HIP(hipRuntimeGetVersion(&version));
     SAME(version == 60342134, version);
+    /* HIP's attributes are 0 to 3; a device is no peer of its own. */
+    HIP_IS(101, hipDeviceGetP2PAttribute(&value, 0, 0, 0));
+    HIP_IS(101, hipDeviceGetP2PAttribute(&value, 3, 0, 0));
+    HIP_IS(1, hipDeviceGetP2PAttribute(&value, 4, 0, 0));
+    HIP_IS(1, hipDeviceGetP2PAttribute(&value, -1, 0, 0));
     hipGetLastError();
 }
 
@@ -313,6 +343,82 @@ static void memory(void)
     SAME(memcmp(a, from, N) == 0, 0);
     HIP(hipFreeAsync(b, NULL));
     HIP(hipHostFree(a));
+}
+
+/* Boxes, as records of HIP's driver API tell them. */
+static void boxes(void)
+{
+    enum { W = 24, H = 5, D = 3, HOST = 1, DEVICE = 2, ARRAY = 10, UNIFIED = 11 };
+    static uint8_t from[W * H * D], to[W * H * D];
+    struct box up = {.from = {.type = HOST, .host = from, .pitch = W, .height = H},
+                     .to = {.x = 3, .y = 1, .z = 1, .type = DEVICE, .pitch = 64, .height = H + 2},
+                     .width = W,
+                     .height = H,
+                     .depth = D},
+               down = {.from = up.to,
+                       .to = {.type = HOST, .host = to, .pitch = W, .height = H},
+                       .width = W,
+                       .height = H,
+                       .depth = D},
+               got;
+    uint8_t *at, one;
+    hipGraph_t g;
+    hipGraphNode_t node;
+    hipGraphExec_t e;
+    void *context;
+
+    for (unsigned i = 0; i < sizeof(from); i++)
+        from[i] = (uint8_t)mix(i);
+    HIP(hipMalloc((void **)&at, 64 * (H + 2) * (D + 1)));
+    HIP(hipMemset(at, 0, 64 * (H + 2) * (D + 1)));
+    up.to.device = down.from.device = at;
+    down.from.type = UNIFIED;
+    HIP(hipDrvMemcpy3D(&up));
+    HIP(hipMemcpy(&one, at + 64 * (H + 2) + 64 + 3, 1, DEVICE_TO_HOST));
+    SAME(one == from[0], one);
+    HIP(hipDrvMemcpy3DAsync(&down, NULL));
+    HIP(hipDeviceSynchronize());
+    SAME(memcmp(to, from, sizeof(to)) == 0, to[0]);
+    memset(to, 0, sizeof(to));
+    HIP(hipCtxGetCurrent(&context));
+    HIP(hipGraphCreate(&g, 0));
+    HIP(hipDrvGraphAddMemcpyNode(&node, g, NULL, 0, &down, context));
+    HIP(hipDrvGraphMemcpyNodeGetParams(node, &got));
+    SAME(got.to.host == to && got.to.pitch == W && got.from.device == at && got.depth == D, 0);
+    HIP(hipGraphInstantiate(&e, g, NULL, NULL, 0));
+    HIP(hipGraphLaunch(e, NULL));
+    HIP(hipDeviceSynchronize());
+    SAME(memcmp(to, from, sizeof(to)) == 0, to[0]);
+    HIP(hipGraphExecDestroy(e));
+    HIP(hipGraphDestroy(g));
+    up.to.type = ARRAY;
+    HIP_IS(801, hipDrvMemcpy3D(&up));
+    up.to.type = 7;
+    HIP_IS(1, hipDrvMemcpy3D(&up));
+    HIP(hipFree(at));
+    hipGetLastError();
+}
+
+/* What an address is of. */
+static void pointers(void)
+{
+    struct pointer p;
+    void *device, *host;
+    int plain;
+
+    HIP(hipMalloc(&device, 256));
+    HIP(hipHostMalloc(&host, 256, 0));
+    HIP(hipPointerGetAttributes(&p, device));
+    SAME(p.type == 2 && p.device == 0 && p.device_pointer == device, p.type);
+    HIP(hipPointerGetAttributes(&p, host));
+    SAME(p.type == 1 && p.device == 0 && p.host_pointer == host, p.type);
+    HIP(hipPointerGetAttributes(&p, &plain));
+    SAME(p.type == 0 && p.device == -2 && !p.device_pointer && !p.host_pointer, p.type);
+    SAME(hipPeekAtLastError() == 0, 0);
+    HIP_IS(1, hipPointerGetAttributes(&p, NULL));
+    HIP(hipFree(device));
+    HIP(hipHostFree(host));
+    hipGetLastError();
 }
 
 struct wide {
@@ -407,6 +513,34 @@ static void modules(void)
     HIP_IS(200, hipModuleLoadData(&m, image));
     free(image);
     HIP_IS(301, hipModuleLoad(&m, "/nowhere/kernels.co"));
+    hipGetLastError();
+}
+
+/* The first MOST bytes of a file of the folder are a file of their own, which is loaded. */
+static hipError_t load_part(const char *name, size_t most)
+{
+    char path[] = "/tmp/hip-program-XXXXXX";
+    char *image = read_file(name);
+    hipModule_t m;
+    int fd = mkstemp(path);
+
+    SAME(fd >= 0 && write(fd, image, most) == (ssize_t)most, most);
+    close(fd);
+    free(image);
+    hipError_t rc = hipModuleLoad(&m, path);
+    unlink(path);
+    return rc;
+}
+
+/* Files that end too early. */
+static void cut_files(void)
+{
+    static const size_t parts[] = {1, 63, 64, 100, 4096, 4097};
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        HIP_IS(200, load_part("kernels.gfx90a.v5.co", parts[i]));
+        HIP_IS(200, load_part("kernels.bundle", parts[i]));
+    }
     hipGetLastError();
 }
 
@@ -555,9 +689,10 @@ static void reset(void)
 static const struct {
     const char *name;
     void (*run)(void);
-} cases[] = {{"devices", devices},     {"errors", errors},   {"memory", memory},
-             {"arguments", arguments}, {"modules", modules}, {"own_kernels", own_kernels},
-             {"streams", streams},     {"graphs", graphs},   {"reset", reset}};
+} cases[] = {{"devices", devices}, {"errors", errors},       {"memory", memory},
+             {"boxes", boxes},     {"pointers", pointers},   {"arguments", arguments},
+             {"modules", modules}, {"cut_files", cut_files}, {"own_kernels", own_kernels},
+             {"streams", streams}, {"graphs", graphs},       {"reset", reset}};
 
 int main(int argc, char **argv)
 {
