@@ -45,7 +45,7 @@ static struct vm_gpu_config *gpu_of(struct gpus *g, const struct attachment *a,
     gpu->backend = soft ? VM_GPU_BACKEND_SOFT : gpus__backend(&gpus__found(g)->gpus[index]);
     gpu->memory = a->memory;
     if (!soft) /* numbers change with the host's slots; this one does not */
-        gpu->device = g_strconcat("GPU-", gpus__found(g)->gpus[index].uuid, NULL);
+        gpu->device = gpus__id(gpus__found(g), index);
     return gpu;
 }
 

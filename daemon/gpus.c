@@ -237,16 +237,47 @@ static bool is_named(const struct worker_gpu *gpu, const char *device)
     return g_ascii_strcasecmp(gpu->uuid, uuid) == 0 || same_pci(gpu->pci, device);
 }
 
+/* AMD's GPUs that have no number of their own say "XX". */
+char *gpus__id(const struct gpus_found *found, int index)
+{
+    const struct worker_gpu *gpu = &found->gpus[index];
+    bool alone = g_ascii_strcasecmp(gpu->uuid, "XX") != 0;
+
+    for (int i = 0; alone && i < (int)found->head.count; i++)
+        alone = i == index || g_ascii_strcasecmp(found->gpus[i].uuid, gpu->uuid) != 0;
+    if (alone)
+        return g_strconcat("GPU-", gpu->uuid, NULL);
+    g_autofree char *pci = g_ascii_strdown(gpu->pci, -1);
+    return g_strconcat("pci:", pci, NULL);
+}
+
+static int ambiguous(const struct gpus_found *found, int first, int second, const char *device,
+                     GError **err)
+{
+    g_autofree char *one = gpus__id(found, first), *other = gpus__id(found, second);
+
+    vmd_fail(err, VMD_ERROR_INVALID, "the host has several GPUs %s: name %s (%s) or %s (%s)",
+             device, one, found->gpus[first].backend, other, found->gpus[second].backend);
+    return -1;
+}
+
 int gpus__find(const struct gpus_found *found, enum vm_gpu_backend backend, const char *device,
                GError **err)
 {
     bool any = backend == VM_GPU_BACKEND_SOFT;
+    int its = -1;
 
     for (int i = 0; i < (int)found->head.count; i++) {
         const struct worker_gpu *gpu = &found->gpus[i];
-        if ((any || gpus__backend(gpu) == backend) && (!device || is_named(gpu, device)))
-            return i;
+        if ((!any && gpus__backend(gpu) != backend) || (device && !is_named(gpu, device)))
+            continue;
+        if (its >= 0 && device)
+            return ambiguous(found, its, i, device, err);
+        if (its < 0)
+            its = i;
     }
+    if (its >= 0)
+        return its;
     if (!found->head.count)
         vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the host has no GPU for guests: %s",
                  found->head.text);
@@ -413,7 +444,7 @@ static struct host_gpu_info *describe_driven(struct gpus *g, int index)
     struct host_gpu_info *i = host_gpu_info_new();
     g_autofree char *pci = g_ascii_strdown(gpu->pci, -1);
 
-    i->id = g_strconcat("GPU-", gpu->uuid, NULL);
+    i->id = gpus__id(&g->found, index);
     i->has_backend = true;
     i->backend = gpus__backend(gpu);
     i->name = g_strdup(gpu->name);

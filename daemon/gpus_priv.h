@@ -19,8 +19,12 @@ typedef void (*gpus_known_fn)(struct gpus *gpus, void *arg, const GError *err);
 void gpus__when_known(struct gpus *gpus, gpus_known_fn fn, void *arg);
 
 enum vm_gpu_backend gpus__backend(const struct worker_gpu *gpu);
+/* What names GPU INDEX and no other, wherever it is plugged in where its driver tells that: "GPU-"
+ * and its UUID, else "pci:" and its address. The caller frees. */
+char *gpus__id(const struct gpus_found *found, int index);
 /* The GPU of BACKEND (soft: of any), by its place in FOUND, that DEVICE of a configuration names
- * (NULL: the first); -1 with VMD_ERROR_UNSUPPORTED or VMD_ERROR_NOT_FOUND. */
+ * (NULL: the first); -1 with VMD_ERROR_UNSUPPORTED or VMD_ERROR_NOT_FOUND, or VMD_ERROR_INVALID
+ * where it names several. */
 int gpus__find(const struct gpus_found *found, enum vm_gpu_backend backend, const char *device,
                GError **err);
 /* What VMs that run, but EXCEPT, may hold of GPU INDEX, or of the host's processors (-1). Their

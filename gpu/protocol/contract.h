@@ -44,7 +44,7 @@ struct worker_gpus {
 
 struct worker_gpu {
     char name[128];
-    char uuid[40]; /* 8-4-4-4-12 hexadecimal digits */
+    char uuid[40]; /* 8-4-4-4-12 hexadecimal digits; HIP's 16 characters, or "XX" */
     char pci[32];  /* 0000:01:00.0 */
     uint64_t memory;
     uint32_t major, minor; /* compute capability */

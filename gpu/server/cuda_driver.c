@@ -87,13 +87,19 @@ const struct cuda_driver *cuda_driver_open(GError **err)
     return NULL;
 }
 
-static void format_uuid(const struct cuda_uuid *u, char out[40])
+static void format_uuid(const struct cuda_driver *d, const struct cuda_uuid *u, char out[40])
 {
     const unsigned char *b = u->bytes;
+    size_t n = 0;
 
-    snprintf(out, 40, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
-             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
-             b[14], b[15]);
+    while (n < sizeof(u->bytes) && (g_ascii_isalnum(b[n]) || b[n] == '-'))
+        n++;
+    if (d->uuid_is_text && n && (n == sizeof(u->bytes) || !b[n]))
+        snprintf(out, 40, "%.*s", (int)n, (const char *)b);
+    else
+        snprintf(out, 40, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+                 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+                 b[13], b[14], b[15]);
 }
 
 bool cuda_driver_describe(const struct cuda_driver *d, int ordinal, struct worker_gpu *out)
@@ -114,7 +120,7 @@ bool cuda_driver_describe(const struct cuda_driver *d, int ordinal, struct worke
     out->memory = memory;
     out->major = (uint32_t)major;
     out->minor = (uint32_t)minor;
-    format_uuid(&uuid, out->uuid);
+    format_uuid(d, &uuid, out->uuid);
     return true;
 }
 

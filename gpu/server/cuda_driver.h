@@ -43,7 +43,8 @@ struct cuda_rows {
 
 struct cuda_driver {
     const char *name, *backend; /* for people: "CUDA"; the backend's: "cuda" */
-    int version; /* as cuDriverGetVersion() tells */
+    int version;                /* as cuDriverGetVersion() tells */
+    bool uuid_is_text;          /* 16 characters, as HIP has it, and no number of 128 bits */
     /* Loads the image of LENGTH bytes, behind which there is a 0; LOG gets words for people. */
     int (*load)(const struct cuda_driver *d, const uint8_t *image, size_t length, char *log,
                 size_t log_bytes, struct cuda_module **out);

@@ -1,26 +1,15 @@
 /*
- * HIP's library as a driver. See hip_driver.h.
+ * HIP's library as a driver: devices, modules and launches. See hip_driver.h.
  *
- * Functions of the table know no driver they are of: HIP is the process's own, like CUDA's. A
- * context belongs to one thread, which it is current of while it is used.
+ * Functions of the table know no driver they are of: HIP is the process's own, like CUDA's.
  */
-#include "gpu/server/hip_driver.h"
-
-#include "base/log.h"
-#include "gpu/code/hip_properties.h"
 #include "gpu/code/kernarg.h"
-#include "gpu/server/backend.h"
+#include "gpu/server/hip_priv.h"
 
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-struct cuda_context {
-    int device;
-    GHashTable *memory; /* addresses */
-    GHashTable *streams, *events, *modules;
-};
 
 struct cuda_module {
     void *handle;
@@ -34,16 +23,7 @@ struct cuda_function {
     const struct code_kernel *kernel;
 };
 
-static struct {
-    struct cuda_driver table;
-#define SAME(name, symbol)
-#define CALL(name, symbol, args) int(*name) args;
-#include "gpu/server/hip_calls.inc"
-#undef SAME
-#undef CALL
-} hip;
-
-static __thread struct cuda_context *current;
+struct hip_library hip__library;
 
 /* --- devices ---------------------------------------------------------------------------------- */
 
@@ -73,7 +53,7 @@ static int device_attribute(int *value, int attribute, int device)
 
     for (size_t i = 0; i < G_N_ELEMENTS(attributes); i++) {
         if (attributes[i].cuda == attribute)
-            rc = hip.attribute(value, attributes[i].hip, device);
+            rc = hip__library.attribute(value, attributes[i].hip, device);
     }
     if (!rc)
         *value = MIN(*value, most_of(attribute));
@@ -84,158 +64,19 @@ bool hip_driver_target(int device, char out[TARGET_BYTES])
 {
     g_autofree struct hip_properties *p = g_new0(struct hip_properties, 1);
 
-    if (hip.properties(p, device) || !memchr(p->target, 0, TARGET_BYTES) || !p->target[0])
+    if (hip__library.properties(p, device) || !memchr(p->target, 0, TARGET_BYTES) || !p->target[0])
         return false;
     strcpy(out, p->target);
     return true;
 }
 
-/* --- contexts --------------------------------------------------------------------------------- */
-
-static int ctx_set(struct cuda_context *c)
-{
-    current = c;
-    return c ? hip.set_device(c->device) : GPU_SUCCESS;
-}
-
-static int ctx_pop(struct cuda_context **c)
-{
-    *c = current;
-    current = NULL;
-    return GPU_SUCCESS;
-}
-
-static void drop_module(void *opaque);
-
-static int ctx_new(struct cuda_context **out, unsigned flags, int device)
-{
-    int rc = hip.set_device(device);
-
-    if (rc)
-        return rc;
-    struct cuda_context *c = g_new0(struct cuda_context, 1);
-    c->device = device;
-    c->memory = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
-    c->streams = g_hash_table_new(NULL, NULL);
-    c->events = g_hash_table_new(NULL, NULL);
-    c->modules = g_hash_table_new_full(NULL, NULL, drop_module, NULL);
-    current = *out = c;
-    return GPU_SUCCESS;
-}
-
-/* Whether what C's streams do is over. */
-static int query(struct cuda_context *c)
-{
-    GHashTableIter iter;
-    gpointer stream;
-    int rc = hip.table.stream_query(NULL);
-
-    g_hash_table_iter_init(&iter, c->streams);
-    while (rc == GPU_SUCCESS && g_hash_table_iter_next(&iter, &stream, NULL))
-        rc = hip.table.stream_query(stream);
-    return rc;
-}
-
-/*
- * HIP ends no kernel: what runs in the context is waited for, and one that does not end, or failed,
- * ends with this process. Another worker is started, and programs find that one.
- */
-static void wait_idle(struct cuda_context *c)
-{
-    enum { MOST_US = 10 * G_USEC_PER_SEC, PAUSE_US = 1000 };
-    int64_t until = g_get_monotonic_time() + MOST_US;
-    int rc;
-
-    while ((rc = query(c)) == GPU_NOT_READY && g_get_monotonic_time() <= until)
-        g_usleep(PAUSE_US);
-    if (!rc)
-        return;
-    if (rc == GPU_NOT_READY)
-        log_error("kernels of a program that is gone do not end: this worker ends");
-    else
-        log_error("the device has failed (%d): this worker ends", rc);
-    _exit(EXIT_FAILURE);
-}
-
-static int ctx_free(struct cuda_context *c)
-{
-    GHashTableIter iter;
-    gpointer key;
-
-    wait_idle(c);
-    g_hash_table_iter_init(&iter, c->streams);
-    while (g_hash_table_iter_next(&iter, &key, NULL))
-        hip.stream_free(key);
-    g_hash_table_iter_init(&iter, c->events);
-    while (g_hash_table_iter_next(&iter, &key, NULL))
-        hip.event_free(key);
-    g_hash_table_iter_init(&iter, c->memory);
-    while (g_hash_table_iter_next(&iter, &key, NULL))
-        hip.free(*(const uint64_t *)key);
-    g_hash_table_destroy(c->streams);
-    g_hash_table_destroy(c->events);
-    g_hash_table_destroy(c->memory);
-    g_hash_table_destroy(c->modules);
-    if (current == c)
-        current = NULL;
-    g_free(c);
-    return GPU_SUCCESS;
-}
-
-/* --- what a context has ----------------------------------------------------------------------- */
-
-static int memory_alloc(uint64_t *address, size_t bytes)
-{
-    int rc = hip.alloc(address, bytes);
-
-    if (!rc)
-        g_hash_table_add(current->memory, g_memdup2(address, sizeof(*address)));
-    return rc;
-}
-
-static int memory_free(uint64_t address)
-{
-    g_hash_table_remove(current->memory, &address);
-    return hip.free(address);
-}
-
-static int stream_new(struct cuda_stream **out, unsigned flags, int priority)
-{
-    int rc = hip.stream_new(out, flags, priority);
-
-    if (!rc)
-        g_hash_table_add(current->streams, *out);
-    return rc;
-}
-
-static int stream_free(struct cuda_stream *s)
-{
-    g_hash_table_remove(current->streams, s);
-    return hip.stream_free(s);
-}
-
-static int event_new(struct cuda_event **out, unsigned flags)
-{
-    int rc = hip.event_new(out, flags);
-
-    if (!rc)
-        g_hash_table_add(current->events, *out);
-    return rc;
-}
-
-static int event_free(struct cuda_event *e)
-{
-    g_hash_table_remove(current->events, e);
-    return hip.event_free(e);
-}
-
 /* --- modules and kernels ---------------------------------------------------------------------- */
 
-static void drop_module(void *opaque)
+void hip__module_drop(void *opaque)
 {
     struct cuda_module *m = opaque;
 
-    hip.module_unload(m->handle);
+    hip__library.module_unload(m->handle);
     g_free(m->image);
     g_ptr_array_free(m->functions, TRUE);
     code_object_free(m->code);
@@ -248,7 +89,7 @@ static struct code_object *parse(const uint8_t *image, size_t length, uint8_t **
     char target[TARGET_BYTES];
     size_t offset, bytes;
 
-    if (!hip_driver_target(current->device, target)) {
+    if (!hip_driver_target(hip__current->device, target)) {
         vmd_fail(err, VMD_ERROR_IO, "the HIP driver does not say what the device runs");
         return NULL;
     }
@@ -272,7 +113,7 @@ static int load(const struct cuda_driver *d, const uint8_t *image, size_t length
         g_strlcpy(log, err->message, log_bytes);
         return err->code == VMD_ERROR_INVALID ? GPU_INVALID_IMAGE : GPU_NO_BINARY;
     }
-    int rc = hip.module_load(&handle, own_image);
+    int rc = hip__library.module_load(&handle, own_image);
     if (rc) {
         g_strlcpy(log, "the HIP driver refuses the code object", log_bytes);
         code_object_free(code);
@@ -283,14 +124,14 @@ static int load(const struct cuda_driver *d, const uint8_t *image, size_t length
                               .image = g_steal_pointer(&own_image),
                               .code = code,
                               .functions = g_ptr_array_new_with_free_func(g_free)};
-    g_hash_table_add(current->modules, m);
+    g_hash_table_add(hip__current->modules, m);
     *out = m;
     return GPU_SUCCESS;
 }
 
 static int module_free(struct cuda_module *m)
 {
-    g_hash_table_remove(current->modules, m);
+    g_hash_table_remove(hip__current->modules, m);
     return GPU_SUCCESS;
 }
 
@@ -298,7 +139,7 @@ static int module_kernel(struct cuda_function **out, struct cuda_module *m, cons
 {
     const struct code_kernel *k = code_object_kernel(m->code, name);
     void *handle;
-    int rc = k ? hip.module_kernel(&handle, m->handle, name) : GPU_NOT_FOUND;
+    int rc = k ? hip__library.module_kernel(&handle, m->handle, name) : GPU_NOT_FOUND;
 
     if (rc)
         return rc;
@@ -311,7 +152,7 @@ static int module_kernel(struct cuda_function **out, struct cuda_module *m, cons
 
 static int module_global(uint64_t *address, size_t *bytes, struct cuda_module *m, const char *name)
 {
-    return hip.module_global(address, bytes, m->handle, name);
+    return hip__library.module_global(address, bytes, m->handle, name);
 }
 
 /* By CUfunction_attribute, from the metadata. */
@@ -343,7 +184,7 @@ static int kernel_param(struct cuda_function *f, size_t i, size_t *offset, size_
 
 static int occupancy(int *blocks, struct cuda_function *f, int block, size_t shared)
 {
-    return hip.occupancy(blocks, f->handle, block, shared);
+    return hip__library.occupancy(blocks, f->handle, block, shared);
 }
 
 static int launch(struct cuda_function *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
@@ -357,7 +198,8 @@ static int launch(struct cuda_function *f, unsigned gx, unsigned gy, unsigned gz
     void *extra[] = {(void *)BUFFER, segment, (void *)SIZE, &bytes, (void *)END};
 
     kernarg_pack(f->kernel, &l, params, segment);
-    return hip.launch(f->handle, gx, gy, gz, bx, by, bz, shared, stream, NULL, extra);
+    return hip__asked(stream, hip__library.launch(f->handle, gx, gy, gz, bx, by, bz, shared, stream,
+                                                  NULL, extra));
 }
 
 /* Cooperative launches have no buffer: the driver puts the arguments together by itself. */
@@ -365,49 +207,8 @@ static int launch_cooperative(struct cuda_function *f, unsigned gx, unsigned gy,
                               unsigned bx, unsigned by, unsigned bz, unsigned shared,
                               struct cuda_stream *stream, void **params)
 {
-    return hip.launch_cooperative(f->handle, gx, gy, gz, bx, by, bz, shared, stream, params);
-}
-
-/* --- fills and values ------------------------------------------------------------------------- */
-
-static int fill8(uint64_t to, size_t pitch, unsigned char value, size_t width, size_t height,
-                 struct cuda_stream *stream)
-{
-    int rc = GPU_SUCCESS;
-
-    for (size_t y = 0; !rc && y < height; y++)
-        rc = hip.fill8(to + y * pitch, value, width, stream);
-    return rc;
-}
-
-static int fill16(uint64_t to, size_t pitch, unsigned short value, size_t width, size_t height,
-                  struct cuda_stream *stream)
-{
-    int rc = GPU_SUCCESS;
-
-    for (size_t y = 0; !rc && y < height; y++)
-        rc = hip.fill16(to + y * pitch, value, width, stream);
-    return rc;
-}
-
-static int fill32(uint64_t to, size_t pitch, unsigned value, size_t width, size_t height,
-                  struct cuda_stream *stream)
-{
-    int rc = GPU_SUCCESS;
-
-    for (size_t y = 0; !rc && y < height; y++)
-        rc = hip.fill32(to + y * pitch, (int)value, width, stream);
-    return rc;
-}
-
-static int wait32(struct cuda_stream *s, uint64_t address, uint32_t value, unsigned flags)
-{
-    return hip.wait32(s, address, value, flags, UINT32_MAX);
-}
-
-static int wait64(struct cuda_stream *s, uint64_t address, uint64_t value, unsigned flags)
-{
-    return hip.wait64(s, address, value, flags, UINT64_MAX);
+    return hip__asked(stream, hip__library.launch_cooperative(f->handle, gx, gy, gz, bx, by, bz,
+                                                              shared, stream, params));
 }
 
 /* --- the library ------------------------------------------------------------------------------ */
@@ -415,14 +216,9 @@ static int wait64(struct cuda_stream *s, uint64_t address, uint64_t value, unsig
 static const struct cuda_driver own = {
     .name = "HIP",
     .backend = "hip",
+    .uuid_is_text = true,
     .load = load,
     .device_attribute = device_attribute,
-    .ctx_new = ctx_new,
-    .ctx_free = ctx_free,
-    .ctx_set = ctx_set,
-    .ctx_pop = ctx_pop,
-    .alloc = memory_alloc,
-    .free = memory_free,
     .module_free = module_free,
     .module_kernel = module_kernel,
     .module_global = module_global,
@@ -430,15 +226,6 @@ static const struct cuda_driver own = {
     .kernel_set = kernel_set,
     .kernel_param = kernel_param,
     .occupancy = occupancy,
-    .stream_new = stream_new,
-    .stream_free = stream_free,
-    .event_new = event_new,
-    .event_free = event_free,
-    .fill8 = fill8,
-    .fill16 = fill16,
-    .fill32 = fill32,
-    .wait32 = wait32,
-    .wait64 = wait64,
     .launch = launch,
     .launch_cooperative = launch_cooperative,
 };
@@ -450,14 +237,15 @@ static bool bind_calls(void *library, GError **err)
         const char *symbol;
         void **to;
     } calls[] = {
-#define SAME(name, symbol)       {symbol, (void **)&hip.table.name},
-#define CALL(name, symbol, args) {symbol, (void **)&hip.name},
+#define SAME(name, symbol)       {symbol, (void **)&hip__library.table.name},
+#define CALL(name, symbol, args) {symbol, (void **)&hip__library.name},
 #include "gpu/server/hip_calls.inc"
 #undef SAME
 #undef CALL
     };
 
-    hip.table = own;
+    hip__library.table = own;
+    hip__context_calls(&hip__library.table);
     for (size_t i = 0; i < G_N_ELEMENTS(calls); i++) {
         *calls[i].to = dlsym(library, calls[i].symbol);
         if (!*calls[i].to)
@@ -487,15 +275,15 @@ static void *open_library(GError **err)
 static bool begin(GError **err)
 {
     enum { OLDEST = 60000000 };
-    int count = 0, rc = hip.table.driver_version(&hip.table.version);
+    int count = 0, rc = hip__library.table.driver_version(&hip__library.table.version);
 
-    if (!rc && hip.table.version < OLDEST)
+    if (!rc && hip__library.table.version < OLDEST)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the HIP driver is of version %d, older than 6",
-                        hip.table.version / 10000000);
+                        hip__library.table.version / 10000000);
     if (!rc)
-        rc = hip.table.init(0);
+        rc = hip__library.table.init(0);
     if (!rc)
-        rc = hip.table.device_count(&count);
+        rc = hip__library.table.device_count(&count);
     return !rc || vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                            rc == GPU_NO_DEVICE ? "the HIP driver finds no GPU"
                                                : "the HIP driver does not begin: error %d",
@@ -513,5 +301,5 @@ const struct cuda_driver *hip_driver_open(GError **err)
         dlclose(library);
         return NULL;
     }
-    return begin(err) ? &hip.table : NULL;
+    return begin(err) ? &hip__library.table : NULL;
 }

@@ -7,9 +7,11 @@ here is ROCm.
 """
 import argparse
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 PATIENCE = 120
 
@@ -22,7 +24,7 @@ class Rig:
     """Workers, in a folder of their own."""
 
     def __init__(self, args, folder):
-        self.args, self.folder, self.workers = args, folder, []
+        self.args, self.folder, self.workers, self.programs = args, folder, {}, []
 
     def environment(self, **more):
         env = {k: v for k, v in os.environ.items() if not k.startswith("VMD_")}
@@ -40,7 +42,7 @@ class Rig:
         """A worker that listens at socket NAME; waits until it does."""
         process = subprocess.Popen([self.args.worker, "--listen", self.socket(name), *words], stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True, env=self.environment(**env))
-        self.workers.append(process)
+        self.workers[name] = process
         first = process.stdout.readline()
         if first != "ready\n":
             raise Failed(f"worker {name} says: {first}{process.stdout.read()}")
@@ -64,9 +66,31 @@ class Rig:
             raise Failed(f"the program {words} ends with {done.returncode}:\n{done.stdout}")
         return done.stdout
 
+    def begin(self, name, *words, **env):
+        """A program that says a word and waits for a line."""
+        process = subprocess.Popen(["timeout", str(PATIENCE), self.args.program, self.args.code, *words],
+                                   env=self.environment(VMD_GPU_SOCKET=self.socket(name), **env), stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.programs.append(process)
+        return process
+
+    def stop(self, name):
+        """Ends the worker NAME, whose socket another may have."""
+        process = self.workers.pop(name)
+        process.terminate()
+        said = process.communicate(timeout=PATIENCE)[0]
+        if os.path.exists(self.socket(name)):
+            os.unlink(self.socket(name))
+        if said:
+            raise Failed(f"worker {name} says: {said}")
+
     def end(self):
         said = ""
-        for process in self.workers:
+        for process in self.programs:
+            if process.poll() is None:
+                process.terminate()
+            process.communicate()
+        for process in self.workers.values():
             if process.poll() not in (None, -15):
                 said += f"a worker ended with {process.returncode}\n"
             process.terminate()
@@ -81,6 +105,78 @@ class Rig:
 def expect(text, words):
     if words not in text:
         raise Failed(f"'{words}' is not in:\n{text}")
+
+
+def says(process, word):
+    line = process.stdout.readline()
+    if line != word + "\n":
+        raise Failed(f"a program says, not {word}: {line}{process.stdout.read()}")
+
+
+def goes_on(process, word):
+    """It gets its line, and ends with WORD."""
+    text, _ = process.communicate("\n", timeout=PATIENCE)
+    if process.returncode or text != word + "\n":
+        raise Failed(f"a program ends with {process.returncode}, not {word}: {text}")
+
+
+def nothing_is_left(path):
+    """Of what the driver gave, when its programs are gone; that is soon."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with open(path, "rb") as file:
+            counts = struct.unpack("5i", file.read())
+        if not any(counts):
+            return
+        if time.monotonic() > until:
+            raise Failed("of memory, pinned memory, streams, events and modules there are still {} {} {} {} {}"
+                         .format(*counts))
+        time.sleep(0.01)
+
+
+def check_two_programs(rig):
+    """One is at work for as long as it likes, another goes meanwhile; and nothing is left of either."""
+    counts = rig.socket("counts")
+    with open(counts, "wb") as file:
+        file.write(bytes(20))
+    rig.start("two", "64M", "hip", "0", **rig.driver(VMD_HIP_COUNTS=counts))
+    expect(rig.run(rig.args.program, "two", rig.args.code), "cases, all well")
+    nothing_is_left(counts)
+    leaves = rig.begin("two", "leave")
+    says(leaves, "idle")
+    holds = rig.begin("two", "hold")
+    says(holds, "held")
+    goes_on(leaves, "left")
+    goes_on(holds, "released")
+    nothing_is_left(counts)
+
+
+def check_stuck(rig):
+    """What runs for ever ends with the worker."""
+    rig.start("stuck", "64M", "hip", "0", **rig.driver())
+    expect(rig.run(rig.args.program, "stuck", rig.args.code, "stuck"), "gone")
+    worker = rig.workers.pop("stuck")
+    text, _ = worker.communicate(timeout=PATIENCE)
+    if worker.returncode != 1:
+        raise Failed(f"the worker ends with {worker.returncode}")
+    expect(text, "kernels of a program that is gone do not end: this worker ends")
+
+
+def check_lost(rig):
+    """A program whose worker is lost finds another one's device, and what runs there. A stream's end is how a program hears
+    of it without a VM, which resets the channel."""
+    for target in ("gfx1030", "none"):
+        rig.start("lost", "64M", "hip", "0", **rig.driver())
+        program = rig.begin("lost", "lost", target, VMD_GPU_STREAM="1")
+        says(program, "ready")
+        rig.stop("lost")
+        if target == "none":
+            rig.start("lost", "64M")
+        else:
+            rig.start("lost", "64M", "hip", "0", VMD_HIP_DRIVER=rig.args.driver, VMD_HIP_TARGET=target,
+                      VMD_HIP_TABLE=os.path.join(rig.args.code, "kernels.gfx1030.v5.table"))
+        goes_on(program, "found")
+        rig.stop("lost")
 
 
 def check(rig):
@@ -99,6 +195,9 @@ def check(rig):
     # Neither kind of program takes the other's device for its own.
     expect(rig.run(args.program, "soft", args.code, "none"), "no device, as was to be")
     expect(rig.run(args.cuda_program, "pci", args.kernels, ends=1), "CUDA_ERROR_NO_DEVICE")
+    check_two_programs(rig)
+    check_stuck(rig)
+    check_lost(rig)
 
 
 def main():

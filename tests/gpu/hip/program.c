@@ -3,14 +3,24 @@
  * with vmd's libamdhip64.so.6. What clang would add for kernels of the program's own, registering
  * them before main() and a function that launches each, is written out.
  *
- *   hip-program FOLDER [none]      FOLDER has the code objects; "none": there is to be no device
+ *   hip-program FOLDER [WHAT]      FOLDER has the code objects
+ *
+ * WHAT is, in place of all cases, what another program or its worker is to be seen to do; it says a
+ * word where it waits for a line, and another then:
+ *   none           there is to be no device
+ *   leave          is idle, and then goes without freeing what it has
+ *   hold           has a stream that waits, until the memory of one that left is back
+ *   stuck          goes while a stream waits for ever
+ *   lost TARGET    has lost its worker, and finds one whose device runs code for TARGET, or "none"
  */
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "gpu/code/hip_properties.h"
@@ -522,8 +532,9 @@ static hipError_t load_part(const char *name, size_t most)
     char path[] = "/tmp/hip-program-XXXXXX";
     char *image = read_file(name);
     hipModule_t m;
-    int fd = mkstemp(path);
 
+    mkdir("/tmp", 0777); /* small guests have none */
+    int fd = mkstemp(path);
     SAME(fd >= 0 && write(fd, image, most) == (ssize_t)most, most);
     close(fd);
     free(image);
@@ -686,6 +697,125 @@ static void reset(void)
     own_kernels();
 }
 
+/* --- beside other programs, and other workers ------------------------------------------------- */
+
+enum { MIB = 1 << 20 };
+
+static const char *target; /* the argument of "lost" */
+
+static void await_line(const char *word)
+{
+    char line[16];
+
+    puts(word);
+    fflush(stdout);
+    SAME(fgets(line, sizeof(line), stdin) != NULL, 0);
+}
+
+static void leave(void)
+{
+    void *first, *second;
+    hipStream_t s;
+    hipEvent_t e;
+    hipModule_t m;
+    void *image = read_file("kernels.gfx90a.v5.co");
+
+    HIP(hipMalloc(&first, MIB));
+    HIP(hipMalloc(&second, MIB));
+    HIP(hipStreamCreate(&s));
+    HIP(hipEventCreate(&e));
+    HIP(hipEventRecord(e, s));
+    HIP(hipModuleLoadData(&m, image));
+    HIP(hipMemset(first, 1, MIB));
+    HIP(hipDeviceSynchronize());
+    free(image);
+    await_line("idle");
+    HIP(hipFree(first)); /* with the other program's stream at work */
+}
+
+/* V is 0, and the stream waits for it to be 5. */
+static uint32_t *begin_wait(hipStream_t *out)
+{
+    uint32_t *v;
+
+    HIP(hipStreamCreate(out));
+    HIP(hipMalloc((void **)&v, 4));
+    HIP(hipMemsetD32Async(v, 0, 1, *out));
+    HIP(hipStreamSynchronize(*out));
+    HIP(hipStreamWaitValue32(*out, v, 5, 1, UINT32_MAX));
+    HIP_IS(600, hipStreamQuery(*out));
+    return v;
+}
+
+static void hold(void)
+{
+    enum { PAUSE_US = 1000, TRIES = 100 * 1000 };
+    hipStream_t waits, writes;
+    size_t before, now = 0, total;
+
+    HIP(hipStreamCreate(&writes));
+    uint32_t *v = begin_wait(&waits);
+    HIP(hipMemGetInfo(&before, &total));
+    await_line("held");
+    for (int i = 0; now < before + 2 * MIB; i++) {
+        SAME(i < TRIES, now);
+        usleep(PAUSE_US);
+        HIP(hipMemGetInfo(&now, &total));
+    }
+    HIP_IS(600, hipStreamQuery(waits));
+    HIP(hipStreamWriteValue32(writes, v, 5, 0));
+    HIP(hipStreamSynchronize(waits));
+    HIP(hipFree(v));
+}
+
+static void stuck(void)
+{
+    hipStream_t s;
+
+    begin_wait(&s);
+}
+
+static void lost(void)
+{
+    struct hip_properties p;
+    void *at;
+
+    signal(SIGPIPE, SIG_IGN); /* the worker's socket is no serial port */
+    HIP(hipMalloc(&at, MIB));
+    own_kernels();
+    await_line("ready");
+    SAME(hipMalloc(&at, MIB) != 0, 0);
+    if (strcmp(target, "none") == 0) {
+        HIP_IS(100, hipDeviceReset());
+        return;
+    }
+    HIP(hipDeviceReset());
+    HIP(hipGetDevicePropertiesR0600(&p, 0));
+    SAME(strcmp(p.target, target) == 0, 0);
+    own_kernels();
+}
+
+static void none(void)
+{
+    int count = 7;
+
+    HIP_IS(100, hipInit(0));
+    HIP_IS(100, hipGetDeviceCount(&count));
+    SAME(count == 0 && hipGetLastError() == 100, count);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+    const char *after;
+} parts[] = {{"none", none, "hip: no device, as was to be"},
+             {"leave", leave, "left"},
+             {"hold", hold, "released"},
+             {"stuck", stuck, "gone"},
+             {"lost", lost, "found"}};
+
+/* --- all cases -------------------------------------------------------------------------------- */
+
 static const struct {
     const char *name;
     void (*run)(void);
@@ -694,24 +824,31 @@ static const struct {
              {"modules", modules}, {"cut_files", cut_files}, {"own_kernels", own_kernels},
              {"streams", streams}, {"graphs", graphs},       {"reset", reset}};
 
+static int run_part(const char *name)
+{
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (strcmp(parts[i].name, name) == 0) {
+            running = name;
+            parts[i].run();
+            puts(parts[i].after);
+            return 0;
+        }
+    }
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
-    int count = 7;
-
     if (argc < 2) {
-        fprintf(stderr, "usage: hip-program FOLDER [none]\n");
+        fprintf(stderr, "usage: hip-program FOLDER [WHAT [TARGET]]\n");
         return 2;
     }
     folder = argv[1];
+    target = argc > 3 ? argv[3] : "none";
     running = "beginning";
-    if (argc == 3) {
-        HIP_IS(100, hipInit(0));
-        HIP_IS(100, hipGetDeviceCount(&count));
-        SAME(count == 0 && hipGetLastError() == 100, count);
-        printf("hip: no device, as was to be\n");
-        return 0;
-    }
     void **binary = begin_binary();
+    if (argc > 2)
+        return run_part(argv[2]);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         running = cases[i].name;
         cases[i].run();

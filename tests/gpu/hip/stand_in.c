@@ -5,254 +5,58 @@
  *
  * It knows of a kernel what llvm-readelf says (VMD_HIP_TABLE names such a table), and nothing of
  * gpu/code: each launch's kernarg segment is looked at byte for byte, and the process ends where
- * one is not as it is to be.
+ * one is not as it is to be (stand_in_kernels.c). VMD_HIP_TARGET is the device's target, where it
+ * is not gfx90a's.
+ *
+ * As ROCm's library does, hipFree() waits for every stream there is, and hipStreamQuery() of the
+ * default stream asks all of them. What is made and not freed yet is counted, in the file that
+ * VMD_HIP_COUNTS names.
  */
 #include "gpu/code/hip_properties.h"
-#include "gpu/server/engine.h"
 #include "tests/gpu/engine_test.h"
+#include "tests/gpu/hip/stand_in.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define API __attribute__((visibility("default")))
 
-enum { INVALID_VALUE = 1, NO_BINARY = 209, ARGS = 64, KERNELS = 32, GLOBAL_BYTES = 64 };
+enum { INVALID_VALUE = 1 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct gpu_backend *backend;
 static struct gpu_context *context;
 static struct gpu_quota quota = {.most = GIB(1)};
-
-__attribute__((format(printf, 1, 2), noreturn)) static void wrong(const char *format, ...)
-{
-    va_list list;
-
-    va_start(list, format);
-    fputs("HIP stand-in: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    abort();
-}
-
-/* --- what llvm-readelf says ------------------------------------------------------------------- */
-
-struct arg {
-    unsigned offset, size;
-    char kind[48];
-};
-
-struct kernel {
-    char name[64];
-    unsigned bytes, group, threads, n_args, n_given;
-    struct arg args[ARGS];
-};
-
-static struct kernel kernels[KERNELS];
-static unsigned n_kernels, elf_flags;
-
-static void read_line(const char *line)
-{
-    struct kernel *k = n_kernels ? &kernels[n_kernels - 1] : NULL;
-    unsigned abi;
-
-    if (sscanf(line, "object %u %x", &abi, &elf_flags) == 2)
-        return;
-    if (n_kernels < KERNELS && g_str_has_prefix(line, "kernel ")) {
-        struct kernel *new = &kernels[n_kernels++];
-        sscanf(line, "kernel %63s %u %*u %u %*u %*u %u", new->name, &new->bytes, &new->group,
-               &new->threads);
-        return;
-    }
-    struct arg *a = k && k->n_args < ARGS ? &k->args[k->n_args] : NULL;
-    if (!a || sscanf(line, "arg %u %u %47s", &a->offset, &a->size, a->kind) != 3)
-        wrong("the table has a line '%s'", line);
-    k->n_args++;
-    k->n_given += !g_str_has_prefix(a->kind, "hidden_");
-}
-
-static void read_table(void)
-{
-    const char *path = getenv("VMD_HIP_TABLE");
-    char line[256];
-    FILE *f = path ? fopen(path, "r") : NULL;
-
-    if (!f)
-        wrong("there is no table %s", path ? path : "named");
-    while (fgets(line, sizeof(line), f)) {
-        line[strcspn(line, "\n")] = 0;
-        read_line(line);
-    }
-    fclose(f);
-}
-
-/* --- modules and kernels ---------------------------------------------------------------------- */
-
-struct gpu_module {
-    struct gpu_engine *engine;
-    uint64_t table;
-};
-
-struct gpu_kernel {
-    const struct kernel *k;
-};
-
 static struct gpu_engine_ops engine;
 
-static int module_new(struct gpu_engine *e, const uint8_t *image, size_t length, char *log,
-                      size_t log_bytes, struct gpu_module **out)
-{
-    uint32_t its;
+/* What there is, for the test to see: numbers of 32 bits. */
+enum { MEMORY, PINNED, STREAMS, EVENTS, MODULES, COUNTS };
+static uint32_t no_counts[COUNTS], *counts = no_counts;
 
-    if (memcmp(image, "\177ELF", 4) != 0)
-        return GPU_INVALID_IMAGE;
-    memcpy(&its, image + 48, sizeof(its));
-    if (its != elf_flags)
-        return NO_BINARY;
-    struct gpu_module *m = g_new0(struct gpu_module, 1);
-    m->engine = e;
-    engine_test.alloc(e, GLOBAL_BYTES, &m->table);
-    *out = m;
-    return GPU_SUCCESS;
+static void begin_counts(void)
+{
+    const char *path = getenv("VMD_HIP_COUNTS");
+    int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+
+    if (!path)
+        return;
+    counts = fd < 0 ? MAP_FAILED
+                    : mmap(NULL, sizeof(no_counts), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (counts == MAP_FAILED)
+        wrong("counting in %s fails", path);
+    close(fd);
 }
 
-static void module_free(struct gpu_module *m)
+/* Counts what a call with result RC made (1) or freed (-1). RC. */
+static int count(int rc, unsigned what, int by)
 {
-    engine_test.free(m->engine, m->table);
-    g_free(m);
-}
-
-static uint64_t module_bytes(const struct gpu_module *m)
-{
-    return GLOBAL_BYTES;
-}
-
-static int kernel(struct gpu_module *m, const char *name, struct gpu_kernel **out,
-                  struct gpu_kernel_info *info)
-{
-    static struct gpu_kernel all[KERNELS];
-
-    for (unsigned i = 0; i < n_kernels; i++) {
-        if (strcmp(kernels[i].name, name) == 0) {
-            all[i].k = &kernels[i];
-            *out = &all[i];
-            return GPU_SUCCESS;
-        }
-    }
-    return GPU_NOT_FOUND;
-}
-
-static int global(struct gpu_module *m, const char *name, uint64_t *address, uint64_t *bytes)
-{
-    if (strcmp(name, "table") != 0)
-        return GPU_NOT_FOUND;
-    *address = m->table;
-    *bytes = GLOBAL_BYTES;
-    return GPU_SUCCESS;
-}
-
-/* --- what kernels do -------------------------------------------------------------------------- */
-
-/* Argument I of the segment, as a number. */
-static uint64_t number(const struct kernel *k, const uint8_t *segment, unsigned i)
-{
-    uint64_t v = 0;
-
-    memcpy(&v, segment + k->args[i].offset, MIN(k->args[i].size, sizeof(v)));
-    return v;
-}
-
-static void *memory(struct gpu_engine *e, uint64_t address, uint64_t bytes)
-{
-    return engine_test.host(e, address, bytes);
-}
-
-static int do_add(struct gpu_engine *e, const struct kernel *k, const uint8_t *s, uint32_t threads)
-{
-    uint64_t n = MIN((uint32_t)number(k, s, 3), threads);
-    float *out = memory(e, number(k, s, 0), 4 * n);
-    const float *a = memory(e, number(k, s, 1), 4 * n), *b = memory(e, number(k, s, 2), 4 * n);
-
-    if (!out || !a || !b)
-        return GPU_ILLEGAL_ADDRESS;
-    for (uint64_t i = 0; i < n; i++)
-        out[i] = a[i] + b[i];
-    return GPU_SUCCESS;
-}
-
-static int do_twice(struct gpu_engine *e, const struct kernel *k, const uint8_t *s,
-                    uint32_t threads)
-{
-    uint64_t n = MIN((uint32_t)number(k, s, 1), threads);
-    uint32_t *v = memory(e, number(k, s, 0), 4 * n);
-
-    if (!v)
-        return GPU_ILLEGAL_ADDRESS;
-    for (uint64_t i = 0; i < n; i++)
-        v[i] *= 2;
-    return GPU_SUCCESS;
-}
-
-/* The sum of all that it takes, whatever its type. */
-static int do_mixed(struct gpu_engine *e, const struct kernel *k, const uint8_t *s,
-                    uint32_t threads)
-{
-    struct {
-        int number;
-        double value;
-        short last;
-    } wide;
-    double d, *out = memory(e, number(k, s, 5), 8);
-    float f, v[4];
-
-    if (!out)
-        return GPU_ILLEGAL_ADDRESS;
-    memcpy(&d, s + k->args[1].offset, 8);
-    memcpy(&f, s + k->args[3].offset, 4);
-    memcpy(&wide, s + k->args[7].offset, sizeof(wide));
-    memcpy(v, s + k->args[9].offset, 16);
-    *out = (int8_t)number(k, s, 0) + d + (int16_t)number(k, s, 2) + (double)f +
-           (int8_t)s[k->args[4].offset] + (double)(int64_t)number(k, s, 6) + wide.number +
-           wide.value + wide.last + (double)number(k, s, 8) + (double)v[0] + (double)v[3] +
-           (int32_t)number(k, s, 10);
-    return GPU_SUCCESS;
-}
-
-static int do_large(struct gpu_engine *e, const struct kernel *k, const uint8_t *s,
-                    uint32_t threads)
-{
-    uint32_t *out = memory(e, number(k, s, 0), 4), which = (uint32_t)number(k, s, 2) % 200;
-
-    if (!out)
-        return GPU_ILLEGAL_ADDRESS;
-    memcpy(out, s + k->args[1].offset + 4 * which, 4);
-    return GPU_SUCCESS;
-}
-
-static int do_nothing(struct gpu_engine *e, const struct kernel *k, const uint8_t *s,
-                      uint32_t threads)
-{
-    return GPU_SUCCESS;
-}
-
-static int launch(struct gpu_engine *e, struct gpu_kernel *kernel, const struct gpu_launch *l)
-{
-    static const struct {
-        const char *name;
-        int (*run)(struct gpu_engine *e, const struct kernel *k, const uint8_t *s,
-                   uint32_t threads);
-    } known[] = {{"add", do_add},
-                 {"twice", do_twice},
-                 {"mixed", do_mixed},
-                 {"large", do_large},
-                 {"nothing", do_nothing}};
-    const struct kernel *k = kernel->k;
-
-    for (size_t i = 0; i < G_N_ELEMENTS(known); i++) {
-        if (strcmp(known[i].name, k->name) == 0)
-            return known[i].run(e, k, l->params, l->grid[0] * l->block[0]);
-    }
-    return GPU_LAUNCH_FAILED;
+    if (!rc)
+        __atomic_add_fetch(&counts[what], by, __ATOMIC_RELAXED);
+    return rc;
 }
 
 /* --- the library ------------------------------------------------------------------------------ */
@@ -282,14 +86,10 @@ API int hipInit(unsigned zero)
         wrong("hipInit(%u)", zero);
     if (context)
         return 0;
-    read_table();
+    stand_in_read_table();
+    begin_counts();
     engine = engine_test;
-    engine.module_new = module_new;
-    engine.module_free = module_free;
-    engine.module_bytes = module_bytes;
-    engine.kernel = kernel;
-    engine.global = global;
-    engine.launch = launch;
+    stand_in_set_engine(&engine);
     backend = backend_queue_new(&engine);
     return OPS->context_new(backend, 0, &quota, wake, NULL, &context);
 }
@@ -358,9 +158,11 @@ API int hipDeviceGetAttribute(int *value, int attribute, int device)
 
 API int hipGetDevicePropertiesR0600(struct hip_properties *p, int device)
 {
+    const char *other = getenv("VMD_HIP_TARGET");
+
     memset(p, 0, sizeof(*p));
     strcpy(p->name, "AMD stand-in");
-    strcpy(p->target, "gfx90a:sramecc+:xnack-");
+    g_strlcpy(p->target, other ? other : "gfx90a:sramecc+:xnack-", sizeof(p->target));
     return device ? 101 : 0;
 }
 
@@ -381,12 +183,14 @@ API int hipMemGetInfo(size_t *free_bytes, size_t *total)
 
 API int hipMalloc(uint64_t *address, size_t bytes)
 {
-    return CALL(OPS->alloc(context, bytes, address));
+    return count(CALL(OPS->alloc(context, bytes, address)), MEMORY, 1);
 }
 
 API int hipFree(uint64_t address)
 {
-    return CALL(OPS->free(context, address));
+    while (CALL(OPS->context_query(context)) == GPU_NOT_READY)
+        g_usleep(1000);
+    return count(CALL(OPS->free(context, address)), MEMORY, -1);
 }
 
 API int hipMemGetAddressRange(uint64_t *base, size_t *bytes, uint64_t address)
@@ -397,30 +201,30 @@ API int hipMemGetAddressRange(uint64_t *base, size_t *bytes, uint64_t address)
 API int hipHostMalloc(void **out, size_t bytes, unsigned portable)
 {
     *out = aligned_alloc(4096, ALIGN_UP(bytes, (size_t)4096));
-    return portable == 1 && *out ? 0 : INVALID_VALUE;
+    return count(portable == 1 && *out ? 0 : INVALID_VALUE, PINNED, 1);
 }
 
 API int hipHostFree(void *at)
 {
     free(at);
-    return 0;
+    return count(0, PINNED, -1);
 }
 
 API int hipHostRegister(void *at, size_t bytes, unsigned portable)
 {
-    return 0;
+    return count(0, PINNED, 1);
 }
 
 API int hipHostUnregister(void *at)
 {
-    return 0;
+    return count(0, PINNED, -1);
 }
 
 API int hipModuleLoadData(struct gpu_module **out, const void *image)
 {
     char log[64];
 
-    return CALL(OPS->module_new(context, image, 64, log, sizeof(log), out));
+    return count(CALL(OPS->module_new(context, image, 64, log, sizeof(log), out)), MODULES, 1);
 }
 
 API int hipModuleUnload(struct gpu_module *m)
@@ -428,7 +232,7 @@ API int hipModuleUnload(struct gpu_module *m)
     pthread_mutex_lock(&lock);
     OPS->module_free(context, m);
     pthread_mutex_unlock(&lock);
-    return 0;
+    return count(0, MODULES, -1);
 }
 
 API int hipModuleGetFunction(struct gpu_kernel **out, struct gpu_module *m, const char *name)
@@ -452,7 +256,7 @@ API int hipModuleOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, struct g
 
 API int hipStreamCreateWithPriority(struct gpu_stream **out, unsigned flags, int priority)
 {
-    return CALL(OPS->stream_new(context, flags, priority, out));
+    return count(CALL(OPS->stream_new(context, flags, priority, out)), STREAMS, 1);
 }
 
 API int hipStreamDestroy(struct gpu_stream *s)
@@ -460,12 +264,12 @@ API int hipStreamDestroy(struct gpu_stream *s)
     pthread_mutex_lock(&lock);
     OPS->stream_free(s);
     pthread_mutex_unlock(&lock);
-    return 0;
+    return count(0, STREAMS, -1);
 }
 
 API int hipStreamQuery(void *s)
 {
-    return CALL(OPS->stream_query(stream_of(s)));
+    return CALL(s ? OPS->stream_query(s) : OPS->context_query(context));
 }
 
 API int hipStreamWaitEvent(void *s, struct gpu_event *e, unsigned zero)
@@ -475,7 +279,7 @@ API int hipStreamWaitEvent(void *s, struct gpu_event *e, unsigned zero)
 
 API int hipEventCreateWithFlags(struct gpu_event **out, unsigned flags)
 {
-    return CALL(OPS->event_new(context, flags, out));
+    return count(CALL(OPS->event_new(context, flags, out)), EVENTS, 1);
 }
 
 API int hipEventDestroy(struct gpu_event *e)
@@ -483,7 +287,7 @@ API int hipEventDestroy(struct gpu_event *e)
     pthread_mutex_lock(&lock);
     OPS->event_free(e);
     pthread_mutex_unlock(&lock);
-    return 0;
+    return count(0, EVENTS, -1);
 }
 
 API int hipEventRecord(struct gpu_event *e, void *s)
@@ -623,44 +427,8 @@ API int hipLaunchHostFunc(void *s, void (*fn)(void *opaque), void *opaque)
     return CALL(OPS->host(stream_of(s), fn, opaque));
 }
 
-/* --- launches --------------------------------------------------------------------------------- */
-
-/* What a hidden argument is to be: of those that the launch tells. */
-static uint64_t hidden(const char *kind, const uint32_t grid[3], const uint32_t block[3],
-                       uint32_t shared)
-{
-    if (g_str_has_prefix(kind, "hidden_block_count_"))
-        return grid[kind[19] - 'x'];
-    if (g_str_has_prefix(kind, "hidden_group_size_"))
-        return block[kind[18] - 'x'];
-    if (strcmp(kind, "hidden_grid_dims") == 0)
-        return 3;
-    return strcmp(kind, "hidden_dynamic_lds_size") == 0 ? shared : 0;
-}
-
-/* Every byte that no argument given by the program has. */
-static void check_segment(const struct kernel *k, const uint8_t *segment, const uint32_t grid[3],
-                          const uint32_t block[3], uint32_t shared)
-{
-    g_autofree uint8_t *expected = g_memdup2(segment, MAX(k->bytes, 1));
-    unsigned end = 0;
-
-    for (unsigned i = 0; i <= k->n_args; i++) {
-        const struct arg *a = i < k->n_args ? &k->args[i] : NULL;
-        unsigned begin = a ? a->offset : k->bytes;
-        memset(expected + end, 0, begin - end);
-        if (a && i >= k->n_given) {
-            uint64_t value = hidden(a->kind, grid, block, shared);
-            memset(expected + begin, 0, a->size);
-            memcpy(expected + begin, &value, MIN(a->size, sizeof(value)));
-        }
-        end = a ? a->offset + a->size : 0;
-    }
-    for (unsigned i = 0; i < k->bytes; i++) {
-        if (segment[i] != expected[i])
-            wrong("byte %u of %s's segment is %#x, not %#x", i, k->name, segment[i], expected[i]);
-    }
-}
+/* --- launches ----------------------------------------------------------------------------------
+ */
 
 static int start(struct gpu_kernel *kernel, const uint32_t grid[3], const uint32_t block[3],
                  uint32_t shared, void *s, const uint8_t *segment)
@@ -688,7 +456,7 @@ API int hipModuleLaunchKernel(struct gpu_kernel *kernel, unsigned gx, unsigned g
     if (*(const size_t *)extra[3] != kernel->k->bytes)
         wrong("%s's segment has %zu bytes, not %u", kernel->k->name, *(const size_t *)extra[3],
               kernel->k->bytes);
-    check_segment(kernel->k, extra[1], grid, block, shared);
+    stand_in_check_segment(kernel->k, extra[1], grid, block, shared);
     return start(kernel, grid, block, shared, s, extra[1]);
 }
 
