@@ -83,12 +83,15 @@ struct gpu_launch {
     void *opaque;
 };
 
-/* What all contexts of a worker hold together: of device memory at most so many bytes; and streams,
- * of which each context has one of its own. Any thread. */
+/* What all contexts of a worker hold together: of device memory at most so many bytes; streams, of
+ * which each context has one of its own; and how many they are. Any thread. */
 struct gpu_quota {
     uint64_t most, used; /* USED is changed atomically */
     unsigned streams;    /* atomic */
+    unsigned contexts;   /* atomic */
 };
+
+enum { GPU_CONTEXTS_MOST = 16 };
 
 bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes);
 void gpu_quota_give(struct gpu_quota *q, uint64_t bytes);
@@ -125,9 +128,11 @@ struct gpu_backend_ops {
     int (*limit)(struct gpu_context *c, unsigned limit, bool set, uint64_t *value);
     /* Takes at most MOST bytes of what kernels printed to TO; NULL: how many wait. */
     uint32_t (*printed)(struct gpu_context *c, char *to, uint32_t most);
+    /* GPU_NOT_READY: there will be some when all that runs in C is over. */
     int (*alloc)(struct gpu_context *c, uint64_t bytes, uint64_t *address);
     /* At just ADDRESS: of memory that the program has at the same. GPU_NOT_SUPPORTED: no such. */
     int (*alloc_at)(struct gpu_context *c, uint64_t address, uint64_t bytes);
+    /* Does not wait for what runs. */
     int (*free)(struct gpu_context *c, uint64_t address);
     int (*free_on)(struct gpu_stream *s, uint64_t address);
     int (*range)(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes);

@@ -90,7 +90,7 @@ static struct gpu_context *context_object(struct cuda_backend *b, struct cuda_co
     c->spare = g_ptr_array_new();
     c->slabs = g_ptr_array_new();
     c->blocks = g_ptr_array_new();
-    c->late_frees = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    c->late = g_array_new(FALSE, FALSE, sizeof(struct cuda_range));
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     c->first = cuda__stream_object(c, NULL);
@@ -133,7 +133,9 @@ static void cuda_context_end(struct gpu_context *c)
     c->d->ctx_set(c->handle);
     if (idle)
         cuda__host_memory_end(c);
+    pthread_rwlock_wrlock(&c->backend->measuring);
     c->d->ctx_free(c->handle);
+    pthread_rwlock_unlock(&c->backend->measuring);
     c->handle = NULL;
 }
 
@@ -170,6 +172,7 @@ const struct gpu_backend_ops cuda__ops = {
     .buffer_new = cuda__buffer_new,
     .buffer_free = cuda__buffer_free,
     .memory = cuda__memory,
+    .limit = cuda__limit,
     .alloc = cuda__alloc,
     .free = cuda__free,
     .free_on = cuda__free_on,
@@ -207,8 +210,11 @@ bool cuda__backend_init(struct cuda_backend *b, const struct gpu_backend_ops *op
         return false;
     if (d->device_get(&device, ordinal))
         return vmd_fail(err, VMD_ERROR_IO, "the %s driver does not give GPU %d", d->name, ordinal);
-    *b = (struct cuda_backend){
-        .base = {.ops = ops}, .driver = d, .ordinal = ordinal, .device = device};
+    *b = (struct cuda_backend){.base = {.ops = ops},
+                               .driver = d,
+                               .ordinal = ordinal,
+                               .device = device,
+                               .measuring = PTHREAD_RWLOCK_INITIALIZER};
     return true;
 }
 

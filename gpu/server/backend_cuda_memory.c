@@ -73,7 +73,7 @@ int cuda__range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_
 
 int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
 {
-    uint64_t used = __atomic_load_n(&c->quota->used, __ATOMIC_RELAXED);
+    uint64_t used = __atomic_load_n(&c->quota->used, __ATOMIC_RELAXED) - c->late_bytes;
     size_t device_free = 0, device_total = 0;
     int rc = cuda__enter(c);
 
@@ -82,8 +82,18 @@ int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
     if (rc)
         return rc;
     *total = MIN(c->quota->most, device_total);
-    *free = MIN(c->quota->most - MIN(used, c->quota->most), device_free);
+    *free = MIN(c->quota->most - MIN(used, c->quota->most), device_free + c->late_bytes);
     return GPU_SUCCESS;
+}
+
+static int alloc_now(struct gpu_context *c, struct cuda_range *r)
+{
+    if (!gpu_quota_take(c->quota, r->charged))
+        return GPU_OUT_OF_MEMORY;
+    int rc = cuda__result(c, c->d->alloc(&r->base, r->bytes));
+    if (rc)
+        gpu_quota_give(c->quota, r->charged);
+    return rc;
 }
 
 int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
@@ -91,51 +101,48 @@ int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
     struct cuda_range r = {.bytes = bytes, .charged = ALIGN_UP(bytes, (uint64_t)UNIT)};
     int rc = cuda__enter(c);
 
+    if (!rc)
+        rc = alloc_now(c, &r);
+    if (rc == GPU_OUT_OF_MEMORY && c->late->len) {
+        rc = cuda__context_query(c);
+        if (!rc) /* what was to be freed is */
+            rc = alloc_now(c, &r);
+    }
     if (rc)
         return rc;
-    cuda__free_late(c);
-    if (!gpu_quota_take(c->quota, r.charged))
-        return GPU_OUT_OF_MEMORY;
-    rc = cuda__result(c, c->d->alloc(&r.base, bytes));
-    if (rc) {
-        gpu_quota_give(c->quota, r.charged);
-        return rc;
-    }
     cuda__range_add(c, &r);
     *address = r.base;
     return GPU_SUCCESS;
 }
 
-static int free_now(struct gpu_context *c, uint64_t address)
+/* The quota is given back what R took, whatever the driver says. */
+static int release(struct gpu_context *c, const struct cuda_range *r)
 {
-    struct cuda_range *r = range_of(c, address);
-
-    if (!r || r->base != address || r->module)
-        return GPU_INVALID_VALUE;
-    int rc = cuda__result(c, c->d->free(address));
+    cuda__release_begins(c->backend, r->charged);
+    int rc = cuda__result(c, c->d->free(r->base));
+    cuda__release_ends(c->backend, r->charged);
     gpu_quota_give(c->quota, r->charged);
-    range_drop(c, r);
     return rc;
 }
 
 /*
- * The driver frees only when all that runs is done, and keeps its caller waiting until then. A
- * function of the host in a stream may wait for this very session: then it is freed later.
+ * The driver frees only when all that runs is done, and keeps its caller waiting until then; and
+ * what runs may wait for this very session, by a function of the host. So it is asked to free when
+ * nothing runs: until then the memory is nobody's, and counts.
  */
 int cuda__free(struct gpu_context *c, uint64_t address)
 {
-    const struct cuda_range *r = range_of(c, address);
+    struct cuda_range *r = range_of(c, address);
     int rc = cuda__enter(c);
 
     if (!r || r->base != address || r->module)
         return GPU_INVALID_VALUE;
-    if (rc || !cuda__host_waits(c))
-        return free_now(c, address);
-    for (guint i = 0; i < c->late_frees->len; i++) {
-        if (g_array_index(c->late_frees, uint64_t, i) == address)
-            return GPU_INVALID_VALUE;
-    }
-    g_array_append_val(c->late_frees, address);
+    const struct cuda_range freed = *r;
+    range_drop(c, r);
+    if (rc || cuda__context_query(c) != GPU_NOT_READY)
+        return release(c, &freed);
+    g_array_append_val(c->late, freed);
+    c->late_bytes += freed.charged;
     return GPU_SUCCESS;
 }
 
@@ -150,11 +157,10 @@ int cuda__free_on(struct gpu_stream *s, uint64_t address)
 
 void cuda__free_late(struct gpu_context *c)
 {
-    if (!c->late_frees->len || cuda__host_waits(c))
-        return;
-    for (guint i = 0; i < c->late_frees->len; i++)
-        free_now(c, g_array_index(c->late_frees, uint64_t, i));
-    g_array_set_size(c->late_frees, 0);
+    for (guint i = 0; i < c->late->len; i++)
+        release(c, &g_array_index(c->late, struct cuda_range, i));
+    g_array_set_size(c->late, 0);
+    c->late_bytes = 0;
 }
 
 /* --- memory of the host ----------------------------------------------------------------------- */
@@ -204,8 +210,11 @@ void cuda__memory_end(struct gpu_context *c)
         if (!c->ranges[i].module)
             gpu_quota_give(c->quota, c->ranges[i].charged);
     }
+    gpu_quota_give(c->quota, c->late_bytes);
+    for (unsigned i = 0; i < CUDA_LIMITS; i++)
+        gpu_quota_give(c->quota, c->limits[i]);
     g_ptr_array_free(c->slabs, TRUE);
     g_ptr_array_free(c->blocks, TRUE);
-    g_array_free(c->late_frees, TRUE);
+    g_array_free(c->late, TRUE);
     g_free(c->ranges);
 }

@@ -11,25 +11,44 @@ static uint64_t device_free(const struct cuda_driver *d)
 }
 
 /*
- * What a module takes of the device's memory is not to be known before it is loaded, and afterwards
- * only by what is left; so others that allocate meanwhile may have it counted too high.
+ * Loads, and says in *BYTES what that took of the device's memory, which is not to be known before,
+ * and afterwards only by what is left. What the worker frees meanwhile is added: all that was begun
+ * to be freed until the end, less what was freed at the start. What is allocated beside it has it
+ * counted too high.
  */
+static int load_measured(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                         size_t log_bytes, struct cuda_module **out, uint64_t *bytes)
+{
+    struct cuda_backend *b = c->backend;
+
+    pthread_rwlock_rdlock(&b->measuring);
+    uint64_t freed = __atomic_load_n(&b->releases_ended, __ATOMIC_SEQ_CST);
+    uint64_t before = device_free(c->d);
+    int rc = cuda__result(c, c->d->load(c->d, image, length, log, log_bytes, out));
+    uint64_t after = device_free(c->d);
+    before += __atomic_load_n(&b->releases_begun, __ATOMIC_SEQ_CST) - freed;
+    pthread_rwlock_unlock(&b->measuring);
+    *bytes = before > after ? before - after : 0;
+    return rc;
+}
+
 int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
                      size_t log_bytes, struct gpu_module **out)
 {
     struct cuda_module *handle = NULL;
+    uint64_t bytes;
     int rc = cuda__enter(c);
 
     if (rc)
         return rc;
-    uint64_t before = device_free(c->d);
-    rc = cuda__result(c, c->d->load(c->d, image, length, log, log_bytes, &handle));
+    rc = load_measured(c, image, length, log, log_bytes, &handle, &bytes);
     if (rc)
         return rc;
-    uint64_t after = device_free(c->d);
-    uint64_t bytes = MAX(length, before > after ? before - after : 0);
+    bytes = MAX(length, bytes);
     if (!gpu_quota_take(c->quota, bytes)) {
+        cuda__release_begins(c->backend, bytes);
         c->d->module_free(handle);
+        cuda__release_ends(c->backend, bytes);
         g_strlcpy(log, "the module takes more memory than there is left", log_bytes);
         return GPU_OUT_OF_MEMORY;
     }
@@ -45,8 +64,10 @@ int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length,
 void cuda__module_free(struct gpu_context *c, struct gpu_module *m)
 {
     if (c->handle) {
+        cuda__release_begins(c->backend, m->charged);
         c->d->ctx_set(c->handle);
         c->d->module_free(m->handle);
+        cuda__release_ends(c->backend, m->charged);
     }
     gpu_quota_give(c->quota, m->charged);
     cuda__ranges_drop(c, m);

@@ -16,6 +16,11 @@ struct cuda_backend {
     struct gpu_backend base;
     const struct cuda_driver *driver;
     int ordinal, device;
+    /* Bytes that were, or are being, freed in all contexts, and those that are no more: atomic. */
+    uint64_t releases_begun, releases_ended;
+    /* Held for reading while a module's memory is measured, for writing while a context ends: what
+     * that gives back of the device is not known. */
+    pthread_rwlock_t measuring;
 };
 
 /* An allocation, or a variable of a module. */
@@ -28,11 +33,15 @@ struct cuda_range {
 /* A function of the host that a stream will call. */
 struct cuda_host_call {
     struct gpu_context *context;
+    struct gpu_stream *stream; /* NULL: it was freed */
     void (*fn)(void *opaque);
     void *opaque;
     struct cuda_host_call *next;
     bool over;
 };
+
+/* By CUlimit: those whose memory is known. */
+enum { CUDA_LIMIT_STACK, CUDA_LIMIT_PRINTED, CUDA_LIMIT_HEAP, CUDA_LIMITS };
 
 /* Pinned memory in blocks, for copies whose bytes are in a record. */
 enum { CUDA_BLOCK = 32768, CUDA_SLAB = 1 << 20 };
@@ -49,16 +58,17 @@ struct gpu_context {
     GPtrArray *spare;   /* struct cuda_event without timing */
     struct cuda_range *ranges; /* by base */
     size_t n_ranges;
-    GPtrArray *slabs;   /* of pinned memory, owned */
-    GPtrArray *blocks;  /* free ones of them */
-    GArray *late_frees; /* uint64_t: freed once nothing of the host stands in the way */
-    void *window;       /* registered; NULL */
+    GPtrArray *slabs;             /* of pinned memory, owned */
+    GPtrArray *blocks;            /* free ones of them */
+    GArray *late;                 /* struct cuda_range: freed once nothing runs */
+    uint64_t late_bytes;          /* of the quota */
+    uint64_t limits[CUDA_LIMITS]; /* of the quota: what limits take that were raised */
+    void *window;                 /* registered; NULL */
     /* Functions of the host: */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct cuda_host_call *calls;
-    unsigned inside;  /* that run now */
-    unsigned waiting; /* queued and not over */
+    unsigned inside; /* that run now */
     bool dying;
 };
 
@@ -79,6 +89,8 @@ struct gpu_kernel {
 struct gpu_stream {
     struct gpu_context *context;
     struct cuda_stream *handle; /* NULL: the default one */
+    unsigned waiting;           /* functions of the host that are not over: under the lock */
+    unsigned behind;            /* operations that were submitted since there were any */
 };
 
 struct gpu_event {
@@ -112,12 +124,25 @@ int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total);
 void *cuda__buffer_new(struct gpu_context *c, size_t bytes);
 void cuda__buffer_free(struct gpu_context *c, void *buffer);
 void cuda__window(struct gpu_context *c, void *at, uint64_t bytes);
-/* Frees what had to wait, where nothing stands in the way any more. */
+/* Around what frees BYTES. */
+static inline void cuda__release_begins(struct cuda_backend *b, uint64_t bytes)
+{
+    __atomic_fetch_add(&b->releases_begun, bytes, __ATOMIC_SEQ_CST);
+}
+
+static inline void cuda__release_ends(struct cuda_backend *b, uint64_t bytes)
+{
+    __atomic_fetch_add(&b->releases_ended, bytes, __ATOMIC_SEQ_CST);
+}
+
+/* Frees what had to wait: nothing runs. */
 void cuda__free_late(struct gpu_context *c);
 /* Pinned memory and the window, while there is a context of the driver's. */
 void cuda__host_memory_end(struct gpu_context *c);
 /* What is kept of all that, when there is none any more. */
 void cuda__memory_end(struct gpu_context *c);
+
+int cuda__limit(struct gpu_context *c, unsigned limit, bool set, uint64_t *value);
 
 /* Modules: backend_cuda_module.c. */
 int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
@@ -151,8 +176,6 @@ int cuda__value_wait(struct gpu_stream *s, uint64_t address, uint64_t value, uns
                      unsigned compare);
 int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *launch);
 int cuda__host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque);
-/* Whether functions of the host are still to be called. */
-bool cuda__host_waits(struct gpu_context *c);
 /* No function of the host runs any more, and none will. */
 void cuda__host_end(struct gpu_context *c);
 

@@ -3,6 +3,25 @@
 
 /* --- streams ---------------------------------------------------------------------------------- */
 
+/*
+ * A driver keeps whoever submits waiting where a queue of its own, of a thousand or so, is full;
+ * and where that stands because of a function of the host, the word that lets it go on comes to
+ * this very thread. Programs with vmd's library never submit so much behind one.
+ */
+static int submit(struct gpu_stream *s)
+{
+    enum { BEHIND_MOST = 900 };
+    struct gpu_context *c = s->context;
+    int rc = cuda__enter(c);
+
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&c->lock);
+    s->behind = s->waiting ? s->behind + 1 : 0;
+    pthread_mutex_unlock(&c->lock);
+    return s->behind > BEHIND_MOST ? GPU_OUT_OF_RESOURCES : GPU_SUCCESS;
+}
+
 struct gpu_stream *cuda__stream_object(struct gpu_context *c, struct cuda_stream *handle)
 {
     struct gpu_stream *s = g_new0(struct gpu_stream, 1);
@@ -36,6 +55,12 @@ void cuda__stream_free(struct gpu_stream *s)
         cuda__event_record(end, s);
         g_ptr_array_add(c->leaving, end);
     }
+    pthread_mutex_lock(&c->lock);
+    for (struct cuda_host_call *call = c->calls; call; call = call->next) {
+        if (call->stream == s)
+            call->stream = NULL;
+    }
+    pthread_mutex_unlock(&c->lock);
     c->d->ctx_set(c->handle);
     c->d->stream_free(s->handle);
     g_ptr_array_remove_fast(c->streams, s);
@@ -58,8 +83,6 @@ int cuda__context_query(struct gpu_context *c)
 {
     int rc = cuda__enter(c), some = GPU_SUCCESS;
 
-    if (!rc)
-        cuda__free_late(c);
     for (guint i = 0; !rc && i < c->streams->len; i++) {
         const struct gpu_stream *s = g_ptr_array_index(c->streams, i);
         rc = cuda__result(c, c->d->stream_query(s->handle));
@@ -79,13 +102,15 @@ int cuda__context_query(struct gpu_context *c)
             g_ptr_array_remove_index_fast(c->leaving, i);
         }
     }
+    if (!rc && !some)
+        cuda__free_late(c);
     return rc ? rc : some;
 }
 
 int cuda__stream_wait(struct gpu_stream *s, struct gpu_event *e)
 {
     struct gpu_context *c = s->context;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     return rc ? rc : cuda__result(c, c->d->stream_wait(s->handle, e->handle, 0));
 }
@@ -136,7 +161,7 @@ void cuda__event_free(struct gpu_event *e)
 int cuda__event_record(struct gpu_event *e, struct gpu_stream *s)
 {
     struct gpu_context *c = s->context;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     return rc ? rc : cuda__result(c, c->d->event_record(e->handle, s->handle));
 }
@@ -184,7 +209,7 @@ static int copy_rows(struct gpu_stream *s, const struct gpu_copy *copy)
 int cuda__copy(struct gpu_stream *s, const struct gpu_copy *copy)
 {
     struct gpu_context *c = s->context;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     if (rc)
         return rc;
@@ -203,7 +228,7 @@ int cuda__fill(struct gpu_stream *s, const struct gpu_fill *f)
 {
     struct gpu_context *c = s->context;
     uint64_t pitch = MAX(f->pitch, f->width), width = f->width / f->unit;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     if (rc)
         return rc;
@@ -219,7 +244,7 @@ int cuda__fill(struct gpu_stream *s, const struct gpu_fill *f)
 int cuda__value_write(struct gpu_stream *s, uint64_t address, uint64_t value, unsigned bytes)
 {
     struct gpu_context *c = s->context;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     if (rc)
         return rc;
@@ -235,7 +260,7 @@ int cuda__value_wait(struct gpu_stream *s, uint64_t address, uint64_t value, uns
                      unsigned compare)
 {
     struct gpu_context *c = s->context;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     if (rc)
         return rc;
@@ -254,7 +279,7 @@ int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_la
 {
     struct gpu_context *c = s->context;
     void *params[G_N_ELEMENTS(((struct gpu_kernel_info *)0)->params)];
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     if (rc)
         return rc;
@@ -271,6 +296,14 @@ int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_la
 
 /* --- functions of the host -------------------------------------------------------------------- */
 
+/* Locked. */
+static void call_over(struct cuda_host_call *call)
+{
+    call->over = true;
+    if (call->stream)
+        call->stream->waiting--;
+}
+
 /* On a thread of the driver's. */
 static void host_call(void *opaque)
 {
@@ -285,8 +318,7 @@ static void host_call(void *opaque)
         call->fn(call->opaque);
     pthread_mutex_lock(&c->lock);
     c->inside--;
-    c->waiting--;
-    call->over = true;
+    call_over(call);
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
 }
@@ -310,34 +342,25 @@ static void sweep(struct gpu_context *c)
 int cuda__host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque)
 {
     struct gpu_context *c = s->context;
-    int rc = cuda__enter(c);
+    int rc = submit(s);
 
     if (rc)
         return rc;
     struct cuda_host_call *call = g_new0(struct cuda_host_call, 1);
-    *call = (struct cuda_host_call){.context = c, .fn = fn, .opaque = opaque};
+    *call = (struct cuda_host_call){.context = c, .stream = s, .fn = fn, .opaque = opaque};
     pthread_mutex_lock(&c->lock);
     sweep(c);
     call->next = c->calls;
     c->calls = call;
-    c->waiting++;
+    s->waiting++;
     pthread_mutex_unlock(&c->lock);
     rc = cuda__result(c, c->d->launch_host(s->handle, host_call, call));
     if (rc) {
         pthread_mutex_lock(&c->lock);
-        c->waiting--;
-        call->over = true;
+        call_over(call);
         pthread_mutex_unlock(&c->lock);
     }
     return rc;
-}
-
-bool cuda__host_waits(struct gpu_context *c)
-{
-    pthread_mutex_lock(&c->lock);
-    bool waits = c->waiting > 0;
-    pthread_mutex_unlock(&c->lock);
-    return waits;
 }
 
 void cuda__host_end(struct gpu_context *c)

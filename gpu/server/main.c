@@ -39,6 +39,17 @@ static struct gpu_backend *backend_named(const char *name, const char *device, G
     return b;
 }
 
+/* A thread that the driver keeps cannot be ended but with the process: programs find another
+ * worker. */
+static void worker_hung(void *opaque, const char *what)
+{
+    const struct session_env *env = opaque;
+
+    log_error("the backend %s does not come back from a call (%s): this worker ends",
+              env->backend->ops->name, what);
+    _exit(EXIT_FAILURE);
+}
+
 static bool serve_vm(int fd, GError **err)
 {
     struct worker_hello hello;
@@ -49,7 +60,8 @@ static bool serve_vm(int fd, GError **err)
     struct gpu_quota quota = {.most = hello.memory};
     struct session_env env = {.backend = backend_named(hello.backend, hello.device, err),
                               .quota = &quota};
-    if (!env.backend || !worker_start(&env, fds, err))
+    if (!env.backend || !(env.watch = watch_new(worker_hung, &env, true, err)) ||
+        !worker_start(&env, fds, err))
         return false;
     worker_report(&env, fd);
     _exit(EXIT_SUCCESS); /* sessions are not waited for: what they hold dies with this process */
@@ -85,7 +97,7 @@ static bool serve_host(const char *path, uint64_t memory, const char *backend, c
     if (fd < 0)
         return false;
     env.backend = backend_named(backend, device, err);
-    if (!env.backend)
+    if (!env.backend || !(env.watch = watch_new(worker_hung, &env, true, err)))
         return false;
     puts("ready");
     fflush(stdout);

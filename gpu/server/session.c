@@ -1,7 +1,7 @@
 /*
  * A session: takes calls off its link, checks them, hands them to the backend, and answers.
- * Contexts are here; modules and kernels, memory and copies, streams and events, batches have files
- * of their own. See session_priv.h.
+ * Contexts, modules and kernels, memory and copies, streams and events, batches have files of their
+ * own. See session_priv.h.
  */
 #include "gpu/server/session_priv.h"
 
@@ -58,8 +58,8 @@ static uint16_t answer_flags(struct session *s, const struct object *context)
     return printed ? GPU_ANSWER_PRINTED : 0;
 }
 
-static bool answer(struct session *s, uint16_t op, uint32_t seq, int result, const void *fields,
-                   const uint8_t *payload, uint32_t payload_bytes, uint16_t flags)
+bool session__answer(struct session *s, uint16_t op, uint32_t seq, int result, const void *fields,
+                     const uint8_t *payload, uint32_t payload_bytes, uint16_t flags)
 {
     const struct record_desc *desc = record_desc(op);
     uint32_t fields_bytes = result || !desc ? 0 : desc->answer_bytes;
@@ -144,7 +144,8 @@ static int pending_state(struct session *s, struct pending *p)
         int rc = OPS(s)->stream_query(p->stream);
         return rc == GPU_NOT_READY ? GPU_SUCCESS : rc;
     }
-    return p->event ? OPS(s)->event_query(p->event) : OPS(s)->context_query(p->context->ctx);
+    int rc = p->event ? OPS(s)->event_query(p->event) : OPS(s)->context_query(p->context->ctx);
+    return rc || !p->bytes ? rc : OPS(s)->alloc(p->context->ctx, p->bytes, &p->address);
 }
 
 uint8_t *session__buffer(struct session *s, const struct object *context, size_t bytes)
@@ -167,8 +168,7 @@ void session__keep(struct session *s, struct pending *p, uint8_t *buffer, uint32
     p->buffers = OPS(s)->buffer_free ? p->context->ctx : NULL;
 }
 
-/* What of P is the context's. */
-static void pending_let_go(struct pending *p)
+void session__let_go(struct pending *p)
 {
     struct session *s = p->session;
 
@@ -185,7 +185,7 @@ static void pending_let_go(struct pending *p)
 
 static void pending_free(void *opaque)
 {
-    pending_let_go(opaque);
+    session__let_go(opaque);
     g_free(opaque);
 }
 
@@ -197,19 +197,35 @@ static bool gate_passed(struct session *s, const struct pending *p)
     return passed;
 }
 
+static void drop_pending(struct session *s, guint i)
+{
+    session__enter_query(s);
+    g_ptr_array_remove_index(s->pending, i);
+    session__leave(s);
+}
+
 /* Answers what is done. False: the program is gone. */
 static bool answer_pending(struct session *s)
 {
+    bool over = false;
+
+    if (!s->pending->len)
+        return true;
     /* From the last to the first: where one is done, what came before it is seen to be. */
+    session__enter_query(s);
     for (guint i = s->pending->len; i-- > 0;) {
         struct pending *p = g_ptr_array_index(s->pending, i);
         p->state = p->told ? GPU_NOT_READY : pending_state(s, p);
+        over |= p->state != GPU_NOT_READY;
     }
+    session__leave(s);
+    if (over)
+        session__idle(s);
     for (guint i = 0; i < s->pending->len;) {
         struct pending *p = g_ptr_array_index(s->pending, i);
         if (p->told) {
             if (gate_passed(s, p))
-                g_ptr_array_remove_index(s->pending, i);
+                drop_pending(s, i);
             else
                 i++;
             continue;
@@ -220,13 +236,14 @@ static bool answer_pending(struct session *s)
             continue;
         }
         bool payload = p->op == GPU_OP_FROM_DEVICE && !rc;
-        if (!p->silent && !answer(s, p->op, p->seq, rc, NULL, p->payload,
-                                  payload ? p->payload_bytes : 0, answer_flags(s, p->context)))
+        if (!p->silent &&
+            !session__answer(s, p->op, p->seq, rc, NULL, p->payload, payload ? p->payload_bytes : 0,
+                             answer_flags(s, p->context)))
             return false;
         if (p->op == GPU_OP_GATE)
             p->told = true; /* it stays until it is opened */
         else
-            g_ptr_array_remove_index(s->pending, i);
+            drop_pending(s, i);
     }
     return true;
 }
@@ -313,122 +330,9 @@ static int call_limit(struct session *s, struct call *c)
     return rc;
 }
 
-/* --- contexts --------------------------------------------------------------------------------- */
-
-static void wake_session(void *opaque)
-{
-    link_wake(((struct session *)opaque)->link);
-}
-
-static int call_ctx_new(struct session *s, struct call *c)
-{
-    const struct gpu_call_ctx_new *in = FIELDS(c, ctx_new);
-    int rc = GPU_SUCCESS;
-    struct object *o = session__add(s, OBJECT_CONTEXT, in->ctx, NULL, &rc);
-
-    if (!o)
-        return rc;
-    rc = OPS(s)->context_new(s->env->backend, in->device, s->env->quota, wake_session, s, &o->ctx);
-    if (rc)
-        session__drop(s, o);
-    else if (OPS(s)->window && link_window_bytes(s->link))
-        OPS(s)->window(o->ctx, link_window(s->link, 0, link_window_bytes(s->link)),
-                       link_window_bytes(s->link));
-    return rc;
-}
-
-static void open_gates(struct session *s, const struct object *context)
-{
-    pthread_mutex_lock(&s->gates);
-    for (guint i = 0; i < s->pending->len; i++) {
-        struct pending *p = g_ptr_array_index(s->pending, i);
-        if (p->gate && p->context == context)
-            p->open = true;
-    }
-    pthread_cond_broadcast(&s->gate_opened);
-    pthread_mutex_unlock(&s->gates);
-}
-
-/* Ends what runs in CONTEXT and frees all that is in it. */
-static void context_end(struct session *s, struct object *context)
-{
-    GHashTableIter iter;
-    struct object *o;
-
-    open_gates(s, context);
-    g_hash_table_iter_init(&iter, s->objects);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
-        if (o->context != context || o == context || o->kind == OBJECT_MODULE)
-            continue;
-        if (o->kind == OBJECT_EVENT)
-            OPS(s)->event_free(o->event);
-        else if (o->kind == OBJECT_STREAM)
-            s->streams--;
-        else if (o->kind == OBJECT_BATCH)
-            session__batch_clear(s, o);
-        g_hash_table_iter_remove(&iter);
-    }
-    GPtrArray *modules = g_ptr_array_new();
-    g_hash_table_iter_init(&iter, s->objects);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
-        if (o->context == context && o->kind == OBJECT_MODULE) {
-            g_ptr_array_add(modules, o->mod);
-            g_hash_table_iter_remove(&iter);
-        }
-    }
-    OPS(s)->context_end(context->ctx);
-    for (guint i = 0; i < s->pending->len; i++) {
-        struct pending *p = g_ptr_array_index(s->pending, i);
-        if (p->context == context)
-            pending_let_go(p);
-    }
-    for (guint i = 0; i < modules->len; i++)
-        OPS(s)->module_free(context->ctx, g_ptr_array_index(modules, i));
-    g_ptr_array_free(modules, TRUE);
-    OPS(s)->context_free(context->ctx);
-    for (guint i = s->pending->len; i-- > 0;) {
-        const struct pending *p = g_ptr_array_index(s->pending, i);
-        if (p->context == context) {
-            if (!p->silent && !p->told)
-                answer(s, p->op, p->seq, GPU_CONTEXT_DESTROYED, NULL, NULL, 0, 0);
-            g_ptr_array_remove_index(s->pending, i);
-        }
-    }
-    session__drop(s, context);
-}
-
-static int call_ctx_free(struct session *s, struct call *c)
-{
-    struct object *o = session__find(s, OBJECT_CONTEXT, FIELDS(c, ctx_free)->ctx);
-
-    if (!o)
-        return GPU_INVALID_CONTEXT;
-    context_end(s, o);
-    return GPU_SUCCESS;
-}
-
-static int call_ctx_sync(struct session *s, struct call *c)
-{
-    struct object *o = session__find(s, OBJECT_CONTEXT, FIELDS(c, ctx_sync)->ctx);
-
-    if (!o)
-        return GPU_INVALID_CONTEXT;
-    c->waited = o;
-    int rc = OPS(s)->context_query(o->ctx);
-    if (rc != GPU_NOT_READY)
-        return rc;
-    if (!session__may_wait(s))
-        return GPU_OUT_OF_RESOURCES;
-    session__later(s, c, o);
-    return GPU_SUCCESS;
-}
-
 static const call_fn calls[GPU_OP_END] = {
-    [GPU_OP_HELLO] = call_hello,       [GPU_OP_DEVICE] = call_device,
-    [GPU_OP_MEMORY] = call_memory,     [GPU_OP_PRINTED] = call_printed,
-    [GPU_OP_LIMIT] = call_limit,       [GPU_OP_CTX_NEW] = call_ctx_new,
-    [GPU_OP_CTX_FREE] = call_ctx_free, [GPU_OP_CTX_SYNC] = call_ctx_sync,
-    [GPU_OP_TARGET] = call_target,
+    [GPU_OP_HELLO] = call_hello,     [GPU_OP_DEVICE] = call_device, [GPU_OP_MEMORY] = call_memory,
+    [GPU_OP_PRINTED] = call_printed, [GPU_OP_LIMIT] = call_limit,   [GPU_OP_TARGET] = call_target,
 };
 
 /* --- the loop --------------------------------------------------------------------------------- */
@@ -436,7 +340,8 @@ static const call_fn calls[GPU_OP_END] = {
 static call_fn handler_of(const struct session *s, unsigned op)
 {
     static call_fn (*const others[])(unsigned op) = {session__module_call, session__memory_call,
-                                                     session__stream_call, session__batch_call};
+                                                     session__stream_call, session__batch_call,
+                                                     session__context_call};
     call_fn fn = op < GPU_OP_END ? calls[op] : NULL;
 
     if (!s->greeted && op != GPU_OP_HELLO)
@@ -471,16 +376,20 @@ static bool handle(struct session *s, const struct gpu_call_head *head, const vo
     call_fn fn = handler_of(s, head->op);
 
     g_assert(desc->answer_bytes <= sizeof(answer_fields));
+    session__enter(s, c.op);
     int rc = fn ? fn(s, &c) : GPU_NOT_INITIALIZED;
+    session__leave(s);
     if (c.later && !rc)
         return true;
+    if (c.waited && !rc)
+        session__idle(s);
     /* What was done before this call was judged is told before it: copies that its answer vouches
      * for. */
     if (!c.async && !answer_pending(s))
         return false;
     if (!c.async)
-        return answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes,
-                      answer_flags(s, c.waited));
+        return session__answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes,
+                               answer_flags(s, c.waited));
     if (rc && !s->late && !sticks(rc))
         s->late = rc;
     return true;
@@ -498,10 +407,10 @@ static bool take_record(struct session *s, const uint8_t *record, int length)
     case RECORD_GOOD:
         return handle(s, &head, fields, payload);
     case RECORD_UNKNOWN:
-        return answer(s, head.op, head.seq, GPU_NOT_SUPPORTED, NULL, NULL, 0, 0);
+        return session__answer(s, head.op, head.seq, GPU_NOT_SUPPORTED, NULL, NULL, 0, 0);
     case RECORD_BOUNDS:
         if (!(head.flags & GPU_CALL_ASYNC))
-            return answer(s, head.op, head.seq, GPU_INVALID_VALUE, NULL, NULL, 0, 0);
+            return session__answer(s, head.op, head.seq, GPU_INVALID_VALUE, NULL, NULL, 0, 0);
         s->late = s->late ? s->late : GPU_INVALID_VALUE;
         return true;
     case RECORD_BROKEN:
@@ -549,36 +458,23 @@ static void serve(struct session *s)
     }
 }
 
-static void end_contexts(struct session *s)
-{
-    GHashTableIter iter;
-    struct object *o, *context;
-
-    do {
-        context = NULL;
-        g_hash_table_iter_init(&iter, s->objects);
-        while (!context && g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
-            if (o->kind == OBJECT_CONTEXT)
-                context = o;
-        }
-        if (context)
-            context_end(s, context);
-    } while (context);
-}
-
 void session_run(const struct session_env *env, struct link *link)
 {
     while (link_open(link)) {
         struct session s = {.env = env, .link = link};
+        watch_add(env->watch, &s.watched);
         s.objects = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
+        s.contexts = g_ptr_array_new();
         s.pending = g_ptr_array_new_with_free_func(pending_free);
         s.image = g_byte_array_new();
         pthread_mutex_init(&s.gates, NULL);
         pthread_cond_init(&s.gate_opened, NULL);
         serve(&s);
-        end_contexts(&s);
+        session__end_contexts(&s);
+        watch_remove(&s.watched);
         link_close(link);
         g_hash_table_destroy(s.objects);
+        g_ptr_array_free(s.contexts, TRUE);
         g_ptr_array_free(s.pending, TRUE);
         g_byte_array_free(s.image, TRUE);
         pthread_mutex_destroy(&s.gates);

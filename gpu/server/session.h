@@ -4,11 +4,13 @@
 
 #include "gpu/server/backend.h"
 #include "gpu/server/link.h"
+#include "gpu/server/watch.h"
 
 /* What all sessions of a worker share. */
 struct session_env {
     struct gpu_backend *backend;
     struct gpu_quota *quota;
+    struct watch *watch; /* of their calls of the backend; NULL: nobody watches */
 };
 
 /* Serves programs that open LINK, one after the other, until there will be none any more. Blocks;

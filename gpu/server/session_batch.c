@@ -111,6 +111,8 @@ static int make(struct session *s, const uint8_t *at, uint64_t stream)
     call_fn fn = session__memory_call(c.op);
     if (!fn)
         fn = session__stream_call(c.op);
+    session__leave(s); /* it is watched as a call of its own */
+    session__enter(s, c.op);
     return fn(s, &c);
 }
 

@@ -4,12 +4,26 @@
 
 /* --- allocations ------------------------------------------------------------------------------ */
 
+/* Where memory that was freed is not to be had while something runs, it is waited for. */
+static int alloc(struct session *s, struct call *c, struct object *context, uint64_t bytes,
+                 uint64_t *address)
+{
+    int rc = OPS(s)->alloc(context->ctx, bytes, address);
+
+    if (rc != GPU_NOT_READY)
+        return rc;
+    if (!session__may_wait(s))
+        return GPU_OUT_OF_RESOURCES;
+    session__later(s, c, context)->bytes = bytes;
+    return GPU_SUCCESS;
+}
+
 static int call_alloc(struct session *s, struct call *c)
 {
     const struct gpu_call_alloc *in = FIELDS(c, alloc);
     struct object *o = session__find(s, OBJECT_CONTEXT, in->ctx);
 
-    return o ? OPS(s)->alloc(o->ctx, in->bytes, &ANSWER(c, alloc)->address) : GPU_INVALID_CONTEXT;
+    return o ? alloc(s, c, o, in->bytes, &ANSWER(c, alloc)->address) : GPU_INVALID_CONTEXT;
 }
 
 static int call_alloc_at(struct session *s, struct call *c)
@@ -38,7 +52,7 @@ static int call_alloc_on(struct session *s, struct call *c)
 
     if (!session__stream(s, in->stream, &context))
         return GPU_INVALID_HANDLE;
-    return OPS(s)->alloc(context->ctx, in->bytes, &ANSWER(c, alloc_on)->address);
+    return alloc(s, c, context, in->bytes, &ANSWER(c, alloc_on)->address);
 }
 
 static int call_free_on(struct session *s, struct call *c)

@@ -53,7 +53,8 @@ struct pending {
     struct gpu_context *buffers; /* the payload is of its buffers; NULL: of the heap */
     uint8_t *payload;            /* owned */
     uint32_t payload_bytes;
-    bool by_host; /* done when DONE is, which a backend's thread sets: atomic */
+    uint64_t bytes, address; /* of an allocation; 0 */
+    bool by_host;            /* done when DONE is, which a backend's thread sets: atomic */
     bool done;
     /* Of a gate: */
     uint64_t gate;
@@ -66,6 +67,7 @@ struct session {
     const struct session_env *env;
     struct link *link;
     GHashTable *objects; /* uint64_t * -> struct object *, owned */
+    GPtrArray *contexts; /* struct object, those of them that are contexts */
     GPtrArray *pending;  /* of struct pending *, owned */
     GByteArray *image;   /* of the next module */
     int late;            /* first asynchronous call that failed since the last answer */
@@ -74,6 +76,8 @@ struct session {
     bool greeted;
     unsigned streams;
     uint64_t batched; /* bytes of all batches */
+    struct watched watched;
+    uint64_t submitted; /* operations, since its contexts were seen to be idle */
 };
 
 /* The call at hand and the answer to it. */
@@ -93,6 +97,7 @@ struct call {
 
 typedef int (*call_fn)(struct session *s, struct call *c);
 /* The handler of OP, or NULL. */
+call_fn session__context_call(unsigned op);
 call_fn session__module_call(unsigned op);
 call_fn session__memory_call(unsigned op);
 call_fn session__stream_call(unsigned op);
@@ -120,10 +125,26 @@ static inline bool session__may_wait(const struct session *s)
     return s->pending->len < LIMIT_GPU_QUEUED;
 }
 
+/* Answers the call SEQ; FLAGS are those of enum gpu_answer_flag. False: the program is gone. */
+bool session__answer(struct session *s, uint16_t op, uint32_t seq, int result, const void *fields,
+                     const uint8_t *payload, uint32_t payload_bytes, uint16_t flags);
+/* Frees what of P is the context's. */
+void session__let_go(struct pending *p);
+/* Ends what runs in all contexts, and frees all that is in them. */
+void session__end_contexts(struct session *s);
+
 /* Puts CALL's answer off. */
 struct pending *session__later(struct session *s, struct call *c, struct object *context);
 /* The answer comes when all that is in STREAM now is done. */
 int session__after(struct session *s, struct pending *p, struct gpu_stream *stream);
+
+/* The session goes into a call of the backend's: for the record OP, or to ask how far something is;
+ * and is out again. Never one within another. See session_watch.c. */
+void session__enter(struct session *s, unsigned op);
+void session__enter_query(struct session *s);
+void session__leave(struct session *s);
+/* Something that was waited for is over. */
+void session__idle(struct session *s);
 
 /* Calls a handler's answer of OP's own type. */
 #define ANSWER(c, type) ((struct gpu_answer_##type *)(c)->answer)

@@ -25,6 +25,7 @@ enum {
     OPEN_MS = 5000,   /* how long the host may take to open a channel */
     BEGUN_MOST = 256, /* answers that nobody waits for yet */
     URGENT_MOST = 2 * BEGUN_MOST,
+    KEPT_MOST = 2 * URGENT_MOST, /* answers that came while a call was written */
 };
 
 /* Who waits for an answer. */
@@ -33,6 +34,14 @@ struct waiter {
     uint32_t seq;
     channel_done done;
     void *opaque;
+};
+
+/* An answer that came while there was no room for a call: the host reads on when it is rid of it.
+ */
+struct kept {
+    struct kept *next;
+    uint32_t length;
+    uint8_t bytes[];
 };
 
 struct channel {
@@ -53,6 +62,8 @@ struct channel {
     _Alignas(8) uint8_t record[GPU_RECORD_MOST]; /* of a call that is written */
     _Alignas(8) uint8_t in[GPU_RECORD_MOST];     /* what came of a stream's next answer */
     size_t have;
+    struct kept *kept, **kept_end; /* of a stream, the oldest first */
+    unsigned n_kept;
 };
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -69,31 +80,77 @@ bool channel_is_urgent(void)
     return urgent;
 }
 
+/* Reads of a stream; the length of its next answer, once all of that is in C->in; 0: not yet; -1:
+ * it is over. Locked. */
+static int stream_answer(struct channel *c)
+{
+    uint32_t length;
+
+    if (c->have < sizeof(c->in)) {
+        ssize_t n = read(c->t.fd, c->in + c->have, sizeof(c->in) - c->have);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return -1;
+        c->have += n > 0 ? (size_t)n : 0;
+    }
+    if (c->have < sizeof(struct gpu_answer_head))
+        return 0;
+    memcpy(&length, c->in, sizeof(length));
+    if (length < sizeof(struct gpu_answer_head) || length > sizeof(c->in) || length % GPU_ALIGN)
+        return -1;
+    return c->have < length ? 0 : (int)length;
+}
+
+/* That answer, to BUF. */
+static void stream_take(struct channel *c, uint8_t *buf, size_t length)
+{
+    memcpy(buf, c->in, length);
+    c->have -= length;
+    memmove(c->in, c->in + length, c->have);
+}
+
 /* Copies the next answer to BUF: its length; 0: none. Locked. */
 static int next_answer(struct channel *c, uint8_t *buf)
 {
-    uint32_t length;
+    struct kept *k = c->kept;
 
     if (c->shared) {
         if (gpu_load(&c->shared->host_open) != c->open)
             return -1;
         return ring_get(&c->answers, buf);
     }
-    ssize_t n = read(c->t.fd, c->in + c->have, sizeof(c->in) - c->have);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-        return -1;
-    c->have += n > 0 ? (size_t)n : 0;
-    if (c->have < sizeof(struct gpu_answer_head))
-        return 0;
-    memcpy(&length, c->in, sizeof(length));
-    if (length < sizeof(struct gpu_answer_head) || length > sizeof(c->in) || length % GPU_ALIGN)
-        return -1;
-    if (c->have < length)
-        return 0;
-    memcpy(buf, c->in, length);
-    c->have -= length;
-    memmove(c->in, c->in + length, c->have);
-    return (int)length;
+    if (k) {
+        int length = (int)k->length;
+        memcpy(buf, k->bytes, k->length);
+        c->kept = k->next;
+        c->n_kept--;
+        free(k);
+        return length;
+    }
+    int n = stream_answer(c);
+    if (n > 0)
+        stream_take(c, buf, (size_t)n);
+    return n;
+}
+
+/* Keeps answers of a stream that are there. False: it is over. Locked. */
+static bool keep_answers(struct channel *c)
+{
+    int n = 0;
+
+    while (c->n_kept < KEPT_MOST && (n = stream_answer(c)) > 0) {
+        struct kept *k = malloc(sizeof(*k) + (size_t)n);
+        if (!k)
+            return false;
+        k->next = NULL;
+        k->length = (uint32_t)n;
+        stream_take(c, k->bytes, (size_t)n);
+        if (!c->kept)
+            c->kept_end = &c->kept;
+        *c->kept_end = k;
+        c->kept_end = &k->next;
+        c->n_kept++;
+    }
+    return n >= 0;
 }
 
 static struct waiter *take_waiter(struct channel *c, uint32_t seq)
@@ -184,19 +241,32 @@ void channel_poll(struct channel *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* Takes an answer, or waits a while for one. */
+static void take_or_pause(struct channel *c, unsigned *times)
+{
+    pthread_mutex_lock(&c->lock);
+    bool took = take_answer(c);
+    pthread_mutex_unlock(&c->lock);
+    if (took)
+        *times = 0;
+    else
+        pause_a_while(c, times);
+}
+
 void channel_wait(struct channel *c, const bool *flag)
 {
     unsigned times = 0;
 
-    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE)) {
-        pthread_mutex_lock(&c->lock);
-        bool took = take_answer(c);
-        pthread_mutex_unlock(&c->lock);
-        if (took)
-            times = 0;
-        else
-            pause_a_while(c, &times);
-    }
+    while (!__atomic_load_n(flag, __ATOMIC_ACQUIRE))
+        take_or_pause(c, &times);
+}
+
+void channel_wait_none(struct channel *c, const unsigned *count)
+{
+    unsigned times = 0;
+
+    while (__atomic_load_n(count, __ATOMIC_ACQUIRE))
+        take_or_pause(c, &times);
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -214,14 +284,17 @@ static bool put_record(struct channel *c, uint32_t bytes)
     }
     for (uint32_t at = 0; at < bytes;) {
         ssize_t n = write(c->t.fd, c->record + at, bytes - at);
+        if (n > 0) {
+            at += (uint32_t)n;
+            continue;
+        }
+        /* The host may not read on before it is rid of its answers. */
         struct pollfd fd = {.fd = c->t.fd, .events = POLLOUT};
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        if ((n < 0 && errno != EAGAIN && errno != EINTR) || !keep_answers(c)) {
             lose(c);
             return true;
         }
-        if (n < 0)
-            poll(&fd, 1, 10);
-        at += n > 0 ? (uint32_t)n : 0;
+        poll(&fd, 1, 1);
     }
     return true;
 }
@@ -504,6 +577,11 @@ void channel_close(struct channel *c)
         transport_ring(&c->t);
     }
     transport_close(&c->t);
+    while (c->kept) {
+        struct kept *k = c->kept;
+        c->kept = k->next;
+        free(k);
+    }
     pthread_mutex_destroy(&c->lock);
     free(c);
 }

@@ -61,6 +61,8 @@ int channel_begin(struct channel *c, unsigned op, const void *fields, const void
                   uint32_t bytes, channel_done done, void *opaque);
 /* Takes answers until *FLAG, which a DONE sets, is true. */
 void channel_wait(struct channel *c, const bool *flag);
+/* The same until *COUNT is 0. */
+void channel_wait_none(struct channel *c, const unsigned *count);
 
 /* Whether the calling thread is one that streams wait for: it never waits for what the program has
  * begun, which may stand behind it. */

@@ -52,6 +52,8 @@ struct cu_context {
     struct cu_module *modules;
     struct cu_context *next;  /* made before it */
     struct cu_flow flow;      /* of the default stream */
+    unsigned gates;           /* host functions that are not over */
+    unsigned behind;          /* calls that were posted since there are any */
     uint64_t lanes[CU_LANES]; /* of graphs: streams of this library's own; 0: none yet */
     unsigned cache_config, shared_config;
     uint64_t side; /* the stream of copies that others wait for, or 0 */
@@ -175,6 +177,8 @@ int cu_post(const struct cu_where *w, unsigned op, const void *fields, const voi
 /* Asks OP of the default stream W, waits for whether it can be done, and, where there is managed
  * memory, until it is. */
 int cu_ask(const struct cu_where *w, unsigned op, const void *fields);
+/* CALLS are to be posted to W's stream: waits where too much stands behind host functions. */
+void cu_posting(const struct cu_where *w, unsigned calls);
 /* CALLS were posted to W's stream: waits where there is too much that is not done. */
 void cu_posted(const struct cu_where *w, unsigned calls);
 void cu_flow_end(struct cu_flow *flow);

@@ -140,6 +140,7 @@ static int run_step(const struct cu_graph_exec *e, const struct cu_step *step,
         lane.id = step->lane ? e->context->lanes[step->lane] : w->id;
         return run_node(step->node, &lane);
     }
+    cu_posting(w, step->calls);
     int rc = 0;
     bool due = cu_managed_ask(w, &rc);
     if (!rc)

@@ -23,6 +23,7 @@ void cu_writer(int add)
 struct host_call {
     struct cu_host_work work;
     struct channel *channel;
+    struct cu_context *context;
     uint64_t gate;
     bool reached;
     int result;
@@ -53,6 +54,7 @@ static void *host_thread(void *opaque)
         h->work.fn(h->work.data);
     cu_writer(-1);
     channel_post(h->channel, GPU_OP_GATE_OPEN, &call, NULL, 0);
+    __atomic_sub_fetch(&h->context->gates, 1, __ATOMIC_ACQ_REL);
     channel_urgent(false); /* the thread may be the caller's */
     free(h);
     return NULL;
@@ -65,9 +67,12 @@ int cu_host_call(const struct cu_where *w, const struct cu_host_work *work)
 
     if (!h)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    *h = (struct host_call){.work = *work, .channel = w->channel, .gate = cu_new_id()};
+    *h = (struct host_call){
+        .work = *work, .channel = w->channel, .context = w->context, .gate = cu_new_id()};
     const struct gpu_call_gate call = {.stream = w->id, .gate = h->gate};
+    cu_posting(w, 1);
     cu_writer(1);
+    __atomic_add_fetch(&w->context->gates, 1, __ATOMIC_ACQ_REL);
     int rc = 0;
     bool due = work->ours && cu_managed_ask(w, &rc);
     if (!rc)
@@ -75,6 +80,7 @@ int cu_host_call(const struct cu_where *w, const struct cu_host_work *work)
     cu_managed_asked(due);
     if (rc) {
         cu_writer(-1);
+        __atomic_sub_fetch(&w->context->gates, 1, __ATOMIC_ACQ_REL);
         free(h);
         return rc;
     }

@@ -36,7 +36,25 @@ int cu_where(CUstream stream, struct cu_where *out)
 
 /* --- posts ------------------------------------------------------------------------------------ */
 
-enum { FLOW = 2048 /* calls between two looks; a stream takes LIMIT_GPU_QUEUED */ };
+enum {
+    FLOW = 2048,  /* calls between two looks; a stream takes LIMIT_GPU_QUEUED */
+    BEHIND = 512, /* calls behind host functions: a driver's queue is full with twice as many */
+};
+
+/* The worker's thread would stand in the driver, and not hear that a host function is over. Those
+ * threads that run such functions post what streams need to go on. */
+void cu_posting(const struct cu_where *w, unsigned calls)
+{
+    struct cu_context *c = w->context;
+
+    if (!__atomic_load_n(&c->gates, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&c->behind, 0, __ATOMIC_RELAXED);
+        return;
+    }
+    if (channel_is_urgent() || __atomic_add_fetch(&c->behind, calls, __ATOMIC_RELAXED) <= BEHIND)
+        return;
+    channel_wait_none(w->channel, &c->gates);
+}
 
 /* Two know it: the stream, and the answer that is on its way. */
 struct cu_fence {
@@ -94,6 +112,7 @@ int cu_post(const struct cu_where *w, unsigned op, const void *fields, const voi
 {
     if (w->sink)
         return cu_sink_put(w->sink, op, fields, payload, bytes);
+    cu_posting(w, 1);
     int rc = 0;
     bool due = cu_managed_ask(w, &rc);
     if (!rc)
@@ -106,6 +125,7 @@ int cu_post(const struct cu_where *w, unsigned op, const void *fields, const voi
 
 int cu_ask(const struct cu_where *w, unsigned op, const void *fields)
 {
+    cu_posting(w, 1);
     int rc = 0;
     bool due = cu_managed_ask(w, &rc);
 

@@ -94,6 +94,7 @@ static struct rows place(struct piece *p, size_t width, size_t height)
 static int piece_ask(const struct cu_where *w, unsigned op, const void *call, const void *payload,
                      uint32_t bytes, struct piece *p)
 {
+    cu_posting(w, 1);
     int rc = 0;
     bool due = cu_managed_ask(w, &rc);
 

@@ -29,6 +29,11 @@ unsigned rig_looks;
 static struct gpu_backend_ops ops;
 static int (*stream_query)(struct gpu_stream *s);
 
+struct gpu_backend_ops *rig_ops(void)
+{
+    return &ops;
+}
+
 static int look(struct gpu_stream *s)
 {
     int rc = stream_query(s);

@@ -17,6 +17,8 @@ extern struct gpu_quota rig_quota;
 extern char rig_path[64];
 /* How often the worker looked whether a stream is through: first of all when it is waited for. */
 extern unsigned rig_looks;
+/* The operations of the worker's backend, to be changed while no program calls. */
+struct gpu_backend_ops *rig_ops(void);
 /* Bytes of device memory that all programs hold. */
 uint64_t rig_used(void);
 

@@ -48,8 +48,8 @@ class Rig:
             raise Failed(f"worker {name} says: {first}{process.stdout.read()}")
         return process
 
-    def driver(self, name):
-        return {"VMD_CUDA_DRIVER": self.args.library, "VMD_GPU_SOCKET": self.socket(name)}
+    def driver(self, name, library=None):
+        return {"VMD_CUDA_DRIVER": library or self.args.library, "VMD_GPU_SOCKET": self.socket(name)}
 
     def refused(self, *words, **env):
         """What a worker says that does not begin."""
@@ -68,6 +68,19 @@ class Rig:
         if done.returncode:
             raise Failed(f"the program {words} ends with {done.returncode}:\n{done.stdout}")
         return done.stdout
+
+    def hangs(self, name):
+        """The driver of the worker NAME does not come back from a call; what the worker says when it ends of that."""
+        worker = self.workers.pop()
+        env = self.environment(VMD_GPU_SOCKET=self.socket(name), VMD_GPU_STREAM="1")  # whose end a program hears of
+        done = subprocess.run([self.args.program, self.args.kernels, "hang"], env=env, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False)
+        expect(done.stdout, "the driver is asked")  # that its context is lost it says, too, and finds no other worker
+        if "cuMemAlloc_v2" in done.stdout or not done.returncode:
+            raise Failed(f"the program ends with {done.returncode}:\n{done.stdout}")
+        if worker.wait(PATIENCE) != 1:
+            raise Failed(f"the worker ends with {worker.returncode}")
+        return worker.stdout.read()
 
     def end(self):
         said = ""
@@ -102,6 +115,9 @@ def check(rig):
     for case in ("managed", *(f"managed_{what}" for what in ("copies", "graph", "fills", "queries", "threads", "no_thread"))):
         for stream in (False, True):
             expect(rig.program("soft", case, stream=stream), "1 cases, all well")
+    # A driver that does not come back.
+    rig.start("hanging", "64M", "cuda", "0", **rig.driver("soft", rig.args.hanging))
+    expect(rig.hangs("hanging"), "the backend cuda does not come back from a call (alloc): this worker ends")
     # The quota is this worker's, and what was held is free for the next program.
     for _ in range(2):
         said = rig.program("pci", "quota", say="go on\n")
@@ -126,7 +142,7 @@ def check(rig):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("worker", "program", "library", "kernels"):
+    for name in ("worker", "program", "library", "hanging", "kernels"):
         parser.add_argument("--" + name, required=True)
     with tempfile.TemporaryDirectory(prefix="gpu-cuda-") as folder:
         rig = Rig(parser.parse_args(), folder)

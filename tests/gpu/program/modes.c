@@ -158,6 +158,29 @@ int gone_run(void)
     return 0;
 }
 
+/* --- hang ------------------------------------------------------------------------------------- */
+
+/* Asks what the driver of tests/gpu/hanging.c does not come back from. */
+int hang_run(void)
+{
+    enum { HANGING = 3145739 };
+    CUdeviceptr d;
+
+    program_begin("basic.sm_80.ptx");
+    basic_cases[0].run();
+    puts("the driver is asked");
+    fflush(stdout);
+    CU_IS(CONTEXT_IS_DESTROYED, cuMemAlloc_v2(&d, HANGING));
+    double start = program_seconds();
+    program_end();
+    program_begin("basic.sm_80.ptx");
+    double took = program_seconds() - start;
+    basic_cases[0].run();
+    program_end();
+    printf("the driver hung, and a new context after %.0f ms\n", took * 1e3);
+    return 0;
+}
+
 /* --- quota ------------------------------------------------------------------------------------ */
 
 /* Takes all memory that there is, a MiB at a time, and holds it until a line comes. */

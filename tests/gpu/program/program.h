@@ -103,6 +103,7 @@ int measure_run(void);
 void graphs_measure(void);
 int lost_run(void);
 int gone_run(void);
+int hang_run(void);
 int quota_run(void);
 int figures_run(void);
 
