@@ -196,15 +196,31 @@ void gpus__when_known(struct gpus *g, gpus_known_fn fn, void *arg)
         fn(g, arg, err);
 }
 
-static void nobody(struct gpus *g, void *arg, const GError *err)
+static void known_for(struct gpus *g, void *arg, const GError *err)
 {
+    g_autofree char *id = arg;
+    struct vm *vm = registry_find(g->daemon->registry, id);
+
     if (err)
         log_warning("the host's GPUs are not known: %s", err->message);
+    if (vm)
+        vm_gpus_known(vm);
 }
 
-void gpus_look(struct gpus *g)
+bool gpus_ask_for(struct gpus *g, const struct vm *vm)
 {
-    gpus__when_known(g, nobody, NULL);
+    const struct vm_gpu_config *gpu = vm_config_of(vm)->gpu;
+    const struct gpus_found *f = &g->found;
+    /* A driver may have come since it was last seen that there is none. */
+    bool known = f->asked && (f->head.count || uv_now(g->daemon->loop) - f->at_ms < FRESH_MS);
+    const struct want want = {known_for, g_strdup(vm_id(vm))};
+
+    if (gpu && gpu->backend != VM_GPU_BACKEND_SOFT && !known && ask(g, NULL)) {
+        g_array_append_val(g->wants, want);
+        return true;
+    }
+    g_free(want.arg);
+    return false;
 }
 
 void gpus_host_lost(struct gpus *g)
@@ -367,10 +383,8 @@ bool gpus_check_start(struct gpus *g, const struct vm *vm, GError **err)
 
     if (!gpu || gpu->backend == VM_GPU_BACKEND_SOFT)
         return true;
-    /* A driver may have come since it was last seen that there is none. */
-    bool stale = !f->asked || (!f->head.count && uv_now(g->daemon->loop) - f->at_ms >= FRESH_MS);
-    gpus_look(g);
-    return stale || check(g, vm, gpu, err);
+    /* What cannot be asked lets it pass: the worker says then what is wrong. */
+    return !f->asked || check(g, vm, gpu, err);
 }
 
 /* --- for one that comes to a run ---------------------------------------------------------------

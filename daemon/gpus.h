@@ -17,11 +17,14 @@ struct gpus *gpus_new(struct daemon *daemon);
 /* Calls that wait fail. Takes NULL. */
 void gpus_free(struct gpus *gpus);
 
-/* Asks the driver, for a VM that is to have one of its GPUs; nobody waits for it. */
-void gpus_look(struct gpus *gpus);
 /*
- * Before VM starts: whether its GPU is there, with as much memory as VMs that run leave of it. What
- * no driver was asked about yet is let through: the worker says then what is wrong.
+ * Before VM starts: asks the driver where VM is to have one of its GPUs and none is known. True:
+ * vm_gpus_known() is called when it has answered, or does not.
+ */
+bool gpus_ask_for(struct gpus *gpus, const struct vm *vm);
+/*
+ * Then: whether its GPU is there, with as much memory as VMs that run leave of it. Where no driver
+ * could be asked it passes: the worker says then what is wrong.
  */
 bool gpus_check_start(struct gpus *gpus, const struct vm *vm, GError **err);
 

@@ -2,6 +2,7 @@
 #include "daemon/vm.h"
 
 #include "base/log.h"
+#include "daemon/gpus.h"
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
 #include "daemon/spawn.h"
@@ -54,6 +55,7 @@ struct vm {
     bool leaving;              /* vm_free(): what is still asked of the process has no answer */
     unsigned reopened;         /* times the link broke and was opened again */
     bool starting_process;     /* vmi.start was not answered yet */
+    bool awaits_gpus;          /* the host's GPUs are asked for before there is a process */
     struct rpc_call *starting; /* answered when the start is decided */
     GError *start_err;         /* why it fails; told when the process is gone */
     bool start_new;            /* forget the VM if it does not start */
@@ -624,7 +626,7 @@ static void process_gone(struct vm *vm)
         return;
     }
     find_end(vm);
-    vm->starting_process = false;
+    vm->starting_process = vm->awaits_gpus = false;
     forget_process(vm);
     answer_failed_start(vm);
     if (vm->end->reason == VM_END_REASON_VM_PROCESS_CRASHED)
@@ -887,10 +889,24 @@ static bool launch(struct vm *vm, GError **err)
     return vmipc_link_open_fd(vm->link, fd, err) && save(vm, false, err);
 }
 
-void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
+static void check_and_launch(struct vm *vm)
 {
     g_autoptr(GError) err = NULL;
 
+    vm->awaits_gpus = false;
+    if (!registry_check_start(vm->daemon->registry, vm, &err) ||
+        !vm_devices_run_begins(vm->devices, &err) || !launch(vm, &err))
+        fail_start(vm, g_steal_pointer(&err));
+}
+
+void vm_gpus_known(struct vm *vm)
+{
+    if (vm->awaits_gpus)
+        check_and_launch(vm);
+}
+
+void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
+{
     if (vm_active(vm)) {
         rpc_call_error(call, VMD_ERROR_STATE, "VM %s is %s", vm->config->name,
                        vm_state_to_string(vm->state));
@@ -911,9 +927,9 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     vm->end_known = vm->killed = false;
     forget_process(vm);
     set_state(vm, VM_STATE_STARTING);
-    if (!registry_check_start(vm->daemon->registry, vm, &err) ||
-        !vm_devices_run_begins(vm->devices, &err) || !launch(vm, &err))
-        fail_start(vm, g_steal_pointer(&err));
+    vm->awaits_gpus = gpus_ask_for(vm->daemon->gpus, vm);
+    if (!vm->awaits_gpus)
+        check_and_launch(vm);
 }
 
 void vm_autostart(struct vm *vm)
@@ -972,6 +988,11 @@ void vm_recover(struct vm *vm)
 static void kill_now(struct vm *vm)
 {
     vm->killed = true;
+    if (vm->awaits_gpus) {
+        fail_start(vm, g_error_new(VMD_ERROR, VMD_ERROR_GONE, "VM %s was killed as it started",
+                                   vm->config->name));
+        return;
+    }
     start_timer(vm, kill_timeout, KILL_MS);
     if (vm->link && vmipc_link_ready(vm->link) && !vm->starting_process)
         vmipc_link_call(vm->link, VMI_QUIT, NULL, CALL_MS, NULL, NULL);

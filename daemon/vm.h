@@ -60,6 +60,9 @@ bool vm_configure(struct vm *vm, struct vm_config *config, GError **err);
 /* Starts it for nobody who waits; a failure is logged. */
 void vm_autostart(struct vm *vm);
 
+/* What it waits for as it starts (gpus_ask_for()) is known. Nothing where it waits no more. */
+void vm_gpus_known(struct vm *vm);
+
 /* Answered when done; each answers CALL exactly once. */
 void vm_start(struct vm *vm, bool paused, struct rpc_call *call);
 /* Create and start: as vm_start(), but a VM that doesn't start is forgotten. */
