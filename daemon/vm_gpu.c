@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "daemon/spawn.h"
+#include "daemon/store.h"
 #include "proto/jsonrpc/json.h"
 
 #include <signal.h>
@@ -16,6 +17,7 @@
 enum {
     PAUSE_LEAST_MS = 100,
     PAUSE_MOST_MS = 10000,
+    LAST_WORDS = 2048, /* bytes of a dead worker's log that are said again */
     LASTED_MS = 10000, /* a worker that served so long is followed at once */
 };
 
@@ -60,6 +62,27 @@ static void stop_pause(struct vm_gpu *g)
 
 static void proceed(struct vm_gpu *g);
 
+static char *log_path(const struct vm_gpu *g)
+{
+    g_autofree char *store = paths_vm_store(&vm_daemon(g->vm)->paths, vm_id(g->vm));
+
+    return g_build_filename(store, "gpu.log", NULL);
+}
+
+/* Why it ended, which the log of the next one takes the place of. */
+static void say_why(const struct vm_gpu *g)
+{
+    g_autofree char *path = log_path(g);
+    g_autofree char *last = store_last_lines(path, LAST_WORDS);
+    g_auto(GStrv) lines = g_strsplit(last ? last : "", "\n", -1);
+
+    /* Kernels may print to it what they like. */
+    for (char **line = lines; *line; line++) {
+        g_autofree char *safe = g_strescape(*line, NULL);
+        log_warning("VM %s: its GPU worker's log: %s", vm_name(g->vm), safe);
+    }
+}
+
 /* How a worker of ours ended that nobody asked to. */
 static void say_end(const struct vm_gpu *g)
 {
@@ -69,6 +92,8 @@ static void say_end(const struct vm_gpu *g)
     else if (g->worker.exited && g->worker.status)
         log_warning("VM %s: its GPU worker exited with status %d", vm_name(g->vm),
                     g->worker.status);
+    if (g->worker.exited && g->worker.status)
+        say_why(g);
 }
 
 static void worker_gone(void *opaque)
@@ -87,12 +112,10 @@ static void worker_gone(void *opaque)
 
 static bool launch(struct vm_gpu *g, int socket, GError **err)
 {
-    const struct paths *paths = &vm_daemon(g->vm)->paths;
-    g_autofree char *store = paths_vm_store(paths, vm_id(g->vm));
-    g_autofree char *log = g_build_filename(store, "gpu.log", NULL);
+    g_autofree char *log = log_path(g);
 
-    return spawn_process(&g->worker, g->loop, paths->gpu_program, "--fd", log, socket, worker_gone,
-                         g, err);
+    return spawn_process(&g->worker, g->loop, vm_daemon(g->vm)->paths.gpu_program, "--fd", log,
+                         socket, worker_gone, g, err);
 }
 
 /* The answer to vmi.gpu_serve. That there is a worker already is none to begin with. */
