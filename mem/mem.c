@@ -456,7 +456,7 @@ void mem_map_forget_ram(struct mem_map *map, const struct mem_ram *memory)
     pthread_mutex_unlock(&map->lock);
     for (guint i = 0; i < old->len; i++) {
         struct range *r = g_ptr_array_index(old, i);
-        mem__tell_changed(map, r->gpa, r->size, MEM_RAM, false);
+        mem__tell_changed(map, r->gpa, r->size, MEM_FORGOTTEN, false);
         range_free(r);
     }
 }
@@ -621,7 +621,7 @@ void *mem_map_host(struct mem_map *map, gpa_t gpa, uint64_t length, bool write)
     struct mem_view v;
 
     mem_map_lookup(map, gpa, &v);
-    if (v.kind != MEM_RAM || v.length < length || (write && v.ram->read_only))
+    if (!mem_view_is_dma(&v, write) || v.length < length)
         return NULL;
     return v.host;
 }
@@ -660,21 +660,23 @@ void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length)
 
 int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length)
 {
-    const void *from = mem_map_host(map, gpa, length, false);
+    struct mem_view v;
 
-    if (!from)
+    mem_map_lookup(map, gpa, &v);
+    if (v.kind != MEM_RAM || v.length < length)
         return -EFAULT;
-    memcpy(to, from, length);
+    memcpy(to, v.host, length);
     return 0;
 }
 
 int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length)
 {
-    void *to = mem_map_host(map, gpa, length, true);
+    struct mem_view v;
 
-    if (!to)
+    mem_map_lookup(map, gpa, &v);
+    if (v.kind != MEM_RAM || v.length < length || v.ram->read_only)
         return -EFAULT;
-    memcpy(to, from, length);
+    memcpy(v.host, from, length);
     mem_map_written(map, gpa, length);
     return 0;
 }

@@ -71,7 +71,8 @@ enum mem_kind {
     MEM_NONE,
     MEM_RAM,
     MEM_DEVICE,
-    MEM_SHOWN, /* to listeners alone: RAM of mem_map_show_ram() */
+    MEM_SHOWN,     /* to listeners alone: RAM of mem_map_show_ram() */
+    MEM_FORGOTTEN, /* likewise: where such RAM was once, of mem_map_forget_ram() */
 };
 
 /* What one guest-physical address is. */
@@ -206,8 +207,17 @@ int mem_map_device_write(struct mem_map *map, gpa_t gpa, unsigned size, uint64_t
 /* --- how devices reach RAM (DMA) -------------------------------------------------------------- */
 
 /*
- * The host address of LENGTH bytes of RAM at GPA, or NULL unless all of them are in one stretch
- * of RAM (and writable where WRITE). After writing through it call mem_map_written().
+ * Whether devices may read VIEW, or WRITE it: RAM, but not what another device shows, which goes
+ * with that device while who reaches it by DMA keeps addresses.
+ */
+static inline bool mem_view_is_dma(const struct mem_view *view, bool write)
+{
+    return view->kind == MEM_RAM && !view->ram->shown && !(write && view->ram->read_only);
+}
+
+/*
+ * The host address of LENGTH bytes at GPA, or NULL unless all of them are in one stretch of RAM
+ * that devices may read (and WRITE). After writing through it call mem_map_written().
  */
 void *mem_map_host(struct mem_map *map, gpa_t gpa, uint64_t length, bool write);
 

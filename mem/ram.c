@@ -240,5 +240,6 @@ bool mem_map_unplug(struct mem_map *map, struct mem_ram *ram, uint64_t offset, u
                   (off_t)length) == 0)
         return true;
     mark_there(ram, offset, length, true);
+    mem__tell_changed(map, ram->gpa + offset, length, MEM_RAM, true);
     return false;
 }

@@ -192,13 +192,14 @@ static void make_blocks(struct worker *k, const struct mem_ram *ram, gpa_t gpa,
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
-/* The RAM that has the whole page at GPA, or NULL. RAM stays where it is while vCPUs exist. */
+/* The RAM that has the whole page at GPA, or NULL. It stays where it is while vCPUs exist: what a
+ * device shows is passed over. */
 static struct mem_ram *ram_at(struct warm *w, gpa_t gpa)
 {
     struct mem_view view;
 
     mem_map_lookup(w->x->accel.config.mem, gpa, &view);
-    return view.kind == MEM_RAM && view.length >= MEM_PAGE_SIZE ? view.ram : NULL;
+    return mem_view_is_dma(&view, false) && view.length >= MEM_PAGE_SIZE ? view.ram : NULL;
 }
 
 static uint64_t read_page(struct worker *k, const struct mem_ram *ram, gpa_t gpa)

@@ -127,7 +127,7 @@ static void memory_changed(void *opaque, gpa_t gpa, uint64_t length, enum mem_ki
     struct xlate *x = opaque;
     struct accel_fence_range all = {.size = UINT64_MAX};
 
-    if (kind == MEM_RAM && !added)
+    if ((kind == MEM_RAM || kind == MEM_FORGOTTEN) && !added)
         xlate__fence(&x->accel, NULL, UINT64_MAX, ACCEL_FENCE_TLB, &all);
     if (kind != MEM_SHOWN || added)
         return;

@@ -45,7 +45,7 @@ static void reclaim(struct balloon *b, gpa_t gpa, uint64_t length)
     struct mem_view v;
 
     mem_map_lookup(mem, gpa, &v);
-    if (v.kind != MEM_RAM || v.ram->read_only)
+    if (!mem_view_is_dma(&v, true))
         return;
     uint64_t offset = gpa - v.ram->gpa;
     uint64_t first = ALIGN_UP(offset, host_page);

@@ -223,7 +223,7 @@ static const char *add_descriptor(struct chain *c, const struct vring_desc *d)
     while (left && !wrong) {
         struct mem_view v;
         mem_map_lookup(c->vq->dev->env.mem, gpa, &v);
-        if (v.kind != MEM_RAM || (write && v.ram->read_only))
+        if (!mem_view_is_dma(&v, write))
             return "a descriptor's address is not in RAM";
         uint64_t part = MIN(left, v.length);
         wrong = add_piece(c, v.host, gpa, part, write);

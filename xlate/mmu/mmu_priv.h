@@ -38,7 +38,7 @@ struct mmu {
     struct mem_map *map;
     const struct xl_sys *sys;
     struct mmu_code_ops code;
-    struct mem_ram *ram; /* where the last lookup ended: RAM is never taken away */
+    struct mem_ram *ram; /* where the last lookup ended, unless a device shows it: other RAM stays */
 
     uint32_t space;
     unsigned fetch_mode;

@@ -203,7 +203,8 @@ struct mem_ram *mmu__ram(struct mmu *mmu, gpa_t gpa)
     mem_map_lookup(mmu->map, gpa, &view);
     if (view.kind != MEM_RAM)
         return NULL;
-    mmu->ram = view.ram;
+    if (!view.ram->shown) /* that may go */
+        mmu->ram = view.ram;
     return view.ram;
 }
 

@@ -6,6 +6,7 @@
 #define TESTS_GPU_ON_DEVICE_GLIB_H
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -41,6 +42,7 @@ char *g_strdup(const char *text);
 char *g_strndup(const char *text, size_t most);
 size_t g_strlcpy(char *to, const char *from, size_t size);
 
+#define g_ascii_isalnum(c)      (isascii(c) && isalnum((unsigned char)(c)))
 #define g_free                  free
 #define g_new(type, n)          ((type *)g_malloc(sizeof(type) * (size_t)(n)))
 #define g_new0(type, n)         ((type *)g_malloc0(sizeof(type) * (size_t)(n)))
