@@ -121,7 +121,10 @@ gpa_t guest_alloc(struct guest *g, uint64_t length, bool page)
 
 void *guest_ptr(struct guest *g, gpa_t gpa)
 {
-    return mem_map_host(g->mem, gpa, 1, false);
+    struct mem_view view;
+
+    mem_map_lookup(g->mem, gpa, &view);
+    return view.kind == MEM_RAM ? view.host : NULL;
 }
 
 void guest_turn(struct guest *g)

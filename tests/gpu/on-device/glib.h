@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -42,6 +43,7 @@ char *g_strdup(const char *text);
 char *g_strndup(const char *text, size_t most);
 size_t g_strlcpy(char *to, const char *from, size_t size);
 
+#define GUINT64_FROM_LE(n)      le64toh(n)
 #define g_ascii_isalnum(c)      (isascii(c) && isalnum((unsigned char)(c)))
 #define g_free                  free
 #define g_new(type, n)          ((type *)g_malloc(sizeof(type) * (size_t)(n)))
