@@ -240,8 +240,8 @@ START_TEST(round_trip)
         "\"format\":\"qcow2\",\"readonly\":true,\"id\":\"disk0\",\"onerror\":\"report\"}],\"nics\":"
         "[{\"kind\":\"user\","
         "\"hostfwd\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":65535,"
-        "\"guest_port\":1}]}],\"devices\":{\"rng\":true,\"balloon\":false,\"console\":true,"
-        "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1},\"ephemeral\":true,\"on_"
+        "\"guest_port\":1}]}],\"host_devices\":[],\"devices\":{\"rng\":true,\"balloon\":false,\"console\":true,"
+        "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1,\"host\":false},\"ephemeral\":true,\"on_"
         "reset\":\"end\",\"xlate\":{\"cache_bytes\":1048576,"
         "\"tier\":1,\"warm\":false},\"autostart\":true,\"libvirt_xml\":\"<title/>\"}";
     g_autoptr(json_object) v = NULL;
