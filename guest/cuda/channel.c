@@ -114,7 +114,7 @@ static int next_answer(struct channel *c, uint8_t *buf)
     struct kept *k = c->kept;
 
     if (c->shared) {
-        if (gpu_load(&c->shared->host_open) != c->open)
+        if (!channel_there(c))
             return -1;
         return ring_get(&c->answers, buf);
     }
@@ -503,6 +503,11 @@ void channel_give(struct channel *c, uint64_t offset, uint64_t bytes)
 volatile uint8_t *channel_window(struct channel *c, uint64_t offset)
 {
     return c->t.shared + GPU_DATA_AT + offset;
+}
+
+bool channel_there(const struct channel *c)
+{
+    return gpu_load(&c->shared->host_open) == c->open;
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */

@@ -74,5 +74,7 @@ bool channel_is_urgent(void);
 bool channel_take(struct channel *c, uint64_t bytes, uint64_t *offset, uint64_t *got);
 void channel_give(struct channel *c, uint64_t offset, uint64_t bytes);
 volatile uint8_t *channel_window(struct channel *c, uint64_t offset);
+/* Whether the window is still the one that was opened: what was read before then is the host's. */
+bool channel_there(const struct channel *c);
 
 #endif

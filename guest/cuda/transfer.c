@@ -38,7 +38,8 @@ static int unpack(const struct piece *p, const char *payload)
     for (size_t row = 0; row < p->height && (copied || !p->taken); row++)
         memcpy(p->to + row * p->pitch, (copied ? copied : payload) + row * p->width, p->width);
     free(copied);
-    return 0;
+    /* What is read of a window that went meanwhile is not the host's. */
+    return p->taken && !channel_there(p->channel) ? CUDA_ERROR_CONTEXT_IS_DESTROYED : 0;
 }
 
 static void piece_over(void *opaque, int result, const void *payload, uint32_t bytes)
