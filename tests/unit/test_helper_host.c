@@ -73,6 +73,7 @@ static int fake_write(void *opaque, const char *path, const char *text)
         g_free(t->overridden);
         t->override = strcmp(text, "\n") == 0 ? NULL : g_strdup(text);
         t->overridden = g_path_get_basename(folder);
+        ck_assert(g_file_set_contents(path, t->override ? t->override : "(null)\n", -1, NULL));
     } else {
         ck_assert_str_eq(name, "unbind");
         set_link(t, text, "driver", NULL);
@@ -221,6 +222,47 @@ START_TEST(as_it_was)
 }
 END_TEST
 
+/* What an administrator wrote stays written. */
+START_TEST(override_is_kept)
+{
+    struct kernel t;
+
+    init(&t);
+    put(&t, NIC, "driver_override", "pci-stub\n");
+    autofd fd = host_lend(t.leases, 4, NIC, NULL);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_str_eq(t.override, "vfio-pci");
+    host_return(t.leases, 4);
+    ck_assert_str_eq(t.override, "pci-stub");
+    check_driver(&t, NIC, "pci-stub");
+    t.no_vfio = true;
+    ck_assert_int_eq(host_lend(t.leases, 4, NIC, NULL), -1);
+    ck_assert_str_eq(t.override, "pci-stub");
+    fini(&t);
+}
+END_TEST
+
+/* The kernel opens a group once: another function of it is not touched. */
+START_TEST(one_of_a_group)
+{
+    struct kernel t;
+    g_autoptr(GError) err = NULL;
+
+    init(&t);
+    add_function(&t, AUDIO, "0x040300\n", 7);
+    set_link(&t, AUDIO, "driver", NULL);
+    autofd fd = host_lend(t.leases, 4, NIC, NULL);
+    ck_assert_int_ge(fd, 0);
+    unsigned writes = t.writes;
+    ck_assert_int_eq(host_lend(t.leases, 4, AUDIO, &err), -1);
+    ck_assert_str_eq(err->message, "PCI function " AUDIO " is in IOMMU group 7, of which " NIC
+                                   " is lent already: one function of a group is lent at a time");
+    ck_assert_uint_eq(t.writes, writes);
+    check_driver(&t, AUDIO, NULL);
+    fini(&t);
+}
+END_TEST
+
 static void share(struct kernel *t)
 {
     add_function(t, AUDIO, "0x040300\n", 7);
@@ -339,6 +381,8 @@ int main(void)
     tcase_add_test(tc, addresses);
     tcase_add_test(tc, lent_and_returned);
     tcase_add_test(tc, as_it_was);
+    tcase_add_test(tc, override_is_kept);
+    tcase_add_test(tc, one_of_a_group);
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));
     tcase_add_loop_test(tc, packet_rows, 0, G_N_ELEMENTS(packets));
     suite_add_tcase(s, tc);

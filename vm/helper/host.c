@@ -11,6 +11,7 @@
 struct lease {
     int client;             /* -1: it is gone */
     char *address, *driver; /* DRIVER: what it had; NULL: none, and none is looked for */
+    char *override;         /* an administrator's driver_override; NULL: none */
     int group;
     bool ours; /* it was given to vfio-pci here */
 };
@@ -167,8 +168,27 @@ static bool check_group(const struct host_kernel *k, const char *address, int gr
 
 /* --- giving and taking back ------------------------------------------------------------------- */
 
-/* To vfio-pci, from DRIVER, which may be NULL. */
-static bool give(const struct host_kernel *k, const char *address, const char *driver, GError **err)
+/* What driver_override of ADDRESS says, NULL: nothing; the caller's. */
+static char *override_of(const struct host_kernel *k, const char *address)
+{
+    g_autofree char *path = file_of(k, address, "driver_override");
+    char *text = NULL;
+
+    if (g_file_get_contents(path, &text, NULL, NULL))
+        g_strchomp(text);
+    if (text && (!*text || strcmp(text, "(null)") == 0))
+        g_clear_pointer(&text, g_free);
+    return text;
+}
+
+static int restore_override(const struct host_kernel *k, const char *address, const char *override)
+{
+    return tell_function(k, address, "driver_override", override ? override : "\n");
+}
+
+/* To vfio-pci, from DRIVER and OVERRIDE, which may be NULL. */
+static bool give(const struct host_kernel *k, const char *address, const char *driver,
+                 const char *override, GError **err)
 {
     int rc = tell_function(k, address, "driver_override", VFIO);
 
@@ -181,7 +201,7 @@ static bool give(const struct host_kernel *k, const char *address, const char *d
     g_autofree char *now = host_driver(k, address);
     if (g_strcmp0(now, VFIO) == 0)
         return true;
-    tell_function(k, address, "driver_override", "\n");
+    restore_override(k, address, override);
     if (driver)
         probe(k, address);
     return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
@@ -198,7 +218,7 @@ static int open_group(const struct host_kernel *k, int group)
 
 static void take_back(const struct host_kernel *k, const struct lease *l)
 {
-    int rc = tell_function(k, l->address, "driver_override", "\n");
+    int rc = restore_override(k, l->address, l->override);
     int unbound = tell_function(k, l->address, "driver/unbind", l->address);
 
     if (l->driver)
@@ -220,6 +240,7 @@ static void lease_free(gpointer p)
 
     g_free(l->address);
     g_free(l->driver);
+    g_free(l->override);
     g_free(l);
 }
 
@@ -240,15 +261,34 @@ void host_leases_free(struct host_leases *leases)
     g_free(leases);
 }
 
-/* The lease of ADDRESS; NULL. */
-static struct lease *lease_of(const struct host_leases *leases, const char *address)
+/* The lease of a function of GROUP; NULL. */
+static struct lease *lease_in(const struct host_leases *leases, int group)
 {
     for (guint i = 0; i < leases->all->len; i++) {
         struct lease *l = g_ptr_array_index(leases->all, i);
-        if (strcmp(l->address, address) == 0)
+        if (l->group == group)
             return l;
     }
     return NULL;
+}
+
+/* Whether GROUP can be lent: the kernel lets it be opened once, and a function whose group is open
+ * cannot be taken back. */
+static bool check_free(const struct host_leases *leases, const char *address, int group,
+                       GError **err)
+{
+    const struct lease *l = lease_in(leases, group);
+
+    if (l && strcmp(l->address, address) == 0)
+        return vmd_fail(err, VMD_ERROR_BUSY, "PCI function %s is lent already", address);
+    if (l)
+        return vmd_fail(err, VMD_ERROR_BUSY,
+                        "PCI function %s is in IOMMU group %d, of which %s is lent already: "
+                        "one function of a group is lent at a time",
+                        address, group, l->address);
+    autofd fd = open_group(leases->kernel, group);
+    return fd != -EBUSY || vmd_set_errno(err, EBUSY, "opening IOMMU group %d of PCI function %s",
+                                         group, address);
 }
 
 int host_lend(struct host_leases *leases, int client, const char *address, GError **err)
@@ -263,25 +303,27 @@ int host_lend(struct host_leases *leases, int client, const char *address, GErro
         return -1;
     }
     host_sweep(leases);
-    if (lease_of(leases, address)) {
-        vmd_fail(err, VMD_ERROR_BUSY, "PCI function %s is lent already", address);
+    if (!check_free(leases, address, group, err))
         return -1;
-    }
     g_autofree char *driver = host_driver(k, address);
+    g_autofree char *override = override_of(k, address);
     bool ours = g_strcmp0(driver, VFIO) != 0;
-    if (ours && !give(k, address, driver, err))
+    if (ours && !give(k, address, driver, override, err))
         return -1;
     struct lease *l = g_new0(struct lease, 1);
-    *l = (struct lease){client, g_strdup(address), g_steal_pointer(&driver), group, ours};
+    *l = (struct lease){.client = client,
+                        .address = g_strdup(address),
+                        .driver = g_steal_pointer(&driver),
+                        .override = g_steal_pointer(&override),
+                        .group = group,
+                        .ours = ours};
+    g_ptr_array_add(leases->all, l);
     int fd = open_group(k, group);
-    if (fd >= 0) {
-        g_ptr_array_add(leases->all, l);
+    if (fd >= 0)
         return fd;
-    }
     vmd_set_errno(err, -fd, "opening IOMMU group %d of PCI function %s", group, address);
-    if (ours)
-        take_back(k, l);
-    lease_free(l);
+    l->client = -1; /* it goes back when nobody has its group open */
+    host_sweep(leases);
     return -1;
 }
 
