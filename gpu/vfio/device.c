@@ -163,7 +163,13 @@ static void machine_reset(void *opaque)
     struct vfio_device *d = opaque;
 
     vfio__irq_reset(d);
-    reset_now(d);
+    int rc = reset_now(d);
+    if (rc < 0) {
+        g_autofree char *text =
+            g_strdup_printf("host device %s is not reset with the machine: %s", d->address,
+                            g_strerror(-rc));
+        vfio__warn(d->container, text);
+    }
     vfio__set_master(d, pci_function_master(d->pci));
 }
 

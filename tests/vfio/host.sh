@@ -7,7 +7,7 @@ ifconfig lo up
 ok() { echo "vfio: ok $*"; }
 failed() {
     echo "vfio: FAILED $*"
-    for log in /root/.local/share/vmd/*.log /root/.local/state/vmd/*.log /root/.local/share/vmd/vms/*/process.log /tmp/helper.log; do
+    for log in $HOME/.local/share/vmd/*.log $HOME/.local/state/vmd/*.log $HOME/.local/share/vmd/vms/*/process.log /tmp/helper.log; do
         [ -f "$log" ] && sed "s|^|$log: |" "$log" | tail -n 20
     done
     dmesg | tail -n 10
