@@ -5,7 +5,8 @@
  * instruction sets have it. Where such a device may write to RAM (mem_map_pinned()), a fence that
  * names a line drops what is translated of its page; one that names none looks at every page that
  * holds code, whose content was summed up when it was marked. A page that was marked before the
- * device came has no sum, and is dropped.
+ * device came has no sum, and is dropped; so is one of what a device shows, whose registers are not
+ * read for this.
  */
 #include "xlate/runner.h"
 
@@ -29,13 +30,14 @@ static void *host_of(const struct mem_ram *ram, uint64_t page)
 MEM_GUEST_RACES void xlate__foreign_marked(struct xlate *x, const struct mem_ram *ram,
                                            uint64_t page)
 {
-    void *host = host_of(ram, page);
+    bool pinned = mem_map_pinned(x->accel.config.mem);
+    uint64_t sum = pinned && !ram->shown ? sum_of(host_of(ram, page)) : 0;
 
-    if (likely(!mem_map_pinned(x->accel.config.mem)))
-        return;
-    uint64_t sum = sum_of(host);
     pthread_mutex_lock(&x->sums_lock);
-    g_hash_table_insert(x->sums, host, (void *)(uintptr_t)sum);
+    if (!pinned) /* the next device finds other content than the last one's */
+        g_hash_table_remove_all(x->sums);
+    else if (!ram->shown)
+        g_hash_table_insert(x->sums, host_of(ram, page), (void *)(uintptr_t)sum);
     pthread_mutex_unlock(&x->sums_lock);
 }
 
@@ -55,7 +57,7 @@ static void look_at_ram(void *opaque, struct mem_ram *ram)
     struct xlate *x = opaque;
 
     for (uint64_t page = 0; page < ram->size >> MEM_PAGE_SHIFT; page++) {
-        if ((mem_page_flags(ram, page) & MEM_PAGE_CODE) && !is_same(x, ram, page))
+        if ((mem_page_flags(ram, page) & MEM_PAGE_CODE) && (ram->shown || !is_same(x, ram, page)))
             xlate__page_written(x, ram, page);
     }
 }

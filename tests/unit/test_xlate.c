@@ -136,30 +136,54 @@ static enum vcpu_exit join(void)
     return t.exit;
 }
 
+/* Calls DMA before and after a device of the host has written there, and a fence. */
+static const uint32_t foreign_words[] = {
+    0x000010ef, /* jal ra, DMA */
+    0x00000893, /* li a7, 0 */
+    0x00000073, /* ecall */
+    0x0000100f, /* fence.i */
+    0x7f1000ef, /* jal ra, DMA */
+    0x00100893, /* li a7, 1 */
+    0x00000073, /* ecall */
+};
+static const uint32_t one[] = {0x00100513, 0x00008067}; /* li a0, 1; ret */
+static const uint32_t two[] = {0x00200513, 0x00008067};
+
+static void run_foreign(const uint32_t *written, uint64_t expected)
+{
+    program(foreign_words, G_N_ELEMENTS(foreign_words));
+    t.written = written;
+    ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
+    ck_assert_uint_eq(t.called_with, expected);
+}
+
 /* A device of the host wrote over code that is translated: the guest's fence has it seen. */
 START_TEST(foreign_code)
 {
-    static const uint32_t words[] = {
-        0x000010ef, /* jal ra, DMA */
-        0x00000893, /* li a7, 0 */
-        0x00000073, /* ecall */
-        0x0000100f, /* fence.i */
-        0x7f1000ef, /* jal ra, DMA */
-        0x00100893, /* li a7, 1 */
-        0x00000073, /* ecall */
-    };
-    static const uint32_t before[] = {0x00100513, 0x00008067}; /* li a0, 1; ret */
-    static const uint32_t after = 0x00200513;                  /* li a0, 2 */
-
     if (_i)
         mem_map_pin(t.map, true);
-    mem_map_write(t.map, RAM + DMA, before, sizeof(before));
-    program(words, G_N_ELEMENTS(words));
+    mem_map_write(t.map, RAM + DMA, one, sizeof(one));
+    program(foreign_words, G_N_ELEMENTS(foreign_words));
     if (!_i) /* the device comes when the code was marked already */
         mem_map_pin(t.map, true);
-    t.written = &after;
+    t.written = two;
     ck_assert_int_eq(accel_vcpu_run(t.vcpu), VCPU_EXIT_KICKED);
     ck_assert_uint_eq(t.called_with, 2);
+    mem_map_pin(t.map, false);
+}
+END_TEST
+
+/* Another device writes what was there when the first one was. */
+START_TEST(foreign_code_again)
+{
+    mem_map_pin(t.map, true);
+    mem_map_write(t.map, RAM + DMA, two, sizeof(two));
+    run_foreign(two, 2);
+    mem_map_pin(t.map, false);
+    mem_map_write(t.map, RAM + DMA, one, sizeof(one));
+    run_foreign(one, 1);
+    mem_map_pin(t.map, true);
+    run_foreign(two, 2);
     mem_map_pin(t.map, false);
 }
 END_TEST
@@ -781,6 +805,7 @@ int main(void)
     tcase_add_test(accel, state_moves);
     tcase_add_test(accel, dma_into_code);
     tcase_add_loop_test(accel, foreign_code, 0, 2);
+    tcase_add_test(accel, foreign_code_again);
     tcase_add_test(accel, statistics);
     tcase_add_loop_test(accel, debug_registers, 0, (int)G_N_ELEMENTS(registers));
     tcase_add_test(accel, debug_looks);
