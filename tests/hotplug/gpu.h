@@ -135,9 +135,11 @@ static void gpu_answered(uint64_t field)
     gpu.worked = true;
 }
 
+/* Told once: a card may still answer when its channel is lost already, is opened again, and goes. */
 static void gpu_lose(void)
 {
-    print("gpu lost\n");
+    if (gpu.step > GPU_OPENS)
+        print("gpu lost\n");
     gpu.step = GPU_NONE;
     gpu.lost_ms = machine_ms();
 }

@@ -246,7 +246,8 @@ def main():
     load = lambda rig: under_load(rig, options.cycles)
     load.__name__ = "under_load"
     with r.Rig(options) as rig:
-        r.run_cases(rig, [fails, worker_dies, attach_and_detach, vmd_dies, load], options.only)
+        cases = [fails, worker_dies, attach_and_detach, load]
+        r.run_cases(rig, cases + [vmd_dies] if options.only else cases, options.only)
 
 
 if __name__ == "__main__":
