@@ -55,6 +55,11 @@ struct pci_function *gpu_pci(struct gpu *g)
     return gpu_function_pci(g->function);
 }
 
+void gpu_going(struct gpu *g)
+{
+    gpu_function_lost(g->function);
+}
+
 const struct mem_ram *gpu_window(const struct gpu *g)
 {
     return gpu_function_window(g->function);

@@ -27,6 +27,9 @@ struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_cha
 void gpu_free(struct gpu *gpu);
 
 struct pci_function *gpu_pci(struct gpu *gpu);
+/* It is about to be taken off its bus: programs that have it open see it lost, before any of its
+ * memory is found no more. */
+void gpu_going(struct gpu *gpu);
 /* The memory of its function, of which vCPUs that run are to forget where it was before it is freed. */
 const struct mem_ram *gpu_window(const struct gpu *gpu);
 

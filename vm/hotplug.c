@@ -348,8 +348,11 @@ static void take_off(struct hotplug *h, struct vm_device *device)
 {
     struct road *road = road_of(h, device);
 
-    if (device->shown)
+    if (device->shown) {
+        if (device->gpu)
+            gpu_going(device->gpu);
         road->ops->withdraw(road, device);
+    }
     device->shown = false;
 }
 

@@ -423,6 +423,8 @@ static void ask_now(struct port *p)
         pci_port_press(p->port);
     } else {
         p->asked = ASKED_TORN;
+        if (p->device->gpu)
+            gpu_going(p->device->gpu);
         pci_port_withdraw(p->port);
     }
 }

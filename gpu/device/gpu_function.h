@@ -33,7 +33,8 @@ const struct mem_ram *gpu_function_window(const struct gpu_function *f);
 int gpu_function_memory(const struct gpu_function *f);
 int gpu_function_doorbell(const struct gpu_function *f, unsigned channel);
 
-/* The worker is gone: programs that have a channel open see it lost. No thread of a worker runs. */
+/* The worker is gone, or the function is about to be: programs that have a channel open see it lost.
+ * A worker that runs opens it again only to who opens it anew. */
 void gpu_function_lost(struct gpu_function *f);
 
 #endif

@@ -114,9 +114,8 @@ static int next_answer(struct channel *c, uint8_t *buf)
     struct kept *k = c->kept;
 
     if (c->shared) {
-        if (!channel_there(c))
-            return -1;
-        return ring_get(&c->answers, buf);
+        int n = channel_there(c) ? ring_get(&c->answers, buf) : -1;
+        return n > 0 && !channel_there(c) ? -1 : n;
     }
     if (k) {
         int length = (int)k->length;
@@ -275,6 +274,10 @@ void channel_wait_none(struct channel *c, const unsigned *count)
 static bool put_record(struct channel *c, uint32_t bytes)
 {
     if (c->shared) {
+        if (!channel_there(c)) { /* another program may have what is there now */
+            lose(c);
+            return true;
+        }
         if (!ring_put(&c->calls, c->record, bytes))
             return false;
         gpu_fence();
@@ -507,15 +510,25 @@ volatile uint8_t *channel_window(struct channel *c, uint64_t offset)
 
 bool channel_there(const struct channel *c)
 {
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* after what was read */
     return gpu_load(&c->shared->host_open) == c->open;
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* The host empties the rings when it sees a number that is new. */
 static bool open_rings(struct channel *c)
 {
     struct timespec pause = {.tv_nsec = 200000};
+    int64_t until = now_ms() + OPEN_MS;
     volatile struct gpu_channel *s = c->shared;
 
     c->open = (uint32_t)getpid() ^ (uint32_t)time(NULL) << 12 ^ gpu_load(&s->guest_open);
@@ -526,7 +539,7 @@ static bool open_rings(struct channel *c)
     gpu_store(&s->guest_open, c->open);
     transport_ring(&c->t);
     for (int i = 0; gpu_load(&s->host_open) != c->open; i++) {
-        if (i == OPEN_MS * 5)
+        if (now_ms() > until)
             return false;
         if (i % 500 ==
             499) { /* a worker that was just started takes an old number for a dead program's */
@@ -577,7 +590,7 @@ struct channel *channel_open(int *result)
 
 void channel_close(struct channel *c)
 {
-    if (c->shared && c->open) {
+    if (c->shared && c->open && gpu_load(&c->shared->guest_open) == c->open) {
         gpu_store(&c->shared->guest_open, 0);
         transport_ring(&c->t);
     }

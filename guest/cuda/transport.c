@@ -162,6 +162,8 @@ static int open_function(struct transport *t, const char *folder)
     volatile uint32_t *r = map_part(t, 1, registers, GPU_REG_BYTES, 0);
     int rc = r ? 0 : why_not();
     close(registers);
+    if (!rc && r[GPU_REG_MAGIC / 4] != (uint32_t)GPU_MAGIC)
+        rc = NO_DEVICE; /* it is gone, or has no addresses yet */
     if (rc)
         return rc;
     t->fd = open_in(folder, "resource2");

@@ -121,7 +121,7 @@ static CUresult use_until_gone(void)
 {
     enum { BYTES = 1 << 20 };
     static uint8_t host[BYTES];
-    CUcontext c;
+    CUcontext c = NULL;
     CUdeviceptr d = 0;
     CUresult rc = cuCtxCreate_v2(&c, 0, 0);
 
@@ -140,7 +140,8 @@ static CUresult use_until_gone(void)
         if (!rc)
             rc = cuMemcpyHtoD_v2(d, host, BYTES);
     }
-    cuCtxDestroy_v2(c);
+    if (c)
+        cuCtxDestroy_v2(c);
     return rc;
 }
 
