@@ -33,6 +33,7 @@ struct device_job {
     uint32_t timeout_ms;
     struct opener *opener;   /* NULL: not at work */
     bool sent;               /* the VM process was told; requests for one device in their order */
+    bool in_doubt;           /* it was told by a call that broke, or by a vmd before this one, and is asked */
     struct device_job *next; /* for the same device, waits for SENT; NULL */
     struct rpc_call *caller; /* is answered when the job is over; NULL */
 };
@@ -760,7 +761,8 @@ static void take_lost_again(struct vm_devices *d)
 
 /* --- over a restart of vmd -------------------------------------------------------------------- */
 
-/* Of the jobs that an earlier vmd left, those that the VM process has are under way still. */
+/* Of the jobs that were in doubt when the VM process was asked, those that it has are under way still. Of what it
+ * was told since then its answer says nothing. */
 static void jobs_told(void *arg, const void *result, int fd, const GError *err)
 {
     const struct vmi_device_jobs_result *r = result;
@@ -779,10 +781,11 @@ static void jobs_told(void *arg, const void *result, int fd, const GError *err)
 
     g_hash_table_iter_init(&it, d->jobs);
     while (g_hash_table_iter_next(&it, NULL, &value)) {
-        const struct device_job *j = value;
-        bool known = !j->sent;
+        struct device_job *j = value;
+        bool known = !j->in_doubt;
         for (size_t i = 0; i < r->n_jobs; i++)
             known |= r->jobs[i] == j->number;
+        j->in_doubt = false;
         if (!known)
             g_ptr_array_add(gone, value);
     }
@@ -815,10 +818,17 @@ void vm_devices_take(struct vm_devices *d)
 void vm_devices_recovered(struct vm_devices *d)
 {
     struct job_call *c;
+    GHashTableIter it;
+    gpointer value;
 
     if (!g_hash_table_size(d->jobs)) {
         take_lost_again(d);
         return;
+    }
+    g_hash_table_iter_init(&it, d->jobs);
+    while (g_hash_table_iter_next(&it, NULL, &value)) {
+        struct device_job *j = value;
+        j->in_doubt = j->sent;
     }
     c = g_new0(struct job_call, 1);
     c->alive = g_atomic_rc_box_acquire(d->alive);

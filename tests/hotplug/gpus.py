@@ -246,8 +246,7 @@ def main():
     load = lambda rig: under_load(rig, options.cycles)
     load.__name__ = "under_load"
     with r.Rig(options) as rig:
-        cases = [fails, worker_dies, attach_and_detach, load]
-        r.run_cases(rig, cases + [vmd_dies] if options.only else cases, options.only)
+        r.run_cases(rig, [fails, worker_dies, attach_and_detach, load, vmd_dies], options.only)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """vmd is killed in each state of an addition and of a removal, and started again: the job goes on or fails, its
 one end says what is true of the device, and nothing of it stays in the VM process."""
+import json
 import os
 import signal
+import socket
+import threading
 import time
 
 import rig as r
@@ -182,6 +185,88 @@ def releasing(rig):
     vm.clean()
 
 
+class LateAnswer(threading.Thread):
+    """Stands between vmd and a VM process, at its socket, and keeps what that answers to vmi.device_jobs back until vmd has
+    sent it an addition."""
+
+    def __init__(self, path, seconds):
+        super().__init__(daemon=True)
+        self.path, self.real, self.seconds = path, path + ".real", seconds
+        os.rename(path, self.real)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.question, self.asked, self.added, self.fault = None, threading.Event(), threading.Event(), None
+
+    def run(self):
+        daemon, _ = self.listener.accept()
+        process = socket.socket(socket.AF_UNIX)
+        process.connect(self.real)
+        requests = threading.Thread(target=self.forward, args=(daemon, process, self.look_at_request), daemon=True)
+        requests.start()
+        self.forward(process, daemon, self.look_at_answer)
+        requests.join()
+        self.listener.close()
+        os.rename(self.real, self.path)
+
+    def forward(self, source, target, look):
+        try:
+            with source.makefile("rb") as lines:
+                for line in lines:
+                    look(json.loads(line), lambda line=line: target.sendall(line))
+        except OSError:
+            pass  # the other end is gone
+        for end in source, target:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def look_at_request(self, message, send):
+        if message.get("method") == "vmi.device_jobs":
+            self.question = message["id"]
+        send()
+        if message.get("method") == "vmi.device_add":
+            self.added.set()
+
+    def look_at_answer(self, message, send):
+        if self.question is not None and message.get("id") == self.question:
+            self.asked.set()
+            if not self.added.wait(self.seconds):
+                self.fault = "no addition came"
+        send()
+
+
+def begun_while_asked(rig):
+    """What a new vmd begins before the VM process has said which jobs it knows is not taken for lost."""
+    vm = Vm(rig, "asked")
+    vm.mode("s")
+    waiting = vm.add_later({"kind": "rng", "id": "first"}, timeout_s=600)
+    vm.until("it is not visible", lambda: vm.devices().get("first", {}).get("state") == "visible")
+    path, = rig.tmp.rglob(f"vms/{vm.call('vm.get')['id']}/control.sock")
+    rig.kill()
+    between = LateAnswer(str(path), rig.seconds(60))
+    between.start()
+    rig.start()
+    vm.again()
+    check(between.asked.wait(rig.seconds(60)), "the VM process was not asked for its jobs")
+    job = vm.add_later({"kind": "rng", "id": "second"}, timeout_s=600)
+    vm.until("the other is not visible", lambda: vm.devices().get("second", {}).get("state") == "visible")
+    rig.check_book(none_open=False)
+    check(not between.fault and {waiting, job} <= set(rig.book.open), f"{between.fault}, under way are {rig.book.open}")
+    vm.mode("n")
+    vm.call("vm.reset")
+    for number, device in (waiting, "first"), (job, "second"):
+        vm.end(number, "done", "done")
+        vm.remove(device)
+    rig.kill()  # the next finds the VM process without anybody between
+    between.join(rig.seconds(30))
+    rig.start()
+    vm.again()
+    vm.until("it is not found again", lambda: vm.call("vm.get")["state"] == "running")
+    vm.clean()
+
+
 def dies_with_it(rig):
     """vmd and the VM process are killed at once, and a job of a VM that is deleted."""
     vm = Vm(rig, "both")
@@ -198,7 +283,7 @@ def dies_with_it(rig):
     vm.clean()
 
 
-CASES = [addition_at_any_time, removal_at_any_time, visible, ended_meanwhile, leaving, releasing, dies_with_it]
+CASES = [addition_at_any_time, removal_at_any_time, visible, ended_meanwhile, leaving, releasing, begun_while_asked, dies_with_it]
 
 
 if __name__ == "__main__":
