@@ -265,14 +265,28 @@ static struct port *free_to_search(struct ports *ports, const struct device_spec
 static const char taken_text[] = "all slots are taken";
 static const char last_taken_text[] =
     "the last slot, the one whose windows a search makes large enough, is taken";
+static const char last_stale_text[] =
+    "the last slot, the one whose windows a search makes large enough, takes no card before the "
+    "agent has had the guest forget the one that was taken by force";
+
+/* What a guest watches of its slots is settled before its agent runs: where that is there, a slot
+ * that nobody watches would take a card that nobody sees. */
+static bool is_blind(const struct road *road, const struct port *p)
+{
+    return !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan");
+}
 
 static int pcie_fitness(struct road *road, const struct device_spec *spec, const char **why)
 {
     const struct port *p = free_port(ports_of(road));
 
-    *why = p ? "the guest's driver watches the slots" : taken_text;
+    *why = !p                  ? taken_text
+           : is_blind(road, p) ? "nothing in the guest watches the slots"
+                               : "the guest's driver watches the slots";
     if (!p)
         return ports_of(road)->n ? ROAD_FULL : ROAD_UNFIT;
+    if (is_blind(road, p))
+        return ROAD_UNFIT;
     /* Nobody watches: perhaps the guest is still to start. */
     if (!watched(p))
         return 1;
@@ -287,11 +301,14 @@ static int rescan_fitness(struct road *road, const struct device_spec *spec, con
     for (unsigned i = 0; i < ports->n; i++)
         clean(&ports->port[i]);
     const struct port *p = free_to_search(ports, spec);
+    bool stale = spec->gpu && ports->n && ports->port[ports->n - 1].stale;
 
-    *why = !p           ? spec->gpu ? last_taken_text : taken_text
+    *why = !p           ? stale ? last_stale_text : spec->gpu ? last_taken_text : taken_text
            : watched(p) ? "the guest's driver watches the slots: it needs no search"
                         : "no agent in the guest could have the bus searched";
-    return p && !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : ROAD_UNFIT;
+    if (!p)
+        return ports->n ? ROAD_FULL : ROAD_UNFIT;
+    return !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : ROAD_UNFIT;
 }
 
 /* A guest that takes no cards at all says the same by _OSC: one whose agent can search is better
