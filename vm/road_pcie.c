@@ -16,6 +16,8 @@
 
 #include <errno.h>
 
+G_STATIC_ASSERT((int)PCI_PLUG_SETTLE_MS == (int)SLOT_GUEST_MS);
+
 enum asked {
     ASKED_NOTHING,
     ASKED_SOON, /* once the guest is done with taking the card: until then it hears nothing */

@@ -170,9 +170,16 @@ static void cards_changed(void *opaque)
     ged_raise(pc->ged, GED_CARDS);
 }
 
+static uint64_t slots_now(void *opaque)
+{
+    const struct board *board = opaque;
+
+    return vm_clock_now(board->config.clock);
+}
+
 static bool add_slots(struct board *board, struct pc *pc, GError **err)
 {
-    static const struct pci_plug_ops ops = {.changed = cards_changed};
+    static const struct pci_plug_ops ops = {.changed = cards_changed, .now_ns = slots_now};
 
     pc->slots = pci_plug_new(&ops, board);
     return board__add_device(board, pci_plug_device(pc->slots), PC_SLOTS, err);

@@ -14,6 +14,7 @@ struct pci_plug {
     uint32_t who;                                          /* UNKNOWN, NATIVE or ACPI */
     uint32_t slot, event;                                  /* of an answer */
     uint32_t status[LIMIT_HOTPLUG_PORTS];
+    uint64_t since_ns[LIMIT_HOTPLUG_PORTS]; /* guest time from which it is unsettled */
 
     uint32_t there;                      /* bits of slots that there are */
     uint8_t places[LIMIT_HOTPLUG_PORTS]; /* of their ports, on the root bus */
@@ -29,6 +30,12 @@ static uint32_t bit_of(unsigned number)
 {
     g_assert(number >= 1 && number <= LIMIT_HOTPLUG_PORTS);
     return UINT32_C(1) << (number - 1);
+}
+
+static bool is_unsettled(const struct pci_plug *p, unsigned number)
+{
+    return p->unsettled & bit_of(number) && p->ops->now_ns(p->opaque) - p->since_ns[number - 1] <
+                                                PCI_PLUG_SETTLE_MS * UINT64_C(1000000);
 }
 
 /* --- registers -------------------------------------------------------------------------------- */
@@ -144,6 +151,7 @@ void pci_plug_offer(struct pci_plug *p, unsigned number)
     p->ask &= ~bit;
     p->let_go &= ~bit;
     p->refused &= ~bit;
+    p->unsettled &= ~bit;
     pthread_mutex_unlock(&p->lock);
     if (tell)
         p->ops->changed(p->opaque);
@@ -174,6 +182,7 @@ void pci_plug_withdraw(struct pci_plug *p, unsigned number)
     p->let_go &= ~bit;
     p->look = tell ? p->look | bit : p->look & ~bit;
     p->unsettled = known ? p->unsettled | bit : p->unsettled & ~bit;
+    p->since_ns[number - 1] = known ? p->ops->now_ns(p->opaque) : 0;
     pthread_mutex_unlock(&p->lock);
     if (tell)
         p->ops->changed(p->opaque);
@@ -184,7 +193,7 @@ void pci_plug_look_again(struct pci_plug *p, unsigned number)
     uint32_t bit = bit_of(number);
 
     pthread_mutex_lock(&p->lock);
-    bool tell = p->who == ACPI && p->unsettled & bit;
+    bool tell = p->who == ACPI && is_unsettled(p, number);
     p->look |= tell ? bit : 0;
     pthread_mutex_unlock(&p->lock);
     if (tell)
@@ -199,7 +208,7 @@ void pci_plug_look(struct pci_plug *p, unsigned number, struct pci_plug_state *o
     *out = (struct pci_plug_state){
         .acpi = p->who == ACPI,
         .let_go = p->let_go & bit,
-        .unsettled = p->unsettled & bit,
+        .unsettled = is_unsettled(p, number),
         .refused = p->refused & bit,
         .status = p->refused & bit ? p->status[number - 1] : 0,
     };
@@ -236,16 +245,17 @@ static void plug_free(struct device *dev)
 }
 
 static const struct state_field plug_fields[] = {
-    STATE_FIELD_U32(struct pci_plug, look, 1),    STATE_FIELD_U32(struct pci_plug, ask, 1),
-    STATE_FIELD_U32(struct pci_plug, cards, 1),   STATE_FIELD_U32(struct pci_plug, let_go, 1),
-    STATE_FIELD_U32(struct pci_plug, refused, 1), STATE_FIELD_U32(struct pci_plug, who, 1),
-    STATE_FIELD_U32(struct pci_plug, slot, 1),    STATE_FIELD_U32(struct pci_plug, event, 1),
-    STATE_FIELD_U32(struct pci_plug, status, 1),  STATE_FIELD_U32(struct pci_plug, unsettled, 1),
+    STATE_FIELD_U32(struct pci_plug, look, 1),     STATE_FIELD_U32(struct pci_plug, ask, 1),
+    STATE_FIELD_U32(struct pci_plug, cards, 1),    STATE_FIELD_U32(struct pci_plug, let_go, 1),
+    STATE_FIELD_U32(struct pci_plug, refused, 1),  STATE_FIELD_U32(struct pci_plug, who, 1),
+    STATE_FIELD_U32(struct pci_plug, slot, 1),     STATE_FIELD_U32(struct pci_plug, event, 1),
+    STATE_FIELD_U32(struct pci_plug, status, 1),   STATE_FIELD_U32(struct pci_plug, unsettled, 1),
+    STATE_FIELD_U64(struct pci_plug, since_ns, 2),
 };
 
 static const struct state_desc plug_state = {
     .name = "pci-plug",
-    .version = 1,
+    .version = 2,
     .size = sizeof(struct pci_plug),
     .n_fields = G_N_ELEMENTS(plug_fields),
     .fields = plug_fields,

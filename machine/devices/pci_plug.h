@@ -16,6 +16,9 @@
  *
  * All are 4 bytes. Slot N of the machine is bit N - 1. What is not there reads zeros.
  *
+ * A slot whose card was withdrawn waits for the guest's answer that it looked, PCI_PLUG_SETTLE_MS
+ * of guest time at most: a guest that never answers has it back all the same.
+ *
  * Locking: one lock. The ops are called without it.
  *
  * Specification: ACPI 6.5, 6.3 (removal, _OST), 6.1.5 (_OSC); PCI Firmware 3.3, 4.5 (its bits).
@@ -38,8 +41,11 @@ enum {
 
 enum { PCI_PLUG_NATIVE = 1 }; /* of PCI_PLUG_GRANTED: the guest drives slots itself */
 
+enum { PCI_PLUG_SETTLE_MS = 30000 };
+
 struct pci_plug_ops {
-    void (*changed)(void *opaque); /* there is something for the guest to look at; any thread */
+    void (*changed)(void *opaque);    /* there is something for the guest to look at; any thread */
+    uint64_t (*now_ns)(void *opaque); /* guest time; any thread */
 };
 
 /* Hears that the guest did something: looks at pci_plug_look() on its own thread. Any thread. */
@@ -48,7 +54,8 @@ typedef void (*pci_plug_heard_fn)(void *opaque);
 struct pci_plug_state {
     bool acpi;       /* the guest has said that it does not drive slots itself */
     bool let_go;     /* the guest has, of the card that came last */
-    bool unsettled;  /* it has not answered yet that it looked, after a card was withdrawn */
+    bool unsettled;  /* it has not answered yet that it looked, after a card was withdrawn, and may
+                        still */
     bool refused;    /* the guest's latest answer was that it will not */
     uint32_t status; /* of _OST then */
 };
@@ -75,7 +82,8 @@ void pci_plug_offer(struct pci_plug *plug, unsigned number);
 void pci_plug_ask_back(struct pci_plug *plug, unsigned number, bool ask);
 /* There is no card any more; such a guest that has not let go of it is to look. */
 void pci_plug_withdraw(struct pci_plug *plug, unsigned number);
-/* Where the guest has not answered yet that it looked, after a card was withdrawn, it is to look once more. */
+/* Where the guest has not answered yet that it looked, after a card was withdrawn, it is to look
+ * once more. */
 void pci_plug_look_again(struct pci_plug *plug, unsigned number);
 void pci_plug_look(struct pci_plug *plug, unsigned number, struct pci_plug_state *out);
 

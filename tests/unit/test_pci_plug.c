@@ -10,6 +10,7 @@
 static struct {
     unsigned changed, heard;
 } counts;
+static uint64_t now_ns;
 
 static void changed(void *opaque)
 {
@@ -21,7 +22,12 @@ static void heard(void *opaque)
     counts.heard++;
 }
 
-static const struct pci_plug_ops ops = {.changed = changed};
+static uint64_t tell_time(void *opaque)
+{
+    return now_ns;
+}
+
+static const struct pci_plug_ops ops = {.changed = changed, .now_ns = tell_time};
 
 /* Slots 1, 2 and 16. */
 static struct pci_plug *make(void)
@@ -235,6 +241,58 @@ START_TEST(settles)
 }
 END_TEST
 
+/* It has a bounded time for that, also where it never looked, and over a save. */
+START_TEST(settles_in_time)
+{
+    static const uint64_t limit_ns = PCI_PLUG_SETTLE_MS * UINT64_C(1000000);
+    g_autoptr(GByteArray) saved = g_byte_array_new();
+    struct pci_plug *p = make(), *other = make();
+    struct pci_plug_state s;
+    size_t used;
+
+    now_ns = UINT64_C(7000000000);
+    write_at(p, PCI_PLUG_GRANTED, 0);
+    for (unsigned number = 1; number <= 2; number++) {
+        pci_plug_offer(p, number);
+        write_at(p, PCI_PLUG_LOOK, 3);
+        pci_plug_withdraw(p, number);
+        now_ns += 1000; /* the second card goes later */
+    }
+    write_at(p, PCI_PLUG_LOOK, 1); /* the first of them it looked for */
+    now_ns += limit_ns - 2001;
+    device_save(pci_plug_device(p), saved);
+    ck_assert(device_load(pci_plug_device(other), saved->data, saved->len, &used, NULL));
+    struct pci_plug *all[] = {p, other};
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned number = 1; number <= 2; number++) {
+            pci_plug_look(all[i], number, &s);
+            ck_assert(s.unsettled);
+        }
+    }
+    now_ns++;
+    for (unsigned i = 0; i < 2; i++) {
+        pci_plug_look(all[i], 1, &s);
+        ck_assert(!s.unsettled);
+        pci_plug_look(all[i], 2, &s);
+        ck_assert(s.unsettled);
+    }
+    unsigned changes = counts.changed;
+    pci_plug_look_again(p, 1); /* it is not waited for any more */
+    ck_assert_uint_eq(counts.changed, changes);
+    now_ns += 1000;
+    pci_plug_look(p, 2, &s);
+    ck_assert(!s.unsettled);
+    /* The next card is told, and waits for nothing of the last. */
+    pci_plug_offer(p, 2);
+    ck_assert_uint_eq(read_at(p, PCI_PLUG_LOOK), 2);
+    now_ns = 0;
+    pci_plug_look(p, 2, &s);
+    ck_assert(!s.unsettled);
+    device_free(pci_plug_device(p));
+    device_free(pci_plug_device(other));
+}
+END_TEST
+
 START_TEST(state)
 {
     g_autoptr(GByteArray) saved = g_byte_array_new(), again = g_byte_array_new();
@@ -267,6 +325,7 @@ int main(void)
     tcase_add_test(tc, registers);
     tcase_add_loop_test(tc, is_answered, 0, G_N_ELEMENTS(answers));
     tcase_add_test(tc, settles);
+    tcase_add_test(tc, settles_in_time);
     tcase_add_test(tc, state);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
