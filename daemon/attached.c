@@ -163,6 +163,18 @@ const struct vm_gpu_config *attached_gpu(const struct attached *a, const struct 
     return configured_gpu_went(a) ? NULL : config->gpu;
 }
 
+void attached_limit_gpu(struct attached *a, uint32_t share, uint32_t launches)
+{
+    for (guint i = 0; i < a->came->len; i++) {
+        const struct addition *added = a->came->pdata[i];
+        if (added->spec->gpu && !added->job) {
+            added->spec->gpu->share = share;
+            added->spec->gpu->launches = launches;
+            return;
+        }
+    }
+}
+
 static void take_out(struct vm_config *c, const char *id)
 {
     size_t disks = 0, nics = 0, hosts = 0;

@@ -31,6 +31,8 @@ void attached_gpus(const struct attached *a, const struct vm_config *config,
                    void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque);
 /* The one that it has; NULL. Borrowed until the next news. */
 const struct vm_gpu_config *attached_gpu(const struct attached *a, const struct vm_config *config);
+/* SHARE and LAUNCHES of a GPU that was added; nothing where the run has another, or none. */
+void attached_limit_gpu(struct attached *a, uint32_t share, uint32_t launches);
 
 /* CONFIG with what came and without what went; the caller frees. */
 struct vm_config *attached_apply(const struct attached *a, const struct vm_config *config);

@@ -12,6 +12,7 @@
 
 struct accels;
 struct gpus;
+struct gpu_shares;
 struct hostdevs;
 struct openers;
 struct registry;
@@ -24,6 +25,7 @@ struct daemon {
     struct jobs *jobs;
     struct accels *accels;
     struct gpus *gpus;
+    struct gpu_shares *gpu_shares;
     struct registry *registry;
     struct hostdevs *hostdevs;
     struct warm_lists *warm;

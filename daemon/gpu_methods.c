@@ -3,6 +3,7 @@
 
 #include "daemon/registry.h"
 #include "daemon/vm_devices.h"
+#include "daemon/vm_gpu.h"
 #include "proto/schema/vmi.h"
 
 /* --- attach and detach ------------------------------------------------------------------------ */
@@ -171,6 +172,32 @@ static bool set_memory(struct gpus *g, struct vm *vm, uint64_t memory, struct rp
     return false;
 }
 
+/* Sets what is given of share and launches, of the run and of those that follow where they have a
+ * GPU; false where CALL was answered with an error. */
+static bool set_share(struct gpus *g, struct vm *vm, const struct gpu_limits_params *params,
+                      struct rpc_call *call)
+{
+    const struct vm_gpu_config *had = vm_run_gpu(vm);
+    uint32_t share = params->has_share ? params->share : had->share;
+    uint32_t launches = params->has_launches ? params->launches : had->launches;
+    GError *err = NULL;
+
+    if (vm_next_config_of(vm)->gpu) {
+        struct vm_config *config = vm_config_copy(vm_next_config_of(vm));
+        config->gpu->share = share;
+        config->gpu->launches = launches;
+        if (!registry_configure(gpus__daemon(g)->registry, vm, config, &err)) {
+            rpc_call_fail(call, err);
+            return false;
+        }
+    }
+    if (vm_active(vm)) {
+        vm_devices_limit_gpu(vm_devices_of(vm), share, launches);
+        vm_gpu_limit(vm_gpu_of(vm));
+    }
+    return true;
+}
+
 void gpus_limits(struct gpus *g, struct vm *vm, const struct gpu_limits_params *params,
                  struct rpc_call *call)
 {
@@ -182,7 +209,11 @@ void gpus_limits(struct gpus *g, struct vm *vm, const struct gpu_limits_params *
     }
     if (params->has_memory && !set_memory(g, vm, params->memory, call))
         return;
+    if ((params->has_share || params->has_launches) && !set_share(g, vm, params, call))
+        return;
     r->memory_bytes = vm_run_gpu(vm)->memory;
+    r->share = vm_run_gpu(vm)->share;
+    r->launches = vm_run_gpu(vm)->launches;
     fill_limits(r);
     gpu_limits_reply(call, r);
 }
@@ -198,6 +229,7 @@ struct gathering {
 
 struct asked {
     struct gathering *gathering;
+    struct registry *registry;
     char *vm, *gpu;
 };
 
@@ -222,6 +254,9 @@ static void counted(void *arg, const void *result, int fd, const GError *err)
         use->vm = g_steal_pointer(&a->vm);
         use->gpu = g_steal_pointer(&a->gpu);
         use->stats = gpu_stats_copy(stats->gpu);
+        const struct vm *vm = registry_find(a->registry, use->vm);
+        if (vm)
+            vm_gpu_describe(vm_gpu_of(vm), use);
         /* By name, whatever the order in which they come. */
         size_t at = r->n_gpus++;
         for (; at > 0 && strcmp(r->gpus[at - 1]->vm, use->vm) > 0; at--)
@@ -240,6 +275,7 @@ static void count(struct gathering *x, struct vm *vm)
     struct asked *a = g_new0(struct asked, 1);
 
     a->gathering = x;
+    a->registry = vm_daemon(vm)->registry;
     a->vm = g_strdup(vm_name(vm));
     a->gpu = g_strdup(gpu->backend == VM_GPU_BACKEND_SOFT ? "soft"
                       : gpu->device                       ? gpu->device

@@ -426,6 +426,18 @@ void gpus_check_add(struct gpus *g, const struct vm *vm, const struct vm_gpu_con
         check_known(g, c, NULL);
 }
 
+char *gpus_device_name(const struct gpus *g, const struct vm_gpu_config *gpu)
+{
+    if (gpu->backend == VM_GPU_BACKEND_SOFT)
+        return g_strdup("soft");
+    int index = gpus__find(&g->found, gpu->backend, gpu->device, NULL);
+    const char *backend = vm_gpu_backend_to_string(gpu->backend);
+    return g_strdup_printf("%s %s", backend,
+                           index >= 0    ? g->found.gpus[index].uuid
+                           : gpu->device ? gpu->device
+                                         : "");
+}
+
 /* --- gpu.list --------------------------------------------------------------------------------- */
 
 static void set_vms(struct gpus *g, struct host_gpu_info *i, int index)

@@ -39,6 +39,8 @@ void gpus_check_add(struct gpus *gpus, const struct vm *vm, const struct vm_gpu_
 char *gpus_host_device(const struct gpus *gpus, const struct vm_gpu_config *gpu);
 /* The host lost a device: what the driver said last may be so no more. */
 void gpus_host_lost(struct gpus *gpus);
+/* The device that GPU is, alike for all that share it; the caller frees. */
+char *gpus_device_name(const struct gpus *gpus, const struct vm_gpu_config *gpu);
 
 /* The handlers of gpu.list and gpu.attach, which may have to ask the driver first. */
 void gpus_list(struct gpus *gpus, struct rpc_call *call);

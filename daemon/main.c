@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "daemon/accels.h"
+#include "daemon/gpu_share.h"
 #include "daemon/gpus.h"
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
@@ -182,6 +183,7 @@ static bool open_all(struct program *p, const struct options *o, GError **err)
     d->warm = warm_lists_new(d->loop, d->paths.store);
     d->accels = accels_new(d->loop, d->paths.vm_program);
     d->gpus = gpus_new(d);
+    d->gpu_shares = gpu_shares_new(d->loop);
     d->openers = openers_new(d);
     d->registry = d->jobs ? registry_open(d, err) : NULL;
     if (!d->registry)
@@ -204,6 +206,7 @@ static void close_all(struct program *p)
 {
     gpus_free(p->daemon.gpus); /* its answers name VMs and devices */
     registry_free(p->daemon.registry);
+    gpu_shares_free(p->daemon.gpu_shares);
     openers_free(p->daemon.openers);
     hostdevs_free(p->daemon.hostdevs);
     accels_free(p->daemon.accels);

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { CHILD_FD = 3 };
+enum { CHILD_FD = 3, MORE_MOST = 2 };
 
 extern char **environ;
 
@@ -89,10 +89,13 @@ static int watch(struct spawned *p, uv_loop_t *loop)
     return uv_poll_start(p->poll, UV_READABLE, died);
 }
 
-/* The child's files: nothing in, nothing out, errors to LOG, the socket at CHILD_FD. */
-static int launch(pid_t *pid, const char *program, const char *option, const char *log, int socket)
+/* The child's files: nothing in, nothing out, errors to LOG, the socket at CHILD_FD and MORE behind
+ * it. All are numbers that the child's are not. */
+static int launch(pid_t *pid, const char *program, const char *option, const char *log, int socket,
+                  const int *more, unsigned n)
 {
-    char *const argv[] = {(char *)program, (char *)option, (char *)"3", NULL};
+    char *const argv[] = {(char *)program, (char *)option, (char *)"3", n ? (char *)"4" : NULL,
+                          NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     sigset_t none;
@@ -105,6 +108,8 @@ static int launch(pid_t *pid, const char *program, const char *option, const cha
     posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&files, socket, CHILD_FD);
+    for (unsigned i = 0; i < n; i++)
+        posix_spawn_file_actions_adddup2(&files, more[i], CHILD_FD + 1 + (int)i);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setsigmask(&attr, &none);
@@ -114,12 +119,47 @@ static int launch(pid_t *pid, const char *program, const char *option, const cha
     return rc;
 }
 
+/* Copies of SOCKET and MORE that none of the child's numbers is taken by; false with errno. */
+static bool out_of_the_way(int *copies, int socket, const int *more, unsigned n)
+{
+    for (unsigned i = 0; i <= n; i++) {
+        copies[i] = fcntl(i ? more[i - 1] : socket, F_DUPFD_CLOEXEC, CHILD_FD + 1 + MORE_MOST);
+        if (copies[i] < 0)
+            return false;
+    }
+    return true;
+}
+
+static int launch_with(pid_t *pid, const char *program, const char *option, const char *log,
+                       int socket, const int *more, unsigned n)
+{
+    int copies[1 + MORE_MOST] = {-1, -1, -1};
+    int rc;
+
+    g_assert(n <= MORE_MOST);
+    rc = out_of_the_way(copies, socket, more, n)
+             ? launch(pid, program, option, log, copies[0], copies + 1, n)
+             : errno;
+    for (unsigned i = 0; i < G_N_ELEMENTS(copies); i++) {
+        if (copies[i] >= 0)
+            close(copies[i]);
+    }
+    return rc;
+}
+
 bool spawn_process(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
                    const char *log, int socket, void (*gone)(void *opaque), void *opaque,
                    GError **err)
 {
+    return spawn_process_with(p, loop, program, option, log, socket, NULL, 0, gone, opaque, err);
+}
+
+bool spawn_process_with(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                        const char *log, int socket, const int *more, unsigned n,
+                        void (*gone)(void *opaque), void *opaque, GError **err)
+{
     spawned_init(p);
-    int rc = launch(&p->pid, program, option, log, socket);
+    int rc = launch_with(&p->pid, program, option, log, socket, more, n);
 
     if (rc) {
         p->pid = 0;

@@ -37,6 +37,12 @@ bool spawn_process(struct spawned *p, uv_loop_t *loop, const char *program, cons
                    const char *log, int socket, void (*gone)(void *opaque), void *opaque,
                    GError **err);
 
+/* The same, with N more descriptors, which stay the caller's: PROGRAM OPTION N M, with M the first of
+ * theirs. */
+bool spawn_process_with(struct spawned *p, uv_loop_t *loop, const char *program, const char *option,
+                        const char *log, int socket, const int *more, unsigned n,
+                        void (*gone)(void *opaque), void *opaque, GError **err);
+
 /* A process that an earlier daemon started. */
 void spawned_adopt(struct spawned *p, pid_t pid, uint64_t start_time);
 /* Begins to watch an adopted one; false if there is none (one that cannot be watched is killed). */

@@ -81,6 +81,11 @@ struct daemon *vm_daemon(const struct vm *vm)
     return vm->daemon;
 }
 
+struct vm_gpu *vm_gpu_of(const struct vm *vm)
+{
+    return vm->gpu;
+}
+
 struct vm_devices *vm_devices_of(const struct vm *vm)
 {
     return vm->devices;
@@ -417,6 +422,10 @@ static struct vm_config *with_changes(const struct vm_config *config, const stru
     out->ephemeral = from->ephemeral;
     g_free(out->libvirt_xml);
     out->libvirt_xml = g_strdup(from->libvirt_xml);
+    if (out->gpu && from->gpu) {
+        out->gpu->share = from->gpu->share;
+        out->gpu->launches = from->gpu->launches;
+    }
     return out;
 }
 
@@ -447,6 +456,7 @@ bool vm_configure(struct vm *vm, struct vm_config *config, GError **err)
     }
     if (vm->config != config && vm->next != config)
         vm_config_free(config);
+    vm_gpu_limit(vm->gpu);
     if (!vm->config->ephemeral)
         vm->maker = NULL;
     vm_config_free(was);

@@ -12,6 +12,7 @@
 #include "proto/vmipc/vmipc.h"
 
 struct vm;
+struct vm_gpu;
 
 /* The id of a VM's GPU, of which there is one at a time; vm/devices.h has it too. */
 #define VM_GPU_ID "gpu0"
@@ -31,6 +32,7 @@ void vm_erase(struct vm *vm);
 
 struct daemon *vm_daemon(const struct vm *vm);
 struct vm_devices *vm_devices_of(const struct vm *vm);
+struct vm_gpu *vm_gpu_of(const struct vm *vm);
 const char *vm_id(const struct vm *vm);
 const char *vm_name(const struct vm *vm);
 uid_t vm_owner(const struct vm *vm);

@@ -733,6 +733,12 @@ const struct vm_gpu_config *vm_devices_gpu(const struct vm_devices *d)
     return attached_gpu(d->attached, vm_config_of(d->vm));
 }
 
+void vm_devices_limit_gpu(struct vm_devices *d, uint32_t share, uint32_t launches)
+{
+    attached_limit_gpu(d->attached, share, launches);
+    vm_store(d->vm);
+}
+
 void vm_devices_gpus(const struct vm_devices *d,
                      void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque)
 {

@@ -20,6 +20,8 @@ void vm_devices_free(struct vm_devices *devices);
 const struct vm_gpu_config *vm_devices_gpu(const struct vm_devices *devices);
 void vm_devices_gpus(const struct vm_devices *devices,
                      void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque);
+/* SHARE and LAUNCHES of that GPU, where it was added to the run. */
+void vm_devices_limit_gpu(struct vm_devices *devices, uint32_t share, uint32_t launches);
 /* It is known now which of the host's devices GPUs are. */
 void vm_devices_gpus_known(struct vm_devices *devices);
 

@@ -8,6 +8,8 @@
 #include "daemon/vm_gpu.h"
 
 #include "base/log.h"
+#include "daemon/gpu_share.h"
+#include "daemon/gpus.h"
 #include "daemon/spawn.h"
 #include "daemon/store.h"
 #include "proto/jsonrpc/json.h"
@@ -25,6 +27,7 @@ struct vm_gpu {
     struct vm *vm; /* NULL: the VM is gone, and this goes with the worker */
     uv_loop_t *loop;
     struct spawned worker;
+    struct gpu_share *share;
     bool wanted; /* the run goes on, and has a GPU */
     bool due;
     bool dismissed;    /* the worker was ended with its GPU */
@@ -42,6 +45,7 @@ struct vm_gpu *vm_gpu_new(struct vm *vm)
 
     g->vm = vm;
     g->loop = vm_daemon(vm)->loop;
+    g->share = gpu_share_new(vm_daemon(vm)->gpu_shares);
     spawned_init(&g->worker);
     return g;
 }
@@ -104,6 +108,8 @@ static void worker_gone(void *opaque)
         say_end(g);
     g->dismissed = false;
     spawned_forget(&g->worker);
+    if (g->share)
+        gpu_share_close(g->share);
     if (g->vm)
         proceed(g);
     else
@@ -112,10 +118,19 @@ static void worker_gone(void *opaque)
 
 static bool launch(struct vm_gpu *g, int socket, GError **err)
 {
+    const struct paths *paths = &vm_daemon(g->vm)->paths;
     g_autofree char *log = log_path(g);
+    g_autofree char *runtime = paths_vm_runtime(paths, vm_id(g->vm));
+    int pages[2];
 
-    return spawn_process(&g->worker, g->loop, vm_daemon(g->vm)->paths.gpu_program, "--fd", log,
-                         socket, worker_gone, g, err);
+    if (!gpu_share_make(g->share, runtime, pages, err))
+        return false;
+    autofd use = pages[0], grant = pages[1];
+    bool runs = spawn_process_with(&g->worker, g->loop, paths->gpu_program, "--fd", log, socket,
+                                   pages, G_N_ELEMENTS(pages), worker_gone, g, err);
+    if (!runs)
+        gpu_share_close(g->share);
+    return runs;
 }
 
 /* The answer to vmi.gpu_serve. That there is a worker already is none to begin with. */
@@ -168,10 +183,29 @@ void vm_gpu_begin(struct vm_gpu *g)
     if (!vm_run_gpu(g->vm))
         return;
     g->wanted = g->due = true;
+    vm_gpu_limit(g);
+    if (g->worker.pid && !spawned_watched(&g->worker)) {
+        g_autofree char *runtime = paths_vm_runtime(&vm_daemon(g->vm)->paths, vm_id(g->vm));
+        gpu_share_find(g->share, runtime);
+    }
     if (g->worker.pid && !spawned_watched(&g->worker) &&
         !spawned_watch(&g->worker, g->loop, worker_gone, g))
         spawned_init(&g->worker);
     proceed(g);
+}
+
+void vm_gpu_limit(struct vm_gpu *g)
+{
+    const struct vm_gpu_config *gpu = vm_run_gpu(g->vm);
+    g_autofree char *device = gpu ? gpus_device_name(vm_daemon(g->vm)->gpus, gpu) : NULL;
+
+    if (gpu)
+        gpu_share_set(g->share, device, gpu->share, gpu->launches);
+}
+
+void vm_gpu_describe(struct vm_gpu *g, struct vm_gpu_use *use)
+{
+    gpu_share_describe(g->share, use);
 }
 
 void vm_gpu_news(struct vm_gpu *g, const struct vmi_gpu_worker_event *event)
@@ -217,6 +251,7 @@ void vm_gpu_end(struct vm_gpu *g)
     g->dismissed = spawned_watched(&g->worker);
     if (!g->dismissed)
         spawned_forget(&g->worker);
+    gpu_share_end(g->share);
 }
 
 void vm_gpu_free(struct vm_gpu *g)
@@ -224,6 +259,7 @@ void vm_gpu_free(struct vm_gpu *g)
     if (!g)
         return;
     stop_pause(g);
+    g_clear_pointer(&g->share, gpu_share_free);
     if (!vm_daemon(g->vm)->leaving && spawned_watched(&g->worker)) {
         spawned_kill(&g->worker, SIGKILL);
         g->wanted = false;

@@ -22,6 +22,10 @@ void vm_gpu_begin(struct vm_gpu *gpu);
 void vm_gpu_follow(struct vm_gpu *gpu);
 /* The run is over. */
 void vm_gpu_end(struct vm_gpu *gpu);
+/* What the VM's configuration has of share and launches has changed. */
+void vm_gpu_limit(struct vm_gpu *gpu);
+/* Fills in what the worker uses. */
+void vm_gpu_describe(struct vm_gpu *gpu, struct vm_gpu_use *use);
 /* News of the VM process. */
 void vm_gpu_news(struct vm_gpu *gpu, const struct vmi_gpu_worker_event *event);
 

@@ -127,22 +127,101 @@ static int stats(struct vmd_client *c, const struct arguments *args)
     return VMCTL_EXIT_OK;
 }
 
+/* Thousandths as percent. */
+static char *percent(uint32_t thousandths)
+{
+    return g_strdup_printf("%u.%u %%", thousandths / 10, thousandths % 10);
+}
+
+static void add_use(struct table *t, const struct vm_gpu_use *use)
+{
+    g_autofree char *busy = percent(use->busy), *memory = size_format(use->stats->used_bytes);
+
+    table_add(t, "%s", use->vm);
+    table_add(t, "%s", use->gpu);
+    table_add(t, "%u", use->share);
+    table_add(t, "%s", busy);
+    table_add(t, "%.3f", (double)use->time_ns / 1e9);
+    table_add(t, "%s", memory);
+    table_add(t, "%u", use->in_flight);
+    table_add(t, "%" PRIu64, use->launches);
+    table_add(t, "-");
+    for (size_t i = 0; i < use->n_programs; i++) {
+        const struct gpu_program *p = use->programs[i];
+        g_autofree char *its = percent(p->busy), *holds = size_format(p->memory_bytes);
+        table_add(t, " ");
+        table_add(t, " ");
+        table_add(t, " ");
+        table_add(t, "%s", its);
+        table_add(t, "%.3f", (double)p->time_ns / 1e9);
+        table_add(t, "%s", holds);
+        table_add(t, "%u", p->in_flight);
+        table_add(t, "%" PRIu64, p->launches);
+        table_add(t, "%s (%u)", *p->name ? p->name : "?", p->pid);
+    }
+}
+
+/* One table, with what the daemon says now. */
+static int top_once(struct vmd_client *c, const struct arguments *args, const char *before)
+{
+    static const char *const headers[] = {"VM",     "GPU",       "SHARE",    "BUSY",   "SECONDS",
+                                          "MEMORY", "IN FLIGHT", "LAUNCHES", "PROGRAM"};
+    struct gpu_stats_params p = {.vm = (char *)arguments_at(args, 1)};
+    g_autoptr(gpu_stats_result) r = NULL;
+    GError *err = NULL;
+
+    if (!vmd_client_invoke(c, API_GPU_STATS, &p, &r, NULL, &err))
+        return fail(c, err);
+    if (print_or(args, gpu_stats_result_encode(r)))
+        return VMCTL_EXIT_OK;
+    struct table *t = table_new(headers, G_N_ELEMENTS(headers));
+    for (size_t i = 0; i < r->n_gpus; i++)
+        add_use(t, r->gpus[i]);
+    fputs(before, stdout);
+    table_print(t, stdout);
+    fflush(stdout);
+    return VMCTL_EXIT_OK;
+}
+
+/* A table each second until it is interrupted; on a terminal in the place of the one before. */
+static int top(struct vmd_client *c, const struct arguments *args)
+{
+    bool once = arguments_has(args, "once") || arguments_has(args, "json");
+    const char *clear = isatty(STDOUT_FILENO) && !once ? "\033[H\033[J" : "";
+    int rc;
+
+    while ((rc = top_once(c, args, clear)) == VMCTL_EXIT_OK && !once && !ferror(stdout))
+        g_usleep(G_USEC_PER_SEC);
+    return rc;
+}
+
 static int limits(struct vmd_client *c, const struct arguments *args)
 {
     struct gpu_limits_params p = {.vm = (char *)arguments_at(args, 1),
-                                  .has_memory = arguments_has(args, "memory")};
+                                  .has_memory = arguments_has(args, "memory"),
+                                  .has_share = arguments_has(args, "share"),
+                                  .has_launches = arguments_has(args, "launches")};
     g_autoptr(gpu_limits_result) r = NULL;
+    uint64_t share = 0, launches = 0;
     GError *err = NULL;
 
     if (!p.vm)
         return usage_error(args->command, "limits needs a VM");
     if (!parse_memory(args, &p.memory, &err) ||
-        !vmd_client_invoke(c, API_GPU_LIMITS, &p, &r, NULL, &err))
+        !arguments_number(args, "share", UINT32_MAX, &share, &err) ||
+        !arguments_number(args, "launches", UINT32_MAX, &launches, &err))
+        return fail(c, err);
+    p.share = (uint32_t)share;
+    p.launches = (uint32_t)launches;
+    if (!vmd_client_invoke(c, API_GPU_LIMITS, &p, &r, NULL, &err))
         return fail(c, err);
     if (print_or(args, gpu_limits_result_encode(r)))
         return VMCTL_EXIT_OK;
     g_autofree char *memory = size_format(r->memory_bytes);
     printf("memory    %s\n", memory);
+    printf("share     %u\n", r->share);
+    if (r->launches)
+        printf("launches  %u in flight at most\n", r->launches);
     for (size_t i = 0; i < r->n_limits; i++)
         printf("%" PRId64 " %s: %s\n", r->limits[i]->value, r->limits[i]->unit, r->limits[i]->doc);
     return VMCTL_EXIT_OK;
@@ -152,7 +231,7 @@ static int run(const struct arguments *args)
 {
     static const struct part_row parts[] = {
         {"list", list, 1},   {"attach", attach, 3}, {"detach", detach, 2},
-        {"stats", stats, 2}, {"limits", limits, 2},
+        {"stats", stats, 2}, {"limits", limits, 2}, {"top", top, 2},
     };
 
     return run_part(args, parts, G_N_ELEMENTS(parts));
@@ -161,12 +240,16 @@ static int run(const struct arguments *args)
 static const struct option_row options[] = {
     {"memory", "SIZE",
      "of attach and limits: GPU memory that the guest's programs may hold together (512M)", NULL},
+    {"share", "NUMBER",
+     "of limits: part of the GPU's time, against the shares of others (1 to 1000)", NULL},
+    {"launches", "NUMBER", "of limits: launches in flight at most (1 to 1024); 0: any number", NULL},
+    {"once", NULL, "of top: print the table once", NULL},
     {NULL, NULL, NULL, NULL},
 };
 
 const struct command command_gpu = {
     .name = "gpu",
-    .synopsis = "list | attach VM [GPU] | detach VM | stats [VM] | limits VM",
+    .synopsis = "list | attach VM [GPU] | detach VM | stats [VM] | limits VM | top [VM]",
     .doc = "list the host's GPUs, give them to VMs, and see how they are used",
     .more = "soft is the host's processors, which are there on every host. Other GPUs are named by "
             "the number or the UUID "
@@ -176,6 +259,6 @@ const struct command command_gpu = {
     .options = options,
     .least = 1,
     .most = 3,
-    .positional_kind = "list attach detach stats limits",
+    .positional_kind = "list attach detach stats limits top",
     .run = run,
 };

@@ -55,6 +55,9 @@ struct vm_host_config *parse_host(const char *text)
     return host;
 }
 
+/* As types.schema has them. */
+enum { GPU_SHARE_MOST = 1000, GPU_LAUNCHES_MOST = 1024 };
+
 bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
 {
     g_auto(GStrv) words = g_strsplit(text, ",", -1);
@@ -62,6 +65,7 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
 
     bool known = words[0] && vm_gpu_backend_from_string(words[0], &gpu->backend, NULL);
     const char *memory = NULL;
+    uint64_t number;
 
     for (unsigned i = 1; known && words[i]; i++) {
         if (g_str_has_prefix(words[i], "memory="))
@@ -69,13 +73,22 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
         else if (g_str_has_prefix(words[i], "device=") && !gpu->device &&
                  gpu->backend != VM_GPU_BACKEND_SOFT)
             gpu->device = g_strdup(words[i] + strlen("device="));
+        else if (g_str_has_prefix(words[i], "share=") &&
+                 g_ascii_string_to_unsigned(words[i] + strlen("share="), 10, 1, GPU_SHARE_MOST,
+                                            &number, NULL))
+            gpu->share = (uint32_t)number;
+        else if (g_str_has_prefix(words[i], "launches=") &&
+                 g_ascii_string_to_unsigned(words[i] + strlen("launches="), 10, 0,
+                                            GPU_LAUNCHES_MOST, &number, NULL))
+            gpu->launches = (uint32_t)number;
         else
             known = false;
     }
     if (!known)
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda|hip[,device=GPU][,memory=SIZE]",
-                        text);
+                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda|hip[,device=GPU][,memory=SIZE], with "
+                        ",share=1 to %d and ,launches=0 to %d",
+                        text, GPU_SHARE_MOST, GPU_LAUNCHES_MOST);
     if (memory && !size_parse(memory, &gpu->memory, err))
         return false;
     if (gpu->memory < MIB(LIMIT_GPU_MEMORY_MIN_MIB) ||

@@ -45,6 +45,16 @@ struct gpu_answer_head {
     uint32_t late;   /* CUresult of the first asynchronous call that failed since the last answer */
 };
 
+/* A program in the answer to a usage record. */
+struct gpu_usage_row {
+    uint64_t id; /* of one run of a program: never that of another */
+    uint64_t time, launches, memory;
+    uint32_t pid, in_flight;
+    char name[32]; /* printable ASCII, with a 0 behind it */
+};
+
+_Static_assert(sizeof(struct gpu_usage_row) == 72, "as on the wire");
+
 enum {
     GPU_ALIGN = 8,
     GPU_RECORD_MOST = 40960, /* bytes of the longest record, either way */

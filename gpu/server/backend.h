@@ -11,6 +11,7 @@
 #define GPU_SERVER_BACKEND_H
 
 #include "base/base.h"
+#include "gpu/server/meter.h"
 
 /* Of CUDA's CUresult, those that this program makes itself. */
 enum gpu_result {
@@ -84,12 +85,21 @@ struct gpu_launch {
 };
 
 /* What all contexts of a worker hold together: of device memory at most so many bytes; streams, of
- * which each context has one of its own; and how many they are. Any thread. */
+ * which each context has one of its own; and how many they are. And, with OF, what those of one
+ * program hold of that, which may be gone when the last of its streams is. Any thread. */
 struct gpu_quota {
-    uint64_t most, used; /* USED is changed atomically */
-    unsigned streams;    /* atomic */
-    unsigned contexts;   /* atomic */
+    uint64_t most, used;           /* USED is changed atomically */
+    unsigned streams;              /* atomic */
+    unsigned contexts;             /* atomic; counted in all of them alone */
+    struct gpu_quota *of;          /* whose bounds count; NULL: this one's own */
+    struct meter_program *program; /* of one with OF; NULL: it is not metered */
+    struct gpu_context *metered;   /* the backend's own list, of the session's thread */
 };
+
+static inline struct gpu_quota *gpu_quota_all(struct gpu_quota *q)
+{
+    return q->of ? q->of : q;
+}
 
 enum { GPU_CONTEXTS_MOST = 16 };
 
@@ -116,6 +126,9 @@ struct gpu_backend_ops {
     void (*context_end)(struct gpu_context *c);  /* what runs in it ends; nothing else will */
     void (*context_free)(struct gpu_context *c); /* ended, without modules and events */
     int (*context_query)(struct gpu_context *c); /* GPU_NOT_READY: streams have work */
+    /* Counts launches of PROGRAM that are over: whether others are in flight. NULL: launches wait
+     * in their streams until the meter lets them begin, and count by themselves. */
+    bool (*meter_look)(struct gpu_quota *program);
     /* BYTES at AT, which are copied from and to and stay as long as the context. NULL: no matter.
      */
     void (*window)(struct gpu_context *c, void *at, uint64_t bytes);

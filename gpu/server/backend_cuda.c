@@ -88,6 +88,7 @@ static struct gpu_context *context_object(struct cuda_backend *b, struct cuda_co
     c->streams = g_ptr_array_new_with_free_func(g_free);
     c->leaving = g_ptr_array_new();
     c->spare = g_ptr_array_new();
+    cuda__meter_begin(c);
     c->slabs = g_ptr_array_new();
     c->blocks = g_ptr_array_new();
     c->late = g_array_new(FALSE, FALSE, sizeof(struct cuda_range));
@@ -137,6 +138,7 @@ static void cuda_context_end(struct gpu_context *c)
     c->d->ctx_free(c->handle);
     pthread_rwlock_unlock(&c->backend->measuring);
     c->handle = NULL;
+    cuda__meter_end(c);
 }
 
 static void cuda_context_free(struct gpu_context *c)
@@ -146,6 +148,7 @@ static void cuda_context_free(struct gpu_context *c)
     cuda__memory_end(c);
     g_ptr_array_free(c->leaving, TRUE);
     g_ptr_array_free(c->spare, TRUE);
+    g_array_free(c->runs, TRUE);
     g_ptr_array_free(c->streams, TRUE);
     while (c->calls) {
         struct cuda_host_call *next = c->calls->next;
@@ -168,6 +171,7 @@ const struct gpu_backend_ops cuda__ops = {
     .context_end = cuda_context_end,
     .context_free = cuda_context_free,
     .context_query = cuda__context_query,
+    .meter_look = cuda__meter_look,
     .window = cuda__window,
     .buffer_new = cuda__buffer_new,
     .buffer_free = cuda__buffer_free,

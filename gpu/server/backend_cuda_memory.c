@@ -73,7 +73,8 @@ int cuda__range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_
 
 int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
 {
-    uint64_t used = __atomic_load_n(&c->quota->used, __ATOMIC_RELAXED) - c->late_bytes;
+    const struct gpu_quota *all = gpu_quota_all(c->quota);
+    uint64_t used = __atomic_load_n(&all->used, __ATOMIC_RELAXED) - c->late_bytes;
     size_t device_free = 0, device_total = 0;
     int rc = cuda__enter(c);
 
@@ -81,8 +82,8 @@ int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
         rc = cuda__result(c, c->d->memory_info(&device_free, &device_total));
     if (rc)
         return rc;
-    *total = MIN(c->quota->most, device_total);
-    *free = MIN(c->quota->most - MIN(used, c->quota->most), device_free + c->late_bytes);
+    *total = MIN(all->most, device_total);
+    *free = MIN(all->most - MIN(used, all->most), device_free + c->late_bytes);
     return GPU_SUCCESS;
 }
 

@@ -30,6 +30,13 @@ struct cuda_range {
     uint64_t charged;                /* of the quota */
 };
 
+/* Launches that follow each other in a stream, between two events. */
+struct cuda_run {
+    const struct gpu_stream *stream; /* compared, never looked into */
+    struct cuda_event *start, *end;
+    unsigned launches;
+};
+
 /* A function of the host that a stream will call. */
 struct cuda_host_call {
     struct gpu_context *context;
@@ -56,6 +63,9 @@ struct gpu_context {
     GPtrArray *streams; /* struct gpu_stream, owned, FIRST as well */
     GPtrArray *leaving; /* struct gpu_event: ends of streams that were freed with work in them */
     GPtrArray *spare;   /* struct cuda_event without timing */
+    GArray *runs;       /* of launches that are metered */
+    uint64_t looked_ns; /* which of them are over */
+    struct gpu_context *next;  /* of the program's */
     struct cuda_range *ranges; /* by base */
     size_t n_ranges;
     GPtrArray *slabs;             /* of pinned memory, owned */
@@ -155,6 +165,14 @@ int cuda__occupancy(struct gpu_context *c, struct gpu_kernel *k, unsigned block,
                     unsigned *blocks);
 int cuda__global(struct gpu_context *c, struct gpu_module *m, const char *name, uint64_t *address,
                  uint64_t *bytes);
+
+/* What launches take: backend_cuda_meter.c. */
+/* Calls LAUNCH(OPAQUE), which makes one in S, and meters it. */
+int cuda__meter_launch(struct gpu_stream *s, int (*launch)(void *opaque), void *opaque);
+bool cuda__meter_look(struct gpu_quota *program);
+void cuda__meter_begin(struct gpu_context *c);
+/* The context has ended, and with it what was in flight. */
+void cuda__meter_end(struct gpu_context *c);
 
 /* Streams and what runs in them: backend_cuda_stream.c. */
 int cuda__context_query(struct gpu_context *c);

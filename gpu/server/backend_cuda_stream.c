@@ -274,6 +274,26 @@ int cuda__value_wait(struct gpu_stream *s, uint64_t address, uint64_t value, uns
 
 /* --- launches --------------------------------------------------------------------------------- */
 
+struct launching {
+    struct gpu_stream *s;
+    struct gpu_kernel *k;
+    const struct gpu_launch *l;
+    void **params;
+};
+
+static int launch_now(void *opaque)
+{
+    const struct launching *x = opaque;
+    const struct gpu_launch *l = x->l;
+    const struct cuda_driver *d = x->s->context->d;
+
+    if (l->cooperative)
+        return d->launch_cooperative(x->k->handle, l->grid[0], l->grid[1], l->grid[2], l->block[0],
+                                     l->block[1], l->block[2], l->shared, x->s->handle, x->params);
+    return d->launch(x->k->handle, l->grid[0], l->grid[1], l->grid[2], l->block[0], l->block[1],
+                     l->block[2], l->shared, x->s->handle, x->params, NULL);
+}
+
 /* The session has seen that the parameters are all there. */
 int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *l)
 {
@@ -285,13 +305,8 @@ int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_la
         return rc;
     for (unsigned i = 0; i < k->n_params; i++)
         params[i] = (void *)(l->params + k->offsets[i]);
-    if (l->cooperative)
-        rc = c->d->launch_cooperative(k->handle, l->grid[0], l->grid[1], l->grid[2], l->block[0],
-                                      l->block[1], l->block[2], l->shared, s->handle, params);
-    else
-        rc = c->d->launch(k->handle, l->grid[0], l->grid[1], l->grid[2], l->block[0], l->block[1],
-                          l->block[2], l->shared, s->handle, params, NULL);
-    return cuda__result(c, rc);
+    struct launching x = {s, k, l, params};
+    return cuda__result(c, cuda__meter_launch(s, launch_now, &x));
 }
 
 /* --- functions of the host -------------------------------------------------------------------- */

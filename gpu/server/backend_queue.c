@@ -11,7 +11,7 @@ enum { STREAMS_MOST = 8 * LIMIT_GPU_STREAMS };
 
 static int stream_make(struct gpu_context *c, unsigned flags, struct gpu_stream **out)
 {
-    unsigned *count = &c->quota->streams;
+    unsigned *count = &gpu_quota_all(c->quota)->streams;
     pthread_t thread;
 
     if (__atomic_add_fetch(count, 1, __ATOMIC_RELAXED) > STREAMS_MOST) {
@@ -71,7 +71,7 @@ static int queue_context_new(struct gpu_backend *b, unsigned device, struct gpu_
                              void (*wake)(void *opaque), void *opaque, struct gpu_context **out)
 {
     const struct queue_backend *q = container_of(b, struct queue_backend, base);
-    struct gpu_engine *engine = device ? NULL : q->engine->open(quota->most);
+    struct gpu_engine *engine = device ? NULL : q->engine->open(gpu_quota_all(quota)->most);
     pthread_condattr_t monotonic;
 
     if (!engine)
@@ -114,10 +114,11 @@ static int queue_context_query(struct gpu_context *c)
 
 static int queue_memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
 {
-    uint64_t used = __atomic_load_n(&c->quota->used, __ATOMIC_RELAXED);
+    const struct gpu_quota *all = gpu_quota_all(c->quota);
+    uint64_t used = __atomic_load_n(&all->used, __ATOMIC_RELAXED);
 
-    *total = c->quota->most;
-    *free = c->quota->most - MIN(used, c->quota->most);
+    *total = all->most;
+    *free = all->most - MIN(used, all->most);
     return GPU_SUCCESS;
 }
 

@@ -181,6 +181,11 @@ static void wait_asleep(struct link *l)
     gpu_store(&l->shared->host_asleep, 0);
 }
 
+bool link_gone(struct link *l)
+{
+    return l->shared ? gpu_load(&l->shared->guest_open) != l->open : l->ended;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 bool link_open(struct link *l)

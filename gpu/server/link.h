@@ -34,6 +34,8 @@ bool link_post(struct link *l, const void *answer, uint32_t length);
 void link_wait(struct link *l, int ms);
 /* The same, without spinning, at the latest after NS nanoseconds. */
 void link_doze(struct link *l, long ns);
+/* Whether the program has closed its end, as far as that shows without reading. */
+bool link_gone(struct link *l);
 /* Any thread. */
 void link_wake(struct link *l);
 /* The link is opened no more. Any thread. */

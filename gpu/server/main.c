@@ -50,7 +50,8 @@ static void worker_hung(void *opaque, const char *what)
     _exit(EXIT_FAILURE);
 }
 
-static bool serve_vm(int fd, GError **err)
+/* PAGES is the first of two descriptors; -1: there are none. */
+static bool serve_vm(int fd, int pages, GError **err)
 {
     struct worker_hello hello;
     int fds[WORKER_FDS];
@@ -61,6 +62,7 @@ static bool serve_vm(int fd, GError **err)
     struct session_env env = {.backend = backend_named(hello.backend, hello.device, err),
                               .quota = &quota};
     if (!env.backend || !(env.watch = watch_new(worker_hung, &env, true, err)) ||
+        !(env.meter = pages < 0 ? meter_new(NULL, NULL) : worker_meter(pages, pages + 1, err)) ||
         !worker_start(&env, fds, err))
         return false;
     worker_report(&env, fd);
@@ -92,7 +94,7 @@ static bool serve_host(const char *path, uint64_t memory, const char *backend, c
 {
     struct gpu_quota quota = {.most = memory};
     autofd fd = listen_at(path, err);
-    struct session_env env = {.quota = &quota};
+    struct session_env env = {.quota = &quota, .meter = meter_new(NULL, NULL)};
 
     if (fd < 0)
         return false;
@@ -106,8 +108,10 @@ static bool serve_host(const char *path, uint64_t memory, const char *backend, c
 
 static int usage(void)
 {
-    log_error("usage: vmd-gpu --fd N, with N a socket connected to a VM process; vmd starts this "
-              "program. Or vmd-gpu --listen SOCKET MEMORY [soft | cuda [DEVICE] | hip [DEVICE]]");
+    log_error(
+        "usage: vmd-gpu --fd N [M], with N a socket connected to a VM process, M the first of "
+        "two pages for a share; vmd starts this program. Or vmd-gpu --listen SOCKET MEMORY "
+        "[soft | cuda [DEVICE] | hip [DEVICE]]");
     return 2;
 }
 
@@ -123,15 +127,16 @@ int main(int argc, char **argv)
     }
     log_init("vmd-gpu");
     signal(SIGPIPE, SIG_IGN);
-    if (argc == 3 && (strcmp(argv[1], "--fd") == 0 || strcmp(argv[1], "--probe") == 0)) {
-        int fd = atoi(argv[2]);
-        if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    bool serve = argc >= 3 && argc <= 4 && strcmp(argv[1], "--fd") == 0;
+    if (serve || (argc == 3 && strcmp(argv[1], "--probe") == 0)) {
+        int fd = atoi(argv[2]), pages = argc == 4 ? atoi(argv[3]) : -1;
+        if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (argc == 4 && pages <= fd))
             return usage();
-        if (strcmp(argv[1], "--probe") == 0) {
+        if (!serve) {
             probe_tell(fd);
             return EXIT_SUCCESS;
         }
-        ok = serve_vm(fd, &err);
+        ok = serve_vm(fd, pages, &err);
     } else if (argc >= 4 && argc <= 6 && strcmp(argv[1], "--listen") == 0) {
         ok =
             size_parse(argv[3], &memory, &err) &&

@@ -6,6 +6,9 @@
  * That is how events work, and the default stream, which waits for all streams that do not say
  * otherwise and is waited for by them. One lock a context; operations run without it.
  *
+ * A launch begins when the meter lets it (meter.h): its stream stands until then, and so does what
+ * waits for that, as for a kernel that is slow. Others go on.
+ *
  * A stream's thread ends when the stream was freed and is empty, or its context dies; the object
  * stays as long as somebody names its tickets (REFS). Events live as long as their user and the
  * operations that record them.
@@ -48,6 +51,7 @@ struct op {
         struct {
             struct gpu_kernel *kernel;
             struct gpu_launch launch;
+            uint64_t began_ns; /* 0: it does not run */
         };
         struct {
             struct gpu_event *event;
@@ -71,6 +75,7 @@ struct gpu_stream {
     uint64_t queued, done; /* tickets */
     unsigned refs;
     bool leaving;
+    bool held; /* its next launch is, by the meter */
 };
 
 struct gpu_event {

@@ -11,6 +11,16 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* Until something changed in C, or NS nanoseconds are over. Locked. */
+static void wait_change(struct gpu_context *c, uint64_t ns)
+{
+    uint64_t at_ns = now_ns() + ns;
+    const struct timespec until = {.tv_sec = (time_t)(at_ns / 1000000000u),
+                                   .tv_nsec = (long)(at_ns % 1000000000u)};
+
+    pthread_cond_timedwait(&c->changed, &c->lock, &until);
+}
+
 /* --- doing ------------------------------------------------------------------------------------ */
 
 /* Rows between memory of the device and memory of the host; both ends are looked up row by row. */
@@ -88,12 +98,8 @@ static int do_wait(struct gpu_context *c, const struct op *op)
             return GPU_SUCCESS;
         pthread_mutex_lock(&c->lock);
         bool dying = c->dying || c->error;
-        if (!dying) {
-            uint64_t at_ns = now_ns() + PAUSE_NS;
-            const struct timespec until = {.tv_sec = (time_t)(at_ns / 1000000000u),
-                                           .tv_nsec = (long)(at_ns % 1000000000u)};
-            pthread_cond_timedwait(&c->changed, &c->lock, &until);
-        }
+        if (!dying)
+            wait_change(c, PAUSE_NS);
         pthread_mutex_unlock(&c->lock);
         if (dying)
             return GPU_SUCCESS;
@@ -204,16 +210,58 @@ static bool op_ready(const struct op *op)
     return true;
 }
 
-/* The next operation that may run, or NULL at the end. Locked. */
+static void set_held(struct gpu_stream *s, bool held)
+{
+    if (held && !s->held)
+        meter_wait(s->context->quota->program);
+    else if (!held && s->held)
+        meter_wait_over(s->context->quota->program);
+    s->held = held;
+}
+
+/* Whether OP, which depends on nothing any more, begins; a launch is counted from here on. Locked.
+ */
+static bool op_begin(struct gpu_stream *s, struct op *op)
+{
+    const struct gpu_context *c = s->context;
+    bool metered = op->kind == OP_LAUNCH && !c->error && !c->dying;
+
+    if (metered)
+        op->began_ns = meter_begin(c->quota->program);
+    set_held(s, metered && !op->began_ns);
+    return !s->held;
+}
+
+/* OP is over, and off its stream. A launch that follows it waits from now on, so that a thread that
+ * the host interrupts here is not taken for one without work. Locked. */
+static void launch_over(struct gpu_stream *s, const struct op *op)
+{
+    const struct gpu_context *c = s->context;
+    const struct op *next = g_queue_peek_head(&s->ops);
+
+    if (op->kind != OP_LAUNCH || !op->began_ns)
+        return;
+    set_held(s, next && next->kind == OP_LAUNCH && op_ready(next) && !c->error && !c->dying);
+    meter_end(c->quota->program, op->began_ns);
+}
+
+/* The next operation, which begins, or NULL at the end. Locked. */
 static struct op *next_op(struct gpu_stream *s)
 {
+    enum { PAUSE_NS = 1000000 }; /* nobody tells that the meter lets more begin */
+    struct gpu_context *c = s->context;
+
     for (;;) {
         struct op *op = g_queue_peek_head(&s->ops);
-        if (op && (op_ready(op) || s->context->dying))
+        bool ready = op && (op_ready(op) || c->dying);
+        if (ready && op_begin(s, op))
             return op;
         if (!op && s->leaving)
             return NULL;
-        pthread_cond_wait(&s->context->changed, &s->context->lock);
+        if (ready)
+            wait_change(c, PAUSE_NS);
+        else
+            pthread_cond_wait(&c->changed, &c->lock);
     }
 }
 
@@ -221,7 +269,7 @@ void *queue__stream_main(void *opaque)
 {
     struct gpu_stream *s = opaque;
     struct gpu_context *c = s->context;
-    struct gpu_quota *quota = c->quota;
+    struct gpu_quota *quota = gpu_quota_all(c->quota);
     struct op *op;
 
     pthread_mutex_lock(&c->lock);
@@ -235,6 +283,7 @@ void *queue__stream_main(void *opaque)
             c->error = rc;
         g_queue_pop_head(&s->ops);
         s->done = op->ticket;
+        launch_over(s, op);
         op_free(op);
         pthread_cond_broadcast(&c->changed);
         c->wake(c->opaque);

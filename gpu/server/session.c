@@ -341,7 +341,7 @@ static call_fn handler_of(const struct session *s, unsigned op)
 {
     static call_fn (*const others[])(unsigned op) = {session__module_call, session__memory_call,
                                                      session__stream_call, session__batch_call,
-                                                     session__context_call};
+                                                     session__context_call, session__usage_call};
     call_fn fn = op < GPU_OP_END ? calls[op] : NULL;
 
     if (!s->greeted && op != GPU_OP_HELLO)
@@ -435,34 +435,43 @@ static void ask_again(struct session *s, int64_t *since)
 static void serve(struct session *s)
 {
     g_autofree uint8_t *record = g_malloc(GPU_RECORD_MOST);
+    enum { LOOK_MS = 5 };
     int64_t idle_since = 0;
+    int held = 0; /* the length of the record that waits for the meter */
 
     for (;;) {
         int n;
-        while ((n = link_next(s->link, record)) > 0) {
+        while ((n = held ? held : link_next(s->link, record)) > 0) {
+            held = session__hold(s, record) ? n : 0;
+            if (held)
+                break;
             if (!take_record(s, record, n))
                 return;
             idle_since = 0;
         }
         if (n < 0)
             return;
+        bool looks = session__look(s);
         guint waiting = s->pending->len;
         if (!answer_pending(s))
             return;
         if (s->pending->len != waiting)
             idle_since = 0;
-        else if (OPS(s)->polled && waiting)
+        else if (held && !session__hold_pause(s))
+            return;
+        else if (!held && OPS(s)->polled && waiting)
             ask_again(s, &idle_since);
-        else
-            link_wait(s->link, -1);
+        else if (!held)
+            link_wait(s->link, looks ? LOOK_MS : -1);
     }
 }
 
 void session_run(const struct session_env *env, struct link *link)
 {
     while (link_open(link)) {
-        struct session s = {.env = env, .link = link};
+        struct session s = {.env = env, .link = link, .quota.of = env->quota};
         watch_add(env->watch, &s.watched);
+        s.quota.program = meter_program_new(env->meter);
         s.objects = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
         s.contexts = g_ptr_array_new();
         s.pending = g_ptr_array_new_with_free_func(pending_free);
@@ -470,7 +479,9 @@ void session_run(const struct session_env *env, struct link *link)
         pthread_mutex_init(&s.gates, NULL);
         pthread_cond_init(&s.gate_opened, NULL);
         serve(&s);
+        session__hold_end(&s);
         session__end_contexts(&s);
+        meter_program_free(s.quota.program);
         watch_remove(&s.watched);
         link_close(link);
         g_hash_table_destroy(s.objects);

@@ -11,6 +11,7 @@ struct session_env {
     struct gpu_backend *backend;
     struct gpu_quota *quota;
     struct watch *watch; /* of their calls of the backend; NULL: nobody watches */
+    struct meter *meter; /* NULL: nothing is metered */
 };
 
 /* Serves programs that open LINK, one after the other, until there will be none any more. Blocks;

@@ -10,12 +10,13 @@ static void wake_session(void *opaque)
  * in vain is given back, too. */
 static bool take_context(struct gpu_quota *q)
 {
-    return __atomic_add_fetch(&q->contexts, 1, __ATOMIC_RELAXED) <= GPU_CONTEXTS_MOST;
+    return __atomic_add_fetch(&gpu_quota_all(q)->contexts, 1, __ATOMIC_RELAXED) <=
+           GPU_CONTEXTS_MOST;
 }
 
 static void give_context(struct gpu_quota *q)
 {
-    __atomic_fetch_sub(&q->contexts, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&gpu_quota_all(q)->contexts, 1, __ATOMIC_RELAXED);
 }
 
 static int call_ctx_new(struct session *s, struct call *c)
@@ -26,11 +27,11 @@ static int call_ctx_new(struct session *s, struct call *c)
 
     if (!o)
         return rc;
-    rc = take_context(s->env->quota) ? OPS(s)->context_new(s->env->backend, in->device,
-                                                           s->env->quota, wake_session, s, &o->ctx)
-                                     : GPU_OUT_OF_MEMORY;
+    rc = take_context(&s->quota)
+             ? OPS(s)->context_new(s->env->backend, in->device, &s->quota, wake_session, s, &o->ctx)
+             : GPU_OUT_OF_MEMORY;
     if (rc) {
-        give_context(s->env->quota);
+        give_context(&s->quota);
         session__drop(s, o);
         return rc;
     }
@@ -99,7 +100,7 @@ static void context_end(struct session *s, struct object *context)
             g_ptr_array_remove_index(s->pending, i);
         }
     }
-    give_context(s->env->quota);
+    give_context(&s->quota);
     g_ptr_array_remove_fast(s->contexts, context);
     session__drop(s, context);
 }

@@ -78,6 +78,9 @@ struct session {
     uint64_t batched; /* bytes of all batches */
     struct watched watched;
     uint64_t submitted; /* operations, since its contexts were seen to be idle */
+    struct gpu_quota quota; /* its part of the worker's */
+    uint64_t held_ns;       /* since when its next record is; 0: it is not */
+    bool waits_for_values;  /* it did, ever */
 };
 
 /* The call at hand and the answer to it. */
@@ -102,8 +105,17 @@ call_fn session__module_call(unsigned op);
 call_fn session__memory_call(unsigned op);
 call_fn session__stream_call(unsigned op);
 call_fn session__batch_call(unsigned op);
+call_fn session__usage_call(unsigned op);
 /* Frees what is in the batch O. */
 void session__batch_clear(struct session *s, struct object *o);
+
+/* Whether RECORD, which is next, waits for the meter; it is asked for again and again. */
+bool session__hold(struct session *s, const uint8_t *record);
+void session__hold_end(struct session *s);
+/* A while; false: the program is gone. */
+bool session__hold_pause(struct session *s);
+/* Counts launches that are over: whether there are others, which nobody else will tell of. */
+bool session__look(struct session *s);
 
 struct object *session__find(struct session *s, enum object_kind kind, uint64_t id);
 /* An object of that id, which may have none yet; NULL with *RC. */

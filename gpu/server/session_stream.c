@@ -87,6 +87,7 @@ static int call_value_wait(struct session *s, struct call *c)
         return GPU_INVALID_HANDLE;
     if ((in->bytes != 4 && in->bytes != 8) || in->address % in->bytes)
         return GPU_INVALID_VALUE;
+    s->waits_for_values = true;
     return OPS(s)->value_wait(stream, in->address, in->value, in->bytes, in->compare);
 }
 

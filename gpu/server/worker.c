@@ -104,6 +104,25 @@ static void *map_shared(int fd, size_t bytes, GError **err)
     return at;
 }
 
+struct meter *worker_meter(int use, int grant, GError **err)
+{
+    autofd written = use, told = grant;
+    struct stat st[2];
+
+    if (fstat(written, &st[0]) < 0 || fstat(told, &st[1]) < 0 || st[0].st_size < SHARE_PAGE ||
+        st[1].st_size < SHARE_PAGE) {
+        vmd_fail(err, VMD_ERROR_INVALID, "what vmd gave for a share of the device is no page");
+        return NULL;
+    }
+    void *page = mmap(NULL, SHARE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, written, 0);
+    void *granted = mmap(NULL, SHARE_PAGE, PROT_READ, MAP_SHARED, told, 0);
+    if (page == MAP_FAILED || granted == MAP_FAILED) {
+        vmd_set_errno(err, errno, "mapping the pages of a share of the device");
+        return NULL;
+    }
+    return meter_new(page, granted);
+}
+
 bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GError **err)
 {
     uint8_t *window = map_shared(fds[0], GPU_SHARED_BYTES, err);

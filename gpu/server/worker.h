@@ -11,6 +11,10 @@
 /* Receives the hello from socket FD; FDS get descriptors that are the caller's. */
 bool worker_greet(int fd, struct worker_hello *hello, int fds[WORKER_FDS], GError **err);
 
+/* A meter over the pages of gpu/protocol/share.h, the descriptors USE and GRANT, which are taken;
+ * NULL with an error. */
+struct meter *worker_meter(int use, int grant, GError **err);
+
 /* Serves what FDS, which are taken, stand for. Returns once the threads run. */
 bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GError **err);
 

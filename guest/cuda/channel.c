@@ -588,6 +588,17 @@ struct channel *channel_open(int *result)
     return c;
 }
 
+void channel_introduce(struct channel *c)
+{
+    enum { SINCE = 10001 };
+    const struct gpu_call_program program = {.pid = (uint32_t)getpid()};
+    const char *name = program_invocation_short_name;
+    struct channel_data data = {.payload = name, .bytes = (uint32_t)strnlen(name, 255)};
+
+    if (c->hello.version >= SINCE)
+        channel_call(c, GPU_OP_PROGRAM, &program, &data);
+}
+
 void channel_close(struct channel *c)
 {
     if (c->shared && c->open && gpu_load(&c->shared->guest_open) == c->open) {

@@ -20,6 +20,9 @@ struct channel;
 
 /* Opens one, with *RESULT where there is none: no device, or one that speaks another version. */
 struct channel *channel_open(int *result);
+/* Tells what the program is called and which process it is, for people who look at who uses the
+ * device; nothing where the host's side is too old to hear it. */
+void channel_introduce(struct channel *c);
 /* What the host said at first. */
 const struct gpu_answer_hello *channel_hello(const struct channel *c);
 bool channel_lost(struct channel *c);

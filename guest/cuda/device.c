@@ -60,6 +60,7 @@ static int open_devices(void)
         channel_close(c);
         return rc;
     }
+    channel_introduce(c);
     cu.channel = c;
     cu.driver = (int)hello->driver;
     cu.devices = devices;

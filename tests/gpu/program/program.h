@@ -106,6 +106,7 @@ int gone_run(void);
 int hang_run(void);
 int quota_run(void);
 int figures_run(void);
+int share_run(void);
 
 /* A context with the module FILE, and its end. */
 void program_begin(const char *file);
