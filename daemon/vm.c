@@ -44,7 +44,7 @@ struct vm {
     uint64_t in_file; /* the latest that vm.json had, when it was read */
     struct vm_end *end;
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
-    struct resize_result *size;  /* what vm.resize left; NULL: the run has what it began with */
+    struct resize_result *size;  /* what the run has now; NULL: what it began with */
 
     struct spawned process;
     struct vmipc_link *link;
@@ -676,6 +676,15 @@ static void on_vmi_state(struct vm *vm, const struct vmi_state_event *event)
         waiters_answer(vm->waiters, WAIT_RUNNING, reply_info, vm);
 }
 
+/* The guest has another size than it was given. */
+static void on_size(struct vm *vm, const struct vmi_size_event *event)
+{
+    if (!vm->size)
+        vm->size = resize_result_new();
+    vm->size->cpus = event->cpus;
+    vm->size->memory = event->memory;
+}
+
 /* The run is over. It is told when the process, which leaves once it has our acknowledgement, is
  * gone: then its disks and ports are free. */
 static void on_ended(struct vm *vm, const struct vmi_ended_event *event, uint64_t seq)
@@ -721,6 +730,8 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
     }
     case VMI_EVENT_BALLOON: {
         const struct vmi_balloon_event *b = data;
+        if (vm->size)
+            vm->size->memory = b->memory_bytes;
         emit_from(vm, API_EVENT_VM_BALLOON,
                   &(struct vm_balloon_event){b->balloon_bytes, b->memory_bytes}, seq, time_ns);
         break;
@@ -754,6 +765,9 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
         vm_gpu_follow(vm->gpu);
         break;
     }
+    case VMI_EVENT_SIZE:
+        on_size(vm, data);
+        break;
     case VMI_EVENT_JOB_ENDED: {
         const struct vmi_job_ended_event *e = data;
         if (e->resize) {

@@ -162,6 +162,7 @@ static void cpu_ejected(void *opaque, unsigned cpu)
 
     vcpus_grant_one(m->vcpus, cpu, false);
     vcpus_stop(m->vcpus, cpu);
+    resize_changed(m->resize);
 }
 
 static void cpu_fence(void *opaque, unsigned from, uint64_t mask, enum board_fence kind,

@@ -1,9 +1,11 @@
 /*
- * See resize.h. A job is looked at every RESIZE_TICK_MS while the guest runs, and when the agent
- * answers: nothing tells of a vCPU that the guest switched on, and a job is short.
+ * See resize.h. What changes without a job is told when it rests. A job is looked at every
+ * RESIZE_TICK_MS while the guest runs, and when the agent answers: nothing tells of a vCPU that the
+ * guest switched on, and a job is short.
  */
 #include "vm/resize_priv.h"
 
+#include "machine/virtio/memory.h"
 #include "vm/devices.h"
 #include "vm/vcpus.h"
 
@@ -40,6 +42,41 @@ static void forget_questions(struct resize *r)
     }
 }
 
+static struct vmi_size_event size_now(const struct resize *r)
+{
+    return (struct vmi_size_event){.cpus = vcpus_granted(r->vcpus), .memory = resize_memory(r)};
+}
+
+/* What came to rest is told, unless a job tells it. */
+static void rested(uv_timer_t *timer)
+{
+    struct resize *r = timer->data;
+    const struct vmi_size_event now = size_now(r);
+
+    if (r->job || (now.cpus == r->told.cpus && now.memory == r->told.memory))
+        return;
+    r->told = now;
+    r->ops->resized(r->opaque, &now);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct resize *r = wake->data;
+
+    if (!uv_is_active((uv_handle_t *)r->rest))
+        uv_timer_start(r->rest, rested, RESIZE_REST_MS, 0);
+}
+
+void resize_changed(struct resize *r)
+{
+    uv_async_send(r->wake);
+}
+
+static void memory_changed(void *opaque)
+{
+    resize_changed(opaque);
+}
+
 static void end(struct resize *r, enum device_outcome outcome)
 {
     static const char *const kinds[] = {
@@ -73,6 +110,7 @@ static void end(struct resize *r, enum device_outcome outcome)
         .resize = &result,
     };
     r->job = 0;
+    r->told = size_now(r);
     run_timer(r);
     r->ops->ended(r->opaque, &event);
 }
@@ -159,10 +197,19 @@ struct resize *resize_new(uv_loop_t *loop, const struct vm_config *config, struc
     r->timer = g_new0(uv_timer_t, 1);
     uv_timer_init(loop, r->timer);
     r->timer->data = r;
+    r->rest = g_new0(uv_timer_t, 1);
+    uv_timer_init(loop, r->rest);
+    r->rest->data = r;
+    r->wake = g_new0(uv_async_t, 1);
+    uv_async_init(loop, r->wake, on_wake);
+    r->wake->data = r;
+    if (devices_memory(devices))
+        virtio_mem_watch(devices_memory(devices), memory_changed, r);
+    r->told = size_now(r);
     return r;
 }
 
-static void timer_closed(uv_handle_t *handle)
+static void handle_closed(uv_handle_t *handle)
 {
     g_free(handle);
 }
@@ -172,7 +219,11 @@ void resize_free(struct resize *r)
     if (!r)
         return;
     forget_questions(r);
-    uv_close((uv_handle_t *)r->timer, timer_closed);
+    if (devices_memory(r->devices))
+        virtio_mem_watch(devices_memory(r->devices), NULL, NULL);
+    uv_close((uv_handle_t *)r->timer, handle_closed);
+    uv_close((uv_handle_t *)r->rest, handle_closed);
+    uv_close((uv_handle_t *)r->wake, handle_closed);
     g_string_free(r->why, TRUE);
     g_free(r);
 }

@@ -19,7 +19,8 @@ struct resize;
 struct vcpus;
 
 /* All is borrowed, and outlives it. PLUG: by what processors come and go; NULL where the guest
- * starts and stops them by calls. OPS: ended() tells of jobs. It is held until the machine runs. */
+ * starts and stops them by calls. OPS: ended() tells of jobs, resized() of what
+ * changed without one. It is held until the machine runs. */
 struct resize *resize_new(uv_loop_t *loop, const struct vm_config *config, struct vcpus *vcpus,
                           struct cpu_plug *plug, struct devices *devices,
                           const struct hotplug_ops *ops, void *opaque);
@@ -35,6 +36,9 @@ uint64_t resize_job(const struct resize *resize);
 
 /* The guest stands, or goes on: a job's time stands too. */
 void resize_hold(struct resize *resize, bool hold);
+
+/* The guest has let go of a processor. Any thread. */
+void resize_changed(struct resize *resize);
 
 /* Bytes that the guest has now. */
 uint64_t resize_memory(const struct resize *resize);

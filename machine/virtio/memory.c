@@ -15,6 +15,8 @@ struct memory {
     struct mem_ram *ram;
     uint64_t bytes; /* plugged */
     uint64_t plugged[LIMIT_MEMORY_BLOCKS / 64];
+    void (*changed)(void *opaque); /* NULL: nobody watches */
+    void *changed_opaque;
 };
 
 G_STATIC_ASSERT(LIMIT_MEMORY_BLOCKS % 64 == 0);
@@ -75,6 +77,8 @@ static void note(struct memory *m, uint64_t first, uint64_t n, bool plugged)
     m->bytes = plugged ? m->bytes + n * block_bytes(m) : m->bytes - n * block_bytes(m);
     uint64_t le = GUINT64_TO_LE(m->bytes);
     virtio_config_set_silently(&m->vdev, CONFIG(plugged_size), &le, sizeof(le));
+    if (m->changed)
+        m->changed(m->changed_opaque);
 }
 
 /* How many blocks from FIRST, of at most N, are as the first one is. */
@@ -210,6 +214,14 @@ uint64_t virtio_mem_requested(struct virtio_device *dev)
 uint64_t virtio_mem_plugged(const struct virtio_device *dev)
 {
     return ((const struct memory *)dev)->bytes;
+}
+
+void virtio_mem_watch(struct virtio_device *dev, void (*changed)(void *opaque), void *opaque)
+{
+    struct memory *m = (struct memory *)dev;
+
+    m->changed = changed;
+    m->changed_opaque = opaque;
 }
 
 /* A reset of the device alone changes no block (5.15.6.1). */

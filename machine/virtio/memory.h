@@ -28,6 +28,10 @@ void virtio_mem_request(struct virtio_device *dev, uint64_t bytes);
 uint64_t virtio_mem_requested(struct virtio_device *dev);
 uint64_t virtio_mem_plugged(const struct virtio_device *dev);
 
+/* CHANGED is called, on the thread of the change, when the guest has plugged or unplugged; NULL:
+ * nothing is. */
+void virtio_mem_watch(struct virtio_device *dev, void (*changed)(void *opaque), void *opaque);
+
 /* The machine is reset, with no vCPU running: nothing is plugged any more. What is asked for stays. */
 void virtio_mem_system_reset(struct virtio_device *dev);
 

@@ -156,6 +156,7 @@ def ejects_itself(rig):
     check(running(vm, "x") == [0, 2], "it ran no further")
     vm.until("it still runs", lambda: off(vm) == [1, 3])
     check(vm.call("vm.stats")["cpus"] == 2, "two are left")
+    vm.until("vm.get knows nothing of it", lambda: vm.call("vm.get")["size"]["cpus"] == 2)
     resize(vm, 3)
     check(running(vm) == [0, 1, 2], "it came again")
 

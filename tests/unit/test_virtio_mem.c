@@ -150,6 +150,36 @@ START_TEST(comes_and_goes)
 }
 END_TEST
 
+static void count_change(void *opaque)
+{
+    ++*(unsigned *)opaque;
+}
+
+/* Who watches hears of what was done, asked for or not, and of nothing else. */
+START_TEST(watched)
+{
+    struct mem_rig r;
+    unsigned changes = 0;
+
+    rig_init(&r);
+    virtio_mem_watch(r.dev, count_change, &changes);
+    virtio_mem_request(r.dev, 2 * BLOCK);
+    ck_assert_uint_eq(changes, 0);
+    ask(&r, VIRTIO_MEM_REQ_PLUG, ROOM, 2, NULL);
+    ck_assert_uint_eq(changes, 1);
+    ck_assert_uint_eq(ask(&r, VIRTIO_MEM_REQ_PLUG, ROOM, 1, NULL), VIRTIO_MEM_RESP_ERROR);
+    ck_assert_uint_eq(changes, 1);
+    ask(&r, VIRTIO_MEM_REQ_UNPLUG, ROOM, 1, NULL);
+    ck_assert_uint_eq(changes, 2);
+    virtio_mem_system_reset(r.dev);
+    ck_assert_uint_eq(changes, 3);
+    virtio_mem_watch(r.dev, NULL, NULL);
+    ask(&r, VIRTIO_MEM_REQ_PLUG, ROOM, 1, NULL);
+    ck_assert_uint_eq(changes, 3);
+    rig_fini(&r);
+}
+END_TEST
+
 START_TEST(drivers_that_break_rules)
 {
     struct mem_rig r;
@@ -181,6 +211,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, request_rows, 0, G_N_ELEMENTS(rows));
     tcase_add_test(tc, comes_and_goes);
+    tcase_add_test(tc, watched);
     tcase_add_test(tc, drivers_that_break_rules);
     tcase_add_test(tc, block_sizes);
     suite_add_tcase(s, tc);
