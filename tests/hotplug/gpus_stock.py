@@ -12,7 +12,7 @@ from rig import Vm, check
 from stock import DEBIAN, TOP, TTYS, size_of
 
 GPU = {"kind": "gpu", "gpu": {"backend": "soft", "memory": 32 << 20}}
-GROWTH_MIB = {"vmd": 8, "vmd-vm": 24}  # as in stock.py
+GROWTH_MIB = {"vmd": 8, "vmd-vm": 24}  # the latter with the code that its translator makes
 SCRIPT = """
 stty -echo
 /sbin/vmd-agent &
