@@ -6,8 +6,12 @@
  *
  * What the guest has yet to be told of a port over the control queue is no list but bits of what is
  * due, sent in the order of the specification's own start-up (5.3.5) as the guest offers buffers.
- * So a guest that asks again and again, and takes no answer, costs nothing. Whether the host's end
- * is connected is due while it differs from what the guest was last told.
+ * So a guest that asks again and again, and takes no answer, costs nothing. Whether a port is
+ * there, and whether the host's end is connected, is due while it differs from what the guest was
+ * last told.
+ *
+ * A port that goes is closed, and nothing that the guest says of it is heard before it has said
+ * that it has the next one: until then it may be speaking of the one that went.
  */
 #include "machine/virtio/console.h"
 
@@ -15,8 +19,8 @@
 
 enum { QUEUE_CONTROL_IN = 2, QUEUE_CONTROL_OUT };
 
-/* Control messages that are due, in their order. */
-enum { DUE_ADD = 1, DUE_CONSOLE = 2, DUE_NAME = 4, DUE_ALL = 7 };
+/* Control messages that are due once the guest has the port, in their order. */
+enum { DUE_CONSOLE = 1, DUE_NAME = 2 };
 
 struct port {
     const struct virtio_console_ops *ops;
@@ -25,8 +29,11 @@ struct port {
     struct virtqueue_element *held; /* output that the backend did not take wholly */
     uint32_t output_done;           /* bytes of it that it took */
     bool input_short;               /* input_room() is due when there are buffers */
+    bool present;                   /* the guest is to have it */
     bool connected;                 /* the host's end */
     uint8_t due;                    /* DUE_ bits */
+    uint8_t known;                  /* the guest was told that it is there */
+    uint8_t gone;                   /* that one is not, and the guest is yet to be told */
     uint8_t ready;                  /* the guest has the port */
     uint8_t told;                   /* the guest knows that the host's end is connected */
     uint8_t open;                   /* the guest's end */
@@ -40,17 +47,18 @@ struct console {
 };
 
 static const struct state_field port_fields[] = {
-    STATE_FIELD_U32(struct port, output_done, 1), STATE_FIELD_U8(struct port, due, 1),
+    STATE_FIELD_U32(struct port, output_done, 1), STATE_FIELD_U8(struct port, due, 2),
+    STATE_FIELD_U8(struct port, known, 2),        STATE_FIELD_U8(struct port, gone, 2),
     STATE_FIELD_U8(struct port, ready, 1),        STATE_FIELD_U8(struct port, told, 1),
     STATE_FIELD_U8(struct port, open, 1),
 };
-static const struct state_desc port_state = {"virtio-console-port", 1, sizeof(struct port),
+static const struct state_desc port_state = {"virtio-console-port", 2, sizeof(struct port),
                                              G_N_ELEMENTS(port_fields), port_fields};
 static const struct state_field console_fields[] = {
-    STATE_FIELD_STRUCT(struct console, ports, struct port, port_state, 2),
+    STATE_FIELD_STRUCT(struct console, ports, struct port, port_state, 3),
     STATE_FIELD_U8(struct console, ready, 2),
 };
-static const struct state_desc console_state = {"virtio-console", 2, sizeof(struct console),
+static const struct state_desc console_state = {"virtio-console", 3, sizeof(struct console),
                                                 G_N_ELEMENTS(console_fields), console_fields};
 
 /* Queues 2 and 3 are those of control, wherever there are more than two. */
@@ -147,12 +155,15 @@ static void input_notify(struct console *con, unsigned port)
 /* --- control ---------------------------------------------------------------------------------- */
 
 /* The message that is due next of port ID, if any. */
-static bool next_message(const struct port *p, unsigned id, struct virtio_console_control *out)
+static bool next_message(const struct console *con, const struct port *p, unsigned id,
+                         struct virtio_console_control *out)
 {
     uint16_t event;
     uint16_t value = 1;
 
-    if (p->due & DUE_ADD)
+    if (p->gone)
+        event = VIRTIO_CONSOLE_PORT_REMOVE;
+    else if (p->present && !p->known && con->ready)
         event = VIRTIO_CONSOLE_PORT_ADD;
     else if (p->due & DUE_CONSOLE)
         event = VIRTIO_CONSOLE_CONSOLE_PORT;
@@ -169,12 +180,22 @@ static bool next_message(const struct port *p, unsigned id, struct virtio_consol
     return true;
 }
 
-static void message_sent(struct port *p)
+static void message_sent(struct port *p, unsigned event)
 {
-    if (p->due)
-        p->due &= (uint8_t)(p->due - 1); /* the lowest bit was it */
-    else
+    switch (event) {
+    case VIRTIO_CONSOLE_PORT_REMOVE:
+        p->gone = p->known = 0;
+        break;
+    case VIRTIO_CONSOLE_PORT_ADD:
+        p->known = 1;
+        break;
+    case VIRTIO_CONSOLE_PORT_OPEN:
         p->told = p->connected;
+        break;
+    default:
+        p->due &= (uint8_t)(p->due - 1); /* the lowest bit was it */
+        break;
+    }
 }
 
 /* Sends what is due of port ID; false where there is no buffer any more. */
@@ -184,8 +205,9 @@ static bool tell_port(struct console *con, unsigned id)
     struct port *p = &con->ports[id];
     struct virtio_console_control message;
 
-    while (next_message(p, id, &message)) {
-        size_t name = p->due == DUE_NAME ? strlen(p->name) : 0;
+    while (next_message(con, p, id, &message)) {
+        unsigned event = GUINT16_FROM_LE(message.event);
+        size_t name = event == VIRTIO_CONSOLE_PORT_NAME ? strlen(p->name) : 0;
         struct virtqueue_element *e = virtqueue_pop(vq, sizeof(*e));
         if (!e)
             return false;
@@ -197,7 +219,7 @@ static bool tell_port(struct console *con, unsigned id)
         iov_write(e->in, e->in_n, 0, &message, sizeof(message));
         iov_write(e->in, e->in_n, sizeof(message), p->name, name);
         virtqueue_push(e, (uint32_t)(sizeof(message) + name));
-        message_sent(p);
+        message_sent(p, event);
     }
     return true;
 }
@@ -237,6 +259,25 @@ static void set_open(struct console *con, unsigned port, bool open)
         p->ops->opened(p->opaque, open);
 }
 
+void virtio_console_present(struct virtio_device *dev, unsigned port, bool present)
+{
+    struct console *con = (struct console *)dev;
+    struct port *p = &con->ports[port];
+
+    g_assert(p->name);
+    if (p->present == present)
+        return;
+    p->present = present;
+    if (!present) {
+        p->gone = p->known;
+        p->due = p->ready = p->told = 0;
+        p->input_short = false;
+        set_open(con, port, false);
+        virtio_console_ready(dev, port); /* what it wrote goes with it */
+    }
+    tell_guest(con);
+}
+
 /* The guest has port ID: what it is, its name, and who is there. */
 static void port_ready(struct port *p)
 {
@@ -253,12 +294,10 @@ static void control(struct console *con, const struct virtio_console_control *me
     bool value = GUINT16_FROM_LE(message->value) != 0;
 
     if (GUINT16_FROM_LE(message->event) == VIRTIO_CONSOLE_DEVICE_READY) {
-        for (unsigned i = 0; value && !con->ready && i < con->n_ports; i++)
-            con->ports[i].due = DUE_ADD;
         con->ready |= value;
         return;
     }
-    if (id >= con->n_ports || !con->ready)
+    if (id >= con->n_ports || !con->ports[id].known || con->ports[id].gone)
         return;
     switch (GUINT16_FROM_LE(message->event)) {
     case VIRTIO_CONSOLE_PORT_READY:
@@ -266,6 +305,8 @@ static void control(struct console *con, const struct virtio_console_control *me
             port_ready(&con->ports[id]);
         break;
     case VIRTIO_CONSOLE_PORT_OPEN:
+        if (!con->ports[id].ready)
+            break;
         /* What it wrote before comes before. */
         if (!con->ports[id].held)
             output_all(con, id);
@@ -281,13 +322,14 @@ static void control_notify(struct console *con, struct virtqueue *vq)
     while ((e = virtqueue_pop(vq, sizeof(*e)))) {
         struct virtio_console_control message;
         bool whole = iov_read(e->out, e->out_n, 0, &message, sizeof(message)) == sizeof(message);
+        if (whole && is_multiport(con))
+            control(con, &message);
+        /* Only now: drivers wait for it, and what they write next is of the port as it is then. */
         virtqueue_push(e, 0);
         if (!whole) {
             virtio_device_error(&con->vdev, "a control message is cut short");
             break;
         }
-        if (is_multiport(con))
-            control(con, &message);
     }
     virtqueue_notify(vq);
     tell_guest(con);
@@ -340,7 +382,7 @@ static void console_reset(struct virtio_device *dev, struct virtqueue *vq)
             drop_output(p);
         if (vq)
             continue;
-        p->due = p->ready = p->told = 0;
+        p->due = p->known = p->gone = p->ready = p->told = 0;
         set_open(con, i, false);
     }
     if (!vq)
@@ -358,16 +400,35 @@ static void console_quiesce(struct virtio_device *dev)
     }
 }
 
+/* Whether what was loaded of port I may be. */
+static bool port_makes_sense(const struct console *con, unsigned i)
+{
+    const struct port *p = &con->ports[i];
+    uint8_t may = p->name ? DUE_NAME : DUE_CONSOLE;
+    uint8_t flags = p->known | p->gone | p->ready | p->told | p->open;
+
+    if (i >= con->n_ports)
+        return !(p->due | flags);
+    return !(p->due & ~may) && flags <= 1 && p->gone <= p->known &&
+           (p->due || p->ready || p->told || p->open) <= (p->known && !p->gone);
+}
+
+/* A port that the guest had and that is not here has gone. */
 static bool console_loaded(struct virtio_device *dev, GError **err)
 {
     struct console *con = (struct console *)dev;
 
+    if (con->ready > 1)
+        return vmd_fail(err, VMD_ERROR_INVALID, "saved state of the console makes no sense");
     for (unsigned i = 0; i < VIRTIO_CONSOLE_PORTS; i++) {
-        const struct port *p = &con->ports[i];
-        uint8_t may = i >= con->n_ports ? 0 : p->name ? DUE_ADD | DUE_NAME : DUE_ADD | DUE_CONSOLE;
-        if (p->due & ~may || (p->ready | p->told | p->open | con->ready) > (i < con->n_ports))
+        struct port *p = &con->ports[i];
+        if (!port_makes_sense(con, i))
             return vmd_fail(err, VMD_ERROR_INVALID, "saved state of console port %u makes no sense",
                             i);
+        if (p->known && !p->present) {
+            p->gone = 1;
+            p->due = p->ready = p->told = p->open = 0;
+        }
     }
     return true;
 }
@@ -398,18 +459,19 @@ static const struct virtio_ops console_ops = {
 struct virtio_device *virtio_console_new(const struct virtio_env *env,
                                          const struct virtio_console_port *ports, unsigned n)
 {
-    static const uint16_t sizes[] = {64, 64, 32, 32, 64, 64};
+    static const uint16_t sizes[] = {64, 64, 32, 32, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64};
     struct console *con = g_new0(struct console, 1);
     uint64_t features = VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE);
 
     G_STATIC_ASSERT(G_N_ELEMENTS(sizes) == 2 * VIRTIO_CONSOLE_PORTS + 2);
-    g_assert(n >= 1 && n <= VIRTIO_CONSOLE_PORTS && !ports[0].name);
+    g_assert(n >= 1 && n <= VIRTIO_CONSOLE_PORTS && !ports[0].name && !ports[0].absent);
     con->n_ports = n;
     for (unsigned i = 0; i < n; i++) {
         g_assert(!i || (ports[i].name && strlen(ports[i].name) < VIRTIO_CONSOLE_NAME));
         con->ports[i] = (struct port){.ops = ports[i].ops,
                                       .opaque = ports[i].opaque,
                                       .name = g_strdup(ports[i].name),
+                                      .present = !ports[i].absent,
                                       .connected = true};
     }
     if (n > 1)

@@ -13,7 +13,7 @@
 #define GUEST_RAM      UINT64_C(0x80000000)
 #define GUEST_RAM_SIZE MIB(16)
 #define GUEST_ROM      UINT64_C(0x20000000) /* 64 KiB that cannot be written */
-#define GUEST_QUEUES   6
+#define GUEST_QUEUES   14
 
 struct guest {
     struct mem_map *mem;
