@@ -116,8 +116,12 @@ static int after_event(struct session *s, struct pending *p, struct gpu_stream *
 
     if (OPS(s)->event_new(p->context->ctx, NO_TIMING, &p->event))
         return GPU_SUCCESS; /* without one it waits for all of the context */
+    if (OPS(s)->event_record(p->event, stream)) {
+        OPS(s)->event_free(p->event);
+        p->event = NULL;
+        return GPU_SUCCESS;
+    }
     p->own_event = true;
-    OPS(s)->event_record(p->event, stream); /* asking for the event tells an error */
     return GPU_SUCCESS;
 }
 
