@@ -101,8 +101,6 @@ static inline struct gpu_quota *gpu_quota_all(struct gpu_quota *q)
     return q->of ? q->of : q;
 }
 
-enum { GPU_CONTEXTS_MOST = 16 };
-
 bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes);
 void gpu_quota_give(struct gpu_quota *q, uint64_t bytes);
 

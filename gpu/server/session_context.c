@@ -11,7 +11,7 @@ static void wake_session(void *opaque)
 static bool take_context(struct gpu_quota *q)
 {
     return __atomic_add_fetch(&gpu_quota_all(q)->contexts, 1, __ATOMIC_RELAXED) <=
-           GPU_CONTEXTS_MOST;
+           LIMIT_GPU_CONTEXTS;
 }
 
 static void give_context(struct gpu_quota *q)

@@ -163,7 +163,7 @@ END_TEST
 /* There are not more than so many; those that were freed count no more. */
 START_TEST(many_contexts)
 {
-    enum { MOST = GPU_CONTEXTS_MOST };
+    enum { MOST = LIMIT_GPU_CONTEXTS };
     CUcontext c[MOST], more;
 
     c[0] = rig_begin(_i);
