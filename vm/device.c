@@ -168,19 +168,21 @@ static size_t console_in(void *opaque, const uint8_t *data, size_t n)
 static const struct console_ops console_ops = {.input = console_in};
 
 struct vm_device *vm_device_console(const struct device_env *env, const char *id,
-                                    const struct virtio_console_port *second, GError **err)
+                                    const struct virtio_console_port *more, unsigned n,
+                                    GError **err)
 {
     struct vm_device *d = device_new(env, id, "virtio-console");
-    struct virtio_console_port ports[2] = {{NULL, &frontend_ops, d}};
+    struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS] = {{NULL, &frontend_ops, d}};
 
+    g_assert(n < VIRTIO_CONSOLE_PORTS);
     d->console = console_new(env->virtio.loop, id, env->log_dir, &console_ops, d, err);
     if (!d->console) {
         vm_device_close(d, NULL, NULL);
         return NULL;
     }
-    if (second)
-        ports[1] = *second;
-    set_frontend(d, virtio_console_new(&env->virtio, ports, second ? 2 : 1));
+    for (unsigned i = 0; i < n; i++)
+        ports[1 + i] = more[i];
+    set_frontend(d, virtio_console_new(&env->virtio, ports, 1 + n));
     return d;
 }
 
@@ -189,7 +191,8 @@ struct vm_device *vm_device_console(const struct device_env *env, const char *id
 struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
                                 const struct vm_gpu_config *c, GError **err)
 {
-    struct gpu *gpu = gpu_new(env->virtio.loop, c, env->gpu_changed, env->opaque, err);
+    struct gpu *gpu =
+        gpu_new(env->virtio.loop, c, env->gpu_ports, env->gpu_changed, env->opaque, err);
 
     if (!gpu)
         return NULL;
@@ -247,7 +250,7 @@ struct vm_device *vm_device_new(const struct device_env *env, struct device_spec
         d = vm_device_rng(env, spec->id);
         break;
     case HOT_KIND_CONSOLE:
-        d = vm_device_console(env, spec->id, NULL, err);
+        d = vm_device_console(env, spec->id, NULL, 0, err);
         break;
     case HOT_KIND_HOST:
         d = vm_device_host(env, spec->host, files, false, err);

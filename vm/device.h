@@ -26,6 +26,7 @@ struct device_env {
     void (*warning)(void *opaque, const char *text);
     gpu_changed_fn gpu_changed;
     void *opaque;
+    struct gpu_ports *gpu_ports; /* another way to GPUs; NULL: there is none */
     struct vfio_container *host; /* of functions of the host; NULL: the VM may have none */
 };
 
@@ -78,9 +79,10 @@ struct vm_device *vm_device_nic(const struct device_env *env, const struct vm_ni
                                 const struct device_files *files, bool frontend, GError **err);
 struct vm_device *vm_device_rng(const struct device_env *env, const char *id);
 struct vm_device *vm_device_balloon(const struct device_env *env, const char *id);
-/* With a console of its own, named ID, and one more port, SECOND, unless that is NULL. */
+/* With a console of its own, named ID, and N MORE ports, of which there may be none. */
 struct vm_device *vm_device_console(const struct device_env *env, const char *id,
-                                    const struct virtio_console_port *second, GError **err);
+                                    const struct virtio_console_port *more, unsigned n,
+                                    GError **err);
 /* A GPU, without a worker yet. */
 struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
                                 const struct vm_gpu_config *config, GError **err);

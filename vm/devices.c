@@ -16,7 +16,7 @@
 
 #include <errno.h>
 
-enum { CONSOLE_MS = 1000, PORT_AGENT = 1 };
+enum { CONSOLE_MS = 1000, PORT_AGENT = 1, PORT_GPU };
 
 struct devices {
     struct device_env env;
@@ -151,13 +151,20 @@ static bool add_nic(struct devices *d, const struct vm_nic_config *c,
     return plug(d, vm_device_nic(&d->env, c, &own, true, err), err);
 }
 
-/* The first console, with a port for the agent. */
+/* The first console, with a port for the agent, and for a GPU where there may be one. */
 static bool add_console(struct devices *d, GError **err)
 {
-    const struct virtio_console_port port = {LINE_PORT, &agent_port_ops, d};
+    struct virtio_console_port ports[1 + WORKER_PORTS] = {{LINE_PORT, &agent_port_ops, d}};
 
+    if (d->config->gpu || d->config->hotplug->ports) {
+        d->env.gpu_ports = gpu_ports_new(d->env.virtio.loop);
+        gpu_ports_fill(d->env.gpu_ports, ports + 1);
+    }
     d->agent = agent_new(d->env.virtio.loop, d->env.virtio.clock, &agent_ops, d);
-    d->agent_at = vm_device_console(&d->env, "hvc0", &port, err);
+    d->agent_at =
+        vm_device_console(&d->env, "hvc0", ports, d->env.gpu_ports ? G_N_ELEMENTS(ports) : 1, err);
+    if (d->agent_at && d->env.gpu_ports)
+        gpu_ports_at(d->env.gpu_ports, d->agent_at->frontend, PORT_GPU);
     return plug(d, d->agent_at, err);
 }
 
@@ -299,6 +306,7 @@ static void finish(struct devices *d)
     d->done = NULL;
     if (d->freeing) {
         agent_free(d->agent);
+        gpu_ports_free(d->env.gpu_ports);
         vfio_container_free(d->env.host);
         g_ptr_array_free(d->all, TRUE);
         g_free(d);
@@ -339,6 +347,8 @@ void devices_close(struct devices *d, struct vm_device *device, void (*closed)(v
     if (device == d->agent_at) {
         d->agent_at = NULL;
         agent_opened(d->agent, false);
+        if (d->env.gpu_ports)
+            gpu_ports_at(d->env.gpu_ports, NULL, 0);
     }
     struct pci_function *function = vm_device_function(device);
     if (function && !d->quiet)

@@ -17,6 +17,7 @@ struct gpu {
     uv_loop_t *loop;
     const struct vm_gpu_config *config;
     struct gpu_function *function;
+    struct gpu_ports *ports; /* NULL: the VM has none */
     gpu_changed_fn changed;
     void *opaque;
     /* The connection; -1, NULL: there is none. The handles are freed by their closes. */
@@ -33,8 +34,8 @@ struct gpu {
     size_t have;
 };
 
-struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_changed_fn changed,
-                    void *opaque, GError **err)
+struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, struct gpu_ports *ports,
+                    gpu_changed_fn changed, void *opaque, GError **err)
 {
     struct gpu_function *function = gpu_function_new(err);
 
@@ -44,9 +45,11 @@ struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_cha
     *g = (struct gpu){.loop = loop,
                       .config = config,
                       .function = function,
+                      .ports = ports,
                       .changed = changed,
                       .opaque = opaque,
                       .fd = -1};
+    gpu_ports_add(ports);
     return g;
 }
 
@@ -88,6 +91,8 @@ void gpu_free(struct gpu *g)
     if (!g)
         return;
     disconnect(g);
+    gpu_ports_stop(g->ports, g);
+    gpu_ports_remove(g->ports);
     gpu_function_free(g->function);
     g_free(g);
 }
@@ -120,6 +125,7 @@ struct gpu_stats *gpu_counts(const struct gpu *g, const char *id)
 static void lost(struct gpu *g, const char *text)
 {
     disconnect(g);
+    gpu_ports_stop(g->ports, g);
     gpu_function_lost(g->function);
     tell(g, GPU_WORKER_STATE_LOST, text);
 }
@@ -134,6 +140,30 @@ static void hang(struct gpu *g, const char *text)
     tell(g, GPU_WORKER_STATE_HUNG, text);
 }
 
+/* A stream of a program's, whose other end the worker has. One that does not read its connection
+ * gets none. */
+static int join(void *opaque)
+{
+    const struct gpu *g = opaque;
+    int pair[2];
+
+    if (g->hung || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -1;
+    autofd ours = pair[0], theirs = pair[1];
+    char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec iov = {(char[]){WORKER_STREAM}, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &theirs, sizeof(int));
+    return sendmsg(g->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ? steal_fd(&ours) : -1;
+}
+
 static void reported(struct gpu *g)
 {
     g->have = 0;
@@ -144,9 +174,11 @@ static void reported(struct gpu *g)
         hang(g, "the GPU worker does not make sense");
         return;
     }
-    if (!g->serving)
+    if (!g->serving) {
+        g->serving = true;
+        gpu_ports_serve(g->ports, join, g);
         tell(g, GPU_WORKER_STATE_SERVING, "the GPU worker serves");
-    g->serving = true;
+    }
     g->used = g->report.used;
 }
 
@@ -184,7 +216,7 @@ static void ask(uv_timer_t *timer)
         return;
     }
     g->unanswered++;
-    (void)!send(g->fd, "?", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)!send(g->fd, (char[]){WORKER_ASK}, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 
 #include "machine/bus/pci.h"
 #include "proto/schema/types.h"
+#include "vm/gpu_ports.h"
 
 #include <uv.h>
 
@@ -20,9 +21,10 @@ struct gpu;
 /* The worker is in another state. */
 typedef void (*gpu_changed_fn)(void *opaque, enum gpu_worker_state state, const char *text);
 
-/* Without a worker at first. CONFIG is kept by reference. NULL where the host has no memory. */
-struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, gpu_changed_fn changed,
-                    void *opaque, GError **err);
+/* Without a worker at first. CONFIG is kept by reference, and PORTS, another way to the worker,
+ * which may be NULL. NULL where the host has no memory. */
+struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, struct gpu_ports *ports,
+                    gpu_changed_fn changed, void *opaque, GError **err);
 /* Ends the connection, and with it the worker. The function is on no bus. Takes NULL. */
 void gpu_free(struct gpu *gpu);
 

@@ -4,8 +4,11 @@
  * that the worker is started with.
  *
  * The VM process speaks first: struct worker_hello, with WORKER_FDS descriptors. The worker answers
- * with a struct worker_report when it serves, and with another to each byte that it is sent:
+ * with a struct worker_report when it serves, and with another to each WORKER_ASK that it is sent:
  * whoever does not answer hangs. The worker ends when the other end is closed.
+ *
+ * A program that comes by a stream of bytes is one descriptor: a WORKER_STREAM with a socket, which
+ * the worker serves until either end of it is closed.
  */
 #ifndef GPU_PROTOCOL_CONTRACT_H
 #define GPU_PROTOCOL_CONTRACT_H
@@ -27,6 +30,17 @@ enum { WORKER_HELLO_LEAST = 32 };
 
 /* The window's memory, and a doorbell (eventfd) for each channel. */
 enum { WORKER_FDS = 1 + GPU_CHANNELS };
+
+/* Bytes of the VM process. */
+enum { WORKER_ASK = '?', WORKER_STREAM = 'S' };
+
+/* Streams that a worker serves at once; it closes others. Ports of a VM are fewer, so that one can
+ * be opened again before all of what it was to another program has ended. */
+enum { WORKER_PORTS = 4, WORKER_STREAMS = 3 * WORKER_PORTS };
+
+/* Names of the serial ports by which programs without access to the PCI function come: a number
+ * from 0 follows. */
+#define WORKER_PORT "org.vmd.gpu."
 
 struct worker_report {
     uint32_t magic, size; /* of this struct */

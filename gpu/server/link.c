@@ -214,8 +214,10 @@ bool link_open(struct link *l)
 
 void link_close(struct link *l)
 {
-    if (!l->shared)
+    if (!l->shared) {
+        l->ended = true; /* what is left of it is of no other program */
         return;
+    }
     gpu_store(&l->shared->host_open, 0);
     /* Whoever is still there has to close before anybody opens again. */
     while (gpu_load(&l->shared->guest_open) == l->open)

@@ -21,7 +21,8 @@ void link_free(struct link *l);
 
 /* Waits until a program opens the link; false: there will be none any more. */
 bool link_open(struct link *l);
-/* The program is told that this session is over; the link may be opened again. */
+/* The program is told that this session is over; the link may be opened again, unless it is a
+ * stream, which is over then. */
 void link_close(struct link *l);
 
 /* Copies the next call to BUF, of GPU_RECORD_MOST bytes: its length; 0: none now; -1: the program

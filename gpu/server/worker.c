@@ -15,6 +15,7 @@ struct serving {
     struct link *link;
     int socket, memory, doorbell;
     void *mapped;
+    unsigned *count; /* atomic: of those of its kind; NULL */
 };
 
 /* Nobody waits for a session's thread: it ends with its program. */
@@ -137,19 +138,75 @@ bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GErr
     return true;
 }
 
+/* --- streams of bytes ------------------------------------------------------------------------- */
+
+static void *stream_thread(void *opaque)
+{
+    struct serving *s = opaque;
+
+    session_run(s->env, s->link);
+    link_free(s->link);
+    close(s->socket);
+    if (s->count)
+        __atomic_fetch_sub(s->count, 1, __ATOMIC_RELAXED);
+    g_free(s);
+    return NULL;
+}
+
+/* Takes SOCKET. COUNT, which may be NULL, is taken back at the end. */
+static bool serve_stream(const struct session_env *env, int socket, unsigned *count, GError **err)
+{
+    struct serving *s = g_new0(struct serving, 1);
+
+    *s =
+        (struct serving){.env = env, .socket = socket, .link = link_stream(socket), .count = count};
+    if (start_thread(stream_thread, s, err))
+        return true;
+    link_free(s->link);
+    close(socket);
+    g_free(s);
+    return false;
+}
+
+/* A byte of the VM process's, with the descriptor that comes with it, which is the caller's, or -1.
+ * 0: it is gone. */
+static int hear(int fd, int *with)
+{
+    char byte, control[CMSG_SPACE(sizeof(int))];
+    struct iovec iov = {&byte, 1};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    ssize_t n;
+
+    *with = -1;
+    while ((n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+        ;
+    struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&msg) : NULL;
+    if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(with, CMSG_DATA(c), sizeof(int));
+    return n == 1 ? byte : 0;
+}
+
 void worker_report(const struct session_env *env, int fd)
 {
     struct worker_report report = {.magic = WORKER_MAGIC, .size = sizeof(report)};
-    char asked;
-    ssize_t n;
+    unsigned *streams = g_new0(unsigned, 1); /* as long as their threads */
+    int asked = WORKER_ASK, socket = -1;
 
     do {
+        autofd with = socket;
+        if (asked == WORKER_STREAM && with >= 0) {
+            if (__atomic_add_fetch(streams, 1, __ATOMIC_RELAXED) > WORKER_STREAMS ||
+                !serve_stream(env, steal_fd(&with), streams, NULL))
+                __atomic_fetch_sub(streams, 1, __ATOMIC_RELAXED);
+            continue;
+        }
         report.used = __atomic_load_n(&env->quota->used, __ATOMIC_RELAXED);
         if (send(fd, &report, sizeof(report), MSG_NOSIGNAL) != sizeof(report))
             return;
-        while ((n = read(fd, &asked, 1)) < 0 && errno == EINTR)
-            ;
-    } while (n > 0);
+    } while ((asked = hear(fd, &socket)));
 }
 
 /* --- of programs of the host ------------------------------------------------------------------ */
@@ -233,17 +290,6 @@ static bool give_channel(const struct session_env *env, int socket, GError **err
     return true;
 }
 
-static void *stream_thread(void *opaque)
-{
-    struct serving *s = opaque;
-
-    session_run(s->env, s->link);
-    link_free(s->link);
-    close(s->socket);
-    g_free(s);
-    return NULL;
-}
-
 /* A program connected, and says in a byte what it wants. Takes SOCKET. */
 static bool admit(const struct session_env *env, int socket, GError **err)
 {
@@ -256,15 +302,7 @@ static bool admit(const struct session_env *env, int socket, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "a program did not say what it wants");
     if (want == 'R')
         return give_channel(env, steal_fd(&taken), err);
-    struct serving *s = g_new0(struct serving, 1);
-    *s = (struct serving){.env = env, .socket = socket, .link = link_stream(socket)};
-    if (!start_thread(stream_thread, s, err)) {
-        link_free(s->link);
-        g_free(s);
-        return false;
-    }
-    steal_fd(&taken);
-    return true;
+    return serve_stream(env, steal_fd(&taken), NULL, err);
 }
 
 bool worker_listen(const struct session_env *env, int fd, GError **err)

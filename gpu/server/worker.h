@@ -18,8 +18,8 @@ struct meter *worker_meter(int use, int grant, GError **err);
 /* Serves what FDS, which are taken, stand for. Returns once the threads run. */
 bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GError **err);
 
-/* Reports to the VM process at socket FD that this worker serves, and then whenever it asks, until
- * it is gone. */
+/* Reports to the VM process at socket FD that this worker serves, and then whenever it asks, and
+ * serves the streams that it sends, until it is gone. */
 void worker_report(const struct session_env *env, int fd);
 
 /* Serves programs that connect to the listening socket FD, for ever. */

@@ -2,6 +2,8 @@
 /* Ways to the host. See transport.h. */
 #include "guest/cuda/transport.h"
 
+#include "gpu/protocol/contract.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,9 +13,16 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { NO_DEVICE = 100, NOT_PERMITTED = 800, SYSTEM_NOT_READY = 802 };
+enum {
+    NO_DEVICE = 100,
+    NOT_PERMITTED = 800,
+    SYSTEM_NOT_READY = 802,
+    PORT_MS = 15000, /* how long all serial ports may be in use, or one without a worker */
+    PAUSE_MS = 5,
+};
 
 /* --- a socket of the host --------------------------------------------------------------------- */
 
@@ -198,6 +207,76 @@ static int open_pci(struct transport *t)
     return rc;
 }
 
+/* --- serial ports ----------------------------------------------------------------------------- */
+
+static void pause_for(int ms)
+{
+    const struct timespec ts = {.tv_nsec = ms * 1000000L};
+
+    nanosleep(&ts, NULL);
+}
+
+static bool is_port(const char *name)
+{
+    char path[300], text[64] = "";
+
+    snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", name);
+    FILE *f = fopen(path, "re");
+    if (f && !fgets(text, sizeof(text), f))
+        text[0] = 0;
+    if (f)
+        fclose(f);
+    return strncmp(text, WORKER_PORT, strlen(WORKER_PORT)) == 0;
+}
+
+/* One of the ports that no program has open; -1 with *RC. */
+static int free_port(int *rc)
+{
+    DIR *dir = opendir("/sys/class/virtio-ports");
+    struct dirent *entry;
+    int fd = -1;
+
+    *rc = NO_DEVICE;
+    while (dir && fd < 0 && (entry = readdir(dir))) {
+        char path[300];
+        if (entry->d_name[0] == '.' || !is_port(entry->d_name))
+            continue;
+        snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+        fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+            *rc = errno == EBUSY ? SYSTEM_NOT_READY : why_not();
+    }
+    if (dir)
+        closedir(dir);
+    return fd;
+}
+
+/* Whether the host's end is there: 1; 0: not yet, as a worker may be just about to be; -1: the port
+ * has gone. Nothing comes unasked. */
+static int port_joined(int fd)
+{
+    char byte;
+    ssize_t n = read(fd, &byte, 1);
+
+    return n < 0 && errno == ENODEV ? -1 : n != 0;
+}
+
+/* One that this process had may still be closing. */
+static int open_port(struct transport *t)
+{
+    int rc, joined, waited = 0;
+
+    while ((t->fd = free_port(&rc)) < 0 && rc == SYSTEM_NOT_READY && waited < PORT_MS) {
+        pause_for(PAUSE_MS);
+        waited += PAUSE_MS;
+    }
+    if (t->fd < 0)
+        return rc;
+    for (; (joined = port_joined(t->fd)) == 0 && waited < PORT_MS; waited += PAUSE_MS)
+        pause_for(PAUSE_MS);
+    return joined > 0 ? 0 : joined < 0 ? NO_DEVICE : SYSTEM_NOT_READY;
+}
+
 /* --- any -------------------------------------------------------------------------------------- */
 
 int transport_open(struct transport *t)
@@ -210,10 +289,12 @@ int transport_open(struct transport *t)
         rc = open_socket(t, socket_path);
     } else {
         rc = getenv("VMD_GPU_STREAM") ? NO_DEVICE : open_pci(t);
-        if (rc) {
+        if (rc == NO_DEVICE || rc == NOT_PERMITTED) {
+            int first = rc;
             transport_close(t);
-            t->fd = open("/dev/virtio-ports/org.vmd.gpu.0", O_RDWR | O_CLOEXEC);
-            rc = t->fd < 0 ? rc : 0;
+            rc = open_port(t);
+            if (rc == NO_DEVICE)
+                rc = first;
         }
     }
     if (!rc && !t->shared)
@@ -246,6 +327,12 @@ void transport_leave(struct transport *t)
     if (t->shared && t->fd >= 0) {
         close(t->fd);
         t->fd = -1;
+    } else if (t->fd >= 0) {
+        int end = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (end >= 0) {
+            dup3(end, t->fd, O_CLOEXEC);
+            close(end);
+        }
     }
 }
 

@@ -18,14 +18,15 @@ struct transport {
 
 /*
  * Opens what there is: the socket that VMD_GPU_SOCKET names (by a stream of bytes with
- * VMD_GPU_STREAM set), else a channel of the PCI function that nobody uses, else the serial port. 0
- * or a CUresult.
+ * VMD_GPU_STREAM set), else a channel of the PCI function that nobody uses, else, where that is not
+ * there or not permitted, or VMD_GPU_STREAM is set, a serial port that nobody uses. 0 or a
+ * CUresult.
  */
 int transport_open(struct transport *t);
 void transport_close(struct transport *t);
 /*
  * Lets go of a channel that is lost, for whoever opens one next; for threads that still come here
- * its memory stays, but is nobody else's any more. Nothing of a stream.
+ * its memory stays, but is nobody else's any more; and a stream's descriptor, at whose end it is.
  */
 void transport_leave(struct transport *t);
 void transport_ring(const struct transport *t);

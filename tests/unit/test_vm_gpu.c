@@ -29,7 +29,7 @@ static void setup(void)
     t.told = 0;
     t.config = (struct vm_gpu_config){.backend = VM_GPU_BACKEND_SOFT, .memory = MIB(48)};
     ck_assert_int_eq(uv_loop_init(&t.loop), 0);
-    t.gpu = gpu_new(&t.loop, &t.config, changed, NULL, NULL);
+    t.gpu = gpu_new(&t.loop, &t.config, NULL, changed, NULL, NULL);
     ck_assert_ptr_nonnull(t.gpu);
 }
 

@@ -192,8 +192,9 @@ static int list_run(void)
 static const struct {
     const char *name;
     int (*run)(void);
-} modes[] = {{"measure", measure_run}, {"lost", lost_run},       {"gone", gone_run},   {"hang", hang_run},
-             {"quota", quota_run},     {"figures", figures_run}, {"share", share_run}, {"list", list_run}};
+} modes[] = {{"measure", measure_run}, {"lost", lost_run},   {"gone", gone_run},
+             {"hang", hang_run},       {"quota", quota_run}, {"through", through_run},
+             {"figures", figures_run}, {"share", share_run},   {"list", list_run}};
 
 int main(int argc, char **argv)
 {
@@ -202,7 +203,8 @@ int main(int argc, char **argv)
     CUdevice device;
 
     if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: gpu-program KERNELS [CASE|measure|lost|gone|hang|quota|figures|share|list]\n");
+        fprintf(stderr, "usage: gpu-program KERNELS "
+                        "[CASE|measure|lost|gone|hang|quota|through|figures|share|list]\n");
         return 2;
     }
     folder = argv[1];

@@ -211,3 +211,34 @@ int quota_run(void)
     puts("gave all back");
     return 0;
 }
+
+/* --- through ---------------------------------------------------------------------------------- */
+
+/* Moves more than any buffer on the way holds, of an odd size, to the device, within it and back.
+ */
+int through_run(void)
+{
+    enum { BYTES = (7 << 20) + 12345 };
+    uint8_t *there = malloc(BYTES), *back = calloc(1, BYTES);
+    CUdeviceptr one, other;
+    uint32_t x = 7;
+
+    SAME(there && back, 0);
+    for (int i = 0; i < BYTES; i++) {
+        x = x * 1664525 + 1013904223;
+        there[i] = (uint8_t)(x >> 24);
+    }
+    program_begin(NULL);
+    CU(cuMemAlloc_v2(&one, BYTES));
+    CU(cuMemAlloc_v2(&other, BYTES));
+    CU(cuMemcpyHtoD_v2(one, there, BYTES));
+    CU(cuMemcpyDtoD_v2(other, one, BYTES));
+    CU(cuMemcpyDtoH_v2(back, other, BYTES));
+    for (int i = 0; i < BYTES; i++)
+        SAME(there[i] == back[i], i);
+    program_end();
+    free(there);
+    free(back);
+    printf("through: %d bytes, all the same\n", BYTES);
+    return 0;
+}

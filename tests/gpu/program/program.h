@@ -38,6 +38,7 @@ CUresult cuMemAllocHost_v2(void **host, size_t bytes);
 CUresult cuMemFreeHost(void *host);
 CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t bytes);
 CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t bytes);
+CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes);
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream);
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream);
 CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count);
@@ -105,6 +106,7 @@ int lost_run(void);
 int gone_run(void);
 int hang_run(void);
 int quota_run(void);
+int through_run(void);
 int figures_run(void);
 int share_run(void);
 

@@ -2,12 +2,15 @@
  * A program that means harm: it maps the GPU's function and writes into all of its channels, as
  * fast as it can, what no library would: counters that cannot be, records that are nearly right,
  * numbers of programs that come and go, doorbells. gpu-noise ROUNDS SEED; it prints when it is
- * through.
+ * through. gpu-noise ROUNDS SEED PORT says as bad things by a serial port, and opens it again
+ * whenever nobody hears it.
  */
 #include "gpu/protocol/ring.h"
 
 #include <fcntl.h>
 #include <glob.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,37 +82,53 @@ static void find(char *folder, size_t most)
     }
 }
 
-/* A call whose head is right, mostly, behind the last one. */
-static void call(volatile uint8_t *channel)
+/* A call whose head is right, mostly: its bytes. */
+static uint32_t make(uint64_t words[14])
 {
-    volatile struct gpu_channel *shared = (volatile struct gpu_channel *)channel;
-    uint32_t tail = shared->calls_tail, bytes = 16 + 8 * (uint32_t)(draw() % 12);
+    uint32_t bytes = 16 + 8 * (uint32_t)(draw() % 12);
     const struct gpu_call_head head = {.bytes = draw() % 16 ? bytes : (uint32_t)number(),
                                        .op = (uint16_t)(draw() % OPS),
                                        .flags = (uint16_t)(draw() % 3),
                                        .seq = (uint32_t)draw(),
                                        .payload = draw() % 2 ? 0 : (uint32_t)number()};
-    uint64_t words[14];
 
     memcpy(words, &head, sizeof(head));
     for (unsigned i = 2; i < bytes / 8; i++)
         words[i] = number();
+    return bytes;
+}
+
+/* It comes behind the last one. */
+static void call(volatile uint8_t *channel)
+{
+    volatile struct gpu_channel *shared = (volatile struct gpu_channel *)channel;
+    uint64_t words[14];
+    uint32_t tail = shared->calls_tail, bytes = make(words);
+
     for (unsigned i = 0; i < bytes / 8; i++)
         *(volatile uint64_t *)(channel + GPU_CALLS_AT + (tail + 8 * i) % GPU_RING_BYTES) = words[i];
     gpu_store(&shared->calls_tail, tail + bytes);
+}
+
+/* What a program says first. */
+static void make_hello(uint64_t words[3])
+{
+    const struct gpu_call_head head = {.bytes = 24, .op = GPU_OP_HELLO, .seq = 1};
+
+    memcpy(words, &head, sizeof(head));
+    words[2] = (uint64_t)GPU_OLDEST << 32 | GPU_VERSION;
 }
 
 /* A program as it should be begins, so that what follows is looked at. */
 static void begin(volatile uint8_t *channel)
 {
     volatile struct gpu_channel *shared = (volatile struct gpu_channel *)channel;
-    uint64_t words[] = {0, 0, (uint64_t)GPU_OLDEST << 32 | GPU_VERSION};
-    const struct gpu_call_head head = {.bytes = sizeof(words), .op = GPU_OP_HELLO, .seq = 1};
+    uint64_t words[3];
 
+    make_hello(words);
     shared->calls_tail = 0;
     shared->answers_head = 0;
     gpu_store(&shared->guest_open, (uint32_t)draw() | 1);
-    memcpy(words, &head, sizeof(head));
     for (unsigned i = 0; i < 3; i++)
         ((volatile uint64_t *)(channel + GPU_CALLS_AT))[i] = words[i];
     gpu_store(&shared->calls_tail, sizeof(words));
@@ -140,13 +159,58 @@ static void do_harm(volatile uint8_t *channel)
     }
 }
 
+/* Says BYTES at the port, without hearing anything; false: nobody takes them. */
+static bool say(int fd, const void *words, uint32_t bytes)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+    for (uint32_t at = 0; at < bytes;) {
+        ssize_t n = write(fd, (const char *)words + at, bytes - at);
+        at += n > 0 ? (uint32_t)n : 0;
+        if (n <= 0 && (poll(&p, 1, 100) <= 0 || p.revents & POLLHUP))
+            return false;
+    }
+    return true;
+}
+
+static int noise_at(const char *path, unsigned long rounds)
+{
+    char heard[512];
+    uint64_t words[14] = {0};
+    int fd = -1;
+
+    for (; rounds; rounds--) {
+        bool again = fd < 0 || draw() % 256 == 0;
+        if (again && fd >= 0)
+            close(fd);
+        if (again && (fd = open(path, O_RDWR | O_NONBLOCK)) < 0) {
+            perror(path);
+            return 1;
+        }
+        if (again && draw() % 4)
+            make_hello(words);
+        uint32_t bytes = again ? 24 : make(words);
+        bool takes = say(fd, words, bytes);
+        while (draw() % 8 && read(fd, heard, sizeof(heard)) > 0)
+            ;
+        if (!takes) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    puts("noise: over");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     char folder[260] = "";
 
-    if (argc != 3)
+    if (argc < 3 || argc > 4)
         return 2;
     state = strtoull(argv[2], NULL, 10) | 1;
+    if (argc == 4)
+        return noise_at(argv[3], strtoul(argv[1], NULL, 10));
     find(folder, sizeof(folder));
     volatile uint32_t *registers = map(folder, "resource0", GPU_REG_BYTES);
     volatile uint8_t *window = map(folder, "resource2", GPU_SHARED_BYTES);
