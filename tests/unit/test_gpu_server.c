@@ -492,10 +492,11 @@ START_TEST(behind_a_host_function)
     enum { FILLS = 3000 };
     unsigned most = 0;
     CUdeviceptr d;
-    CUcontext c = rig_begin(_i);
+    CUcontext c;
 
     narrow.fill = rig_ops()->fill;
     rig_ops()->fill = narrow_fill;
+    c = rig_begin(_i);
     CU_OK(MemAlloc, &d, (size_t)64);
     for (unsigned round = 0; round < 3; round++) {
         narrow.asked = narrow.behind = 0;
