@@ -294,13 +294,13 @@ static bool fill_qcow2(int fd, uint64_t capacity, const char *backing, bool back
     return write_at(fd, cluster, CLUSTER, (uint64_t)BLOCK * CLUSTER);
 }
 
-static bool fill_raw(int fd, uint64_t capacity, bool full, const gint *stop, GError **err)
+static bool fill_raw(int fd, uint64_t capacity, uint64_t taken, const gint *stop, GError **err)
 {
     if (ftruncate(fd, (off_t)capacity) < 0)
         return false;
-    for (uint64_t at = 0; full && at < capacity; at += FULL_BYTES) {
+    for (uint64_t at = 0; at < taken; at += FULL_BYTES) {
         if (!go_on(stop, err) ||
-            fallocate(fd, 0, (off_t)at, (off_t)MIN(FULL_BYTES, capacity - at)) < 0)
+            fallocate(fd, 0, (off_t)at, (off_t)MIN(FULL_BYTES, taken - at)) < 0)
             return false;
     }
     return true;
@@ -332,7 +332,7 @@ bool image_create(const struct image_plan *p, const gint *stop, GError **err)
     bool ok = fresh_begin(&f, p->path, &why);
     if (ok) {
         ok = p->qcow2 ? fill_qcow2(f.fd, capacity, p->backing, p->backing_qcow2)
-                      : fill_raw(f.fd, capacity, p->full, stop, &why);
+                      : fill_raw(f.fd, capacity, MIN(p->taken, capacity), stop, &why);
         if (!ok && !why)
             vmd_set_errno(&why, errno, "%s", p->path);
     }

@@ -37,7 +37,8 @@ int image_open(const char *path, bool readonly, GError **err);
 struct image_plan {
     const char *path; /* must not be there yet */
     uint64_t capacity;
-    bool qcow2, full;    /* FULL: all of a raw image is taken at once */
+    bool qcow2;
+    uint64_t taken; /* of a raw image: so many bytes of storage from its beginning are taken at once */
     const char *backing; /* NULL: none; for a qcow2 image, an image to lie over */
     bool backing_qcow2;
 };

@@ -41,7 +41,7 @@ struct program {
 };
 
 struct options {
-    gboolean system, user, version, libvirt_alias;
+    gboolean system, user, version, libvirt_alias, libvirt_headless;
     char *store, *runtime, *socket, *libvirt, *libvirt_forward;
     gint idle; /* seconds; 0: never */
 };
@@ -59,6 +59,8 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
          "DIR"},
         {"libvirt-alias", 0, 0, G_OPTION_ARG_NONE, &o->libvirt_alias,
          "Be there in the place of libvirt's virtqemud too", NULL},
+        {"libvirt-headless", 0, 0, G_OPTION_ARG_NONE, &o->libvirt_headless,
+         "Drop the screens of domain XML, which are refused otherwise", NULL},
         {"libvirt-forward", 0, 0, G_OPTION_ARG_STRING, &o->libvirt_forward,
          "Pass calls about storage, network, nodedev, interface, secret or nwfilter on to libvirtd",
          "WHAT[=SOCKET],..."},
@@ -149,6 +151,7 @@ static bool listen_libvirt(struct program *p, const struct options *o, GError **
     struct daemon *d = &p->daemon;
     struct bridge_options b = {.dir = o->libvirt ? o->libvirt : d->paths.libvirt,
                                .alias = o->libvirt_alias,
+                               .headless = o->libvirt_headless,
                                .forward = o->libvirt_forward};
 
     if (strcmp(b.dir, "off") != 0)

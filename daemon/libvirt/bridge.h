@@ -13,6 +13,7 @@ struct bridge;
 struct bridge_options {
     const char *dir;     /* where the clients look */
     bool alias;          /* be there in the place of virtqemud too */
+    bool headless;       /* screens in domain XML are dropped, not refused */
     const char *forward; /* what is passed on, as forward_new() reads it; NULL: nothing */
 };
 

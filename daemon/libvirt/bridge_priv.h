@@ -13,6 +13,7 @@
 #include "daemon/registry.h"
 #include "proto/jsonrpc/local.h"
 #include "proto/libvirt/server.h"
+#include "proto/libvirt/xml/xml.h"
 
 /* The answer to a question for all domains, and the latest event before it. */
 struct bridge_list_cache {
@@ -30,6 +31,7 @@ struct bridge {
     struct forward *forward; /* NULL: nothing is passed on */
     struct pools *pools;
     GQueue works; /* volumes.c's, under way */
+    struct xml_options xml; /* how clients' XML is read */
     void (*done)(void *arg);
     void *done_arg;
 };
@@ -111,6 +113,10 @@ struct pool *bridge_need_pool(struct client *c, struct libvirt_request *request,
 /* The path of a volume; the caller frees. */
 char *bridge_need_volume(struct client *c, struct libvirt_request *request,
                          const struct libvirt_vol *vol);
+/* How C's XML is read: volumes of vmd's pools, and what the daemon was told of screens. */
+const struct xml_options *bridge_xml_options(const struct client *c);
+/* Its volume(), of which BRIDGE is the user. */
+char *bridge__volume_path(void *bridge, const char *pool, const char *volume, GError **err);
 void bridge_fail_storage(struct libvirt_request *request, const GError *err);
 
 /* Has what threads do end soon. Each that has ended calls bridge__work_over(). */

@@ -141,7 +141,7 @@ static void define(struct client *c, struct libvirt_request *request, const char
         return;
     }
     g_autoptr(vm_config) config =
-        domain_xml_read(xml, vm ? vm_next_config_of(vm) : NULL, &uuid, &err);
+        domain_xml_read(xml, bridge_xml_options(c), vm ? vm_next_config_of(vm) : NULL, &uuid, &err);
     if (!config) {
         bridge_fail_xml(request, err);
         return;
@@ -180,7 +180,9 @@ static void create_xml(struct client *c, struct libvirt_request *request, const 
     if (!bridge_flags(request, a->flags, CREATE_ALL))
         return;
     g_autoptr(vm_config) config =
-        existing(c, a->xml, &vm, &err) ? domain_xml_read(a->xml, NULL, &uuid, &err) : NULL;
+        existing(c, a->xml, &vm, &err)
+            ? domain_xml_read(a->xml, bridge_xml_options(c), NULL, &uuid, &err)
+            : NULL;
     if (config && vm)
         vmd_fail(&err, VMD_ERROR_EXISTS, "the domain %s exists already", vm_name(vm));
     if (err) {

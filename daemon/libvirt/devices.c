@@ -15,7 +15,11 @@ enum { MAXIMUM = 1 << 2, FORCE = 1 << 2 };
 
 struct vm_config *bridge_live_config(const struct vm *vm)
 {
-    return vm_active(vm) ? vm_devices_config(vm_devices_of(vm)) : vm_config_copy(vm_config_of(vm));
+    if (!vm_active(vm))
+        return vm_config_copy(vm_config_of(vm));
+    struct vm_config *config = vm_devices_config(vm_devices_of(vm));
+    domain_xml_order_disks(config);
+    return config;
 }
 
 static void append(struct vm_config *config, const struct device_spec *spec)
@@ -161,7 +165,7 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
     struct vm *vm = bridge_need(c, request, dom);
     uint32_t affects = vm ? affected(request, vm, flags) : 0;
     g_autoptr(GError) err = NULL;
-    struct device_spec *spec = affects ? device_xml_read(xml, &err) : NULL;
+    struct device_spec *spec = affects ? device_xml_read(xml, bridge_xml_options(c), &err) : NULL;
 
     if (!affects)
         return;
@@ -313,7 +317,7 @@ static bool replace(struct vm_config *config, const char *id, const struct devic
 static bool update_in(struct change *ch, const struct vm *vm, const char *xml, uint32_t affects,
                       GError **err)
 {
-    g_autoptr(device_spec) spec = device_xml_read(xml, err);
+    g_autoptr(device_spec) spec = device_xml_read(xml, bridge_xml_options(ch->c), err);
     g_autoptr(vm_config) live = bridge_live_config(vm);
 
     if (!spec)

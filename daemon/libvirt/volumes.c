@@ -46,6 +46,27 @@ char *bridge_need_volume(struct client *c, struct libvirt_request *request,
     return NULL;
 }
 
+char *bridge__volume_path(void *bridge, const char *pool, const char *volume, GError **err)
+{
+    struct bridge *b = bridge;
+    const struct pool *p = pools_named(b->pools, pool);
+    char *path = p ? pool_path(p, volume, err) : NULL;
+
+    if (path && pool_has(p, path))
+        return path;
+    if (!p)
+        vmd_fail(err, VMD_ERROR_INVALID, "there is no pool %s", pool);
+    else if (path)
+        vmd_fail(err, VMD_ERROR_INVALID, "there is no volume %s in the pool %s", volume, pool);
+    g_free(path);
+    return NULL;
+}
+
+const struct xml_options *bridge_xml_options(const struct client *c)
+{
+    return &c->bridge->xml;
+}
+
 static void lookup_by_name(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_named_text *a = args;
@@ -281,7 +302,7 @@ static bool create(struct bridge_work *w, GError **err)
     struct image_plan p = {.path = w->path,
                            .capacity = x->capacity,
                            .qcow2 = x->qcow2,
-                           .full = x->has_allocation && x->allocation >= x->capacity,
+                           .taken = x->has_allocation ? x->allocation : 0,
                            .backing = x->backing,
                            .backing_qcow2 = x->backing_qcow2};
 

@@ -15,19 +15,19 @@ static void domain(const char *text)
 {
     g_autofree char *uuid = NULL, *again_uuid = NULL;
     g_autoptr(GError) err = NULL;
-    g_autoptr(vm_config) config = domain_xml_read(text, NULL, &uuid, &err);
+    g_autoptr(vm_config) config = domain_xml_read(text, NULL, NULL, &uuid, &err);
 
     g_assert((config != NULL) == (err == NULL));
     /* Beyond the schema's bounds it is refused by the method that takes it. */
     if (!config || !codec_check(&vm_config_type, config, "config", NULL))
         return;
     g_autofree char *xml = domain_xml_write(config, id, 1);
-    g_autoptr(vm_config) again = domain_xml_read(xml, config, &again_uuid, &err);
+    g_autoptr(vm_config) again = domain_xml_read(xml, NULL, config, &again_uuid, &err);
     g_assert(again);
     g_assert(strcmp(again_uuid, id) == 0);
     g_autoptr(json_object) a = vm_config_encode(config), b = vm_config_encode(again);
     g_assert(json_object_equal(a, b));
-    g_autoptr(device_spec) spec = device_xml_read(text, NULL);
+    g_autoptr(device_spec) spec = device_xml_read(text, NULL, NULL);
     g_autofree char *found = device_xml_find(text, config, NULL);
 }
 
@@ -68,7 +68,7 @@ static void storage(const char *text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autofree char *text = g_strndup((const char *)data, size);
-    g_autoptr(device_spec) spec = device_xml_read(text, NULL);
+    g_autoptr(device_spec) spec = device_xml_read(text, NULL, NULL);
 
     domain(text);
     metadata(text);

@@ -18,7 +18,7 @@ static struct vm_config *read_ok(const char *text, const struct vm_config *base)
 {
     g_autofree char *uuid = NULL;
     g_autoptr(GError) err = NULL;
-    struct vm_config *config = domain_xml_read(text, base, &uuid, &err);
+    struct vm_config *config = domain_xml_read(text, NULL, base, &uuid, &err);
 
     ck_assert_msg(config != NULL, "%s: %s", err ? err->message : "", text);
     ck_assert_ptr_null(err);
@@ -142,6 +142,8 @@ static const struct {
     {"<domain type='kvm'><name>a</name>" OS "</domain>", VMD_ERROR_INVALID, "<memory>"},
     {HEAD "</domain>", VMD_ERROR_INVALID, "<os>"},
     {DOMAIN("<uuid>11111111</uuid>"), VMD_ERROR_INVALID, "<uuid>"},
+    {DOMAIN("<memory>65536</memory>"), VMD_ERROR_INVALID, "<memory> is there twice"},
+    {DOMAIN("<title>a</title><pm/><title>b</title>"), VMD_ERROR_INVALID, "<title> is there twice"},
     {"<domain type='kvm'><name>a</name><memory>x</memory>" OS "</domain>", VMD_ERROR_INVALID,
      "no size"},
     {"<domain type='kvm'><name>a</name><memory>-1</memory>" OS "</domain>", VMD_ERROR_INVALID,
@@ -167,6 +169,8 @@ static const struct {
     {DOMAIN("<whatever/>"), VMD_ERROR_UNSUPPORTED, "<whatever>"},
     {DOMAIN("<q:commandline xmlns:q='http://q'/>"), VMD_ERROR_UNSUPPORTED, "<q:commandline>"},
     {DISK("type='network'", ""), VMD_ERROR_UNSUPPORTED, "disk vda: type='network'"},
+    {DEVICES("<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>"),
+     VMD_ERROR_INVALID, "no <source>"},
     {DISK("type='file' device='lun'", ""), VMD_ERROR_UNSUPPORTED, "device='lun'"},
     {DISK("type='file'", "<driver type='vmdk'/>"), VMD_ERROR_UNSUPPORTED, "vmdk"},
     {DISK("type='file'", "<shareable/>"), VMD_ERROR_UNSUPPORTED, "<shareable>"},
@@ -198,12 +202,126 @@ START_TEST(elements_refused)
     g_autofree char *uuid = NULL;
     g_autoptr(GError) err = NULL;
 
-    ck_assert_msg(domain_xml_read(refused[_i].xml, NULL, &uuid, &err) == NULL, "%s",
+    ck_assert_msg(domain_xml_read(refused[_i].xml, NULL, NULL, &uuid, &err) == NULL, "%s",
                   refused[_i].xml);
     ck_assert_msg(err && err->code == (int)refused[_i].kind, "%s: %s", err ? err->message : "",
                   refused[_i].xml);
     ck_assert_msg(strstr(err->message, refused[_i].text) != NULL, "%s", err->message);
     ck_assert_ptr_null(uuid);
+}
+END_TEST
+
+/* A <cpu> with COUNT attributes, behind what only looks like some. */
+static char *with_attributes(unsigned count)
+{
+    GString *xml = g_string_new(HEAD OS "<!-- <a = ' --><title><![CDATA[<b = \"]]></title>"
+                                        "<?pi <c = '?><description>= &gt; = '</description><cpu");
+
+    for (unsigned i = 0; i < count; i++)
+        g_string_append_printf(xml, " a%u = '=>\"=!%u'", i, i);
+    g_string_append(xml, "/></domain>");
+    return g_string_free(xml, FALSE);
+}
+
+/* As many attributes as are taken, and one more, which is refused before anything is compared. */
+START_TEST(attributes)
+{
+    g_autofree char *most = with_attributes(LIMIT_LIBVIRT_ATTRIBUTES);
+    g_autofree char *more = with_attributes(LIMIT_LIBVIRT_ATTRIBUTES + 1);
+    g_autoptr(vm_config) config = read_ok(most, NULL);
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+
+    ck_assert_ptr_nonnull(config);
+    ck_assert_ptr_null(domain_xml_read(more, NULL, NULL, &uuid, &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_INVALID));
+    ck_assert_msg(strstr(err->message, "more than 64 attributes") != NULL, "%s", err->message);
+}
+END_TEST
+
+/* What clients keep has its bound while it is read. */
+START_TEST(kept_bound)
+{
+    g_autofree char *text = g_strnfill(65536, 'a');
+    g_autofree char *xml =
+        g_strconcat(HEAD OS "<title>", text, "</title></domain>", NULL);
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+
+    ck_assert_ptr_null(domain_xml_read(xml, NULL, NULL, &uuid, &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_LIMIT));
+}
+END_TEST
+
+static char *find_volume(void *user, const char *pool, const char *volume, GError **err)
+{
+    if (strcmp(pool, user) == 0)
+        return g_strconcat("/pools/", pool, "/", volume, NULL);
+    vmd_fail(err, VMD_ERROR_INVALID, "there is no pool %s", pool);
+    return NULL;
+}
+
+/* A volume of a pool is the file that it is. */
+START_TEST(volumes)
+{
+    char pool[] = "p";
+    const struct xml_options options = {.volume = find_volume, .user = pool};
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+    g_autoptr(vm_config) config = domain_xml_read(
+        DEVICES("<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>"),
+        &options, NULL, &uuid, &err);
+
+    ck_assert_msg(config != NULL, "%s", err ? err->message : "");
+    ck_assert_str_eq(config->disks[0]->path, "/pools/p/v");
+    ck_assert_ptr_null(device_xml_read(
+        "<disk type='volume'><source pool='q' volume='v'/><target dev='vda'/></disk>", &options,
+        &err));
+    ck_assert_str_eq(err->message, "there is no pool q");
+}
+END_TEST
+
+START_TEST(disks_in_order)
+{
+    static const char *const came[] = {"vda", "vdb", "sda", "sdaa", "sdc", "vdc", "sdb"};
+    g_autoptr(vm_config) config = read_ok(DOMAIN(""), NULL);
+    g_autoptr(GString) order = g_string_new(NULL);
+
+    config->n_disks = G_N_ELEMENTS(came);
+    config->disks = g_new0(struct vm_disk_config *, config->n_disks);
+    for (size_t i = 0; i < config->n_disks; i++) {
+        config->disks[i] = vm_disk_config_new();
+        config->disks[i]->id = g_strdup(came[i]);
+    }
+    domain_xml_order_disks(config);
+    for (size_t i = 0; i < config->n_disks; i++)
+        g_string_append_printf(order, "%s ", config->disks[i]->id);
+    ck_assert_str_eq(order->str, "vda vdb vdc sda sdb sdc sdaa ");
+    /* One whose target is that of its place: all stay where they are. */
+    g_free(config->disks[6]->id);
+    config->disks[6]->id = g_strdup("mine");
+    g_free(config->disks[0]->id);
+    config->disks[0]->id = g_strdup("vdz");
+    domain_xml_order_disks(config);
+    ck_assert_str_eq(config->disks[0]->id, "vdz");
+}
+END_TEST
+
+/* Where the daemon was told so, screens are dropped; all else is refused as it was. */
+START_TEST(headless)
+{
+    const struct xml_options options = {.headless = true};
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+    g_autoptr(vm_config) config = domain_xml_read(
+        DEVICES("<graphics type='vnc'/><video/><sound model='ich9'/><audio id='1' type='spice'/>"
+                "<redirdev bus='usb' type='spicevmc'/><rng model='virtio'/>"),
+        &options, NULL, &uuid, &err);
+
+    ck_assert_msg(config != NULL, "%s", err ? err->message : "");
+    ck_assert(config->devices->rng);
+    ck_assert_ptr_null(domain_xml_read(DEVICES("<tpm/>"), &options, NULL, &uuid, &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED));
 }
 END_TEST
 
@@ -213,7 +331,7 @@ START_TEST(round_trip)
     g_autoptr(vm_config) config = read_ok(taken[_i].xml, NULL);
     g_autofree char *xml = domain_xml_write(config, ID, _i % 2 ? 7 : -1);
     g_autofree char *uuid = NULL;
-    g_autoptr(vm_config) again = domain_xml_read(xml, config, &uuid, NULL);
+    g_autoptr(vm_config) again = domain_xml_read(xml, NULL, config, &uuid, NULL);
 
     ck_assert_msg(again != NULL, "%s", xml);
     ck_assert_str_eq(uuid, ID);
@@ -320,13 +438,13 @@ START_TEST(devices)
 {
     g_autoptr(GError) err = NULL;
     g_autoptr(device_spec) disk =
-        device_xml_read("<disk type='file'><source file='/d'/><target dev='vdb'/></disk>", NULL);
-    g_autoptr(device_spec) nic = device_xml_read("<interface type='user'/>", NULL);
+        device_xml_read("<disk type='file'><source file='/d'/><target dev='vdb'/></disk>", NULL, NULL);
+    g_autoptr(device_spec) nic = device_xml_read("<interface type='user'/>", NULL, NULL);
 
     ck_assert_int_eq(disk->kind, HOT_KIND_DISK);
     ck_assert_str_eq(disk->disk->id, "vdb");
     ck_assert_int_eq(nic->kind, HOT_KIND_NIC);
-    ck_assert_ptr_null(device_xml_read("<hostdev/>", &err));
+    ck_assert_ptr_null(device_xml_read("<hostdev/>", NULL, &err));
     ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED));
 }
 END_TEST
@@ -379,6 +497,11 @@ int main(void)
     tcase_add_loop_test(tc, elements_taken, 0, G_N_ELEMENTS(taken));
     tcase_add_loop_test(tc, elements_refused, 0, G_N_ELEMENTS(refused));
     tcase_add_loop_test(tc, round_trip, 0, G_N_ELEMENTS(taken));
+    tcase_add_test(tc, attributes);
+    tcase_add_test(tc, kept_bound);
+    tcase_add_test(tc, volumes);
+    tcase_add_test(tc, headless);
+    tcase_add_test(tc, disks_in_order);
     tcase_add_test(tc, over_what_is_there);
     tcase_add_test(tc, verbatim);
     tcase_add_test(tc, keeping);

@@ -181,7 +181,7 @@ static bool make_image(const char *path, bool qcow2, uint64_t capacity, const ch
                        GError **err)
 {
     struct image_plan p = {
-        .path = path, .capacity = capacity, .qcow2 = qcow2, .full = full, .backing = backing};
+        .path = path, .capacity = capacity, .qcow2 = qcow2, .taken = full ? capacity : 0, .backing = backing};
 
     return image_create(&p, NULL, err);
 }
@@ -330,7 +330,7 @@ START_TEST(stopped)
     g_autofree char *raw = g_build_filename(dir, "raw", NULL),
                     *copy = g_build_filename(dir, "copy", NULL),
                     *left = g_build_filename(dir, ".copy.new", NULL);
-    struct image_plan p = {.path = copy, .capacity = MIB_BYTES, .full = true};
+    struct image_plan p = {.path = copy, .capacity = MIB_BYTES, .taken = MIB_BYTES};
     g_autoptr(GError) err = NULL;
     gint stop = 1;
 

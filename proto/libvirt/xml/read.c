@@ -4,6 +4,8 @@
 
 #include <sys/utsname.h>
 
+enum { KEPT_MAX = 65536 }; /* bytes; the schema's for what is kept */
+
 /* Firmware that starts disks, where Debian's packages put it. */
 static const struct {
     enum vm_arch arch;
@@ -152,6 +154,11 @@ static bool read_name(struct vm_config *config, xmlNode *node, GError **err)
 static bool keep(struct vm_config *config, xmlNode *node, GError **err)
 {
     g_autofree char *own = xml_dump(node);
+    size_t len = strlen(own) + (config->libvirt_xml ? strlen(config->libvirt_xml) : 0);
+
+    if (len > KEPT_MAX)
+        return vmd_fail(err, VMD_ERROR_LIMIT,
+                        "title, description and metadata have more than %d bytes", KEPT_MAX);
     char *all = g_strconcat(config->libvirt_xml ? config->libvirt_xml : "", own, NULL);
 
     set_text(&config->libvirt_xml, all);
@@ -161,17 +168,17 @@ static bool keep(struct vm_config *config, xmlNode *node, GError **err)
 /* Elements of <domain>. Names, sizes and tunings that change nothing a guest can rely on are
  * dropped. */
 static const struct xml_rule rules[] = {
-    {.name = "name", .read = read_name},
+    {.name = "name", .read = read_name, .once = true},
     {.name = "uuid"},
-    {.name = "title", .read = keep},
-    {.name = "description", .read = keep},
-    {.name = "metadata", .read = keep},
-    {.name = "memory", .read = read_memory},
+    {.name = "title", .read = keep, .once = true},
+    {.name = "description", .read = keep, .once = true},
+    {.name = "metadata", .read = keep, .once = true},
+    {.name = "memory", .read = read_memory, .once = true},
     {.name = "currentMemory"},
-    {.name = "vcpu", .read = read_vcpu},
-    {.name = "os", .read = read_os},
-    {.name = "on_reboot", .read = read_on_reboot},
-    {.name = "devices", .read = xml_read_devices},
+    {.name = "vcpu", .read = read_vcpu, .once = true},
+    {.name = "os", .read = read_os, .once = true},
+    {.name = "on_reboot", .read = read_on_reboot, .once = true},
+    {.name = "devices", .read = xml_read_devices, .once = true},
     {.name = "memoryBacking"},
     {.name = "numatune"},
     {.name = "features"},
@@ -262,14 +269,15 @@ static void take_over(struct vm_config *config, const struct vm_config *base)
     }
 }
 
-struct vm_config *domain_xml_read(const char *text, const struct vm_config *base, char **uuid,
-                                  GError **err)
+struct vm_config *domain_xml_read(const char *text, const struct xml_options *options,
+                                  const struct vm_config *base, char **uuid, GError **err)
 {
     xmlNode *root = xml_open(text, "domain", err);
     g_autofree char *id = NULL;
 
     if (!root)
         return NULL;
+    xml_set_options(root, options);
     struct vm_config *config = base ? vm_config_copy(base) : vm_config_new();
     drop_devices(config);
     bool ok = read_uuid(root, &id, err) && read_domain(config, root, err);

@@ -1,7 +1,7 @@
 /* Elements of <devices>, and devices that come alone. */
 #include "proto/libvirt/xml/xml_priv.h"
 
-static const char *const buses[] = {"virtio"};
+static const char *const types[] = {"file", "block", "volume"}, *const buses[] = {"virtio"};
 
 static bool any_of(const char *text, const char *const *all, size_t n)
 {
@@ -17,10 +17,11 @@ static bool any_of(const char *text, const char *const *all, size_t n)
 bool xml_is_empty_drive(const xmlNode *node)
 {
     xmlNode *source = xml_child(node, "source");
-    g_autofree char *file = xml_attr(source, "file"), *dev = xml_attr(source, "dev");
+    g_autofree char *file = xml_attr(source, "file"), *dev = xml_attr(source, "dev"),
+                    *volume = xml_attr(source, "volume");
     bool drive = xml_attr_is(node, "device", "cdrom") || xml_attr_is(node, "device", "floppy");
 
-    return drive && !file && !dev;
+    return drive && !file && !dev && !volume;
 }
 
 static const struct xml_rule disk_rules[] = {
@@ -53,9 +54,9 @@ static bool check_disk(xmlNode *node, const char *target, GError **err)
                     *bus = xml_child_attr(node, "target", "bus");
     bool cdrom = g_strcmp0(device, "cdrom") == 0;
 
-    if (g_strcmp0(type, "file") != 0 && g_strcmp0(type, "block") != 0)
-        return xml_refuse(err, "disk %s: type='%s': disks are of type file or block", target,
-                          type ? type : "");
+    if (!type || !any_of(type, types, G_N_ELEMENTS(types)))
+        return xml_refuse(err, "disk %s: type='%s': disks are of type file, block or volume",
+                          target, type ? type : "");
     if (device && !cdrom && strcmp(device, "disk") != 0)
         return xml_refuse(err, "disk %s: device='%s': there are disk and cdrom", target, device);
     /* A drive is a disk that cannot be written, whatever it would hang on elsewhere. */
@@ -86,10 +87,29 @@ static void read_policy(struct vm_disk_config *disk, const xmlNode *node)
         disk->onerror = VM_DISK_ONERROR_REPORT;
 }
 
+/* Where the disk NODE lies, the caller's to free; NULL with ERR. */
+static char *read_source(const xmlNode *node, const char *target, GError **err)
+{
+    const xmlNode *source = xml_child(node, "source");
+    const struct xml_options *options = xml_options(node);
+    g_autofree char *pool = NULL, *volume = NULL;
+    char *path = xml_attr(source, "file");
+
+    if (!path)
+        path = xml_attr(source, "dev");
+    if (path)
+        return path;
+    pool = xml_attr(source, "pool");
+    volume = xml_attr(source, "volume");
+    if (pool && volume && options->volume)
+        return options->volume(options->user, pool, volume, err);
+    vmd_fail(err, VMD_ERROR_INVALID, "disk %s has no <source>", target);
+    return NULL;
+}
+
 struct vm_disk_config *xml_read_disk(xmlNode *node, GError **err)
 {
     g_autofree char *target = xml_child_attr(node, "target", "dev");
-    xmlNode *source = xml_child(node, "source");
 
     if (!target) {
         vmd_fail(err, VMD_ERROR_INVALID, "a <disk> has no <target dev=...>");
@@ -102,14 +122,10 @@ struct vm_disk_config *xml_read_disk(xmlNode *node, GError **err)
     if (!check_disk(node, target, err))
         return NULL;
     struct vm_disk_config *disk = vm_disk_config_new();
-    disk->path = xml_attr(source, "file");
-    if (!disk->path)
-        disk->path = xml_attr(source, "dev");
+    disk->path = read_source(node, target, err);
     disk->readonly = xml_child(node, "readonly") || xml_attr_is(node, "device", "cdrom");
     disk->serial = xml_child_text(node, "serial");
     read_policy(disk, node);
-    if (!disk->path)
-        vmd_fail(err, VMD_ERROR_INVALID, "disk %s has no <source>", target);
     if (!disk->path || !read_format(disk, node, target, err)) {
         vm_disk_config_free(disk);
         return NULL;
@@ -283,15 +299,15 @@ static const struct xml_rule rules[] = {
     {.name = "memballoon", .read = read_balloon},
     {.name = "console", .read = read_console},
     {.name = "channel", .read = read_channel},
-    {.name = "audio", .read = read_audio},
+    {.name = "audio", .read = read_audio, .screen = true},
     {.name = "emulator"},
     {.name = "serial"},
     {.name = "controller"},
     {.name = "input"},
-    {.name = "graphics", .refused = "guests have no screen; use --graphics none"},
-    {.name = "video", .refused = "guests have no screen"},
-    {.name = "sound", .refused = "guests have no sound"},
-    {.name = "redirdev", .refused = "guests have no USB"},
+    {.name = "graphics", .refused = "guests have no screen; use --graphics none", .screen = true},
+    {.name = "video", .refused = "guests have no screen", .screen = true},
+    {.name = "sound", .refused = "guests have no sound", .screen = true},
+    {.name = "redirdev", .refused = "guests have no USB", .screen = true},
     {.name = "hub", .refused = "guests have no USB"},
     {.name = "parallel", .refused = "guests have no parallel port"},
     {.name = "hostdev", .refused = "devices of the host are given by vmd's own configuration"},
@@ -315,12 +331,14 @@ bool xml_read_devices(struct vm_config *config, xmlNode *node, GError **err)
 
 /* --- a device alone --- */
 
-struct device_spec *device_xml_read(const char *text, GError **err)
+struct device_spec *device_xml_read(const char *text, const struct xml_options *options,
+                                    GError **err)
 {
     xmlNode *root = xml_open(text, NULL, err);
 
     if (!root)
         return NULL;
+    xml_set_options(root, options);
     struct device_spec *spec = device_spec_new();
     if (xml_is(root, "disk")) {
         spec->kind = HOT_KIND_DISK;

@@ -24,6 +24,52 @@ static xmlDoc *parse(const char *text, size_t len, GError **err)
     return doc;
 }
 
+/* Behind the first END in TEXT, or at TEXT's own end. */
+static const char *behind(const char *text, const char *end)
+{
+    const char *found = strstr(text, end);
+
+    return found ? found + strlen(end) : text + strlen(text);
+}
+
+/* Behind the tag at TEXT, a '<'; NULL: it has more attributes than are taken. */
+static const char *pass_tag(const char *text)
+{
+    char quote = '\0';
+
+    for (unsigned attributes = 0; *text && (quote || *text != '>'); text++) {
+        if (quote ? *text == quote : *text == '"' || *text == '\'')
+            quote = quote ? '\0' : *text;
+        else if (!quote && *text == '=' && ++attributes > LIMIT_LIBVIRT_ATTRIBUTES)
+            return NULL;
+    }
+    return text;
+}
+
+/*
+ * What makes a parser's work more than linear is refused before it begins: document types, and
+ * elements with attributes beyond number, each of which is compared with all before it.
+ */
+static bool scan(const char *text, GError **err)
+{
+    while ((text = strchr(text, '<'))) {
+        if (g_str_has_prefix(text, "<!--"))
+            text = behind(text + 4, "-->");
+        else if (g_str_has_prefix(text, "<![CDATA["))
+            text = behind(text, "]]>");
+        else if (g_str_has_prefix(text, "<?"))
+            text = behind(text, "?>");
+        else if (text[1] == '!')
+            return vmd_fail(err, VMD_ERROR_INVALID,
+                            "the XML has a document type, which is not read");
+        else if (!(text = pass_tag(text)))
+            return vmd_fail(err, VMD_ERROR_INVALID,
+                            "an element of the XML has more than %d attributes",
+                            LIMIT_LIBVIRT_ATTRIBUTES);
+    }
+    return true;
+}
+
 xmlNode *xml_open(const char *text, const char *name, GError **err)
 {
     size_t len = strlen(text);
@@ -32,7 +78,7 @@ xmlNode *xml_open(const char *text, const char *name, GError **err)
         vmd_fail(err, VMD_ERROR_INVALID, "the XML has more than %d bytes", XML_TEXT_MAX);
         return NULL;
     }
-    xmlDoc *doc = parse(text, len, err);
+    xmlDoc *doc = scan(text, err) ? parse(text, len, err) : NULL;
     if (!doc)
         return NULL;
     xmlNode *root = xmlDocGetRootElement(doc);
@@ -50,6 +96,18 @@ void xml_close(xmlNode *root)
 {
     if (root)
         xmlFreeDoc(root->doc);
+}
+
+void xml_set_options(xmlNode *root, const struct xml_options *options)
+{
+    root->doc->_private = (void *)options;
+}
+
+const struct xml_options *xml_options(const xmlNode *node)
+{
+    static const struct xml_options none;
+
+    return node->doc->_private ? node->doc->_private : &none;
 }
 
 bool xml_is(const xmlNode *node, const char *name)
@@ -182,6 +240,8 @@ bool xml_size(const xmlNode *node, uint64_t *out, GError **err)
 static bool apply(const struct xml_rule *rule, struct vm_config *config, xmlNode *node,
                   GError **err)
 {
+    if (rule->screen && xml_options(node)->headless)
+        return true;
     if (rule->refused)
         return xml_refuse(err, "<%s>: %s", node->name, rule->refused);
     return !rule->read || rule->read(config, node, err);
@@ -190,6 +250,9 @@ static bool apply(const struct xml_rule *rule, struct vm_config *config, xmlNode
 bool xml_apply(const struct xml_rule *rules, size_t count, struct vm_config *config, xmlNode *node,
                GError **err)
 {
+    uint64_t seen = 0; /* a bit a rule */
+
+    g_assert(count <= 64);
     for (xmlNode *n = xml_element(node->children); n; n = xml_element(n->next)) {
         size_t i = 0;
         while (i < count && !xml_is(n, rules[i].name))
@@ -198,6 +261,9 @@ bool xml_apply(const struct xml_rule *rules, size_t count, struct vm_config *con
             return xml_refuse(err, "<%s%s%s>: vmd does not know it",
                               n->ns && n->ns->prefix ? (const char *)n->ns->prefix : "",
                               n->ns && n->ns->prefix ? ":" : "", n->name);
+        if (rules[i].once && (seen & UINT64_C(1) << i))
+            return vmd_fail(err, VMD_ERROR_INVALID, "<%s> is there twice", n->name);
+        seen |= UINT64_C(1) << i;
         if (!apply(&rules[i], config, n, err))
             return false;
     }

@@ -64,6 +64,36 @@ static bool taken(const struct vm_config *config, const char *name)
     return false;
 }
 
+/* Where disk I goes among those before it, which are in order. */
+static size_t place_of(struct vm_disk_config *const *disks, size_t i)
+{
+    size_t at = i, length = strlen(disks[i]->id);
+
+    for (size_t j = 0; j < i; j++) {
+        size_t other = strlen(disks[j]->id);
+        if (strncmp(disks[j]->id, disks[i]->id, 2) != 0)
+            continue;
+        if (other > length || (other == length && strcmp(disks[j]->id, disks[i]->id) > 0))
+            return j;
+        at = j + 1;
+    }
+    return at;
+}
+
+void domain_xml_order_disks(struct vm_config *config)
+{
+    for (size_t i = 0; i < config->n_disks; i++) {
+        if (!config->disks[i]->id || !xml_is_target(config->disks[i]->id))
+            return; /* its target goes by its place */
+    }
+    for (size_t i = 1; i < config->n_disks; i++) {
+        struct vm_disk_config *disk = config->disks[i];
+        size_t at = place_of(config->disks, i);
+        memmove(&config->disks[at + 1], &config->disks[at], (i - at) * sizeof(config->disks[0]));
+        config->disks[at] = disk;
+    }
+}
+
 char *domain_xml_target(const struct vm_config *config, size_t index)
 {
     const char *id = config->disks[index]->id;

@@ -13,6 +13,9 @@ enum { XML_TEXT_MAX = LIMIT_LIBVIRT_MESSAGE };
  */
 xmlNode *xml_open(const char *text, const char *name, GError **err);
 void xml_close(xmlNode *root);
+/* How ROOT's document is read; borrowed until it is closed, NULL for no options. */
+void xml_set_options(xmlNode *root, const struct xml_options *options);
+const struct xml_options *xml_options(const xmlNode *node);
 
 bool xml_is(const xmlNode *node, const char *name);
 /* The first child element NAME, or NULL. */
@@ -48,7 +51,9 @@ struct xml_rule {
     const char *name;
     /* NULL: dropped. False with ERR. */
     bool (*read)(struct vm_config *config, xmlNode *node, GError **err);
-    const char *refused; /* why it cannot be had; READ is NULL */
+    const char *refused; /* why it cannot be had */
+    bool once;           /* a second one is refused */
+    bool screen;         /* it may be dropped as part of a screen */
 };
 /* Applies RULES to each child of NODE. An element without a rule is refused. */
 bool xml_apply(const struct xml_rule *rules, size_t count, struct vm_config *config, xmlNode *node,
