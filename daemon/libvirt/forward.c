@@ -16,7 +16,7 @@
 
 enum { STORAGE, NETWORK, NODEDEV, INTERFACE, SECRET, NWFILTER, KINDS };
 enum { UNSENT_MOST = LIMIT_RPC_OUTQ, ANSWER_MOST = LIMIT_RPC_OUTQ / 2, AHEAD = 262144 };
-enum { AUTH_POLKIT = 2, OPEN_READONLY = 1 << 0 };
+enum { AUTH_POLKIT = 2, OPEN_READONLY = 1 << 0, NO_CALLBACK = -1 }; /* theirs count from 0 */
 
 static const struct {
     const char *name, *daemon;
@@ -210,7 +210,7 @@ static uint32_t expect(struct upstream *u, struct libvirt_request *request, int3
 
 static bool own_call(struct upstream *u, int32_t procedure, const uint8_t *bytes, size_t len)
 {
-    uint32_t serial = expect(u, NULL, procedure, 0);
+    uint32_t serial = expect(u, NULL, procedure, NO_CALLBACK);
 
     return send_out(u, frame(procedure, LIBVIRT_CALL, LIBVIRT_OK, serial, bytes, len));
 }
@@ -368,7 +368,7 @@ static void answer(struct upstream *u, const struct libvirt_head *head, const ui
     else if (!error && among(registers, G_N_ELEMENTS(registers), p->procedure))
         registered(u, p->request, bytes, len);
     else {
-        if (!error && p->callback)
+        if (!error && p->callback != NO_CALLBACK)
             g_hash_table_remove(u->callbacks, GINT_TO_POINTER(p->callback));
         libvirt_reply_raw(p->request, error, bytes, len);
     }
@@ -536,7 +536,7 @@ static struct upstream *upstream_new(struct client *c, int kind, GError **err)
 
 /* --- a client's ------------------------------------------------------------------------------- */
 
-/* The number there of the client's callback HERE; 0: there is none. */
+/* The number there of the client's callback HERE, or NO_CALLBACK. */
 static int32_t callback_there(struct upstream *u, int32_t here)
 {
     GHashTableIter iter;
@@ -547,21 +547,21 @@ static int32_t callback_there(struct upstream *u, int32_t here)
         if (GPOINTER_TO_INT(value) == here)
             return GPOINTER_TO_INT(there);
     }
-    return 0;
+    return NO_CALLBACK;
 }
 
 /* Passes REQUEST on to U. */
 static void pass(struct upstream *u, struct libvirt_request *request, const uint8_t *bytes,
                  size_t len)
 {
-    int32_t procedure = libvirt_request_procedure(request), callback = 0;
+    int32_t procedure = libvirt_request_procedure(request), callback = NO_CALLBACK;
     g_autoptr(GByteArray) args = NULL;
     struct libvirt_number a = {0};
 
     if (among(deregisters, G_N_ELEMENTS(deregisters), procedure)) {
         if (libvirt_read(&libvirt_number_layout, bytes, len, &a) == 0)
             callback = callback_there(u, a.value);
-        if (!callback) {
+        if (callback == NO_CALLBACK) {
             libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_RPC,
                          "this connection has no callback %d", a.value);
             return;

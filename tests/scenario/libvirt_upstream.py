@@ -112,7 +112,7 @@ class Client:
                 return True
             say("destroyed", read_text(payload)[0])
         elif procedure == 313:
-            answer = struct.pack(">I", 7)
+            answer = struct.pack(">I", 0)
         elif procedure == 314:
             self.ended.set()
             say("callback", struct.unpack(">I", payload)[0], "ended")
@@ -132,7 +132,7 @@ class Client:
         """Again and again: a client that has just registered may pass over what comes with the answer."""
         while not self.ended.wait(0.1):
             try:
-                self.send(MESSAGE, 315, 0, OK, struct.pack(">I", 7) + named("bridged") + struct.pack(">ii", 2, 0))
+                self.send(MESSAGE, 315, 0, OK, struct.pack(">I", 0) + named("bridged") + struct.pack(">ii", 2, 0))
             except OSError:
                 return
 
