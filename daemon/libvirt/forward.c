@@ -8,56 +8,17 @@
 #include "daemon/libvirt/forward.h"
 
 #include "daemon/libvirt/bridge_priv.h"
+#include "daemon/libvirt/forward_priv.h"
 #include "proto/rpc/stream.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-enum { STORAGE, NETWORK, NODEDEV, INTERFACE, SECRET, NWFILTER, KINDS };
 enum { UNSENT_MOST = LIMIT_RPC_OUTQ, ANSWER_MOST = LIMIT_RPC_OUTQ / 2, AHEAD = 262144 };
 enum { AUTH_POLKIT = 2, OPEN_READONLY = 1 << 0, NO_CALLBACK = -1 }; /* theirs count from 0 */
-
-static const struct {
-    const char *name, *daemon;
-} kinds[KINDS] = {
-    [STORAGE] = {"storage", "virtstoraged-sock"},
-    [NETWORK] = {"network", "virtnetworkd-sock"},
-    [NODEDEV] = {"nodedev", "virtnodedevd-sock"},
-    [INTERFACE] = {"interface", "virtinterfaced-sock"},
-    [SECRET] = {"secret", "virtsecretd-sock"},
-    [NWFILTER] = {"nwfilter", "virtnwfilterd-sock"},
-};
-
-/* Which procedures are whose, by their numbers: FIRST to LAST. */
-static const struct {
-    int kind;
-    int32_t first, last;
-} ranges[] = {
-    {NETWORK, 36, 36},     {NETWORK, 38, 50},     {NETWORK, 52, 52},     {NETWORK, 152, 153},
-    {NETWORK, 283, 283},   {NETWORK, 291, 291},   {NETWORK, 313, 314},   {NETWORK, 341, 341},
-    {NETWORK, 404, 410},   {NETWORK, 432, 432},   {NETWORK, 437, 437},   {NETWORK, 444, 445},
-    {STORAGE, 71, 100},    {STORAGE, 125, 125},   {STORAGE, 154, 155},   {STORAGE, 165, 165},
-    {STORAGE, 208, 209},   {STORAGE, 259, 260},   {STORAGE, 281, 282},   {STORAGE, 368, 369},
-    {STORAGE, 378, 378},   {STORAGE, 391, 391},   {STORAGE, 403, 403},   {NODEDEV, 111, 120},
-    {NODEDEV, 123, 124},   {NODEDEV, 285, 285},   {NODEDEV, 297, 297},   {NODEDEV, 301, 301},
-    {NODEDEV, 374, 375},   {NODEDEV, 428, 430},   {NODEDEV, 433, 436},   {NODEDEV, 447, 447},
-    {INTERFACE, 126, 134}, {INTERFACE, 137, 138}, {INTERFACE, 156, 156}, {INTERFACE, 220, 222},
-    {INTERFACE, 284, 284}, {SECRET, 139, 147},    {SECRET, 287, 287},    {SECRET, 380, 381},
-    {NWFILTER, 175, 181},  {NWFILTER, 286, 286},  {NWFILTER, 397, 401},  {NWFILTER, 431, 431},
-};
 
 /* Procedures of which a callback's number is the result, and those that end one. */
 static const int32_t registers[] = {313, 368, 374, 380}, deregisters[] = {314, 369, 375, 381};
 
-struct forward {
-    bool on[KINDS], system;
-    char *socket[KINDS]; /* NULL: the usual one */
-    char *dir;
-};
-
 struct forwarded {
-    struct upstream *to[KINDS]; /* NULL: not connected */
+    struct upstream *to[FORWARD_KINDS]; /* NULL: not connected */
 };
 
 /* A client's connection to one daemon. */
@@ -87,71 +48,6 @@ struct through {
     int32_t procedure;
     GList link;
 };
-
-/* --- what is passed on ------------------------------------------------------------------------ */
-
-static bool read_one(struct forward *f, const char *text, GError **err)
-{
-    g_auto(GStrv) parts = g_strsplit(text, "=", 2);
-
-    for (int k = 0; k < KINDS; k++) {
-        if (g_strcmp0(parts[0], kinds[k].name) != 0)
-            continue;
-        if (parts[1] && !g_path_is_absolute(parts[1]))
-            return vmd_fail(err, VMD_ERROR_INVALID, "the socket '%s' for %s is no absolute path",
-                            parts[1], kinds[k].name);
-        f->on[k] = true;
-        g_free(f->socket[k]);
-        f->socket[k] = g_strdup(parts[1]);
-        return true;
-    }
-    return vmd_fail(
-        err, VMD_ERROR_INVALID,
-        "'%s' is nothing that is passed on: storage, network, nodedev, interface, secret "
-        "or nwfilter",
-        text);
-}
-
-struct forward *forward_new(const char *text, const char *dir, bool system, GError **err)
-{
-    struct forward *f = g_new0(struct forward, 1);
-    g_auto(GStrv) all = g_strsplit(text, ",", -1);
-
-    f->dir = g_strdup(dir);
-    f->system = system;
-    for (char **one = all; *one; one++) {
-        if (!read_one(f, *one, err)) {
-            forward_free(f);
-            return NULL;
-        }
-    }
-    return f;
-}
-
-void forward_free(struct forward *f)
-{
-    if (!f)
-        return;
-    for (int k = 0; k < KINDS; k++)
-        g_free(f->socket[k]);
-    g_free(f->dir);
-    g_free(f);
-}
-
-bool forward_networks(const struct forward *f)
-{
-    return f && f->on[NETWORK];
-}
-
-/* The kind of daemon whose PROCEDURE is; -1: vmd's own. */
-static int kind_of(const struct forward *f, int32_t procedure)
-{
-    for (size_t i = 0; f && i < G_N_ELEMENTS(ranges); i++) {
-        if (procedure >= ranges[i].first && procedure <= ranges[i].last)
-            return f->on[ranges[i].kind] ? ranges[i].kind : -1;
-    }
-    return -1;
-}
 
 static bool among(const int32_t *all, size_t n, int32_t procedure)
 {
@@ -222,9 +118,9 @@ static bool may_write(const struct client *c)
 
 static void open_there(struct upstream *u)
 {
-    bool system = u->c->bridge->forward->system;
+    bool system = forward__system(u->c->bridge->forward);
     g_autofree char *uri =
-        g_strdup_printf("%s:///%s", kinds[u->kind].name, system ? "system" : "session");
+        g_strdup_printf("%s:///%s", forward__name(u->kind), system ? "system" : "session");
     struct libvirt_open a = {.name = uri, .flags = may_write(u->c) ? 0 : OPEN_READONLY};
     g_autoptr(GByteArray) args = g_byte_array_new();
 
@@ -455,7 +351,7 @@ static const struct rpc_stream_ops upstream_ops = {.message = on_message,
 static void fail(struct libvirt_request *request, int kind, const char *why)
 {
     libvirt_fail(request, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_RPC,
-                 "the libvirt daemon for %s: %s", kinds[kind].name, why);
+                 "the libvirt daemon for %s: %s", forward__name(kind), why);
 }
 
 /* Ends U: what waits for it fails with WHY. */
@@ -473,7 +369,7 @@ static void upstream_free(struct upstream *u, const char *why)
     }
     for (struct through *t; (t = g_queue_peek_head(&u->streams));)
         libvirt_stream_fail(t->stream, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_RPC,
-                            "the libvirt daemon for %s: %s", kinds[u->kind].name, why);
+                            "the libvirt daemon for %s: %s", forward__name(u->kind), why);
     rpc_stream_free(u->stream);
     g_queue_clear_full(&u->waiting, (GDestroyNotify)g_byte_array_unref);
     g_hash_table_unref(u->calls);
@@ -481,38 +377,9 @@ static void upstream_free(struct upstream *u, const char *why)
     g_free(u);
 }
 
-/* A socket that is connected to PATH, or -errno. */
-static int connect_to(const char *path)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    autofd fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd < 0)
-        return -errno;
-    if (g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)) >= sizeof(addr.sun_path))
-        return -ENAMETOOLONG;
-    if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-        return -errno;
-    return steal_fd(&fd);
-}
-
-static int connect_kind(const struct forward *f, int kind)
-{
-    const char *names[] = {kinds[kind].daemon, "libvirt-sock"};
-    int fd = -ENOENT;
-
-    if (f->socket[kind])
-        return connect_to(f->socket[kind]);
-    for (size_t i = 0; i < G_N_ELEMENTS(names) && fd < 0; i++) {
-        g_autofree char *path = g_build_filename(f->dir, names[i], NULL);
-        fd = connect_to(path);
-    }
-    return fd;
-}
-
 static struct upstream *upstream_new(struct client *c, int kind, GError **err)
 {
-    int fd = connect_kind(c->bridge->forward, kind);
+    int fd = forward__connect(c->bridge->forward, kind);
     struct upstream *u = g_new0(struct upstream, 1);
 
     if (fd < 0)
@@ -582,7 +449,7 @@ static void pass(struct upstream *u, struct libvirt_request *request, const uint
 bool forward_pass(struct client *c, struct libvirt_request *request, const uint8_t *bytes,
                   size_t len)
 {
-    int kind = kind_of(c->bridge->forward, libvirt_request_procedure(request));
+    int kind = forward__kind(c->bridge->forward, libvirt_request_procedure(request));
     g_autoptr(GError) err = NULL;
 
     if (kind < 0)
@@ -601,7 +468,7 @@ bool forward_pass(struct client *c, struct libvirt_request *request, const uint8
 
 void forward_end(struct client *c)
 {
-    for (int k = 0; c->forwarded && k < KINDS; k++) {
+    for (int k = 0; c->forwarded && k < FORWARD_KINDS; k++) {
         if (c->forwarded->to[k])
             upstream_free(c->forwarded->to[k], "the client has left");
     }
