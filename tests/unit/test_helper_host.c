@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -242,6 +243,68 @@ START_TEST(override_is_kept)
 }
 END_TEST
 
+/* The helper is killed, and the next one has its file. */
+static void next_helper(struct kernel *t, int file)
+{
+    host_leases_free(t->leases);
+    t->leases = host_leases_new(&t->k);
+    host_leases_keep(t->leases, file);
+}
+
+/* What a helper had lent before it was killed goes back by the next one, when its group is closed,
+ * and not before; what goes back is not kept any more. */
+START_TEST(next_one_knows)
+{
+    struct kernel t;
+    autofd file = memfd_create("leases", MFD_CLOEXEC);
+
+    init(&t);
+    host_leases_keep(t.leases, file);
+    autofd fd = host_lend(t.leases, 4, NIC, NULL);
+    autofd plain = host_lend(t.leases, 5, PLAIN, NULL);
+    ck_assert(fd >= 0 && plain >= 0);
+    host_return(t.leases, 5);
+    t.busy = true;
+    next_helper(&t, file);
+    ck_assert(host_sweep(t.leases) && !host_lent(t.leases, 4));
+    check_driver(&t, NIC, "vfio-pci");
+    ck_assert_int_eq(host_lend(t.leases, 6, NIC, NULL), -1);
+    next_helper(&t, file);
+    t.busy = false;
+    unsigned writes = t.writes;
+    ck_assert(!host_sweep(t.leases));
+    check_driver(&t, NIC, "e1000e");
+    check_driver(&t, PLAIN, NULL);
+    ck_assert_uint_gt(t.writes, writes);
+    writes = t.writes;
+    next_helper(&t, file);
+    ck_assert(!host_sweep(t.leases));
+    ck_assert_uint_eq(t.writes, writes);
+    fini(&t);
+}
+END_TEST
+
+/* One that was killed before it gave the function away leaves the driver alone; lines that make no
+ * sense, or of what has gone, are nothing. */
+START_TEST(file_of_any_kind)
+{
+    static const char text[] =
+        NIC " 7 e1000e pci-stub\n" PLAIN " 9 - -\n0000:7f:00.0 7 - -\n"
+            "../../../etc 7 - -\n" PLAIN "\n" PLAIN " -1 - -\n\nend\n" PLAIN " 8 nothing -\n";
+    struct kernel t;
+    autofd file = memfd_create("leases", MFD_CLOEXEC);
+
+    init(&t);
+    ck_assert_int_eq(pwrite(file, text, strlen(text), 0), (ssize_t)strlen(text));
+    next_helper(&t, file);
+    ck_assert(!host_sweep(t.leases));
+    check_driver(&t, NIC, "e1000e");
+    ck_assert_str_eq(t.override, "pci-stub");
+    ck_assert_str_eq(t.overridden, NIC);
+    fini(&t);
+}
+END_TEST
+
 /* The kernel opens a group once: another function of it is not touched. */
 START_TEST(one_of_a_group)
 {
@@ -382,6 +445,8 @@ int main(void)
     tcase_add_test(tc, lent_and_returned);
     tcase_add_test(tc, as_it_was);
     tcase_add_test(tc, override_is_kept);
+    tcase_add_test(tc, next_one_knows);
+    tcase_add_test(tc, file_of_any_kind);
     tcase_add_test(tc, one_of_a_group);
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));
     tcase_add_loop_test(tc, packet_rows, 0, G_N_ELEMENTS(packets));

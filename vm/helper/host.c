@@ -19,6 +19,7 @@ struct lease {
 struct host_leases {
     const struct host_kernel *kernel;
     GPtrArray *all; /* struct lease */
+    int fd;         /* a file of them; -1: none */
 };
 
 /* --- the kernel ------------------------------------------------------------------------------- */
@@ -218,9 +219,11 @@ static int open_group(const struct host_kernel *k, int group)
 
 static void take_back(const struct host_kernel *k, const struct lease *l)
 {
-    int rc = restore_override(k, l->address, l->override);
-    int unbound = tell_function(k, l->address, "driver/unbind", l->address);
+    g_autofree char *has = host_driver(k, l->address);
+    int rc = restore_override(k, l->address, l->override), unbound = 0;
 
+    if (g_strcmp0(has, VFIO) == 0)
+        unbound = tell_function(k, l->address, "driver/unbind", l->address);
     if (l->driver)
         probe(k, l->address);
     g_autofree char *now = host_driver(k, l->address);
@@ -250,6 +253,7 @@ struct host_leases *host_leases_new(const struct host_kernel *kernel)
 
     leases->kernel = kernel;
     leases->all = g_ptr_array_new_with_free_func(lease_free);
+    leases->fd = -1;
     return leases;
 }
 
@@ -260,6 +264,74 @@ void host_leases_free(struct host_leases *leases)
     g_ptr_array_free(leases->all, TRUE);
     g_free(leases);
 }
+
+/* --- a file of them --------------------------------------------------------------------------- */
+
+#define FILE_END  "end"
+#define FILE_MOST (64 << 10)
+
+/* A line of each that was given to vfio-pci here, "ADDRESS GROUP DRIVER OVERRIDE" with "-" for
+ * none, and one that ends them, whatever older text is behind it. */
+static void keep(const struct host_leases *leases)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    if (leases->fd < 0)
+        return;
+    for (guint i = 0; i < leases->all->len; i++) {
+        const struct lease *l = g_ptr_array_index(leases->all, i);
+        if (l->ours)
+            g_string_append_printf(text, "%s %d %s %s\n", l->address, l->group,
+                                   l->driver ? l->driver : "-", l->override ? l->override : "-");
+    }
+    g_string_append(text, FILE_END "\n");
+    if (pwrite(leases->fd, text->str, text->len, 0) != (ssize_t)text->len)
+        log_warning("what is lent cannot be kept: the next vmd-helper will not know of it");
+}
+
+static char *word(const char *text)
+{
+    return strcmp(text, "-") == 0 ? NULL : g_strdup(text);
+}
+
+/* The lease that LINE is; NULL: it makes no sense, or the function has gone. */
+static struct lease *lease_from(const struct host_kernel *k, const char *line)
+{
+    g_auto(GStrv) words = g_strsplit(line, " ", 4);
+    guint64 group;
+
+    if (g_strv_length(words) != 4 || !host_address_valid(words[0]) ||
+        !g_ascii_string_to_unsigned(words[1], 10, 0, INT_MAX, &group, NULL) ||
+        host_group(k, words[0], NULL) != (int)group)
+        return NULL;
+    struct lease *l = g_new0(struct lease, 1);
+    *l = (struct lease){.client = -1,
+                        .address = g_strdup(words[0]),
+                        .driver = word(words[2]),
+                        .override = word(words[3]),
+                        .group = (int)group,
+                        .ours = true};
+    return l;
+}
+
+void host_leases_keep(struct host_leases *leases, int fd)
+{
+    g_autofree char *text = g_malloc0(FILE_MOST + 1);
+    ssize_t n = pread(fd, text, FILE_MOST, 0);
+    g_auto(GStrv) lines = g_strsplit(n > 0 ? text : "", "\n", -1);
+
+    for (char **line = lines; *line && strcmp(*line, FILE_END) != 0; line++) {
+        struct lease *l = lease_from(leases->kernel, *line);
+        if (l)
+            g_ptr_array_add(leases->all, l);
+        else if (**line)
+            log_warning("what was lent before is not known: '%s'", *line);
+    }
+    leases->fd = fd;
+    keep(leases);
+}
+
+/* --- lending ---------------------------------------------------------------------------------- */
 
 /* The lease of a function of GROUP; NULL. */
 static struct lease *lease_in(const struct host_leases *leases, int group)
@@ -308,8 +380,6 @@ int host_lend(struct host_leases *leases, int client, const char *address, GErro
     g_autofree char *driver = host_driver(k, address);
     g_autofree char *override = override_of(k, address);
     bool ours = g_strcmp0(driver, VFIO) != 0;
-    if (ours && !give(k, address, driver, override, err))
-        return -1;
     struct lease *l = g_new0(struct lease, 1);
     *l = (struct lease){.client = client,
                         .address = g_strdup(address),
@@ -318,6 +388,12 @@ int host_lend(struct host_leases *leases, int client, const char *address, GErro
                         .group = group,
                         .ours = ours};
     g_ptr_array_add(leases->all, l);
+    keep(leases); /* before, so that one who is killed between them leaves nothing unknown */
+    if (ours && !give(k, address, l->driver, l->override, err)) {
+        g_ptr_array_remove(leases->all, l);
+        keep(leases);
+        return -1;
+    }
     int fd = open_group(k, group);
     if (fd >= 0)
         return fd;
@@ -356,7 +432,7 @@ static bool is_closed(const struct host_kernel *k, const struct lease *l)
 
 bool host_sweep(struct host_leases *leases)
 {
-    bool some = false;
+    bool some = false, fewer = false;
 
     for (guint i = leases->all->len; i-- > 0;) {
         struct lease *l = g_ptr_array_index(leases->all, i);
@@ -369,6 +445,9 @@ bool host_sweep(struct host_leases *leases)
         if (l->ours)
             take_back(leases->kernel, l);
         g_ptr_array_remove_index(leases->all, i);
+        fewer = true;
     }
+    if (fewer)
+        keep(leases);
     return some;
 }

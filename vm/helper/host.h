@@ -32,7 +32,12 @@ struct host_leases;
 
 /* KERNEL stays the caller's. */
 struct host_leases *host_leases_new(const struct host_kernel *kernel);
-/* Forgets them: functions stay where they are. Takes NULL. */
+/*
+ * FD, open to read and write, is the caller's and has what is lent from now on. What it has of a
+ * helper before this one is lent to nobody and goes back by host_sweep().
+ */
+void host_leases_keep(struct host_leases *leases, int fd);
+/* Forgets them, but for what is kept: functions stay where they are. Takes NULL. */
 void host_leases_free(struct host_leases *leases);
 
 /* Whether NAME is a function's address: "0000:01:00.0". */

@@ -14,6 +14,7 @@
 #include "vm/helper/serve.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
@@ -34,7 +35,7 @@
 #define IDLE_S      10 /* a client that says nothing for so long is hung up on */
 
 struct options {
-    char *listen, *rules;
+    char *listen, *rules, *leases;
     gboolean version;
 };
 
@@ -43,6 +44,7 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
     const GOptionEntry entries[] = {
         {"listen", 0, 0, G_OPTION_ARG_FILENAME, &o->listen, "Listen at PATH", "PATH"},
         {"rules", 0, 0, G_OPTION_ARG_FILENAME, &o->rules, "Read who may what from FILE", "FILE"},
+        {"leases", 0, 0, G_OPTION_ARG_FILENAME, &o->leases, "Keep what is lent in FILE", "FILE"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
         {NULL},
     };
@@ -114,7 +116,7 @@ static const struct confine_rule calls[] = {
      "fcntl fstat newfstatat brk munmap mremap madvise futex getrandom getpid gettid clock_gettime "
      "restart_syscall rt_sigreturn rt_sigprocmask exit exit_group lseek sched_yield sigaltstack",
      SERVE},
-    {"readlink readlinkat getdents64 access faccessat faccessat2 stat lstat statx", HOSTS},
+    {"pwrite64 readlink readlinkat getdents64 access faccessat faccessat2 stat lstat statx", HOSTS},
     {"mmap mprotect", SERVE, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC, 0)}},
     {"tgkill", SERVE, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
     {"socket", SERVE, CONFINE_ALLOW, {CONFINE_INT(0, AF_UNIX)}},
@@ -171,10 +173,31 @@ static bool serve_one(struct clients *c, nfds_t i)
     return c->fds[i].revents & POLLIN && helper_serve(c->fds[i].fd, c->rules, c->leases);
 }
 
+/* The leases, with those of a vmd-helper before this one, where functions are lent at all. */
+static struct host_leases *open_leases(const struct options *o, bool hosts)
+{
+    const char *path = o->leases ? o->leases : HELPER_LEASES;
+    g_autofree char *folder = g_path_get_dirname(path);
+    struct host_leases *leases = host_leases_new(&host_kernel);
+
+    if (!hosts)
+        return leases;
+    g_mkdir_with_parents(folder, 0700);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        log_warning("%s cannot be opened (%s): what is lent is forgotten when vmd-helper ends", path,
+                    g_strerror(errno));
+    else
+        host_leases_keep(leases, fd); /* as long as the process */
+    return leases;
+}
+
 /* Ends only by a signal. */
 static void serve_all(int listener, const struct helper_rules *rules, struct host_leases *leases)
 {
     struct clients c = {.rules = rules, .leases = leases, .fds = {{.fd = listener}}, .n = 1};
+
+    c.waiting = host_sweep(leases);
 
     for (;;) {
         /* At the limit the rest waits in the listener's queue. */
@@ -211,13 +234,15 @@ static bool run(int *argc, char ***argv, struct options *o, GError **err)
     if (!rules)
         return false;
     int listener = find_socket(o, err);
+    struct host_leases *leases = open_leases(o, helper_rules_hosts(rules));
     if (listener < 0 || !drop_capabilities(err) ||
         !confine(helper_rules_hosts(rules), err)) {
+        host_leases_free(leases);
         helper_rules_free(rules);
         return false;
     }
     log_info("ready");
-    serve_all(listener, rules, host_leases_new(&host_kernel));
+    serve_all(listener, rules, leases);
     return true;
 }
 
@@ -234,5 +259,6 @@ int main(int argc, char **argv)
         log_error("%s", err->message);
     g_free(o.listen);
     g_free(o.rules);
+    g_free(o.leases);
     return ok ? 0 : 1;
 }

@@ -12,6 +12,7 @@
 
 #define HELPER_SOCKET  "/run/vmd-helper.sock"
 #define HELPER_RULES   "/etc/vmd/helper.rules"
+#define HELPER_LEASES  "/run/vmd-helper/leases"
 #define HELPER_VERSION 1
 
 /* Every request there is. */
