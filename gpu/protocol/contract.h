@@ -9,19 +9,27 @@
  *
  * A program that comes by a stream of bytes is one descriptor: a WORKER_STREAM with a socket, which
  * the worker serves until either end of it is closed.
+ *
+ * A worker that is told WORKER_SAVE, and for how many milliseconds it may wait for what runs
+ * (uint32_t), has its sessions stand still and answers with a struct worker_moved, which carries
+ * the descriptor of an image of them (gpu/server/image.h) where it could be made; else they go on.
+ * They stand until WORKER_GO. One whose hello has WORKER_MOVED_MAGIC takes the place of such a
+ * worker: it reports when it has its device, takes no calls, is told WORKER_LOAD with the image's
+ * descriptor, answers with a struct worker_moved, and serves from WORKER_GO on. It is not to be
+ * told that before the other is told nothing more; the other ends as ever.
  */
 #ifndef GPU_PROTOCOL_CONTRACT_H
 #define GPU_PROTOCOL_CONTRACT_H
 
 #include "gpu/protocol/ring.h"
 
-enum { WORKER_MAGIC = 0x32775547 };
+enum { WORKER_MAGIC = 0x32775547, WORKER_MOVED_MAGIC = 0x33775547 };
 
 struct worker_hello {
     uint32_t magic, size; /* of this struct */
     uint64_t memory;      /* quota in bytes */
     char backend[16];     /* "soft", "cuda", "hip" */
-    char device[80];      /* which of the backend's: a number, a UUID, a PCI address; "": the first */
+    char device[80]; /* which of the backend's: a number, a UUID, a PCI address; "": the first */
 };
 
 /* A worker that came with a later vmd serves the VM processes of an earlier one, whose hello ended
@@ -32,7 +40,13 @@ enum { WORKER_HELLO_LEAST = 32 };
 enum { WORKER_FDS = 1 + GPU_CHANNELS };
 
 /* Bytes of the VM process. */
-enum { WORKER_ASK = '?', WORKER_STREAM = 'S' };
+enum worker_order {
+    WORKER_ASK = '?',
+    WORKER_STREAM = 'S',
+    WORKER_SAVE = 'H',
+    WORKER_LOAD = 'L',
+    WORKER_GO = 'G'
+};
 
 /* Streams that a worker serves at once; it closes others. Ports of a VM are fewer, so that one can
  * be opened again before all of what it was to another program has ended. */
@@ -47,13 +61,22 @@ struct worker_report {
     uint64_t used;        /* of the quota */
 };
 
+struct worker_moved {
+    uint32_t magic; /* WORKER_MOVED_MAGIC */
+    uint32_t size;  /* of this struct */
+    uint32_t done;  /* 0: it could not, and TEXT says why */
+    uint32_t reserved;
+    uint64_t used; /* of the quota */
+    char text[240];
+};
+
 /* What vmd-gpu --probe says at its socket, and ends: which devices drivers of the host have. COUNT
  * struct worker_gpu follow, those of one driver in its order. */
 struct worker_gpus {
     uint32_t magic, size; /* of this struct */
     uint32_t driver; /* version of CUDA's: 1000 times the major number, 10 times the minor one; 0 */
-    uint32_t count;       /* at most GPU_DEVICES */
-    char text[240];       /* why there are none */
+    uint32_t count;  /* at most GPU_DEVICES */
+    char text[240];  /* why there are none */
 };
 
 struct worker_gpu {
@@ -61,8 +84,8 @@ struct worker_gpu {
     char uuid[40]; /* 8-4-4-4-12 hexadecimal digits; HIP's 16 characters, or "XX" */
     char pci[32];  /* 0000:01:00.0 */
     uint64_t memory;
-    uint32_t major, minor; /* compute capability */
-    char backend[8];       /* "cuda", "hip" */
+    uint32_t major, minor;     /* compute capability */
+    char backend[8];           /* "cuda", "hip" */
     uint32_t number, reserved; /* the driver's */
 };
 

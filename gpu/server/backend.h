@@ -39,6 +39,7 @@ enum gpu_result {
 };
 
 struct gpu_backend;
+struct gpu_move_ops;
 struct gpu_context;
 struct gpu_module;
 struct gpu_kernel;
@@ -181,6 +182,8 @@ struct gpu_backend_ops {
     int (*launch)(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *launch);
     /* Calls FN(OPAQUE) in the stream's order, on any thread, also after an error; it may block. */
     int (*host)(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque);
+    /* NULL: what is in it cannot be moved. */
+    const struct gpu_move_ops *move;
 };
 
 /* A backend is its operations; its own state lies behind. */

@@ -128,13 +128,10 @@ static int alloc(struct gpu_context *c, uint64_t at, uint64_t bytes, uint64_t *a
     pthread_mutex_lock(&c->lock);
     int rc = c->error;
     pthread_mutex_unlock(&c->lock);
-    if (!rc && !gpu_quota_take(c->quota, bytes))
+    if (!rc && !queue__take(c, bytes))
         rc = GPU_OUT_OF_MEMORY;
     if (rc)
         return rc;
-    pthread_mutex_lock(&c->lock);
-    c->used += bytes;
-    pthread_mutex_unlock(&c->lock);
     rc = at ? c->ops->alloc_at(c->engine, at, bytes) : c->ops->alloc(c->engine, bytes, address);
     if (rc)
         queue__give_back(c, bytes);
@@ -240,14 +237,10 @@ static int queue_module_new(struct gpu_context *c, const uint8_t *image, size_t 
     rc = c->ops->module_new(c->engine, image, length, log, log_bytes, &m);
     if (rc)
         return rc;
-    uint64_t bytes = c->ops->module_bytes(m);
-    if (!gpu_quota_take(c->quota, bytes)) {
+    if (!queue__take(c, c->ops->module_bytes(m))) {
         c->ops->module_free(m);
         return GPU_OUT_OF_MEMORY;
     }
-    pthread_mutex_lock(&c->lock);
-    c->used += bytes;
-    pthread_mutex_unlock(&c->lock);
     *out = m;
     return GPU_SUCCESS;
 }
@@ -522,6 +515,7 @@ static const struct gpu_backend_ops queue_ops = {
     .value_wait = queue_value_wait,
     .launch = queue_launch,
     .host = queue_host,
+    .move = &queue__move,
 };
 
 struct gpu_backend *backend_queue_new(const struct gpu_engine_ops *engine)

@@ -8,7 +8,7 @@
 #ifndef GPU_SERVER_ENGINE_H
 #define GPU_SERVER_ENGINE_H
 
-#include "gpu/server/backend.h"
+#include "gpu/server/move.h"
 
 struct gpu_engine;
 
@@ -38,6 +38,12 @@ struct gpu_engine_ops {
     int (*global)(struct gpu_module *m, const char *name, uint64_t *address, uint64_t *bytes);
     /* Returns when all of its blocks are done. */
     int (*launch)(struct gpu_engine *e, struct gpu_kernel *k, const struct gpu_launch *launch);
+    /* As those of struct gpu_move_ops; NULL where no session of the engine's moves. */
+    void (*places)(struct gpu_engine *e, GArray *places);
+    int (*restore)(struct gpu_engine *e, uint64_t address, uint64_t bytes);
+    void (*module_places)(struct gpu_module *m, GArray *places, GArray *blocks);
+    int (*module_at)(struct gpu_engine *e, const uint8_t *image, size_t length,
+                     const GArray *places, const GArray *blocks, struct gpu_module **out);
 };
 
 /* A backend of one device over ENGINE. */

@@ -184,6 +184,55 @@ static int soft_run(struct gpu_engine *e, struct gpu_kernel *k, const struct gpu
     return soft_launch_run(&launch, NULL);
 }
 
+/* --- moving ----------------------------------------------------------------------------------- */
+
+/* The same, by other names: 16 bytes each. */
+_Static_assert(sizeof(struct soft_place) == sizeof(struct gpu_place) &&
+                   offsetof(struct soft_place, size) == offsetof(struct gpu_place, bytes),
+               "places are copied");
+
+static void append(GArray *to, struct soft_place *places, unsigned n)
+{
+    g_array_append_vals(to, places, n);
+    g_free(places);
+}
+
+static void soft_places(struct gpu_engine *e, GArray *places)
+{
+    struct soft_place *all;
+    unsigned n = soft_space_places(e->space, &all);
+
+    append(places, all, n);
+}
+
+static int soft_restore(struct gpu_engine *e, uint64_t address, uint64_t bytes)
+{
+    return soft_space_restore(e->space, address, bytes);
+}
+
+static void soft_module_at_places(struct gpu_module *m, GArray *places, GArray *blocks)
+{
+    struct soft_module *module = (struct soft_module *)m;
+    struct soft_place *all;
+    unsigned n = soft_module_places(module, &all);
+
+    append(places, all, n);
+    n = soft_module_blocks(module, &all);
+    append(blocks, all, n);
+}
+
+static int soft_module_at(struct gpu_engine *e, const uint8_t *image, size_t length,
+                          const GArray *places, const GArray *blocks, struct gpu_module **out)
+{
+    struct soft_module *module;
+    int rc = soft_module_load_at(e->space, image, length, (const void *)places->data, places->len,
+                                 (const void *)blocks->data, blocks->len, &module, NULL);
+
+    if (!rc)
+        *out = (struct gpu_module *)module;
+    return rc;
+}
+
 const struct gpu_engine_ops engine_soft = {
     .name = "soft",
     .device = soft_device,
@@ -201,4 +250,8 @@ const struct gpu_engine_ops engine_soft = {
     .kernel = soft_kernel,
     .global = soft_global,
     .launch = soft_run,
+    .places = soft_places,
+    .restore = soft_restore,
+    .module_places = soft_module_at_places,
+    .module_at = soft_module_at,
 };

@@ -21,6 +21,8 @@ struct link {
     bool quit;     /* atomic */
     uint32_t open; /* the number of the program that has it; 0: none */
     struct gpu_ring calls, answers;
+    void (*on_wait)(void *opaque);
+    void *opaque;
     /* A stream of bytes. */
     int fd;
     uint8_t in[GPU_RECORD_MOST];
@@ -69,6 +71,43 @@ struct link *link_ring(volatile uint8_t *channel, int doorbell)
     present(shared);
     gpu_store(&shared->generation, shared->generation + 1);
     return l;
+}
+
+struct link *link_moved(volatile uint8_t *channel, int doorbell)
+{
+    struct link *l = link_new();
+
+    l->channel = channel;
+    l->shared = (volatile struct gpu_channel *)channel;
+    l->doorbell = doorbell;
+    return l;
+}
+
+/* The rings, with what was read and written of them so far. */
+static void begin_rings(struct link *l, uint32_t calls, uint32_t answers)
+{
+    ring_init(&l->calls, l->channel + GPU_CALLS_AT, GPU_RING_BYTES, &l->shared->calls_tail,
+              &l->shared->calls_head, calls);
+    ring_init(&l->answers, l->channel + GPU_ANSWERS_AT, GPU_RING_BYTES, &l->shared->answers_head,
+              &l->shared->answers_tail, answers);
+}
+
+void link_state(const struct link *l, struct link_state *out)
+{
+    *out = (struct link_state){l->open, l->calls.mine, l->answers.mine};
+}
+
+void link_adopt(struct link *l, const struct link_state *state, bool there)
+{
+    l->open = state->open;
+    if (there)
+        begin_rings(l, state->calls, state->answers);
+}
+
+void link_on_wait(struct link *l, void (*fn)(void *opaque), void *opaque)
+{
+    l->on_wait = fn;
+    l->opaque = opaque;
 }
 
 struct link *link_stream(int fd)
@@ -174,6 +213,8 @@ void link_wait(struct link *l, int ms)
 /* Until the doorbell rings, unless the number of the program is another already. */
 static void wait_asleep(struct link *l)
 {
+    if (l->on_wait)
+        l->on_wait(l->opaque);
     gpu_store(&l->shared->host_asleep, 1);
     gpu_fence();
     if (gpu_load(&l->shared->guest_open) == l->open)
@@ -197,6 +238,8 @@ bool link_open(struct link *l)
     while (!(l->open = gpu_load(&l->shared->guest_open))) {
         if (__atomic_load_n(&l->quit, __ATOMIC_ACQUIRE))
             return false;
+        if (l->on_wait)
+            l->on_wait(l->opaque);
         link_wait(l, -1);
     }
     if (__atomic_load_n(&l->quit, __ATOMIC_ACQUIRE))
@@ -204,10 +247,7 @@ bool link_open(struct link *l)
     present(l->shared);
     l->shared->calls_head = 0;
     l->shared->answers_tail = 0;
-    ring_init(&l->calls, l->channel + GPU_CALLS_AT, GPU_RING_BYTES, &l->shared->calls_tail,
-              &l->shared->calls_head, 0);
-    ring_init(&l->answers, l->channel + GPU_ANSWERS_AT, GPU_RING_BYTES, &l->shared->answers_head,
-              &l->shared->answers_tail, 0);
+    begin_rings(l, 0, 0);
     gpu_store(&l->shared->host_open, l->open);
     return true;
 }

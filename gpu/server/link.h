@@ -14,10 +14,24 @@ struct link;
 
 /* Over the channel at CHANNEL, which stays mapped. DOORBELL is an eventfd, the caller's. */
 struct link *link_ring(volatile uint8_t *channel, int doorbell);
+/* Over the channel of another worker's link, of which nothing is changed; link_adopt() comes next.
+ */
+struct link *link_moved(volatile uint8_t *channel, int doorbell);
 /* Over the socket or port FD, the caller's, which is made non-blocking. It has no data window. */
 struct link *link_stream(int fd);
 /* Takes NULL. */
 void link_free(struct link *l);
+
+/* Where a link over rings is: the number of the program that has it, and counters of bytes. */
+struct link_state {
+    uint32_t open, calls, answers;
+};
+
+void link_state(const struct link *l, struct link_state *out);
+/* A link_moved() is where the other was. THERE: its program is served, else link_open() is next. */
+void link_adopt(struct link *l, const struct link_state *state, bool there);
+/* FN(OPAQUE) is called by link_open() and link_close() whenever they wait; it may block. */
+void link_on_wait(struct link *l, void (*fn)(void *opaque), void *opaque);
 
 /* Waits until a program opens the link; false: there will be none any more. */
 bool link_open(struct link *l);

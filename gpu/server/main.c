@@ -54,6 +54,7 @@ static void worker_hung(void *opaque, const char *what)
 static bool serve_vm(int fd, int pages, GError **err)
 {
     struct worker_hello hello;
+    struct worker_seats seats;
     int fds[WORKER_FDS];
 
     if (!worker_greet(fd, &hello, fds, err))
@@ -63,9 +64,9 @@ static bool serve_vm(int fd, int pages, GError **err)
                               .quota = &quota};
     if (!env.backend || !(env.watch = watch_new(worker_hung, &env, true, err)) ||
         !(env.meter = pages < 0 ? meter_new(NULL, NULL) : worker_meter(pages, pages + 1, err)) ||
-        !worker_start(&env, fds, err))
+        !worker_start(&env, &seats, fds, hello.magic == WORKER_MOVED_MAGIC, err))
         return false;
-    worker_report(&env, fd);
+    worker_report(&env, &seats, fd);
     _exit(EXIT_SUCCESS); /* sessions are not waited for: what they hold dies with this process */
 }
 

@@ -126,4 +126,8 @@ int queue__add(struct gpu_stream *s, struct op *op);
 /* A stream's thread. */
 void *queue__stream_main(void *stream);
 
+/* BYTES of the quota are C's from here on; false: there are not so many. */
+bool queue__take(struct gpu_context *c, uint64_t bytes);
+extern const struct gpu_move_ops queue__move;
+
 #endif

@@ -119,6 +119,16 @@ static int do_write(struct gpu_context *c, const struct op *op)
     return GPU_SUCCESS;
 }
 
+bool queue__take(struct gpu_context *c, uint64_t bytes)
+{
+    if (!gpu_quota_take(c->quota, bytes))
+        return false;
+    pthread_mutex_lock(&c->lock);
+    c->used += bytes;
+    pthread_mutex_unlock(&c->lock);
+    return true;
+}
+
 void queue__give_back(struct gpu_context *c, uint64_t bytes)
 {
     pthread_mutex_lock(&c->lock);

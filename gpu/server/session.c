@@ -208,8 +208,7 @@ static void drop_pending(struct session *s, guint i)
     session__leave(s);
 }
 
-/* Answers what is done. False: the program is gone. */
-static bool answer_pending(struct session *s)
+bool session__answer_pending(struct session *s)
 {
     bool over = false;
 
@@ -343,8 +342,8 @@ static const call_fn calls[GPU_OP_END] = {
 
 static call_fn handler_of(const struct session *s, unsigned op)
 {
-    static call_fn (*const others[])(unsigned op) = {session__module_call, session__memory_call,
-                                                     session__stream_call, session__batch_call,
+    static call_fn (*const others[])(unsigned op) = {session__module_call,  session__memory_call,
+                                                     session__stream_call,  session__batch_call,
                                                      session__context_call, session__usage_call};
     call_fn fn = op < GPU_OP_END ? calls[op] : NULL;
 
@@ -385,11 +384,13 @@ static bool handle(struct session *s, const struct gpu_call_head *head, const vo
     session__leave(s);
     if (c.later && !rc)
         return true;
+    if (!rc && s->seat)
+        session__remember(s, head, fields, payload);
     if (c.waited && !rc)
         session__idle(s);
     /* What was done before this call was judged is told before it: copies that its answer vouches
      * for. */
-    if (!c.async && !answer_pending(s))
+    if (!c.async && !session__answer_pending(s))
         return false;
     if (!c.async)
         return session__answer(s, c.op, c.seq, rc, answer_fields, out, c.out_bytes,
@@ -399,8 +400,34 @@ static bool handle(struct session *s, const struct gpu_call_head *head, const vo
     return true;
 }
 
-/* One record. False: the program is gone, or cannot be understood. */
-static bool take_record(struct session *s, const uint8_t *record, int length)
+int session__replay(struct session *s, const uint8_t *record, size_t length)
+{
+    const void *fields;
+    const uint8_t *payload;
+    struct gpu_call_head head;
+    _Alignas(8) uint8_t answer[64] = {0};
+
+    if (record_check_call(record, length, &fields, &payload) != RECORD_GOOD)
+        return GPU_INVALID_VALUE;
+    memcpy(&head, record, sizeof(head));
+    g_autofree uint8_t *out = g_malloc0(record_desc(head.op)->answer_payload + 1);
+    struct call c = {.op = head.op,
+                     .fields = fields,
+                     .payload = payload,
+                     .payload_bytes = head.payload,
+                     .answer = answer,
+                     .out = out};
+    call_fn fn = handler_of(s, head.op);
+    session__enter(s, c.op);
+    int rc = fn ? fn(s, &c) : GPU_NOT_INITIALIZED;
+    session__leave(s);
+    g_assert(!c.later);
+    if (!rc && s->seat)
+        session__remember(s, &head, fields, payload);
+    return rc;
+}
+
+bool session__take(struct session *s, const uint8_t *record, int length)
 {
     const void *fields;
     const uint8_t *payload;
@@ -445,19 +472,25 @@ static void serve(struct session *s)
 
     for (;;) {
         int n;
+        if (!held && s->seat && hold_wanted(s->seat->hold) && !session__rest(s, record))
+            return;
         while ((n = held ? held : link_next(s->link, record)) > 0) {
             held = session__hold(s, record) ? n : 0;
             if (held)
                 break;
-            if (!take_record(s, record, n))
+            if (!session__take(s, record, n))
                 return;
             idle_since = 0;
+            if (s->seat && hold_wanted(s->seat->hold))
+                break;
         }
+        if (n > 0 && !held)
+            continue;
         if (n < 0)
             return;
         bool looks = session__look(s);
         guint waiting = s->pending->len;
-        if (!answer_pending(s))
+        if (!session__answer_pending(s))
             return;
         if (s->pending->len != waiting)
             idle_since = 0;
@@ -470,29 +503,81 @@ static void serve(struct session *s)
     }
 }
 
+static void object_free(void *opaque)
+{
+    struct object *o = opaque;
+
+    if (o->made)
+        g_byte_array_free(o->made, TRUE);
+    if (o->image)
+        g_byte_array_free(o->image, TRUE);
+    g_free(o);
+}
+
+struct session *session__new(const struct session_env *env, struct link *link,
+                             struct session_seat *seat)
+{
+    struct session *s = g_new0(struct session, 1);
+
+    s->env = env;
+    s->link = link;
+    s->seat = seat;
+    s->quota.of = env->quota;
+    s->quota.program = meter_program_new(env->meter);
+    watch_add(env->watch, &s->watched);
+    s->objects = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, object_free);
+    s->contexts = g_ptr_array_new();
+    s->pending = g_ptr_array_new_with_free_func(pending_free);
+    s->image = g_byte_array_new();
+    pthread_mutex_init(&s->gates, NULL);
+    pthread_cond_init(&s->gate_opened, NULL);
+    return s;
+}
+
+void session__free(struct session *s)
+{
+    session__hold_end(s);
+    session__end_contexts(s);
+    meter_program_free(s->quota.program);
+    watch_remove(&s->watched);
+    g_hash_table_destroy(s->objects);
+    g_ptr_array_free(s->contexts, TRUE);
+    g_ptr_array_free(s->pending, TRUE);
+    g_byte_array_free(s->image, TRUE);
+    if (s->program)
+        g_byte_array_free(s->program, TRUE);
+    pthread_mutex_destroy(&s->gates);
+    pthread_cond_destroy(&s->gate_opened);
+    g_free(s);
+}
+
 void session_run(const struct session_env *env, struct link *link)
 {
     while (link_open(link)) {
-        struct session s = {.env = env, .link = link, .quota.of = env->quota};
-        watch_add(env->watch, &s.watched);
-        s.quota.program = meter_program_new(env->meter);
-        s.objects = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
-        s.contexts = g_ptr_array_new();
-        s.pending = g_ptr_array_new_with_free_func(pending_free);
-        s.image = g_byte_array_new();
-        pthread_mutex_init(&s.gates, NULL);
-        pthread_cond_init(&s.gate_opened, NULL);
-        serve(&s);
-        session__hold_end(&s);
-        session__end_contexts(&s);
-        meter_program_free(s.quota.program);
-        watch_remove(&s.watched);
+        struct session *s = session__new(env, link, NULL);
+        serve(s);
+        session__free(s);
         link_close(link);
-        g_hash_table_destroy(s.objects);
-        g_ptr_array_free(s.contexts, TRUE);
-        g_ptr_array_free(s.pending, TRUE);
-        g_byte_array_free(s.image, TRUE);
-        pthread_mutex_destroy(&s.gates);
-        pthread_cond_destroy(&s.gate_opened);
+    }
+}
+
+static void rest_without_session(void *opaque)
+{
+    struct session_seat *seat = opaque;
+
+    if (hold_wanted(seat->hold))
+        hold_park(seat->hold, seat->number, seat);
+}
+
+void session_serve(struct session_seat *seat)
+{
+    rest_without_session(seat); /* where one is to be loaded */
+    link_on_wait(seat->link, rest_without_session, seat);
+    while (seat->session || link_open(seat->link)) {
+        if (!seat->session)
+            seat->session = session__new(seat->env, seat->link, seat);
+        serve(seat->session);
+        g_clear_pointer(&seat->session, session__free);
+        link_close(seat->link);
     }
 }

@@ -78,6 +78,7 @@ static void context_end(struct session *s, struct object *context)
     while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
         if (o->context == context && o->kind == OBJECT_MODULE) {
             g_ptr_array_add(modules, o->mod);
+            session__forget_image(s, o);
             g_hash_table_iter_remove(&iter);
         }
     }

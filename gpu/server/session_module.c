@@ -32,8 +32,7 @@ static int call_module_new(struct session *s, struct call *c)
     g_byte_array_append(s->image, (const guint8 *)"", 1);
     rc = OPS(s)->module_new(context->ctx, s->image->data, length, (char *)c->out, GPU_LOG, &o->mod);
     c->out_bytes = (uint32_t)strlen((const char *)c->out);
-    g_byte_array_free(s->image, TRUE);
-    s->image = g_byte_array_new();
+    session__keep_image(s, rc ? NULL : o);
     if (rc)
         session__drop(s, o);
     return rc;
@@ -55,6 +54,7 @@ static int call_module_free(struct session *s, struct call *c)
             g_hash_table_iter_remove(&iter);
     }
     OPS(s)->module_free(module->context->ctx, module->mod);
+    session__forget_image(s, module);
     session__drop(s, module);
     return GPU_SUCCESS;
 }

@@ -6,6 +6,7 @@
 #ifndef GPU_SERVER_SESSION_PRIV_H
 #define GPU_SERVER_SESSION_PRIV_H
 
+#include "gpu/server/move.h"
 #include "gpu/server/session.h"
 
 #include <pthread.h>
@@ -25,6 +26,8 @@ struct object {
     uint64_t id;
     struct object *context; /* itself for one */
     struct object *module;  /* of a kernel */
+    GByteArray *made;       /* owned: the records that make it again; NULL: no record does */
+    GByteArray *image;      /* owned: of a module; NULL: it was too large to be kept */
     union {
         struct gpu_context *ctx;
         struct gpu_module *mod;
@@ -75,7 +78,10 @@ struct session {
     pthread_cond_t gate_opened;
     bool greeted;
     unsigned streams;
-    uint64_t batched; /* bytes of all batches */
+    uint64_t batched;          /* bytes of all batches */
+    uint64_t kept;             /* bytes of all modules' images */
+    GByteArray *program;       /* owned: the record that told its name; NULL */
+    struct session_seat *seat; /* NULL: it cannot be held */
     struct watched watched;
     uint64_t submitted; /* operations, since its contexts were seen to be idle */
     struct gpu_quota quota; /* its part of the worker's */
@@ -157,6 +163,28 @@ void session__enter_query(struct session *s);
 void session__leave(struct session *s);
 /* Something that was waited for is over. */
 void session__idle(struct session *s);
+
+/* Keeps the call that made, or changed, an object, as long as that is there. See session_keep.c. */
+void session__remember(struct session *s, const struct gpu_call_head *head, const void *fields,
+                       const uint8_t *payload);
+/* The image that was sent is the module O's, as far as images are kept; and is no more. */
+void session__keep_image(struct session *s, struct object *o);
+void session__forget_image(struct session *s, struct object *o);
+/* Makes the call of RECORD again, LENGTH bytes, which nobody answers: its result. Not of those that
+ * an answer may be put off of. */
+int session__replay(struct session *s, const uint8_t *record, size_t length);
+
+/* One record. False: the program is gone, or cannot be understood. */
+bool session__take(struct session *s, const uint8_t *record, int length);
+/* Answers what is done. False: the program is gone. */
+bool session__answer_pending(struct session *s);
+/* A session over LINK, without a program's hello; and its end, with all that it has. */
+struct session *session__new(const struct session_env *env, struct link *link,
+                             struct session_seat *seat);
+void session__free(struct session *s);
+/* Waits until nothing runs and nobody waits, and parks until the hold ends. RECORD has
+ * GPU_RECORD_MOST bytes. False: the program is gone. See session_rest.c. */
+bool session__rest(struct session *s, uint8_t *record);
 
 /* Calls a handler's answer of OP's own type. */
 #define ANSWER(c, type) ((struct gpu_answer_##type *)(c)->answer)

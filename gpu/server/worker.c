@@ -19,7 +19,7 @@ struct serving {
 };
 
 /* Nobody waits for a session's thread: it ends with its program. */
-static bool start_thread(void *(*fn)(void *opaque), struct serving *s, GError **err)
+static bool start_thread(void *(*fn)(void *opaque), void *s, GError **err)
 {
     pthread_t thread;
     int rc = pthread_create(&thread, NULL, fn, s);
@@ -30,27 +30,13 @@ static bool start_thread(void *(*fn)(void *opaque), struct serving *s, GError **
     return true;
 }
 
-static void *serve_thread(void *opaque)
+static void *seat_thread(void *opaque)
 {
-    struct serving *s = opaque;
+    struct session_seat *seat = opaque;
 
-    session_run(s->env, s->link);
-    link_free(s->link);
-    g_free(s);
+    session_serve(seat);
+    link_free(seat->link);
     return NULL;
-}
-
-static bool serve(const struct session_env *env, struct link *link, GError **err)
-{
-    struct serving *s = g_new0(struct serving, 1);
-
-    s->env = env;
-    s->link = link;
-    if (start_thread(serve_thread, s, err))
-        return true;
-    link_free(link);
-    g_free(s);
-    return false;
 }
 
 /* --- of a VM ---------------------------------------------------------------------------------- */
@@ -60,7 +46,8 @@ static bool receive_rest(int fd, struct worker_hello *hello)
 {
     size_t head = offsetof(struct worker_hello, memory), size = hello->size;
 
-    if (hello->magic != WORKER_MAGIC || (size != sizeof(*hello) && size != WORKER_HELLO_LEAST))
+    if ((hello->magic != WORKER_MAGIC && hello->magic != WORKER_MOVED_MAGIC) ||
+        (size != sizeof(*hello) && size != WORKER_HELLO_LEAST))
         return false;
     memset(hello->device, 0, sizeof(hello->device));
     ssize_t n = recv(fd, (uint8_t *)hello + head, size - head, MSG_WAITALL);
@@ -124,16 +111,27 @@ struct meter *worker_meter(int use, int grant, GError **err)
     return meter_new(page, granted);
 }
 
-bool worker_start(const struct session_env *env, const int fds[WORKER_FDS], GError **err)
+bool worker_start(const struct session_env *env, struct worker_seats *seats,
+                  const int fds[WORKER_FDS], bool moved, GError **err)
 {
     uint8_t *window = map_shared(fds[0], GPU_SHARED_BYTES, err);
 
     if (!window)
         return false;
     close(fds[0]);
+    seats->hold = hold_new(GPU_CHANNELS, moved);
     for (unsigned i = 0; i < GPU_CHANNELS; i++) {
-        if (!serve(env, link_ring(window + (size_t)i * GPU_CHANNEL_BYTES, fds[1 + i]), err))
+        uint8_t *channel = window + (size_t)i * GPU_CHANNEL_BYTES;
+        struct session_seat *seat = &seats->seats[i];
+        *seat = (struct session_seat){.env = env,
+                                      .link = moved ? link_moved(channel, fds[1 + i])
+                                                    : link_ring(channel, fds[1 + i]),
+                                      .hold = seats->hold,
+                                      .number = i};
+        if (!start_thread(seat_thread, seat, err)) {
+            link_free(seat->link);
             return false;
+        }
     }
     return true;
 }
@@ -153,8 +151,7 @@ static void *stream_thread(void *opaque)
     return NULL;
 }
 
-/* Takes SOCKET. COUNT, which may be NULL, is taken back at the end. */
-static bool serve_stream(const struct session_env *env, int socket, unsigned *count, GError **err)
+bool worker_stream(const struct session_env *env, int socket, unsigned *count, GError **err)
 {
     struct serving *s = g_new0(struct serving, 1);
 
@@ -166,47 +163,6 @@ static bool serve_stream(const struct session_env *env, int socket, unsigned *co
     close(socket);
     g_free(s);
     return false;
-}
-
-/* A byte of the VM process's, with the descriptor that comes with it, which is the caller's, or -1.
- * 0: it is gone. */
-static int hear(int fd, int *with)
-{
-    char byte, control[CMSG_SPACE(sizeof(int))];
-    struct iovec iov = {&byte, 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof(control)};
-    ssize_t n;
-
-    *with = -1;
-    while ((n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
-        ;
-    struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&msg) : NULL;
-    if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(with, CMSG_DATA(c), sizeof(int));
-    return n == 1 ? byte : 0;
-}
-
-void worker_report(const struct session_env *env, int fd)
-{
-    struct worker_report report = {.magic = WORKER_MAGIC, .size = sizeof(report)};
-    unsigned *streams = g_new0(unsigned, 1); /* as long as their threads */
-    int asked = WORKER_ASK, socket = -1;
-
-    do {
-        autofd with = socket;
-        if (asked == WORKER_STREAM && with >= 0) {
-            if (__atomic_add_fetch(streams, 1, __ATOMIC_RELAXED) > WORKER_STREAMS ||
-                !serve_stream(env, steal_fd(&with), streams, NULL))
-                __atomic_fetch_sub(streams, 1, __ATOMIC_RELAXED);
-            continue;
-        }
-        report.used = __atomic_load_n(&env->quota->used, __ATOMIC_RELAXED);
-        if (send(fd, &report, sizeof(report), MSG_NOSIGNAL) != sizeof(report))
-            return;
-    } while ((asked = hear(fd, &socket)));
 }
 
 /* --- of programs of the host ------------------------------------------------------------------ */
@@ -302,7 +258,7 @@ static bool admit(const struct session_env *env, int socket, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "a program did not say what it wants");
     if (want == 'R')
         return give_channel(env, steal_fd(&taken), err);
-    return serve_stream(env, steal_fd(&taken), NULL, err);
+    return worker_stream(env, steal_fd(&taken), NULL, err);
 }
 
 bool worker_listen(const struct session_env *env, int fd, GError **err)

@@ -96,6 +96,18 @@ int soft_space_range(struct soft_space *space, uint64_t addr, uint64_t *base, ui
 /* Bytes allocated now. */
 uint64_t soft_space_used(struct soft_space *space);
 
+/* ---- A space that is to be like another: gpu/server moves sessions so ---- */
+
+/* An allocation, a variable of a module or a block of a module's heap. */
+struct soft_place {
+    uint64_t addr, size;
+};
+
+/* soft_space_alloc() at ADDR, a multiple of 512; errors as of soft_space_alloc_at(). */
+int soft_space_restore(struct soft_space *space, uint64_t addr, uint64_t size);
+/* All that is allocated, variables of modules too, by address; their number. *PLACES is to g_free(). */
+unsigned soft_space_places(struct soft_space *space, struct soft_place **places);
+
 /* ---- Modules ---- */
 
 /*
@@ -112,6 +124,18 @@ int soft_module_load(struct soft_space *space, const void *image, size_t size,
 void soft_module_unload(struct soft_module *module);
 /* What MODULE takes: its variables and heap, and its code, as long as it is loaded. */
 uint64_t soft_module_bytes(const struct soft_module *module);
+
+/* What MODULE has in its space, in the order in which that was allocated; their number. *PLACES is to g_free(). */
+unsigned soft_module_places(const struct soft_module *module, struct soft_place **places);
+/* Blocks of its heap that kernels hold, by address, likewise. */
+unsigned soft_module_blocks(struct soft_module *module, struct soft_place **blocks);
+/*
+ * As soft_module_load(), with its memory at just PLACES and with BLOCKS in use of its heap: what the other functions
+ * said of a module of the same image. SOFT_INVALID_VALUE or SOFT_OUT_OF_MEMORY where these are no such places.
+ */
+int soft_module_load_at(struct soft_space *space, const void *image, size_t size, const struct soft_place *places,
+                        unsigned n_places, const struct soft_place *blocks, unsigned n_blocks,
+                        struct soft_module **module, char **log);
 
 /* The kernel called NAME, or SOFT_NOT_FOUND. It lives as long as its module. */
 int soft_module_function(struct soft_module *module, const char *name,

@@ -149,6 +149,10 @@ struct soft_map {
 };
 
 struct soft_map *soft_map_get(struct soft_space *space);
+/* From here on allocations are at PLACES, one after the other, which stay until the plan is NULL. */
+void soft_space_plan(struct soft_space *space, const struct soft_place *places, unsigned n);
+/* All places of the plan are taken. */
+bool soft_space_as_planned(struct soft_space *space);
 /* The threads that help with launches in SPACE. */
 struct soft_pool *soft_space_pool(struct soft_space *space);
 void soft_map_put(struct soft_map *map);

@@ -24,6 +24,8 @@ struct soft_space {
     uint64_t limit, used;
     struct soft_map *map;
     struct soft_pool *pool;
+    const struct soft_place *plan; /* where the next allocations are to be; NULL: anywhere */
+    unsigned n_plan, planned;
 };
 
 /* Counts are few and short-lived: one lock for all spaces. */
@@ -167,10 +169,45 @@ static int put_locked(struct soft_space *s, uint64_t addr, uint64_t size, unsign
     return SOFT_OK;
 }
 
+/* Index of the place of SIZE bytes at ADDR in *AT; false where there is something. */
+static bool map_vacant(const struct soft_map *map, uint64_t addr, uint64_t size, unsigned *at)
+{
+    *at = map_index(map, addr);
+    return *at == map->n || map->range[*at].addr >= addr + size;
+}
+
+/* SIZE bytes at ADDR, a multiple of ALIGN. */
+static int place_locked(struct soft_space *s, uint64_t addr, uint64_t size, unsigned align)
+{
+    unsigned at;
+
+    if (!addr || addr % align || !size || addr >= 1ull << 48 || size > (1ull << 48) - addr)
+        return SOFT_INVALID_VALUE;
+    if (size > s->limit || s->used > s->limit - size)
+        return SOFT_OUT_OF_MEMORY;
+    return map_vacant(s->map, addr, size, &at) ? put_locked(s, addr, size, at) : SOFT_INVALID_VALUE;
+}
+
+static int planned_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
+{
+    const struct soft_place *place = &s->plan[s->planned];
+
+    if (s->planned == s->n_plan || place->size != size)
+        return SOFT_INVALID_VALUE;
+    int r = place_locked(s, place->addr, size, SPACE_ALIGN);
+    if (!r) {
+        *addr = place->addr;
+        s->planned++;
+    }
+    return r;
+}
+
 static int space_alloc_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
 {
     unsigned at;
 
+    if (s->plan)
+        return planned_locked(s, size, addr);
     if (size > s->limit || s->used > s->limit - size)
         return SOFT_OUT_OF_MEMORY;
     uint64_t found = map_gap(s->map, size, &at);
@@ -193,27 +230,52 @@ int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr)
     return r;
 }
 
-/* Index of the place of SIZE bytes at ADDR in *AT; false where there is something. */
-static bool map_vacant(const struct soft_map *map, uint64_t addr, uint64_t size, unsigned *at)
-{
-    *at = map_index(map, addr);
-    return *at == map->n || map->range[*at].addr >= addr + size;
-}
-
 int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size)
 {
-    int r = SOFT_INVALID_VALUE;
-    unsigned at;
-
-    if (!addr || addr % 4096 || !size || addr >= 1ull << 48 || size > (1ull << 48) - addr)
-        return r;
     pthread_mutex_lock(&space_lock);
-    if (size > space->limit || space->used > space->limit - size)
-        r = SOFT_OUT_OF_MEMORY;
-    else if (map_vacant(space->map, addr, size, &at))
-        r = put_locked(space, addr, size, at);
+    int r = place_locked(space, addr, size, 4096);
     pthread_mutex_unlock(&space_lock);
     return r;
+}
+
+int soft_space_restore(struct soft_space *space, uint64_t addr, uint64_t size)
+{
+    pthread_mutex_lock(&space_lock);
+    int r = place_locked(space, addr, size, SPACE_ALIGN);
+    pthread_mutex_unlock(&space_lock);
+    return r;
+}
+
+void soft_space_plan(struct soft_space *space, const struct soft_place *places, unsigned n)
+{
+    pthread_mutex_lock(&space_lock);
+    space->plan = places;
+    space->n_plan = n;
+    space->planned = 0;
+    pthread_mutex_unlock(&space_lock);
+}
+
+bool soft_space_as_planned(struct soft_space *space)
+{
+    pthread_mutex_lock(&space_lock);
+    bool all = space->planned == space->n_plan;
+    pthread_mutex_unlock(&space_lock);
+    return all;
+}
+
+unsigned soft_space_places(struct soft_space *space, struct soft_place **places)
+{
+    unsigned n = 0;
+
+    pthread_mutex_lock(&space_lock);
+    *places = g_new(struct soft_place, space->map->n + 1);
+    for (unsigned i = 0; i < space->map->n; i++) {
+        const struct soft_range *r = &space->map->range[i];
+        if (r->block)
+            (*places)[n++] = (struct soft_place){r->addr, r->size};
+    }
+    pthread_mutex_unlock(&space_lock);
+    return n;
 }
 
 int soft_space_release(struct soft_space *space, uint64_t addr)

@@ -22,6 +22,7 @@ struct rig {
     struct gpu_function *function;
     struct gpu_quota quota;
     struct session_env env;
+    struct worker_seats seats;
 };
 
 /* The function where a guest's kernel would put it. */
@@ -51,7 +52,7 @@ static void rig_worker(struct rig *r)
     fds[0] = dup(gpu_function_memory(r->function));
     for (unsigned i = 0; i < GPU_CHANNELS; i++)
         fds[1 + i] = dup(gpu_function_doorbell(r->function, i));
-    ck_assert(worker_start(&r->env, fds, NULL));
+    ck_assert(worker_start(&r->env, &r->seats, fds, false, NULL));
 }
 
 START_TEST(registers)

@@ -14,7 +14,9 @@ static struct {
 
 static void *report_thread(void *opaque)
 {
-    worker_report(&t.env, t.its);
+    struct worker_seats none = {0};
+
+    worker_report(&t.env, &none, t.its);
     return NULL;
 }
 

@@ -44,6 +44,19 @@ CUfunction program_kernel(const char *name)
     return f;
 }
 
+/* Whoever started the program with VMD_GPU_STEPS does something meanwhile, and says a line then. */
+static void step(void)
+{
+    char line[16];
+
+    if (!getenv("VMD_GPU_STEPS"))
+        return;
+    printf("step %s\n", running);
+    fflush(stdout);
+    if (!fgets(line, sizeof(line), stdin))
+        exit(1);
+}
+
 CUdeviceptr program_put(const void *from, size_t bytes)
 {
     CUdeviceptr d;
@@ -64,6 +77,7 @@ static uint64_t digest;
 
 void program_get(void *to, CUdeviceptr from, size_t bytes)
 {
+    step();
     CU(cuMemcpyDtoH_v2(to, from, bytes));
     for (size_t i = 0; i < bytes; i++)
         digest = (digest ^ ((const uint8_t *)to)[i]) * 0x100000001b3u;
@@ -77,6 +91,7 @@ void program_launch(const char *name, struct dims d, uint64_t *args)
         params[i] = &args[i];
     CU(cuLaunchKernel(program_kernel(name), d.gx, d.gy, 1, d.bx, d.by, 1, d.shared, NULL, params,
                       NULL));
+    step();
 }
 
 uint32_t program_mix(uint32_t i)

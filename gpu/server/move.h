@@ -1,0 +1,45 @@
+/*
+ * gpu/server/move: what a backend does beside its calls for sessions that move to another worker,
+ * where all that they have is made again at the same addresses.
+ *
+ * Calls come from the session's thread, while nothing runs in the context.
+ */
+#ifndef GPU_SERVER_MOVE_H
+#define GPU_SERVER_MOVE_H
+
+#include "gpu/server/backend.h"
+
+/* An allocation, a variable of a module, or a block of a module's heap. */
+struct gpu_place {
+    uint64_t address, bytes;
+};
+
+enum { GPU_PLACE_ALIGN = 512 };
+
+struct gpu_move_ops {
+    /* Nothing is queued in C, whatever error sticks to it. */
+    bool (*idle)(struct gpu_context *c);
+    /* Appends all memory of C to PLACES, of struct gpu_place, by address; that of its modules too.
+     */
+    void (*places)(struct gpu_context *c, GArray *places);
+    /* Allocates just there. */
+    int (*alloc)(struct gpu_context *c, const struct gpu_place *place);
+    /* BYTES that are in one allocation. DATA NULL, of write: zeros. */
+    int (*read)(struct gpu_context *c, uint64_t address, void *data, uint64_t bytes);
+    int (*write)(struct gpu_context *c, uint64_t address, const void *data, uint64_t bytes);
+    /* What M has in C's memory, in its own order; and which blocks kernels hold of its heap. */
+    void (*module_places)(struct gpu_context *c, struct gpu_module *m, GArray *places,
+                          GArray *blocks);
+    /* A module as the one of which that was said. IMAGE ends with a 0 behind LENGTH. */
+    int (*module_new)(struct gpu_context *c, const uint8_t *image, size_t length,
+                      const GArray *places, const GArray *blocks, struct gpu_module **out);
+    /* When E was last recorded, in its device's nanoseconds; false: never. */
+    bool (*event_time)(struct gpu_event *e, uint64_t *ns);
+    void (*event_set)(struct gpu_event *e, uint64_t ns);
+    /* TEXT is printed before all that was not taken yet. */
+    void (*print_back)(struct gpu_context *c, const char *text, size_t length);
+    /* RC sticks to C. */
+    void (*fail)(struct gpu_context *c, int rc);
+};
+
+#endif

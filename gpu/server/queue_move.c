@@ -1,0 +1,138 @@
+/* What of a context is looked at, and set, when it moves. See move.h. */
+#include "gpu/server/queue_priv.h"
+
+static bool move_idle(struct gpu_context *c)
+{
+    bool idle = true;
+
+    pthread_mutex_lock(&c->lock);
+    for (guint i = 0; idle && i < c->streams->len; i++) {
+        const struct gpu_stream *s = g_ptr_array_index(c->streams, i);
+        idle = s->done == s->queued;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return idle;
+}
+
+static void move_places(struct gpu_context *c, GArray *places)
+{
+    c->ops->places(c->engine, places);
+}
+
+static int move_alloc(struct gpu_context *c, const struct gpu_place *place)
+{
+    if (!queue__take(c, place->bytes))
+        return GPU_OUT_OF_MEMORY;
+    int rc = c->ops->restore(c->engine, place->address, place->bytes);
+    if (rc)
+        queue__give_back(c, place->bytes);
+    return rc;
+}
+
+static int move_read(struct gpu_context *c, uint64_t address, void *data, uint64_t bytes)
+{
+    const void *from = c->ops->host(c->engine, address, bytes);
+
+    if (!from)
+        return GPU_ILLEGAL_ADDRESS;
+    memcpy(data, from, bytes);
+    return GPU_SUCCESS;
+}
+
+/* Memory that nobody touched takes none of the host's: zeros are not written where there are some.
+ */
+static void clear(uint8_t *to, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes; i++) {
+        if (to[i]) {
+            memset(to + i, 0, bytes - i);
+            return;
+        }
+    }
+}
+
+static int move_write(struct gpu_context *c, uint64_t address, const void *data, uint64_t bytes)
+{
+    void *to = c->ops->host(c->engine, address, bytes);
+
+    if (!to)
+        return GPU_ILLEGAL_ADDRESS;
+    if (data)
+        memcpy(to, data, bytes);
+    else
+        clear(to, bytes);
+    return GPU_SUCCESS;
+}
+
+static void move_module_places(struct gpu_context *c, struct gpu_module *m, GArray *places,
+                               GArray *blocks)
+{
+    c->ops->module_places(m, places, blocks);
+}
+
+static int move_module_new(struct gpu_context *c, const uint8_t *image, size_t length,
+                           const GArray *places, const GArray *blocks, struct gpu_module **out)
+{
+    struct gpu_module *m;
+    int rc = c->ops->module_at(c->engine, image, length, places, blocks, &m);
+
+    if (rc)
+        return rc;
+    if (!queue__take(c, c->ops->module_bytes(m))) {
+        c->ops->module_free(m);
+        return GPU_OUT_OF_MEMORY;
+    }
+    *out = m;
+    return GPU_SUCCESS;
+}
+
+static bool move_event_time(struct gpu_event *e, uint64_t *ns)
+{
+    pthread_mutex_lock(&e->context->lock);
+    bool recorded = e->at.stream != NULL;
+    *ns = e->ns;
+    pthread_mutex_unlock(&e->context->lock);
+    return recorded;
+}
+
+/* It was recorded in the default stream, before all that is there. */
+static void move_event_set(struct gpu_event *e, uint64_t ns)
+{
+    struct gpu_context *c = e->context;
+
+    pthread_mutex_lock(&c->lock);
+    queue__stream_unref(e->at.stream);
+    e->at = (struct dependency){c->first, 0};
+    c->first->refs++;
+    e->ns = ns;
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void move_print_back(struct gpu_context *c, const char *text, size_t length)
+{
+    pthread_mutex_lock(&c->lock);
+    g_string_prepend_len(c->printed, text, (gssize)length);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void move_fail(struct gpu_context *c, int rc)
+{
+    pthread_mutex_lock(&c->lock);
+    c->error = rc;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+const struct gpu_move_ops queue__move = {
+    .idle = move_idle,
+    .places = move_places,
+    .alloc = move_alloc,
+    .read = move_read,
+    .write = move_write,
+    .module_places = move_module_places,
+    .module_new = move_module_new,
+    .event_time = move_event_time,
+    .event_set = move_event_set,
+    .print_back = move_print_back,
+    .fail = move_fail,
+};

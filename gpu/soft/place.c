@@ -1,0 +1,69 @@
+/*
+ * Modules that are to be where others were: their memory, and the blocks of their heaps.
+ *
+ * Loading is deterministic: the same image asks for the same sizes in the same order. So a plan of places is all that
+ * it takes to have variables at the addresses that a program, or memory, knows them by.
+ */
+#include "gpu/soft/soft_priv.h"
+
+unsigned soft_module_places(const struct soft_module *module, struct soft_place **places)
+{
+    unsigned n = module->owned->len;
+
+    *places = g_new0(struct soft_place, n + 1);
+    for (unsigned i = 0; i < n; i++)
+        soft_space_range(module->space, g_array_index(module->owned, uint64_t, i), &(*places)[i].addr,
+                         &(*places)[i].size);
+    return n;
+}
+
+unsigned soft_module_blocks(struct soft_module *module, struct soft_place **blocks)
+{
+    pthread_mutex_lock(&module->heap_lock);
+    unsigned n = module->heap_used->len;
+    *blocks = g_new(struct soft_place, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        const struct soft_global *g = &g_array_index(module->heap_used, struct soft_global, i);
+        (*blocks)[i] = (struct soft_place){g->addr, g->size};
+    }
+    pthread_mutex_unlock(&module->heap_lock);
+    return n;
+}
+
+/* Blocks are in the heap, one behind the other, in units of 16 bytes, as exec_malloc() has them. */
+static bool take_blocks(struct soft_module *m, const struct soft_place *blocks, unsigned n)
+{
+    uint64_t from = m->heap, end = m->heap + SOFT_HEAP;
+
+    if (n && !m->heap)
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        const struct soft_global g = {.addr = blocks[i].addr, .size = blocks[i].size};
+        if (g.addr < from || g.addr >= end || g.addr % 16 || !g.size || g.size % 16 || g.size > end - g.addr)
+            return false;
+        g_array_append_val(m->heap_used, g);
+        from = g.addr + g.size;
+    }
+    return true;
+}
+
+int soft_module_load_at(struct soft_space *space, const void *image, size_t size, const struct soft_place *places,
+                        unsigned n_places, const struct soft_place *blocks, unsigned n_blocks,
+                        struct soft_module **module, char **log)
+{
+    static const struct soft_place none;
+    struct soft_module *m;
+
+    soft_space_plan(space, places ? places : &none, n_places);
+    int r = soft_module_load(space, image, size, &m, log);
+    bool all = soft_space_as_planned(space);
+    soft_space_plan(space, NULL, 0);
+    if (r)
+        return r;
+    if (!all || !take_blocks(m, blocks, n_blocks)) {
+        soft_module_unload(m);
+        return SOFT_INVALID_VALUE;
+    }
+    *module = m;
+    return SOFT_OK;
+}
