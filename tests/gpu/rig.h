@@ -17,8 +17,8 @@ extern struct gpu_quota rig_quota;
 extern char rig_path[64];
 /* How often the worker looked whether a stream is through: first of all when it is waited for. */
 extern unsigned rig_looks;
-/* The operations of the worker's backend, to be changed while no program calls. */
-struct gpu_backend_ops *rig_ops(void);
+/* NULL, or what changes the operations of the worker's backend: rig_begin() calls it before the worker is there. */
+extern void (*rig_change)(struct gpu_backend_ops *ops);
 /* Bytes of device memory that all programs hold. */
 uint64_t rig_used(void);
 

@@ -473,6 +473,12 @@ static int narrow_fill(struct gpu_stream *s, const struct gpu_fill *fill)
     return narrow.fill(s, fill);
 }
 
+static void narrow_change(struct gpu_backend_ops *ops)
+{
+    narrow.fill = ops->fill;
+    ops->fill = narrow_fill;
+}
+
 /* Waits for as many as there may be, and then a while for those that may not. */
 static void stay_inside(void *data)
 {
@@ -494,8 +500,7 @@ START_TEST(behind_a_host_function)
     CUdeviceptr d;
     CUcontext c;
 
-    narrow.fill = rig_ops()->fill;
-    rig_ops()->fill = narrow_fill;
+    rig_change = narrow_change;
     c = rig_begin(_i);
     CU_OK(MemAlloc, &d, (size_t)64);
     for (unsigned round = 0; round < 3; round++) {
