@@ -15,6 +15,7 @@
 
 enum {
     LOST = 709,
+    NOT_READY = 802,
     OUT_OF_MEMORY = 2,
     BLOCK = 64 * 1024, /* of the data window */
     BLOCKS = GPU_DATA_BYTES / BLOCK,
@@ -563,7 +564,7 @@ const struct gpu_answer_hello *channel_hello(const struct channel *c)
     return &c->hello;
 }
 
-struct channel *channel_open(int *result)
+static struct channel *open_once(int *result)
 {
     struct channel *c = calloc(1, sizeof(*c));
     const struct gpu_call_hello hello = {GPU_VERSION, GPU_OLDEST};
@@ -576,7 +577,7 @@ struct channel *channel_open(int *result)
     *result = transport_open(&c->t);
     c->shared = (volatile struct gpu_channel *)c->t.shared;
     if (!*result && c->shared && !open_rings(c))
-        *result = 802;
+        *result = NOT_READY;
     if (!*result) {
         struct channel_data data = {.answer = &c->hello};
         *result = channel_call(c, GPU_OP_HELLO, &hello, &data);
@@ -584,6 +585,22 @@ struct channel *channel_open(int *result)
     if (*result) {
         channel_close(c);
         return NULL;
+    }
+    return c;
+}
+
+/* A way that was there may be a worker's that is just ending; nothing is lost with it yet. */
+struct channel *channel_open(int *result)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    int64_t until = now_ms() + OPEN_MS;
+    struct channel *c;
+
+    while (!(c = open_once(result)) && *result == LOST) {
+        *result = NOT_READY;
+        if (now_ms() >= until)
+            break;
+        nanosleep(&pause, NULL);
     }
     return c;
 }

@@ -25,7 +25,7 @@ void *rig_function(const char *name)
     return fn;
 }
 
-unsigned rig_looks;
+unsigned rig_looks, rig_lose;
 void (*rig_change)(struct gpu_backend_ops *ops);
 static struct gpu_backend_ops ops;
 static int (*stream_query)(struct gpu_stream *s);
@@ -40,7 +40,14 @@ static int look(struct gpu_stream *s)
 
 static void *listener(void *opaque)
 {
-    worker_listen(&env, GPOINTER_TO_INT(opaque), NULL);
+    int fd = GPOINTER_TO_INT(opaque);
+
+    for (unsigned i = 0; i < rig_lose; i++) {
+        autofd program = accept(fd, NULL, NULL);
+        char way;
+        ck_assert_int_eq(recv(program, &way, 1, 0), 1);
+    }
+    worker_listen(&env, fd, NULL);
     return NULL;
 }
 

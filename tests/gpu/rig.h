@@ -17,7 +17,10 @@ extern struct gpu_quota rig_quota;
 extern char rig_path[64];
 /* How often the worker looked whether a stream is through: first of all when it is waited for. */
 extern unsigned rig_looks;
-/* NULL, or what changes the operations of the worker's backend: rig_begin() calls it before the worker is there. */
+/* How many programs the worker lets go as soon as they have come; before rig_begin(). */
+extern unsigned rig_lose;
+/* NULL, or what changes the operations of the worker's backend: rig_begin() calls it before the
+ * worker is there. */
 extern void (*rig_change)(struct gpu_backend_ops *ops);
 /* Bytes of device memory that all programs hold. */
 uint64_t rig_used(void);

@@ -543,6 +543,18 @@ START_TEST(both_ways)
 }
 END_TEST
 
+/* A worker that ends as a program comes is not the program's loss: it comes again. */
+START_TEST(comes_again)
+{
+    CUcontext c;
+
+    rig_lose = 3;
+    signal(SIGPIPE, SIG_IGN); /* a port has none */
+    c = rig_begin(1);
+    CU_OK(CtxDestroy, c);
+}
+END_TEST
+
 /* A context that is busy for ever can be ended. */
 START_TEST(ends)
 {
@@ -661,6 +673,7 @@ int main(void)
     tcase_add_loop_test(tc, waits, 0, 1);
     tcase_add_loop_test(tc, behind_a_host_function, 0, 2);
     tcase_add_loop_test(tc, both_ways, 0, 2);
+    tcase_add_test(tc, comes_again);
     tcase_add_loop_test(tc, ends, 0, 2);
     tcase_add_loop_test(tc, worker, 0, 2);
     suite_add_tcase(suite, tc);

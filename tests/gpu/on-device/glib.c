@@ -158,6 +158,19 @@ void shim_array_free(GByteArray *a)
     free(a);
 }
 
+void g_byte_array_unref(GByteArray *a)
+{
+    shim_array_free(a);
+}
+
+GArray *g_array_remove_index(GArray *a, guint index)
+{
+    guint8 *at = a->data + index * a->size;
+
+    memmove(at, at + a->size, (--a->len - index) * a->size);
+    return a;
+}
+
 /* --- hash tables ------------------------------------------------------------------------------ */
 
 enum { BUCKETS = 4096 };
@@ -283,4 +296,11 @@ gint64 g_get_monotonic_time(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (gint64)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+void g_usleep(uint64_t us)
+{
+    const struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+    nanosleep(&ts, NULL);
 }

@@ -45,6 +45,7 @@ size_t g_strlcpy(char *to, const char *from, size_t size);
 
 #define GUINT64_FROM_LE(n)      le64toh(n)
 #define g_ascii_isalnum(c)      (isascii(c) && isalnum((unsigned char)(c)))
+#define g_ascii_isprint(c)      (isascii(c) && isprint((unsigned char)(c)))
 #define g_free                  free
 #define g_new(type, n)          ((type *)g_malloc(sizeof(type) * (size_t)(n)))
 #define g_new0(type, n)         ((type *)g_malloc0(sizeof(type) * (size_t)(n)))
@@ -120,6 +121,8 @@ GByteArray *shim_array_new(size_t size);
 GByteArray *shim_array_append(GByteArray *a, gconstpointer from, guint n);
 void shim_array_set_size(GByteArray *a, guint n);
 void shim_array_free(GByteArray *a);
+void g_byte_array_unref(GByteArray *a); /* nobody else has it */
+GArray *g_array_remove_index(GArray *a, guint index);
 #define g_byte_array_new()            shim_array_new(1)
 #define g_byte_array_append           shim_array_append
 #define g_byte_array_set_size         shim_array_set_size
@@ -159,5 +162,6 @@ void g_hash_table_iter_remove(GHashTableIter *i);
 /* --- time ------------------------------------------------------------------------------------- */
 
 gint64 g_get_monotonic_time(void);
+void g_usleep(uint64_t us);
 
 #endif
