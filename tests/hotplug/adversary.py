@@ -419,7 +419,7 @@ def persistent(rig):
     check(names() == ["root", "kept"], f"{names()}")
     vm.call("vm.reset")
     vm.expect("ready")
-    vm.until("the job does not end", lambda: job not in rig.book.open)
+    vm.until("the job does not end", lambda: rig.book.ended[job])
     check(names() == ["root", "kept", "late"], f"{names()}")
     # The next run has it all, and a removal leaves neither run nor definition with it.
     vm.call("vm.kill")

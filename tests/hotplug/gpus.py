@@ -206,7 +206,7 @@ def vmd_dies(rig):
         job = vm.add_later(GPU)
         time.sleep(i * 0.004 * rig.slower)
         again(rig, vm)
-        vm.until("the job does not end", lambda job=job: job not in rig.book.open)
+        vm.until("the job does not end", lambda job=job: rig.book.ended[job])
         if "gpu0" not in vm.devices():
             has_none(vm, 0)
             continue
@@ -216,7 +216,7 @@ def vmd_dies(rig):
         job = vm.remove_later("gpu0", force=i % 2 == 1)
         time.sleep(i * 0.002 * rig.slower)
         again(rig, vm)
-        vm.until("the job does not end", lambda job=job: job not in rig.book.open)
+        vm.until("the job does not end", lambda job=job: rig.book.ended[job])
         if "gpu0" in vm.devices():
             has_gpu(vm)
             vm.remove("gpu0")
@@ -231,7 +231,7 @@ def vmd_dies(rig):
     vm.mode("l")
     job = vm.remove_later("gpu0")
     again(rig, vm)
-    vm.until("the job does not end", lambda: job not in rig.book.open)
+    vm.until("the job does not end", lambda: rig.book.ended[job])
     vm.mode("n")
     has_none(vm, worker)
     vm.add(GPU)

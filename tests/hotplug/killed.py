@@ -29,7 +29,7 @@ def disk(rig, name):
 
 def told_truly(vm, job, device):
     """The end of JOB, of which an addition that is done left the device there, and a removal did not."""
-    vm.until("the job does not end", lambda: job not in vm.rig.book.open)
+    vm.until("the job does not end", lambda: vm.rig.book.ended[job])
     info = ended(vm, job)
     there = device in vm.devices()
     added = info["kind"] == "device.add"
@@ -123,7 +123,7 @@ def ended_meanwhile(rig):
     rig.start()
     vm.again()
     for job, outcome in ((adding, "timed-out"), (leaving, "timed-out")):
-        vm.until("no end", lambda job=job: job not in rig.book.open)
+        vm.until("no end", lambda job=job: rig.book.ended[job])
         check(ended(vm, job)["result"]["outcome"] == outcome, f"{ended(vm, job)}")
     vm.mode("n")
     vm.until("not visible", lambda: vm.devices()["a1"]["state"] != "leaving")
@@ -176,7 +176,7 @@ def releasing(rig):
     check(job in rig.book.open, "the job ended with vmd")
     os.kill(pid, signal.SIGCONT)
     vm.until("it is not found again", lambda: vm.call("vm.get")["state"] == "running")
-    vm.until("the job does not end", lambda: job not in rig.book.open)
+    vm.until("the job does not end", lambda: rig.book.ended[job])
     check(ended(vm, job)["result"]["outcome"] == "surprise-removed", f"{ended(vm, job)}")
     check(device not in vm.devices(), "it is there still")
     vm.add(disk(rig, device))
@@ -277,7 +277,7 @@ def dies_with_it(rig):
     os.kill(pid, 9)
     rig.start()
     vm.again()
-    vm.until("no end", lambda: job not in rig.book.open)
+    vm.until("no end", lambda: rig.book.ended[job])
     check(ended(vm, job)["state"] == "failed", f"{ended(vm, job)}")
     vm.start()
     vm.clean()
