@@ -50,12 +50,14 @@ char *bridge__volume_path(void *bridge, const char *pool, const char *volume, GE
 {
     struct bridge *b = bridge;
     const struct pool *p = pools_named(b->pools, pool);
-    char *path = p ? pool_path(p, volume, err) : NULL;
+    char *path = p && p->active ? pool_path(p, volume, err) : NULL;
 
     if (path && pool_has(p, path))
         return path;
     if (!p)
         vmd_fail(err, VMD_ERROR_INVALID, "there is no pool %s", pool);
+    else if (!p->active)
+        vmd_fail(err, VMD_ERROR_INVALID, "the pool %s is not active", pool);
     else if (path)
         vmd_fail(err, VMD_ERROR_INVALID, "there is no volume %s in the pool %s", volume, pool);
     g_free(path);

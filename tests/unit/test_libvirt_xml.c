@@ -97,8 +97,8 @@ static const struct {
     {DEVICES("<interface type='user'><mac address='52:54:00:AB:00:01'/></interface>"), "nics.0.mac",
      "52:54:00:ab:00:01"},
     {DEVICES("<interface type='user'><link state='down'/></interface>"), "nics.0.kind", "none"},
-    {DEVICES("<interface type='network'><source network='default'/></interface>"),
-     "nics.0.network", "default"},
+    {DEVICES("<interface type='network'><source network='default'/></interface>"), "nics.0.network",
+     "default"},
     {DEVICES("<interface type='ethernet'><link state='down'/></interface>"), "hotplug.nics", "1"},
     {DEVICES("<interface type='ethernet'><target dev='tap0' managed='no'/><model "
              "type='virtio'/></interface>"),
@@ -243,8 +243,7 @@ END_TEST
 START_TEST(kept_bound)
 {
     g_autofree char *text = g_strnfill(65536, 'a');
-    g_autofree char *xml =
-        g_strconcat(HEAD OS "<title>", text, "</title></domain>", NULL);
+    g_autofree char *xml = g_strconcat(HEAD OS "<title>", text, "</title></domain>", NULL);
     g_autofree char *uuid = NULL;
     g_autoptr(GError) err = NULL;
 
@@ -402,6 +401,25 @@ START_TEST(keeping)
     ck_assert_str_eq(
         config->libvirt_xml,
         "<title>a &lt; b</title><metadata><u:w xmlns:u=\"http://u\"><x/></u:w></metadata>");
+    /* What could not be read again is not kept: with its namespace that is one attribute too many.
+     */
+    g_autoptr(GString) many = g_string_new("<w");
+    for (int i = 0; i < LIMIT_LIBVIRT_ATTRIBUTES; i++)
+        g_string_append_printf(many, " a%d=''", i);
+    g_string_append(many, "/>");
+    ck_assert(!domain_xml_keep(config, "metadata", "http://many", "m", many->str, &err));
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_INVALID));
+    g_clear_error(&err);
+    ck_assert(!domain_xml_keep(config, "metadata", "http://v", "1", "<w/>", &err));
+    ck_assert(strstr(err->message, "prefix"));
+    g_clear_error(&err);
+    /* As a client of another protocol may leave it. */
+    g_autoptr(vm_config) broken = vm_config_copy(config);
+    g_free(broken->libvirt_xml);
+    broken->libvirt_xml = g_strdup("<");
+    ck_assert(!domain_xml_keep(broken, "metadata", "http://v", "v", "<w/>", &err));
+    g_clear_error(&err);
+    ck_assert_str_eq(broken->libvirt_xml, "<");
     g_autofree char *title = domain_xml_kept(config, "title", NULL);
     ck_assert_str_eq(title, "a < b");
     ck_assert(domain_xml_keep(config, "title", NULL, NULL, NULL, &err));
@@ -437,8 +455,8 @@ END_TEST
 START_TEST(devices)
 {
     g_autoptr(GError) err = NULL;
-    g_autoptr(device_spec) disk =
-        device_xml_read("<disk type='file'><source file='/d'/><target dev='vdb'/></disk>", NULL, NULL);
+    g_autoptr(device_spec) disk = device_xml_read(
+        "<disk type='file'><source file='/d'/><target dev='vdb'/></disk>", NULL, NULL);
     g_autoptr(device_spec) nic = device_xml_read("<interface type='user'/>", NULL, NULL);
 
     ck_assert_int_eq(disk->kind, HOT_KIND_DISK);

@@ -2,12 +2,16 @@
  * in metadata. */
 #include "proto/libvirt/xml/xml_priv.h"
 
+static xmlNode *open_text(const char *text, GError **err)
+{
+    g_autofree char *all = g_strconcat("<k>", text ? text : "", "</k>", NULL);
+
+    return xml_open(all, "k", err);
+}
+
 static xmlNode *open_kept(const struct vm_config *config)
 {
-    g_autofree char *all =
-        g_strconcat("<k>", config->libvirt_xml ? config->libvirt_xml : "", "</k>", NULL);
-
-    return xml_open(all, "k", NULL);
+    return open_text(config->libvirt_xml, NULL);
 }
 
 /* The element of namespace URI below METADATA. */
@@ -45,6 +49,10 @@ static bool put_metadata(xmlNode *root, const char *uri, const char *key, const 
 
     if (!given)
         return false;
+    if (key && xmlValidateNCName((const xmlChar *)key, 0) != 0) {
+        xml_close(given);
+        return vmd_fail(err, VMD_ERROR_INVALID, "'%s' is no prefix of a namespace", key);
+    }
     if (!metadata)
         metadata = xmlNewChild(root, NULL, (const xmlChar *)"metadata", NULL);
     xmlNode *copy = xmlDocCopyNode(given, root->doc, 1);
@@ -55,13 +63,27 @@ static bool put_metadata(xmlNode *root, const char *uri, const char *key, const 
     return true;
 }
 
+/* Whether what would be kept is within the bounds of what is read. */
+static bool can_be_kept(const char *text, GError **err)
+{
+    if (strlen(text) > XML_KEPT_MAX)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "title, description and metadata have more than %d bytes", XML_KEPT_MAX);
+    xmlNode *root = open_text(text, err);
+    xml_close(root);
+    return root != NULL;
+}
+
 bool domain_xml_keep(struct vm_config *config, const char *name, const char *uri, const char *key,
                      const char *value, GError **err)
 {
-    xmlNode *root = open_kept(config), *old = root ? find(root, name, uri) : NULL;
-    GString *all = g_string_new(NULL);
+    xmlNode *root = open_text(config->libvirt_xml, err);
     bool ok = true;
 
+    if (!root)
+        return false;
+    GString *all = g_string_new(NULL);
+    xmlNode *old = find(root, name, uri);
     if (old) {
         xmlUnlinkNode(old);
         xmlFreeNode(old);
@@ -70,11 +92,12 @@ bool domain_xml_keep(struct vm_config *config, const char *name, const char *uri
         ok = put_metadata(root, uri, key, value, err);
     else if (value)
         xmlNewTextChild(root, NULL, (const xmlChar *)name, (const xmlChar *)value);
-    for (xmlNode *n = root ? root->children : NULL; n; n = n->next) {
+    for (xmlNode *n = root->children; n; n = n->next) {
         g_autofree char *text = xml_dump(n);
         g_string_append(all, text);
     }
     xml_close(root);
+    ok = ok && can_be_kept(all->str, err);
     if (ok) {
         g_free(config->libvirt_xml);
         config->libvirt_xml = all->len ? g_strdup(all->str) : NULL;

@@ -4,8 +4,6 @@
 
 #include <sys/utsname.h>
 
-enum { KEPT_MAX = 65536 }; /* bytes; the schema's for what is kept */
-
 /* Firmware that starts disks, where Debian's packages put it. */
 static const struct {
     enum vm_arch arch;
@@ -156,9 +154,9 @@ static bool keep(struct vm_config *config, xmlNode *node, GError **err)
     g_autofree char *own = xml_dump(node);
     size_t len = strlen(own) + (config->libvirt_xml ? strlen(config->libvirt_xml) : 0);
 
-    if (len > KEPT_MAX)
+    if (len > XML_KEPT_MAX)
         return vmd_fail(err, VMD_ERROR_LIMIT,
-                        "title, description and metadata have more than %d bytes", KEPT_MAX);
+                        "title, description and metadata have more than %d bytes", XML_KEPT_MAX);
     char *all = g_strconcat(config->libvirt_xml ? config->libvirt_xml : "", own, NULL);
 
     set_text(&config->libvirt_xml, all);

@@ -10,7 +10,8 @@ static xmlDoc *parse(const char *text, size_t len, GError **err)
     xmlParserCtxt *parser = xmlNewParserCtxt();
     xmlDoc *doc = parser
                       ? xmlCtxtReadMemory(parser, text, (int)len, NULL, "UTF-8",
-                                          XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING)
+                                          XML_PARSE_NONET | XML_PARSE_NOERROR |
+                                              XML_PARSE_NOWARNING | XML_PARSE_IGNORE_ENC)
                       : NULL;
 
     if (!doc || !parser->nsWellFormed) {

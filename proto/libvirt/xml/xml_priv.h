@@ -7,7 +7,10 @@
 
 #include <libxml/tree.h>
 
-enum { XML_TEXT_MAX = LIMIT_LIBVIRT_MESSAGE };
+enum {
+    XML_TEXT_MAX = LIMIT_LIBVIRT_MESSAGE,
+    XML_KEPT_MAX = 65536, /* bytes; the schema's for what is kept */
+};
 
 /* The root of TEXT, which is to be named NAME; its document is the caller's to free by xml_close().
  */
