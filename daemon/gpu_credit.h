@@ -21,10 +21,14 @@
 
 #include "base/base.h"
 
+/* Beyond any time that a device was used, with room for sums. */
+#define CREDIT_USED_MOST (UINT64_C(1) << 60)
+
 struct credit {
     /* The caller's, before a round: */
     uint32_t weight;  /* from 1 */
-    uint64_t used_ns; /* a count that grows; one that is less than before begins anew */
+    uint64_t used_ns; /* a count that grows, below CREDIT_USED_MOST; one that is less than before
+                         begins anew */
     bool wants;       /* it has work that runs or waits */
     /* What came of it: launches may begin while used_ns is less. UINT64_MAX: no bound. */
     uint64_t until_ns;

@@ -135,7 +135,7 @@ static void look(struct gpu_share *s, uint64_t now)
     }
     uint64_t used = share_time(&use.total, now);
     /* Less than before, where an estimate is set right, or by a worker that does not make sense. */
-    s->credit.used_ns = used < INT64_MAX ? MAX(used, s->credit.used_ns) : s->credit.used_ns;
+    s->credit.used_ns = used < CREDIT_USED_MOST ? MAX(used, s->credit.used_ns) : s->credit.used_ns;
     s->credit.wants = use.total.in_flight || use.total.waiting;
 }
 
