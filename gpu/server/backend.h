@@ -91,6 +91,7 @@ struct gpu_launch {
 struct gpu_quota {
     uint64_t most, used;           /* USED is changed atomically */
     unsigned streams;              /* atomic */
+    unsigned programs;             /* atomic; those that come by streams of bytes */
     unsigned contexts;             /* atomic; counted in all of them alone */
     struct gpu_quota *of;          /* whose bounds count; NULL: this one's own */
     struct meter_program *program; /* of one with OF; NULL: it is not metered */

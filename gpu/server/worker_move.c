@@ -205,7 +205,7 @@ static void take_stream(const struct session_env *env, int socket, unsigned *str
 
 void worker_report(const struct session_env *env, struct worker_seats *seats, int fd)
 {
-    unsigned *streams = g_new0(unsigned, 1); /* as long as their threads */
+    unsigned *streams = &env->quota->programs;
     char order;
     int image;
     bool there = report(env, fd);
