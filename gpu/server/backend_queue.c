@@ -226,6 +226,16 @@ static void context_print(void *opaque, const char *text, size_t length)
 
 /* --- modules ---------------------------------------------------------------------------------- */
 
+int queue__own_module(struct gpu_context *c, struct gpu_module *m, struct gpu_module **out)
+{
+    if (!queue__take(c, c->ops->module_bytes(m))) {
+        c->ops->module_free(m);
+        return GPU_OUT_OF_MEMORY;
+    }
+    *out = m;
+    return GPU_SUCCESS;
+}
+
 static int queue_module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
                             size_t log_bytes, struct gpu_module **out)
 {
@@ -235,14 +245,7 @@ static int queue_module_new(struct gpu_context *c, const uint8_t *image, size_t 
         return rc;
     struct gpu_module *m;
     rc = c->ops->module_new(c->engine, image, length, log, log_bytes, &m);
-    if (rc)
-        return rc;
-    if (!queue__take(c, c->ops->module_bytes(m))) {
-        c->ops->module_free(m);
-        return GPU_OUT_OF_MEMORY;
-    }
-    *out = m;
-    return GPU_SUCCESS;
+    return rc ? rc : queue__own_module(c, m, out);
 }
 
 static void queue_module_free(struct gpu_context *c, struct gpu_module *m)

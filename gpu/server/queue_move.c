@@ -76,14 +76,7 @@ static int move_module_new(struct gpu_context *c, const uint8_t *image, size_t l
     struct gpu_module *m;
     int rc = c->ops->module_at(c->engine, image, length, places, blocks, &m);
 
-    if (rc)
-        return rc;
-    if (!queue__take(c, c->ops->module_bytes(m))) {
-        c->ops->module_free(m);
-        return GPU_OUT_OF_MEMORY;
-    }
-    *out = m;
-    return GPU_SUCCESS;
+    return rc ? rc : queue__own_module(c, m, out);
 }
 
 static bool move_event_time(struct gpu_event *e, uint64_t *ns)

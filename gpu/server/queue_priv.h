@@ -128,6 +128,8 @@ void *queue__stream_main(void *stream);
 
 /* BYTES of the quota are C's from here on; false: there are not so many. */
 bool queue__take(struct gpu_context *c, uint64_t bytes);
+/* Charges C for the new module M, which is *OUT's then, or freed. */
+int queue__own_module(struct gpu_context *c, struct gpu_module *m, struct gpu_module **out);
 extern const struct gpu_move_ops queue__move;
 
 #endif

@@ -99,7 +99,10 @@ bool worker_load(const struct session_env *env, struct worker_seats *seats, int 
     struct session_move move = {&image, err};
     unsigned late;
 
-    hold_wait(seats->hold, UINT16_MAX, &late); /* they park before all else */
+    if (!hold_wanted(seats->hold))
+        return vmd_fail(err, VMD_ERROR_STATE, "the worker takes calls already");
+    if (!hold_wait(seats->hold, UINT16_MAX, &late)) /* they park before all else */
+        return vmd_fail(err, VMD_ERROR_STATE, "channel %u does not come to rest", late);
     image_init(&image, fd);
     bool ok = image_open(&image, &head, err) && fits(env, &head, err) &&
               do_all(seats, session_load, &move);
