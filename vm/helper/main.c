@@ -173,22 +173,27 @@ static bool serve_one(struct clients *c, nfds_t i)
     return c->fds[i].revents & POLLIN && helper_serve(c->fds[i].fd, c->rules, c->leases);
 }
 
-/* The leases, with those of a vmd-helper before this one, where functions are lent at all. */
-static struct host_leases *open_leases(const struct options *o, bool hosts)
+/*
+ * The leases, with those of a vmd-helper before this one, which go back also where no rule lends
+ * functions any more: HOSTS, whether any are lent, becomes true while some cannot go back yet.
+ */
+static struct host_leases *open_leases(const struct options *o, bool *hosts)
 {
     const char *path = o->leases ? o->leases : HELPER_LEASES;
     g_autofree char *folder = g_path_get_dirname(path);
     struct host_leases *leases = host_leases_new(&host_kernel);
 
-    if (!hosts)
+    if (*hosts)
+        g_mkdir_with_parents(folder, 0700);
+    int fd = open(path, O_RDWR | (*hosts ? O_CREAT : 0) | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 && !*hosts && errno == ENOENT)
         return leases;
-    g_mkdir_with_parents(folder, 0700);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         log_warning("%s cannot be opened (%s): what is lent is forgotten when vmd-helper ends", path,
                     g_strerror(errno));
     else
         host_leases_keep(leases, fd); /* as long as the process */
+    *hosts |= host_sweep(leases);
     return leases;
 }
 
@@ -234,9 +239,9 @@ static bool run(int *argc, char ***argv, struct options *o, GError **err)
     if (!rules)
         return false;
     int listener = find_socket(o, err);
-    struct host_leases *leases = open_leases(o, helper_rules_hosts(rules));
-    if (listener < 0 || !drop_capabilities(err) ||
-        !confine(helper_rules_hosts(rules), err)) {
+    bool hosts = helper_rules_hosts(rules);
+    struct host_leases *leases = open_leases(o, &hosts);
+    if (listener < 0 || !drop_capabilities(err) || !confine(hosts, err)) {
         host_leases_free(leases);
         helper_rules_free(rules);
         return false;
