@@ -299,9 +299,10 @@ static bool fill_raw(int fd, uint64_t capacity, uint64_t taken, const gint *stop
     if (ftruncate(fd, (off_t)capacity) < 0)
         return false;
     for (uint64_t at = 0; at < taken; at += FULL_BYTES) {
-        if (!go_on(stop, err) ||
-            fallocate(fd, 0, (off_t)at, (off_t)MIN(FULL_BYTES, taken - at)) < 0)
+        if (!go_on(stop, err))
             return false;
+        if (fallocate(fd, 0, (off_t)at, (off_t)MIN(FULL_BYTES, taken - at)) < 0)
+            return errno == EOPNOTSUPP && taken < capacity; /* a part is a wish */
     }
     return true;
 }

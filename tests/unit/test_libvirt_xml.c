@@ -239,6 +239,31 @@ START_TEST(attributes)
 }
 END_TEST
 
+static char *with_namespaces(unsigned count)
+{
+    GString *xml = g_string_new(HEAD OS "<metadata>");
+
+    for (unsigned i = 0; i < count; i++)
+        g_string_append_printf(xml, "<n:e xmlns:n='http://%u' text=' xmlns'/>", i);
+    g_string_append(xml, "</metadata></domain>");
+    return g_string_free(xml, FALSE);
+}
+
+/* Each prefix is looked for among the namespaces that are declared around it. */
+START_TEST(namespaces)
+{
+    g_autofree char *most = with_namespaces(LIMIT_LIBVIRT_NAMESPACES);
+    g_autofree char *more = with_namespaces(LIMIT_LIBVIRT_NAMESPACES + 1);
+    g_autoptr(vm_config) config = read_ok(most, NULL);
+    g_autofree char *uuid = NULL;
+    g_autoptr(GError) err = NULL;
+
+    ck_assert_ptr_nonnull(config);
+    ck_assert_ptr_null(domain_xml_read(more, NULL, NULL, &uuid, &err));
+    ck_assert_msg(strstr(err->message, "more than 256 namespaces") != NULL, "%s", err->message);
+}
+END_TEST
+
 /* What clients keep has its bound while it is read. */
 START_TEST(kept_bound)
 {
@@ -516,6 +541,7 @@ int main(void)
     tcase_add_loop_test(tc, elements_refused, 0, G_N_ELEMENTS(refused));
     tcase_add_loop_test(tc, round_trip, 0, G_N_ELEMENTS(taken));
     tcase_add_test(tc, attributes);
+    tcase_add_test(tc, namespaces);
     tcase_add_test(tc, kept_bound);
     tcase_add_test(tc, volumes);
     tcase_add_test(tc, headless);

@@ -33,12 +33,15 @@ static const char *behind(const char *text, const char *end)
     return found ? found + strlen(end) : text + strlen(text);
 }
 
-/* Behind the tag at TEXT, a '<'; NULL: it has more attributes than are taken. */
-static const char *pass_tag(const char *text)
+/* Behind the tag at TEXT, a '<'; NULL: it has more attributes than are taken. What it declares is
+ * added to *NAMESPACES. */
+static const char *pass_tag(const char *text, unsigned *namespaces)
 {
     char quote = '\0';
 
     for (unsigned attributes = 0; *text && (quote || *text != '>'); text++) {
+        if (!quote && g_ascii_isspace(*text) && g_str_has_prefix(text + 1, "xmlns"))
+            ++*namespaces;
         if (quote ? *text == quote : *text == '"' || *text == '\'')
             quote = quote ? '\0' : *text;
         else if (!quote && *text == '=' && ++attributes > LIMIT_LIBVIRT_ATTRIBUTES)
@@ -48,11 +51,14 @@ static const char *pass_tag(const char *text)
 }
 
 /*
- * What makes a parser's work more than linear is refused before it begins: document types, and
- * elements with attributes beyond number, each of which is compared with all before it.
+ * What makes a parser's work more than linear is refused before it begins: document types,
+ * elements with attributes beyond number, each of which is compared with all before it, and
+ * namespaces beyond number, among which each prefix is looked for.
  */
 static bool scan(const char *text, GError **err)
 {
+    unsigned namespaces = 0;
+
     while ((text = strchr(text, '<'))) {
         if (g_str_has_prefix(text, "<!--"))
             text = behind(text + 4, "-->");
@@ -63,10 +69,13 @@ static bool scan(const char *text, GError **err)
         else if (text[1] == '!')
             return vmd_fail(err, VMD_ERROR_INVALID,
                             "the XML has a document type, which is not read");
-        else if (!(text = pass_tag(text)))
+        else if (!(text = pass_tag(text, &namespaces)))
             return vmd_fail(err, VMD_ERROR_INVALID,
                             "an element of the XML has more than %d attributes",
                             LIMIT_LIBVIRT_ATTRIBUTES);
+        if (namespaces > LIMIT_LIBVIRT_NAMESPACES)
+            return vmd_fail(err, VMD_ERROR_INVALID, "the XML declares more than %d namespaces",
+                            LIMIT_LIBVIRT_NAMESPACES);
     }
     return true;
 }
