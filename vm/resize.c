@@ -1,5 +1,5 @@
 /*
- * See resize.h. What changes without a job is told when it rests. A job is looked at every
+ * See resize.h. What changes without a job is told RESIZE_REST_MS later, with what came meanwhile. A job is looked at every
  * RESIZE_TICK_MS while the guest runs, and when the agent answers: nothing tells of a vCPU that the
  * guest switched on, and a job is short.
  */
@@ -47,7 +47,7 @@ static struct vmi_size_event size_now(const struct resize *r)
     return (struct vmi_size_event){.cpus = vcpus_granted(r->vcpus), .memory = resize_memory(r)};
 }
 
-/* What came to rest is told, unless a job tells it. */
+/* What changed is told, unless a job tells it. */
 static void rested(uv_timer_t *timer)
 {
     struct resize *r = timer->data;

@@ -19,7 +19,7 @@
  * A slot whose card was withdrawn waits for the guest's answer that it looked, PCI_PLUG_SETTLE_MS
  * of guest time at most: a guest that never answers has it back all the same.
  *
- * Locking: one lock. The ops are called without it.
+ * Locking: one lock. Of the ops only the clock is called with it, and calls nothing here.
  *
  * Specification: ACPI 6.5, 6.3 (removal, _OST), 6.1.5 (_OSC); PCI Firmware 3.3, 4.5 (its bits).
  */
