@@ -140,11 +140,11 @@ int session__after(struct session *s, struct pending *p, struct gpu_stream *stre
 /* Where P stands: GPU_NOT_READY, or its result. */
 static int pending_state(struct session *s, struct pending *p)
 {
-    if (p->op == GPU_OP_GATE)
-        return __atomic_load_n(&p->done, __ATOMIC_ACQUIRE) ? GPU_SUCCESS : GPU_NOT_READY;
-    if (p->by_host && !__atomic_load_n(&p->done, __ATOMIC_ACQUIRE))
+    bool by_host = p->by_host || p->op == GPU_OP_GATE;
+
+    if (by_host && !__atomic_load_n(&p->done, __ATOMIC_ACQUIRE))
         return GPU_NOT_READY;
-    if (p->by_host) {
+    if (by_host) { /* its stream is at it, or the context has an error */
         int rc = OPS(s)->stream_query(p->stream);
         return rc == GPU_NOT_READY ? GPU_SUCCESS : rc;
     }
