@@ -780,7 +780,7 @@ static void jobs_told(void *arg, const void *result, int fd, const GError *err)
     if (!d || err)
         return; /* the process is gone, or will be asked again */
     g_autoptr(GError) lost = g_error_new_literal(
-        VMD_ERROR, VMD_ERROR_GONE, "the daemon was restarted before the VM had heard of the job");
+        VMD_ERROR, VMD_ERROR_GONE, "the VM had not heard of the job when its daemon lost touch with it");
     g_autoptr(GPtrArray) gone = g_ptr_array_new();
     GHashTableIter it;
     gpointer value;

@@ -304,13 +304,16 @@ static int rescan_fitness(struct road *road, const struct device_spec *spec, con
         clean(&ports->port[i]);
     const struct port *p = free_to_search(ports, spec);
     bool stale = spec->gpu && ports->n && ports->port[ports->n - 1].stale;
+    bool searches = hotplug_agent_can(road->hotplug, "pci-rescan");
 
-    *why = !p           ? stale ? last_stale_text : spec->gpu ? last_taken_text : taken_text
-           : watched(p) ? "the guest's driver watches the slots: it needs no search"
-                        : "no agent in the guest could have the bus searched";
+    *why = p && watched(p) ? "the guest's driver watches the slots: it needs no search"
+           : !searches     ? "no agent in the guest could have the bus searched"
+           : stale         ? last_stale_text
+           : spec->gpu     ? last_taken_text
+                           : taken_text;
     if (!p)
-        return ports->n ? ROAD_FULL : ROAD_UNFIT;
-    return !watched(p) && hotplug_agent_can(road->hotplug, "pci-rescan") ? 2 : ROAD_UNFIT;
+        return ports->n && searches ? ROAD_FULL : ROAD_UNFIT;
+    return !watched(p) && searches ? 2 : ROAD_UNFIT;
 }
 
 /* A guest that takes no cards at all says the same by _OSC: one whose agent can search is better

@@ -54,7 +54,7 @@ static int plug_read(void *opaque, uint64_t offset, unsigned size, uint64_t *val
 }
 
 /* The guest's answer. Of a card that is there, one to a check that went well says nothing: its
- * driver does. */
+ * driver does; and one to a check from before the guest looked is about what was there then. */
 static bool take_answer(struct pci_plug *p, uint32_t status)
 {
     bool ejection = p->event == EJECT_REQUEST || p->event == EJECTION;
@@ -65,7 +65,7 @@ static bool take_answer(struct pci_plug *p, uint32_t status)
         p->unsettled &= ~bit;
         return true;
     }
-    if (!(p->cards & bit) || !status || !(ejection || insertion) ||
+    if (!(p->cards & bit) || !status || !(ejection || insertion) || (insertion && p->look & bit) ||
         (ejection && (status == EJECTING || status == EJECTING_TOO)) ||
         (insertion && status == IN_PROGRESS))
         return false;

@@ -248,7 +248,7 @@ static void next_helper(struct kernel *t, int file)
 {
     host_leases_free(t->leases);
     t->leases = host_leases_new(&t->k);
-    host_leases_keep(t->leases, file);
+    ck_assert(host_leases_keep(t->leases, file, NULL));
 }
 
 /* What a helper had lent before it was killed goes back by the next one, when its group is closed,
@@ -259,7 +259,7 @@ START_TEST(next_one_knows)
     autofd file = memfd_create("leases", MFD_CLOEXEC);
 
     init(&t);
-    host_leases_keep(t.leases, file);
+    ck_assert(host_leases_keep(t.leases, file, NULL));
     autofd fd = host_lend(t.leases, 4, NIC, NULL);
     autofd plain = host_lend(t.leases, 5, PLAIN, NULL);
     ck_assert(fd >= 0 && plain >= 0);
@@ -289,8 +289,9 @@ END_TEST
 START_TEST(file_of_any_kind)
 {
     static const char text[] =
-        NIC " 7 e1000e pci-stub\n" PLAIN " 9 - -\n0000:7f:00.0 7 - -\n"
-            "../../../etc 7 - -\n" PLAIN "\n" PLAIN " -1 - -\n\nend\n" PLAIN " 8 nothing -\n";
+        NIC "\t7\tIntel e1000e\tpci-stub\n" PLAIN "\t9\t-\t-\n0000:7f:00.0\t7\t-\t-\n"
+            "../../../etc\t7\t-\t-\n" PLAIN "\n" PLAIN "\t-1\t-\t-\n\nend\n" PLAIN
+            "\t8\tnothing\t-\n";
     struct kernel t;
     autofd file = memfd_create("leases", MFD_CLOEXEC);
 
@@ -301,6 +302,33 @@ START_TEST(file_of_any_kind)
     check_driver(&t, NIC, "e1000e");
     ck_assert_str_eq(t.override, "pci-stub");
     ck_assert_str_eq(t.overridden, NIC);
+    fini(&t);
+}
+END_TEST
+
+/* A file has one helper at a time; what it has goes back by whichever comes next. */
+START_TEST(one_helper)
+{
+    static const char text[] = NIC "\t7\te1000e\tpci-stub\n"; /* cut off */
+    struct kernel t;
+    g_autoptr(GError) err = NULL;
+    autofd file = memfd_create("leases", MFD_CLOEXEC);
+    g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", file);
+    int first = open(path, O_RDWR | O_CLOEXEC);
+
+    init(&t);
+    ck_assert_int_eq(pwrite(file, text, strlen(text), 0), (ssize_t)strlen(text));
+    struct host_leases *other = host_leases_new(&t.k);
+    ck_assert(host_leases_keep(other, first, NULL));
+    ck_assert(!host_leases_keep(t.leases, file, &err));
+    ck_assert_str_eq(err->message, "another vmd-helper keeps what it lends there: "
+                                   "Resource temporarily unavailable");
+    ck_assert(!host_sweep(t.leases) && !t.override);
+    host_leases_free(other);
+    close(first);
+    next_helper(&t, file);
+    ck_assert(!host_sweep(t.leases));
+    ck_assert_str_eq(t.override, "pci-stub");
     fini(&t);
 }
 END_TEST
@@ -447,6 +475,7 @@ int main(void)
     tcase_add_test(tc, override_is_kept);
     tcase_add_test(tc, next_one_knows);
     tcase_add_test(tc, file_of_any_kind);
+    tcase_add_test(tc, one_helper);
     tcase_add_test(tc, one_of_a_group);
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));
     tcase_add_loop_test(tc, packet_rows, 0, G_N_ELEMENTS(packets));

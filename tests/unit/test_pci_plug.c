@@ -174,6 +174,12 @@ START_TEST(is_answered)
 
     write_at(p, PCI_PLUG_GRANTED, 0);
     pci_plug_offer(p, 1);
+    write_at(p, PCI_PLUG_SLOT, 1);
+    write_at(p, PCI_PLUG_EVENT, 1);
+    write_at(p, PCI_PLUG_STATUS, 1); /* to what was asked of the card before */
+    pci_plug_look(p, 1, &s);
+    ck_assert(!s.refused);
+    write_at(p, PCI_PLUG_LOOK, 1);
     write_at(p, PCI_PLUG_SLOT, answers[_i].slot);
     write_at(p, PCI_PLUG_EVENT, answers[_i].event);
     write_at(p, PCI_PLUG_STATUS, answers[_i].status);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 
 #define VFIO "vfio-pci"
 
@@ -270,8 +271,9 @@ void host_leases_free(struct host_leases *leases)
 #define FILE_END  "end"
 #define FILE_MOST (64 << 10)
 
-/* A line of each that was given to vfio-pci here, "ADDRESS GROUP DRIVER OVERRIDE" with "-" for
- * none, and one that ends them, whatever older text is behind it. */
+/* A line of each that was given to vfio-pci here, of ADDRESS, GROUP, DRIVER and OVERRIDE with tabs
+ * between them, since a driver's name may have a space in it, and "-" for none; and one that ends
+ * them, whatever older text is behind it. */
 static void keep(const struct host_leases *leases)
 {
     g_autoptr(GString) text = g_string_new(NULL);
@@ -281,7 +283,7 @@ static void keep(const struct host_leases *leases)
     for (guint i = 0; i < leases->all->len; i++) {
         const struct lease *l = g_ptr_array_index(leases->all, i);
         if (l->ours)
-            g_string_append_printf(text, "%s %d %s %s\n", l->address, l->group,
+            g_string_append_printf(text, "%s\t%d\t%s\t%s\n", l->address, l->group,
                                    l->driver ? l->driver : "-", l->override ? l->override : "-");
     }
     g_string_append(text, FILE_END "\n");
@@ -297,7 +299,7 @@ static char *word(const char *text)
 /* The lease that LINE is; NULL: it makes no sense, or the function has gone. */
 static struct lease *lease_from(const struct host_kernel *k, const char *line)
 {
-    g_auto(GStrv) words = g_strsplit(line, " ", 4);
+    g_auto(GStrv) words = g_strsplit(line, "\t", 4);
     guint64 group;
 
     if (g_strv_length(words) != 4 || !host_address_valid(words[0]) ||
@@ -314,21 +316,27 @@ static struct lease *lease_from(const struct host_kernel *k, const char *line)
     return l;
 }
 
-void host_leases_keep(struct host_leases *leases, int fd)
+bool host_leases_keep(struct host_leases *leases, int fd, GError **err)
 {
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return vmd_set_errno(err, errno, "another vmd-helper keeps what it lends there");
     g_autofree char *text = g_malloc0(FILE_MOST + 1);
     ssize_t n = pread(fd, text, FILE_MOST, 0);
     g_auto(GStrv) lines = g_strsplit(n > 0 ? text : "", "\n", -1);
+    char **line = lines;
 
-    for (char **line = lines; *line && strcmp(*line, FILE_END) != 0; line++) {
+    for (; *line && strcmp(*line, FILE_END) != 0; line++) {
         struct lease *l = lease_from(leases->kernel, *line);
         if (l)
             g_ptr_array_add(leases->all, l);
         else if (**line)
             log_warning("what was lent before is not known: '%s'", *line);
     }
+    if (n > 0 && !*line)
+        log_warning("the end of what was lent before is missing: more may have been lent");
     leases->fd = fd;
     keep(leases);
+    return true;
 }
 
 /* --- lending ---------------------------------------------------------------------------------- */

@@ -34,9 +34,10 @@ struct host_leases;
 struct host_leases *host_leases_new(const struct host_kernel *kernel);
 /*
  * FD, open to read and write, is the caller's and has what is lent from now on. What it has of a
- * helper before this one is lent to nobody and goes back by host_sweep().
+ * helper before this one is lent to nobody and goes back by host_sweep(). False with ERR, and
+ * nothing is kept, where another helper has the file.
  */
-void host_leases_keep(struct host_leases *leases, int fd);
+bool host_leases_keep(struct host_leases *leases, int fd, GError **err);
 /* Forgets them, but for what is kept: functions stay where they are. Takes NULL. */
 void host_leases_free(struct host_leases *leases);
 

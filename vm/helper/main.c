@@ -176,9 +176,11 @@ static bool serve_one(struct clients *c, nfds_t i)
 /*
  * The leases, with those of a vmd-helper before this one, which go back also where no rule lends
  * functions any more: HOSTS, whether any are lent, becomes true while some cannot go back yet.
+ * NULL with ERR where another vmd-helper lends them.
  */
-static struct host_leases *open_leases(const struct options *o, bool *hosts)
+static struct host_leases *open_leases(const struct options *o, bool *hosts, GError **err)
 {
+    g_autoptr(GError) why = NULL;
     const char *path = o->leases ? o->leases : HELPER_LEASES;
     g_autofree char *folder = g_path_get_dirname(path);
     struct host_leases *leases = host_leases_new(&host_kernel);
@@ -191,8 +193,14 @@ static struct host_leases *open_leases(const struct options *o, bool *hosts)
     if (fd < 0)
         log_warning("%s cannot be opened (%s): what is lent is forgotten when vmd-helper ends", path,
                     g_strerror(errno));
-    else
-        host_leases_keep(leases, fd); /* as long as the process */
+    else if (!host_leases_keep(leases, fd, &why)) {
+        close(fd);
+        if (*hosts) { /* else that one sees to it */
+            g_propagate_prefixed_error(err, g_steal_pointer(&why), "%s: ", path);
+            host_leases_free(leases);
+            return NULL;
+        }
+    } /* else it is open as long as the process */
     *hosts |= host_sweep(leases);
     return leases;
 }
@@ -240,8 +248,8 @@ static bool run(int *argc, char ***argv, struct options *o, GError **err)
         return false;
     int listener = find_socket(o, err);
     bool hosts = helper_rules_hosts(rules);
-    struct host_leases *leases = open_leases(o, &hosts);
-    if (listener < 0 || !drop_capabilities(err) || !confine(hosts, err)) {
+    struct host_leases *leases = listener < 0 ? NULL : open_leases(o, &hosts, err);
+    if (!leases || !drop_capabilities(err) || !confine(hosts, err)) {
         host_leases_free(leases);
         helper_rules_free(rules);
         return false;
