@@ -765,6 +765,9 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
         vm_gpu_follow(vm->gpu);
         break;
     }
+    case VMI_EVENT_DEVICE_WANTED:
+        vm_devices_wanted(vm->devices, data);
+        break;
     case VMI_EVENT_SIZE:
         on_size(vm, data);
         break;

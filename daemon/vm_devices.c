@@ -9,7 +9,10 @@
 #include "daemon/opener.h"
 #include "daemon/registry.h"
 
-enum { CALL_MS = 30000 };
+enum {
+    CALL_MS = 30000,
+    WANTED_MS = 9000, /* how long a guest may take to let go of what the host asks for */
+};
 
 struct vm_devices {
     struct vm *vm;
@@ -675,6 +678,20 @@ void vm_devices_gpus_known(struct vm_devices *d)
         holdings_note(d->holdings, d->vm, VM_GPU_ID, host, 0);
 }
 
+/* Begins to: LOST, or since the host wants it back. */
+static void take_away(struct vm_devices *d, struct holding *h, const char *text, bool lost,
+                      bool force)
+{
+    struct device_job *j = job_new(d, vm_owner(d->vm), "device.remove", h->device, text);
+
+    j->force = force;
+    j->timeout_ms = force ? LIMIT_DEVICE_TIMEOUT_S * 1000 : WANTED_MS;
+    set_result(j->job, j->device, NULL);
+    *(lost ? &h->removing : &h->asking) = j->number;
+    vm_store(d->vm);
+    begin_remove(j);
+}
+
 /* Takes each device away from the guest that the host has not got any more, once. A VM that starts, or is not
  * found yet, is seen to later, and so is a device that its VM process has not made yet. */
 static void take_lost(struct vm_devices *d)
@@ -684,19 +701,29 @@ static void take_lost(struct vm_devices *d)
         if (h->adding || h->removing || !holding_lost(h, d->vm))
             continue;
         g_autofree char *text = g_strdup_printf("the host lost %s", h->host);
-        struct device_job *j = job_new(d, vm_owner(d->vm), "device.remove", h->device, text);
-        j->force = true;
-        j->timeout_ms = LIMIT_DEVICE_TIMEOUT_S * 1000;
-        set_result(j->job, j->device, NULL);
-        h->removing = j->number;
-        vm_store(d->vm);
-        begin_remove(j);
+        take_away(d, h, text, true, true);
     }
 }
 
 void vm_devices_host_lost(struct vm_devices *d)
 {
     take_lost(d);
+}
+
+/* A host that waits for a device asks every ten seconds: who is asked in vain, or has failed, loses it. */
+void vm_devices_wanted(struct vm_devices *d, const struct vmi_device_wanted_event *event)
+{
+    for (guint i = 0; i < d->holdings->len; i++) {
+        struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (h->adding || h->removing || g_hash_table_contains(d->jobs, &h->asking) ||
+            g_strcmp0(h->device, event->device) != 0)
+            continue;
+        bool force = event->failed || h->asking;
+        g_autofree char *text = g_strdup_printf(
+            event->failed ? "the host reports an error of %s" : "the host asks for %s", h->host);
+        take_away(d, h, text, false, force);
+        return; /* HOLDINGS may be another now */
+    }
 }
 
 void vm_devices_host_renamed(struct vm_devices *d, const char *was, const struct host_device *now)

@@ -44,6 +44,8 @@ void vm_devices_resize(struct vm_devices *devices, const struct vm_resize_params
 bool vm_devices_run_begins(struct vm_devices *devices, GError **err);
 /* The host lost something, or the run has begun: devices on what is not there any more are taken from the guest. */
 void vm_devices_host_lost(struct vm_devices *devices);
+/* The host asks for a device that it lent to the guest: the guest is asked for it, and the next time it is taken. */
+void vm_devices_wanted(struct vm_devices *devices, const struct vmi_device_wanted_event *event);
 void vm_devices_host_renamed(struct vm_devices *devices, const char *was, const struct host_device *now);
 /* VM's configuration as its run has it: with the devices that came, without those that went. The
  * caller frees. */

@@ -122,12 +122,23 @@ static void host_running(void *opaque, bool on)
     running(device, on);
 }
 
+static void host_wanted(void *opaque, bool failed)
+{
+    struct vm_device *device = opaque;
+    const struct vmi_device_wanted_event event = {.device = device->id, .failed = failed};
+
+    if (device->hotplug)
+        device->hotplug->ops->wanted(device->hotplug->opaque, &event);
+}
+
 static void watch_driver(struct vm_device *device)
 {
+    static const struct vfio_watch host = {.changed = host_running, .wanted = host_wanted};
+
     if (device->frontend)
         virtio_watch_running(device->frontend, running, device);
     else if (device->host)
-        vfio_device_watch(device->host, host_running, device);
+        vfio_device_watch(device->host, &host, device);
 }
 
 void hotplug_found(struct hotplug *h, struct vm_device *device)

@@ -32,6 +32,8 @@ struct hotplug_ops {
     void (*changed)(void *opaque, const struct vmi_device_event *event);
     /* A job is over. */
     void (*ended)(void *opaque, const struct vmi_job_ended_event *event);
+    /* The host asks for a device of its own. */
+    void (*wanted)(void *opaque, const struct vmi_device_wanted_event *event);
     /* Of resize: the guest has another size, for which no job asked. */
     void (*resized)(void *opaque, const struct vmi_size_event *event);
 };

@@ -363,6 +363,13 @@ static void on_job_ended(void *opaque, const struct vmi_job_ended_event *event)
     vmipc_server_emit(p->server, VMI_EVENT_JOB_ENDED, event);
 }
 
+static void on_wanted(void *opaque, const struct vmi_device_wanted_event *event)
+{
+    struct process *p = opaque;
+
+    vmipc_server_emit(p->server, VMI_EVENT_DEVICE_WANTED, event);
+}
+
 static void on_resized(void *opaque, const struct vmi_size_event *event)
 {
     struct process *p = opaque;
@@ -371,7 +378,7 @@ static void on_resized(void *opaque, const struct vmi_size_event *event)
 }
 
 static const struct machine_ops machine_ops = {
-    .hotplug = {.changed = on_device, .ended = on_job_ended, .resized = on_resized},
+    .hotplug = {.changed = on_device, .ended = on_job_ended, .wanted = on_wanted, .resized = on_resized},
     .debugged = on_debugged,
     .ended = on_ended,
     .was_reset = on_reset,

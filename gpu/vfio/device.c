@@ -146,15 +146,15 @@ void vfio__wake(uv_async_t *wake)
     struct vfio_device *d = wake->data;
     bool on = pci_function_master(d->pci);
 
-    if (on != d->told && d->driven)
-        d->driven(d->driven_opaque, on);
+    if (on != d->told && d->watch)
+        d->watch->changed(d->watch_opaque, on);
     d->told = on;
 }
 
-void vfio_device_watch(struct vfio_device *d, void (*changed)(void *opaque, bool on), void *opaque)
+void vfio_device_watch(struct vfio_device *d, const struct vfio_watch *watch, void *opaque)
 {
-    d->driven = changed;
-    d->driven_opaque = opaque;
+    d->watch = watch;
+    d->watch_opaque = opaque;
 }
 
 /* The machine is reset: its DMA ends before its memory is filled anew. */
@@ -194,7 +194,7 @@ static bool region_info(struct vfio_device *d, unsigned index, struct vfio_regio
     return true;
 }
 
-static unsigned irqs_of(struct vfio_device *d, unsigned index)
+unsigned vfio__irqs_of(const struct vfio_device *d, unsigned index)
 {
     struct vfio_irq_info info = {.argsz = sizeof(info), .index = index};
 
@@ -223,10 +223,10 @@ static bool open_device(struct vfio_device *d, bool *by_itself, GError **err)
         if (!region_info(d, VFIO_PCI_BAR0_REGION_INDEX + i, &d->bars[i].region, err))
             return false;
     }
-    d->intx = irqs_of(d, VFIO_PCI_INTX_IRQ_INDEX) > 0;
+    d->intx = vfio__irqs_of(d, VFIO_PCI_INTX_IRQ_INDEX) > 0;
     if (vfio__messages(d->container)) {
-        d->messages = irqs_of(d, VFIO_PCI_MSI_IRQ_INDEX);
-        d->vectors = irqs_of(d, VFIO_PCI_MSIX_IRQ_INDEX);
+        d->messages = vfio__irqs_of(d, VFIO_PCI_MSI_IRQ_INDEX);
+        d->vectors = vfio__irqs_of(d, VFIO_PCI_MSIX_IRQ_INDEX);
     }
     return region_info(d, VFIO_PCI_CONFIG_REGION_INDEX, &d->config, err);
 }
@@ -276,7 +276,7 @@ struct vfio_device *vfio_device_new(struct vfio_container *container, uv_loop_t 
     d->address = g_strdup(address);
     d->files = *files;
     *files = (struct vfio_files){-1, -1, -1};
-    d->fd = d->epoll = -1;
+    d->fd = d->epoll = d->wishes[VFIO_WISH_REQUEST] = d->wishes[VFIO_WISH_ERROR] = -1;
     d->loop = loop;
     pthread_mutex_init(&d->lock, NULL);
     if (make(d, on_root, err))

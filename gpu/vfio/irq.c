@@ -20,6 +20,7 @@ enum {
     ANSWER_MS = 1,      /* how long INTx stays up without a write to a register */
     VECTORS_FIRST = 16, /* MSI-X vectors that the host is asked for at first */
     SIGNALS_MOST = 64,  /* that are taken in one turn of the loop */
+    WISHES_FROM = 1 << 16, /* in the epoll, after all vectors: MSI-X has 2,048 */
 };
 
 /* --- the host's side: lock held --------------------------------------------------------------- */
@@ -35,8 +36,9 @@ static unsigned index_of(enum vfio_irq_mode mode)
     return indexes[mode];
 }
 
-/* Has the host signal the first COUNT eventfds; with 0 none. 0, -errno, or how many it can. */
-static int set_trigger(struct vfio_device *d, enum vfio_irq_mode mode, unsigned count)
+/* Has the host signal the first COUNT of FDS for INDEX; with 0 none. 0, -errno, or how many it can.
+ */
+static int set_trigger(struct vfio_device *d, unsigned index, const int *fds, unsigned count)
 {
     size_t size = sizeof(struct vfio_irq_set) + count * sizeof(int32_t);
     g_autofree struct vfio_irq_set *set = g_malloc0(size);
@@ -45,11 +47,11 @@ static int set_trigger(struct vfio_device *d, enum vfio_irq_mode mode, unsigned 
         .argsz = (uint32_t)size,
         .flags = VFIO_IRQ_SET_ACTION_TRIGGER |
                  (count ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE),
-        .index = index_of(mode),
+        .index = index,
         .count = count,
     };
     if (count)
-        memcpy(set->data, d->eventfds->data, count * sizeof(int32_t));
+        memcpy(set->data, fds, count * sizeof(int32_t));
     return vfio__ioctl(d, VFIO_DEVICE_SET_IRQS, set);
 }
 
@@ -65,18 +67,22 @@ static void unmask_intx(struct vfio_device *d)
     vfio__ioctl(d, VFIO_DEVICE_SET_IRQS, &set);
 }
 
+/* An eventfd that the device's epoll tells of as NUMBER; -1. */
+static int new_eventfd(const struct vfio_device *d, uint32_t number)
+{
+    autofd fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
+
+    return fd >= 0 && epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? steal_fd(&fd) : -1;
+}
+
 /* COUNT eventfds are there; false where the host has no more. */
 static bool have_eventfds(struct vfio_device *d, unsigned count)
 {
     while (d->eventfds->len < count) {
-        int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        struct epoll_event event = {.events = EPOLLIN, .data.u32 = d->eventfds->len};
+        int fd = new_eventfd(d, d->eventfds->len);
         if (fd < 0)
             return false;
-        if (epoll_ctl(d->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-            close(fd);
-            return false;
-        }
         g_array_append_val(d->eventfds, fd);
     }
     return true;
@@ -101,7 +107,7 @@ static void stop(struct vfio_device *d)
     if (d->mode == VFIO_IRQ_NONE)
         return;
     if (d->count)
-        set_trigger(d, d->mode, 0);
+        set_trigger(d, index_of(d->mode), NULL, 0);
     lower(d);
     drain(d);
     d->mode = VFIO_IRQ_NONE;
@@ -122,11 +128,13 @@ static void complain(struct vfio_device *d, int rc)
 
 static void start(struct vfio_device *d, enum vfio_irq_mode mode, unsigned count)
 {
-    int rc = have_eventfds(d, count) ? set_trigger(d, mode, count) : -EMFILE;
+    const bool have = have_eventfds(d, count);
+    const int *fds = (const int *)(const void *)d->eventfds->data;
+    int rc = have ? set_trigger(d, index_of(mode), fds, count) : -EMFILE;
 
     if (rc > 0) { /* fewer, but those */
         count = (unsigned)rc;
-        rc = set_trigger(d, mode, count);
+        rc = set_trigger(d, index_of(mode), fds, count);
     }
     d->mode = mode;
     d->count = rc == 0 ? count : 0;
@@ -233,16 +241,25 @@ static void signalled(uv_poll_t *poll, int status, int events)
 {
     struct vfio_device *d = poll->data;
     struct epoll_event ready[SIGNALS_MOST];
+    bool wishes[VFIO_WISHES] = {false};
     uint64_t n;
 
     pthread_mutex_lock(&d->lock);
     int count = epoll_wait(d->epoll, ready, SIGNALS_MOST, 0);
     for (int i = 0; i < count; i++) {
-        unsigned vector = ready[i].data.u32;
-        if (read(g_array_index(d->eventfds, int, vector), &n, sizeof(n)) == sizeof(n))
-            deliver(d, vector);
+        uint32_t number = ready[i].data.u32;
+        bool wish = number >= WISHES_FROM;
+        int fd = wish ? d->wishes[number - WISHES_FROM] : g_array_index(d->eventfds, int, number);
+        if (read(fd, &n, sizeof(n)) != sizeof(n))
+            continue;
+        if (wish)
+            wishes[number - WISHES_FROM] = true;
+        else
+            deliver(d, number);
     }
     pthread_mutex_unlock(&d->lock);
+    if (d->watch && (wishes[VFIO_WISH_REQUEST] || wishes[VFIO_WISH_ERROR]))
+        d->watch->wanted(d->watch_opaque, wishes[VFIO_WISH_ERROR]);
 }
 
 void vfio__irq_answered(struct vfio_device *d)
@@ -321,6 +338,25 @@ void vfio__irq_reset(struct vfio_device *d)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
+/* A kernel that tells of no wishes is an old one, or the device has no errors to report: it works
+ * without. */
+static void watch_wishes(struct vfio_device *d)
+{
+    static const unsigned indexes[] = {
+        [VFIO_WISH_REQUEST] = VFIO_PCI_REQ_IRQ_INDEX,
+        [VFIO_WISH_ERROR] = VFIO_PCI_ERR_IRQ_INDEX,
+    };
+
+    for (uint32_t i = 0; i < VFIO_WISHES; i++) {
+        if (!vfio__irqs_of(d, indexes[i]))
+            continue;
+        d->wishes[i] = new_eventfd(d, WISHES_FROM + i);
+        int rc = d->wishes[i] < 0 ? -EMFILE : set_trigger(d, indexes[i], &d->wishes[i], 1);
+        if (rc < 0)
+            complain(d, rc);
+    }
+}
+
 bool vfio__irq_init(struct vfio_device *d, GError **err)
 {
     d->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -339,6 +375,7 @@ bool vfio__irq_init(struct vfio_device *d, GError **err)
     d->poll->data = d->timer->data = d->wake->data = d;
     d->eventfds = g_array_new(FALSE, FALSE, sizeof(int));
     uv_poll_start(d->poll, UV_READABLE, signalled);
+    watch_wishes(d);
     vfio__irq_table(d);
     return true;
 }
@@ -363,5 +400,7 @@ void vfio__irq_fini(struct vfio_device *d)
             close(g_array_index(d->eventfds, int, i));
         g_array_free(d->eventfds, TRUE);
     }
+    for (unsigned i = 0; i < VFIO_WISHES; i++)
+        base__close_fd(&d->wishes[i]);
     base__close_fd(&d->epoll);
 }

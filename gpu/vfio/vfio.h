@@ -77,10 +77,17 @@ bool vfio_device_free(struct vfio_device *device, GError **err);
 
 /* To put on a bus; the device's own. */
 struct pci_function *vfio_device_pci(struct vfio_device *device);
-/* CHANGED hears on the loop that the guest lets the device reach memory, as its driver does at
- * first, or no longer. */
-void vfio_device_watch(struct vfio_device *device, void (*changed)(void *opaque, bool on),
-                       void *opaque);
+
+/* What a device tells, on the loop. */
+struct vfio_watch {
+    /* The guest lets the device reach memory, as its driver does at first, or no longer. */
+    void (*changed)(void *opaque, bool on);
+    /* The host asks for the device, as it does every ten seconds while something there waits for it; FAILED:
+     * it has an error that the host could not correct. The device may not be freed before this returns. */
+    void (*wanted)(void *opaque, bool failed);
+};
+/* WATCH stays the caller's. */
+void vfio_device_watch(struct vfio_device *device, const struct vfio_watch *watch, void *opaque);
 /* For people: "8086:10d3, 2 of 4 BARs as memory, MSI-X 5". */
 const char *vfio_device_text(const struct vfio_device *device);
 

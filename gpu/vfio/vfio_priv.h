@@ -8,6 +8,9 @@
 #include <linux/vfio.h>
 #include <pthread.h>
 
+/* What the host itself wants of a device. */
+enum vfio_wish { VFIO_WISH_REQUEST, VFIO_WISH_ERROR, VFIO_WISHES };
+
 enum vfio_irq_mode { VFIO_IRQ_NONE, VFIO_IRQ_INTX, VFIO_IRQ_MSI, VFIO_IRQ_MSIX };
 
 /* A region as the kernel tells of it; size 0: there is none. */
@@ -51,9 +54,10 @@ struct vfio_device {
     unsigned vectors;  /* of MSI-X; 0: none */
     bool intx;         /* has a pin that the host serves */
 
-    void (*driven)(void *opaque, bool on); /* NULL: nobody listens */
-    void *driven_opaque;
-    bool told; /* what it was told last */
+    const struct vfio_watch *watch; /* NULL: nobody listens */
+    void *watch_opaque;
+    bool told; /* of "changed", last */
+    int wishes[VFIO_WISHES]; /* eventfds of what the host itself wants; -1: the kernel tells of none */
 
     uv_loop_t *loop;
     uv_async_t *wake;  /* bus mastering changed; freed by its close, as POLL and TIMER */
@@ -83,6 +87,8 @@ void vfio__leave(struct vfio_container *container, const struct vfio_files *file
 /* Of the device's WAKE. */
 void vfio__wake(uv_async_t *wake);
 int vfio__ioctl(const struct vfio_device *d, unsigned long request, void *arg);
+/* How many interrupts of INDEX the kernel signals by eventfds; 0 also where it knows of none. */
+unsigned vfio__irqs_of(const struct vfio_device *d, unsigned index);
 /* Reads or writes SIZE bytes, 1 to 8, at OFFSET of REGION. False where the kernel did not. */
 bool vfio__read(const struct vfio_device *d, const struct vfio_region *region, uint64_t offset,
                 void *to, size_t size);

@@ -37,7 +37,8 @@ struct fake {
     int map_error; /* of DMA; 0: none */
     unsigned n_resets, n_bus_resets, unmasks, n_maps, restarts;
     struct vfio_iommu_type1_dma_map maps[MAPS];
-    struct interrupts irqs[3];
+    bool wishes; /* the kernel knows of errors and requests */
+    struct interrupts irqs[VFIO_PCI_NUM_IRQS];
     uint16_t command;               /* as written last */
     unsigned other_writes;          /* to its configuration space */
     uint64_t bar_offset, bar_value; /* of the latest write through the kernel */
@@ -65,7 +66,9 @@ static int irq_info(const struct fake *f, struct vfio_irq_info *info)
 {
     const unsigned counts[] = {f->intx, f->msi, f->msix};
 
-    info->count = info->index < 3 ? counts[info->index] : 0;
+    if (info->index >= 3 && !f->wishes)
+        return -EINVAL;
+    info->count = info->index < 3 ? counts[info->index] : 1;
     info->flags = VFIO_IRQ_INFO_EVENTFD;
     return 0;
 }
@@ -78,7 +81,7 @@ static int set_irqs(struct fake *f, const struct vfio_irq_set *set)
         f->unmasks++;
         return 0;
     }
-    f->restarts += set->count > 0;
+    f->restarts += set->count > 0 && set->index < 3;
     if (f->most && set->count > f->most)
         return (int)f->most;
     i->count = set->count;
@@ -862,23 +865,61 @@ START_TEST(refused)
 }
 END_TEST
 
+struct seen {
+    int on;
+    unsigned asked, failed;
+};
+
 static void note(void *opaque, bool on)
 {
-    *(int *)opaque = on;
+    ((struct seen *)opaque)->on = on;
 }
+
+static void note_wanted(void *opaque, bool failed)
+{
+    struct seen *seen = opaque;
+
+    *(failed ? &seen->failed : &seen->asked) += 1;
+}
+
+static const struct vfio_watch watch = {.changed = note, .wanted = note_wanted};
 
 START_TEST(driver)
 {
     struct rig r;
-    int seen = -1;
+    struct seen seen = {-1};
 
     rig_init(&r);
-    vfio_device_watch(r.device, note, &seen);
+    vfio_device_watch(r.device, &watch, &seen);
     guest_poll(&r.guest);
-    ck_assert_int_eq(seen, 1);
+    ck_assert_int_eq(seen.on, 1);
     guest_config_write(&r.guest, SLOT, PCI_COMMAND, 2, 0);
     guest_poll(&r.guest);
-    ck_assert_int_eq(seen, 0);
+    ck_assert_int_eq(seen.on, 0);
+    ck_assert(!seen.asked && !seen.failed && !r.fake.warning);
+    rig_fini(&r);
+}
+END_TEST
+
+/* The host asks for the device, and again; it reports an error; interrupts go on as they were. */
+START_TEST(wanted)
+{
+    struct rig r;
+    struct seen seen = {-1};
+
+    rig_begin(&r, true);
+    r.fake.wishes = true;
+    rig_plug(&r);
+    signal_host(&r, VFIO_PCI_REQ_IRQ_INDEX, 0); /* nobody listens yet */
+    vfio_device_watch(r.device, &watch, &seen);
+    for (unsigned i = 1; i <= 3; i++) {
+        signal_host(&r, VFIO_PCI_REQ_IRQ_INDEX, 0);
+        ck_assert(seen.asked == i && !seen.failed);
+    }
+    signal_host(&r, VFIO_PCI_ERR_IRQ_INDEX, 0);
+    ck_assert(seen.asked == 3 && seen.failed == 1);
+    signal_host(&r, VFIO_PCI_INTX_IRQ_INDEX, 0);
+    ck_assert(r.guest.line_sets >= 1);
     rig_fini(&r);
 }
 END_TEST
@@ -906,6 +947,7 @@ int main(void)
     tcase_add_test(tc, pulled_out);
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));
     tcase_add_test(tc, driver);
+    tcase_add_test(tc, wanted);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }

@@ -23,12 +23,19 @@ transfer() {
 
 say ready
 transfer msix PCI-MSIX
-until [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done
-say gone
-rmmod e1000e
-insmod /lib/modules/e1000e.ko IntMode=0
-say again
+# again MODE: the interface goes, and comes with interrupts of another kind.
+again() {
+    until [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done
+    say gone "$1"
+    rmmod e1000e
+    insmod /lib/modules/e1000e.ko IntMode="$2"
+    say again "$1"
+}
+again intx 0
 transfer intx GICv3
+say transferred intx
+again msi 1
+transfer msi PCI-MSI-
 say faults $(dmesg | grep -cE 'BUG|WARNING|Oops|Call trace|hung')
 say done
 while read -r word; do :; done

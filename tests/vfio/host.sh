@@ -89,15 +89,29 @@ part_stock() {
     said "guest: interrupts msix [1-9]" || failed "e1000e: no MSI-X"
     ok e1000e-msix
     vmctl device remove stock nic --timeout 300 || failed "unplug"
-    await gone said "guest: gone"
+    await gone said "guest: gone intx"
     await restored has_driver "$nic" e1000e
     ok unplug
-    await again said "guest: again"
+    await again said "guest: again intx"
     vmctl device add stock --host-device "$nic" --id nic --timeout 300 || failed "plug again"
-    await done said "guest: done"
+    await intx said "guest: transferred intx"
     said "guest: interrupts intx [1-9]" || failed "e1000e: no INTx"
-    said "guest: faults 0" || failed "the guest's kernel complains"
     ok e1000e-intx
+
+    # The host wants it back: the write returns when nobody has the function any more.
+    echo "$nic" >"/sys/bus/pci/devices/$nic/driver/unbind" || failed "unbind"
+    vmctl device list stock >/tmp/devices
+    ! grep -q "^nic " /tmp/devices || failed "asked for, and still there"
+    await unbound-restored has_driver "$nic" e1000e
+    await gone-again said "guest: gone msi"
+    ok asked-back
+
+    await again-msi said "guest: again msi"
+    vmctl device add stock --host-device "$nic" --id nic --timeout 300 || failed "plug a third time"
+    await done said "guest: done"
+    said "guest: interrupts msi [1-9]" || failed "e1000e: no MSI"
+    said "guest: faults 0" || failed "the guest's kernel complains"
+    ok e1000e-msi
     vmctl device list stock
     vmctl kill stock || failed kill
     await nvme-restored has_driver "$nvme" nvme
