@@ -412,6 +412,26 @@ bool image_resize(const char *path, uint64_t capacity, unsigned flags, GError **
     return set_capacity(fd, path, now.qcow2, to, err);
 }
 
+bool image_grow(const char *path, enum image_format format, uint64_t capacity, GError **err)
+{
+    autofd fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct image_state now = {0};
+
+    if (!measure(fd, path, &now, err) || !imagelock_take(fd, path, false, err))
+        return false;
+    if (!S_ISREG(now.mode))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is no regular file, and has the size that the host gives it",
+                        path);
+    if (format == IMAGE_QCOW2 && !now.qcow2)
+        return vmd_fail(err, VMD_ERROR_INVALID, "%s is no qcow2 image", path);
+    bool qcow2 = format != IMAGE_RAW && now.qcow2;
+    uint64_t has = qcow2 ? now.sizes.capacity : now.sizes.physical;
+    if (capacity < has)
+        return vmd_fail(err, VMD_ERROR_INVALID, "%s has %" G_GUINT64_FORMAT " bytes, and a disk does not shrink",
+                        path, has);
+    return set_capacity(fd, path, qcow2, capacity, err);
+}
+
 /* --- copies ----------------------------------------------------------------------------------- */
 
 /* At most N bytes at AT, by the host where it does that for these two files. How many; -1: an error. */

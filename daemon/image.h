@@ -60,6 +60,11 @@ enum { IMAGE_BY = 1 << 0, IMAGE_SHRINK = 1 << 1 };
  * whose table has no room. */
 bool image_resize(const char *path, uint64_t capacity, unsigned flags, GError **err);
 
+/* Gives the image PATH of a disk, a regular file that may be named by a link, CAPACITY bytes, no fewer than it has.
+ * With the errors of image_resize(). */
+enum image_format { IMAGE_RAW, IMAGE_QCOW2, IMAGE_AS_IT_LOOKS };
+bool image_grow(const char *path, enum image_format format, uint64_t capacity, GError **err);
+
 /* Deletes the volume PATH. */
 bool image_remove(const char *path, GError **err);
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "daemon/accels.h"
 #include "daemon/gpus.h"
+#include "daemon/image.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
@@ -386,6 +387,45 @@ static void device_remove(struct rpc_call *call, struct device_remove_params *pa
         vm_devices_remove(devices, params, call);
 }
 
+enum { DISK_SECTOR = 512 };
+
+/* Of a VM that does not run. */
+static bool grow_image(const struct vm *vm, const struct device_resize_params *params, GError **err)
+{
+    static const enum image_format formats[] = {[VM_DISK_FORMAT_AUTO] = IMAGE_AS_IT_LOOKS,
+                                                [VM_DISK_FORMAT_RAW] = IMAGE_RAW,
+                                                [VM_DISK_FORMAT_QCOW2] = IMAGE_QCOW2};
+    const struct vm_config *c = vm_config_of(vm);
+
+    for (size_t i = 0; i < c->n_disks; i++) {
+        const struct vm_disk_config *disk = c->disks[i];
+        if (g_strcmp0(disk->id, params->device) != 0)
+            continue;
+        if (disk->readonly)
+            return vmd_fail(err, VMD_ERROR_STATE, "disk %s is read-only", params->device);
+        if (params->bytes % DISK_SECTOR)
+            return vmd_fail(err, VMD_ERROR_INVALID, "params.bytes is not a multiple of 512");
+        return image_grow(disk->path, formats[disk->format], params->bytes, err);
+    }
+    return vmd_fail(err, VMD_ERROR_NOT_FOUND, "there is no disk %s", params->device);
+}
+
+static void device_resize(struct rpc_call *call, struct device_resize_params *params)
+{
+    const struct vmi_device_resize_params p = {.device = params->device, .bytes = params->bytes};
+    struct vm *vm = need_vm(call, params->vm);
+    GError *err = NULL;
+
+    if (!vm)
+        return;
+    if (vm_active(vm))
+        vm_forward(vm, VMI_DEVICE_RESIZE, &p, call);
+    else if (grow_image(vm, params, &err))
+        device_resize_reply(call);
+    else
+        rpc_call_fail(call, err);
+}
+
 static void resize(struct rpc_call *call, struct vm_resize_params *params)
 {
     struct vm_devices *devices = need_devices(call, params->vm);
@@ -577,6 +617,7 @@ static const struct api_handlers handlers = {
     .vm_resize = resize,
     .device_add = device_add,
     .device_remove = device_remove,
+    .device_resize = device_resize,
     .slot_list = slots,
     .console_attach = attach,
     .console_log = console_log,

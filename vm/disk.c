@@ -18,6 +18,9 @@ struct disk {
     disk_unit_changed_fn changed;
     void *changed_opaque;
     char *text;
+    bool closing;
+    void (*grown)(void *opaque, const GError *err);
+    void *grown_opaque;
     disk_failed_fn failed;
     void *opaque;
     char *error;     /* the latest of the host's; NULL: none yet */
@@ -148,6 +151,15 @@ bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files
     return true;
 }
 
+static char *text_of(const struct disk *d)
+{
+    g_autofree char *size = size_format(block_geometry(d->block)->size);
+
+    return g_strdup_printf("%s, %s, %s%s", d->config->path,
+                           block_format_name(block_format(d->block)), size,
+                           d->config->readonly ? ", read-only" : "");
+}
+
 struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_env *env,
                       unsigned cpus, const struct block_given *given, disk_failed_fn failed,
                       void *opaque, GError **err)
@@ -167,15 +179,13 @@ struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_e
         return NULL;
     }
     struct disk *d = g_new0(struct disk, 1);
-    g_autofree char *size = size_format(block_geometry(block)->size);
     d->config = config;
     d->env = *env;
     d->cpus = cpus;
     d->block = block;
     d->failed = failed;
     d->opaque = opaque;
-    d->text = g_strdup_printf("%s, %s, %s%s", config->path, block_format_name(block_format(block)),
-                              size, config->readonly ? ", read-only" : "");
+    d->text = text_of(d);
     return d;
 }
 
@@ -271,7 +281,71 @@ void disk_close(struct disk *d, void (*closed)(void *opaque, const char *warning
 {
     d->closed = closed;
     d->closed_opaque = opaque;
+    d->closing = true;
     block_close(d->block, on_closed, d);
+}
+
+/* --- another size ------------------------------------------------------------------------------ */
+
+static GError *why_not_grown(const struct disk *d, int status)
+{
+    GError *err = NULL;
+
+    if (status == -ENOTSUP)
+        vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
+                 "disk %s: a qcow2 image grows where it has no snapshots, as far as its table has room",
+                 d->config->id);
+    else if (status == -ENOSPC)
+        vmd_set_errno(&err, -status, "disk %s: the host has no room for it, or the block device is smaller",
+                      d->config->id);
+    else
+        vmd_set_errno(&err, -status, "disk %s: %s", d->config->id, d->config->path);
+    return err;
+}
+
+static void on_grown(void *opaque, int status)
+{
+    struct disk *d = opaque;
+    void (*grown)(void *, const GError *) = d->grown;
+    g_autoptr(GError) err = status < 0 ? why_not_grown(d, status) : NULL;
+
+    d->grown = NULL;
+    if (!err) {
+        g_free(d->text);
+        d->text = text_of(d);
+    }
+    if (!err && !d->closing && d->frontend)
+        virtio_blk_resized(d->frontend);
+    else if (!err && !d->closing && d->adapter)
+        virtio_scsi_resized(d->adapter, d->lun);
+    grown(d->grown_opaque, err);
+}
+
+bool disk_grow(struct disk *d, uint64_t bytes, void (*grown)(void *opaque, const GError *err),
+               void *opaque, GError **err)
+{
+    uint64_t now = block_geometry(d->block)->size;
+    int r = -EBUSY;
+
+    if (bytes < now)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "disk %s has %" G_GUINT64_FORMAT " bytes, and does not shrink while a guest has it",
+                        d->config->id, now);
+    if (!d->grown && !d->closing)
+        r = block_grow(d->block, bytes, on_grown, d);
+    if (r == 0) {
+        d->grown = grown;
+        d->grown_opaque = opaque;
+    }
+    if (r == -EROFS)
+        return vmd_fail(err, VMD_ERROR_STATE, "disk %s is read-only", d->config->id);
+    if (r == -EBUSY)
+        return vmd_fail(err, VMD_ERROR_BUSY, "disk %s is being given another size, or leaves",
+                        d->config->id);
+    if (r == -EINVAL)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "disk %s: a size is a multiple of 512 bytes, and less than 8 EiB", d->config->id);
+    return r == 0;
 }
 
 /* --- what can be asked ------------------------------------------------------------------------ */
@@ -291,6 +365,8 @@ struct disk_stats *disk_stats_of(const struct disk *d)
     s->read_bytes = b.kind[BLOCK_READ].bytes;
     s->write_bytes = b.kind[BLOCK_WRITE].bytes + b.kind[BLOCK_WRITE_ZEROES].bytes;
     s->errors = errors_of(d);
+    s->has_size_bytes = true;
+    s->size_bytes = block_geometry(d->block)->size;
     s->inflight = block_inflight(d->block);
     s->held = d->frontend  ? virtio_blk_held(d->frontend)
               : d->adapter ? virtio_scsi_held(d->adapter, d->lun)

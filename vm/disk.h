@@ -51,6 +51,14 @@ struct virtio_device *disk_frontend(struct disk *disk);
 bool disk_attach(struct disk *disk, struct virtio_device *adapter, unsigned lun,
                  disk_unit_changed_fn changed, void *opaque, GError **err);
 
+/*
+ * Begins to give the image BYTES, a multiple of 512 and not less than it has: GROWN tells how that ended, with NULL
+ * when the guest has been told, or with why not. False with an error: VMD_ERROR_INVALID, _STATE (it is read-only), or
+ * _BUSY; then it is not called. The disk may be closed meanwhile.
+ */
+bool disk_grow(struct disk *disk, uint64_t bytes,
+               void (*grown)(void *opaque, const GError *err), void *opaque, GError **err);
+
 /* The host has the disk, which has a frontend, no longer: virtio_blk_lose(). */
 void disk_lose(struct disk *disk);
 /* Whether requests to its image are under way; *REFUSED is how many failed since it was lost. */

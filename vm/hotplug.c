@@ -744,7 +744,8 @@ static char *text_of(const struct hotplug *h, const struct vm_device *device)
 {
     if (h->agent && strcmp(device->id, "hvc0") == 0 && agent_present(h->agent))
         return g_strdup_printf("agent %s, %s", agent_version(h->agent), agent_kernel(h->agent));
-    return g_strndup(device->text ? device->text : "", LONG_TEXT_MAX);
+    const char *text = device->disk ? disk_text(device->disk) : device->text;
+    return g_strndup(text ? text : "", LONG_TEXT_MAX);
 }
 
 static void describe(void *opaque, struct vm_device *device)
@@ -768,6 +769,13 @@ static void describe(void *opaque, struct vm_device *device)
     g_free(info->text);
     info->text = text_of(l->h, device);
     g_ptr_array_add(l->rows, info);
+}
+
+struct disk *hotplug_disk(struct hotplug *h, const char *id)
+{
+    const struct vm_device *device = devices_find(h->devices, id);
+
+    return device ? device->disk : NULL;
 }
 
 GPtrArray *hotplug_devices(struct hotplug *h)

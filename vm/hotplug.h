@@ -15,6 +15,7 @@
 
 struct agent;
 struct devices;
+struct disk;
 struct hotplug;
 struct pci_plug;
 
@@ -63,6 +64,9 @@ bool hotplug_remove(struct hotplug *h, uint64_t job, const char *id, bool force,
 bool hotplug_cancel(struct hotplug *h, uint64_t job, GError **err);
 /* Numbers of the jobs under way, an array of uint64_t; the caller's. */
 GArray *hotplug_jobs(struct hotplug *h);
+
+/* The disk ID; NULL. */
+struct disk *hotplug_disk(struct hotplug *h, const char *id);
 
 /* Rows of struct slot_info, and of struct device_info; the caller's. */
 GPtrArray *hotplug_slots(struct hotplug *h);

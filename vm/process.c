@@ -638,6 +638,14 @@ static void device_remove(struct rpc_call *call, struct vmi_device_remove_params
         process_device_remove(m, call, params);
 }
 
+static void device_resize(struct rpc_call *call, struct vmi_device_resize_params *params)
+{
+    struct machine *m = need_machine(call);
+
+    if (m)
+        process_device_resize(m, call, params);
+}
+
 static void device_cancel(struct rpc_call *call, struct vmi_device_cancel_params *params)
 {
     struct machine *m = need_machine(call);
@@ -960,6 +968,7 @@ static const struct vmi_handlers handlers = {
     .vmi_open_file = open_file,
     .vmi_device_add = device_add,
     .vmi_device_remove = device_remove,
+    .vmi_device_resize = device_resize,
     .vmi_device_cancel = device_cancel,
     .vmi_device_jobs = device_jobs,
     .vmi_resize = resize,

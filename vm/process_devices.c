@@ -152,6 +152,28 @@ void process_device_remove(struct machine *m, struct rpc_call *call,
         rpc_call_fail(call, err);
 }
 
+static void disk_grown(void *opaque, const GError *err)
+{
+    struct rpc_call *call = opaque;
+
+    if (err)
+        rpc_call_fail(call, g_error_copy(err));
+    else
+        vmi_device_resize_reply(call);
+}
+
+void process_device_resize(struct machine *m, struct rpc_call *call,
+                           const struct vmi_device_resize_params *p)
+{
+    struct disk *disk = hotplug_disk(machine_hotplug(m), p->device);
+    GError *err = NULL;
+
+    if (!disk)
+        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "there is no disk %s", p->device);
+    else if (!disk_grow(disk, p->bytes, disk_grown, call, &err))
+        rpc_call_fail(call, err);
+}
+
 void process_device_cancel(struct machine *m, struct rpc_call *call,
                            const struct vmi_device_cancel_params *p)
 {

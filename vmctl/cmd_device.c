@@ -85,6 +85,25 @@ static int remove_device(struct vmd_client *c, const struct arguments *args)
     return wait_for_job(c, args, ref->job, print_outcome);
 }
 
+/* --- resize ----------------------------------------------------------------------------------- */
+
+static int resize(struct vmd_client *c, const struct arguments *args)
+{
+    struct device_resize_params p = {.vm = (char *)arguments_at(args, 1),
+                                     .device = (char *)arguments_at(args, 2)};
+    const char *size = arguments_at(args, 3);
+    GError *err = NULL;
+
+    if (!size)
+        return usage_error(args->command, "resize needs a DISK and a SIZE");
+    if (!size_parse(size, &p.bytes, &err)) {
+        int status = usage_error(args->command, "%s", err->message);
+        g_error_free(err);
+        return status;
+    }
+    return vmd_client_invoke(c, API_DEVICE_RESIZE, &p, NULL, NULL, &err) ? VMCTL_EXIT_OK : fail(c, err);
+}
+
 /* --- lists ------------------------------------------------------------------------------------ */
 
 static const char *state_name(bool has, enum device_state state)
@@ -149,7 +168,9 @@ static int slots(struct vmd_client *c, const struct arguments *args)
 
 static int run(const struct arguments *args)
 {
-    static const struct part_row parts[] = {{"add", add, 2}, {"remove", remove_device, 3}, {"list", list, 2}, {"slots", slots, 2}};
+    static const struct part_row parts[] = {{"add", add, 2},   {"remove", remove_device, 3},
+                                            {"list", list, 2}, {"slots", slots, 2},
+                                            {"resize", resize, 4}};
 
     return run_part(args, parts, G_N_ELEMENTS(parts));
 }
@@ -178,13 +199,14 @@ static const struct option_row options[] = {
 
 const struct command command_device = {
     .name = "device",
-    .synopsis = "add|remove|list|slots VM [DEVICE]",
-    .doc = "add a device to a running VM, remove one, list them or the places for them",
+    .synopsis = "add|remove|list|slots|resize VM [DEVICE [SIZE]]",
+    .doc = "add a device to a running VM, remove one, list them or the places for them, make a disk larger",
     .more = "add ends when the guest's driver has taken the device, remove when the guest has let go of it and "
-            "its files are closed; list says by which road each device came and what a removal would be.",
+            "its files are closed; list says by which road each device came and what a removal would be. resize gives "
+            "a disk SIZE bytes, no fewer than it has, whether the VM runs or not; the guest is told.",
     .options = options,
     .least = 2,
-    .most = 3,
-    .positional_kind = "add remove list slots",
+    .most = 4,
+    .positional_kind = "add remove list slots resize",
     .run = run,
 };

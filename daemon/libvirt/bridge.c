@@ -26,7 +26,7 @@ static const struct {
     {bridge_node_rows, &bridge_node_count},         {bridge_network_rows, &bridge_network_count},
     {bridge_snapshot_rows, &bridge_snapshot_count}, {bridge_vcpu_rows, &bridge_vcpu_count},
     {bridge_pool_rows, &bridge_pool_count},         {bridge_volume_rows, &bridge_volume_count},
-    {bridge_transfer_rows, &bridge_transfer_count},
+    {bridge_transfer_rows, &bridge_transfer_count}, {bridge_tuning_rows, &bridge_tuning_count},
 };
 
 static bridge_handler find(int32_t procedure)

@@ -63,12 +63,12 @@ extern const struct bridge_row bridge_auth_rows[], bridge_connect_rows[], bridge
     bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[],
     bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[], bridge_counter_rows[],
     bridge_node_rows[], bridge_network_rows[], bridge_snapshot_rows[], bridge_vcpu_rows[],
-    bridge_pool_rows[], bridge_volume_rows[], bridge_transfer_rows[];
+    bridge_pool_rows[], bridge_volume_rows[], bridge_transfer_rows[], bridge_tuning_rows[];
 extern const size_t bridge_auth_count, bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
     bridge_define_count, bridge_console_count, bridge_event_count, bridge_device_count,
     bridge_stats_count, bridge_host_count, bridge_counter_count, bridge_node_count,
     bridge_network_count, bridge_snapshot_count, bridge_vcpu_count, bridge_pool_count,
-    bridge_volume_count, bridge_transfer_count;
+    bridge_volume_count, bridge_transfer_count, bridge_tuning_count;
 
 /* --- who a client is --- */
 
@@ -93,6 +93,9 @@ char *bridge_uuid_text(const uint8_t uuid[16]);
 GPtrArray *bridge_list(struct client *c, uint32_t flags);
 /* VM's configuration, where it runs with the devices that it has now; the caller frees. */
 struct vm_config *bridge_live_config(const struct vm *vm);
+/* The disk of CONFIG that NAME, a target or a file, means; NULL, and REQUEST was answered with an error. */
+const struct vm_disk_config *bridge_find_disk(struct libvirt_request *request,
+                                              const struct vm_config *config, const char *name);
 /* VM's domain. The name is borrowed. */
 void bridge_fill(const struct vm *vm, struct libvirt_dom *out);
 /* The number of a VM that runs: its process; -1 where it does not run, or not yet. */

@@ -166,6 +166,8 @@ static void put_block(struct record *r, const struct vm_stats *stats)
         number(r, ULLONG, s->write_bytes, "block.%zu.wr.bytes", i);
         number(r, ULLONG, s->flushes, "block.%zu.fl.reqs", i);
         number(r, ULLONG, s->errors, "block.%zu.errors", i);
+        if (s->has_size_bytes)
+            number(r, ULLONG, s->size_bytes, "block.%zu.capacity", i);
     }
 }
 

@@ -124,13 +124,16 @@ static void get_cpu_stats(struct client *c, struct libvirt_request *request, con
 
 /* --- disks on the host --- */
 
-static const struct vm_disk_config *find_disk(const struct vm_config *config, const char *name)
+const struct vm_disk_config *bridge_find_disk(struct libvirt_request *request,
+                                              const struct vm_config *config, const char *name)
 {
     for (size_t i = 0; i < config->n_disks; i++) {
         g_autofree char *target = domain_xml_target(config, i);
         if (strcmp(name, target) == 0 || strcmp(name, config->disks[i]->path) == 0)
             return config->disks[i];
     }
+    libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN, "the domain has no disk %s",
+                 name);
     return NULL;
 }
 
@@ -145,12 +148,9 @@ static void get_block_info(struct client *c, struct libvirt_request *request, co
     if (!vm || !bridge_flags(request, a->flags, 0))
         return;
     g_autoptr(vm_config) config = bridge_live_config(vm);
-    const struct vm_disk_config *disk = find_disk(config, a->device);
-    if (!disk) {
-        libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
-                     "the domain has no disk %s", a->device);
+    const struct vm_disk_config *disk = bridge_find_disk(request, config, a->device);
+    if (!disk)
         return;
-    }
     if (!image_measure(disk->path, disk->format == VM_DISK_FORMAT_QCOW2, &sizes, &err)) {
         bridge_fail(request, err);
         return;

@@ -14,6 +14,9 @@
 /* Deep enough for a format's walk down its backing files, each with its buffers on the heap. */
 #define WORKER_STACK KIB(256)
 
+/* The kind of `grow`, which no client can submit. */
+enum { BLOCK__GROW = BLOCK_KINDS };
+
 struct queue {
     struct block_req *head, **tail;
 };
@@ -31,9 +34,12 @@ struct block {
     unsigned handles; /* of the two, those not yet closed */
     unsigned inflight;
     bool committing; /* `commit` is under way */
+    bool growing;    /* `grow` is, and counts as in flight */
     bool closing;
     bool flushed; /* closing, and the last flush is done */
-    struct block_req commit;
+    struct block_req commit, grow;
+    void (*grown)(void *opaque, int status);
+    void *grown_opaque;
     GArray *drains; /* struct drain */
     struct block_stats stats;
     void (*closed)(void *opaque, int status);
@@ -45,6 +51,7 @@ struct block {
     uv_cond_t idle; /* nothing waits and no worker runs */
     struct queue waiting, done;
     unsigned running, workers;
+    bool alone; /* the one that runs must be: others wait */
     bool stop;
     uv_thread_t threads[LIMIT_BLOCK_WORKERS];
 };
@@ -80,7 +87,7 @@ static int block__execute(struct block_image *img, const struct block_req *req)
 {
     int r = 0;
 
-    switch (req->kind) {
+    switch ((int)req->kind) {
     case BLOCK_READ:
         r = req->length ? img->ops->read(img, req->offset, req->iov, req->iovcnt) : 0;
         break;
@@ -97,6 +104,11 @@ static int block__execute(struct block_image *img, const struct block_req *req)
                 ? img->ops->zero(img, req->offset, req->length, req->flags & BLOCK_UNMAP)
                 : 0;
         break;
+    case BLOCK__GROW:
+        r = img->ops->grow(img, req->length);
+        if (r == 0)
+            __atomic_store_n(&img->geometry.size, req->length, __ATOMIC_RELAXED);
+        return r;
     default:
         return -EINVAL;
     }
@@ -122,19 +134,37 @@ static void block__run_one(struct block *b, struct block_req *req)
     uv_async_send(&b->wake);
 }
 
+/*
+ * What may run now; NULL: nothing. With the lock held. A change of the size is alone: whoever looks at the size
+ * would else go on with what it was.
+ */
+static struct block_req *block__next(struct block *b)
+{
+    const struct block_req *head = b->waiting.head;
+
+    if (!head || b->alone || (head == &b->grow && b->running > 0))
+        return NULL;
+    b->alone = head == &b->grow;
+    return queue__pop(&b->waiting);
+}
+
 static void block__worker(void *opaque)
 {
     struct block *b = opaque;
 
     uv_mutex_lock(&b->lock);
     while (true) {
-        struct block_req *req = queue__pop(&b->waiting);
-        if (req)
+        struct block_req *req = block__next(b);
+        if (req) {
             block__run_one(b, req);
-        else if (b->stop)
+            if (b->alone) /* it was this one */
+                uv_cond_broadcast(&b->work);
+            b->alone = false;
+        } else if (b->stop) {
             break;
-        else
+        } else {
             uv_cond_wait(&b->work, &b->lock);
+        }
     }
     uv_mutex_unlock(&b->lock);
 }
@@ -188,11 +218,12 @@ void block_wait_idle(struct block *b)
 static int block__check(const struct block *b, const struct block_req *req)
 {
     const struct block_geometry *g = &b->image->geometry;
+    uint64_t size = __atomic_load_n(&g->size, __ATOMIC_RELAXED);
 
     if (req->kind == BLOCK_FLUSH)
         return 0;
     if ((unsigned)req->kind >= BLOCK_KINDS || (req->offset | req->length) % BLOCK_SECTOR != 0 ||
-        req->offset > g->size || req->length > g->size - req->offset)
+        req->offset > size || req->length > size - req->offset)
         return -EINVAL;
     if (req->kind != BLOCK_READ && g->readonly)
         return -EROFS;
@@ -212,6 +243,39 @@ int block_submit(struct block *b, struct block_req *req)
     if (b->inflight++ == 0)
         uv_ref((uv_handle_t *)&b->wake);
     block__enqueue(b, req);
+    return 0;
+}
+
+static void block__grow_done(struct block_req *req, int status)
+{
+    struct block *b = req->block;
+
+    b->growing = false;
+    b->grown(b->grown_opaque, status);
+}
+
+int block_grow(struct block *b, uint64_t size, void (*grown)(void *opaque, int status),
+               void *opaque)
+{
+    const struct block_geometry *g = &b->image->geometry;
+
+    g_assert(!b->closing);
+    if (g->readonly)
+        return -EROFS;
+    if (size % BLOCK_SECTOR || size < g->size || size > (uint64_t)INT64_MAX - BLOCK_SECTOR)
+        return -EINVAL;
+    if (b->growing)
+        return -EBUSY;
+    b->growing = true;
+    b->grown = grown;
+    b->grown_opaque = opaque;
+    b->grow = (struct block_req){.kind = (enum block_kind)BLOCK__GROW,
+                                 .length = size,
+                                 .done = block__grow_done,
+                                 .block = b};
+    if (b->inflight++ == 0)
+        uv_ref((uv_handle_t *)&b->wake);
+    block__enqueue(b, &b->grow);
     return 0;
 }
 

@@ -143,6 +143,16 @@ struct block_req {
  */
 int block_submit(struct block *b, struct block_req *req);
 
+/*
+ * Begins to give the image SIZE bytes, a multiple of BLOCK_SECTOR and not less than it has; what is new reads as
+ * zeroes. Requests wait meanwhile. Returns 0, and GROWN is called later from the loop: with 0, when block_geometry()
+ * tells the new size and it is on stable storage, or with -ENOSPC (a block device is smaller), -ENOTSUP (a qcow2
+ * image that has snapshots, or whose L1 table has no room), or what the host failed with; the size is then what it
+ * was. Else there is no call: -EINVAL (no such SIZE, or less than there is), -EROFS, or -EBUSY (it is under way).
+ */
+int block_grow(struct block *b, uint64_t size, void (*grown)(void *opaque, int status),
+               void *opaque);
+
 /* Requests under way: submitted, DONE not yet called. */
 unsigned block_inflight(const struct block *b);
 

@@ -193,6 +193,25 @@ int block_file__sync(struct block_file *f)
     return r;
 }
 
+int block_file__grow(struct block_file *f, uint64_t size)
+{
+    uint64_t now = 0;
+    int64_t has;
+    int r;
+
+    if (f->device)
+        return ioctl(f->fd, BLKGETSIZE64, &now) < 0 ? -errno : now < size ? -ENOSPC : 0;
+    has = block_file__size(f);
+    if (has < 0)
+        return (int)has;
+    if ((uint64_t)has < size && ftruncate(f->fd, (off_t)size) < 0)
+        return -errno;
+    r = block_file__sync(f);
+    if (r == 0)
+        f->size = MAX(f->size, size);
+    return r;
+}
+
 /* fallocate(), with NO set and -ENOTSUP where this file cannot do it at all. */
 static int file__fallocate(struct block_file *f, int *no, int mode, uint64_t offset, uint64_t len)
 {

@@ -22,7 +22,7 @@ struct block_file {
     bool device; /* a block device, else a regular file */
     dev_t dev;   /* identity, to find loops in chains of images */
     ino_t ino;
-    uint64_t size; /* at open */
+    uint64_t size; /* at open, or what it was grown to */
     uint32_t block_size; /* st_blksize, or a device's physical block */
     int sync_failed;     /* atomic; set for good by a failed sync */
     int no_zero_range;   /* atomic; set where the file system cannot */
@@ -53,6 +53,9 @@ int block_file__write(struct block_file *f, uint64_t offset, const void *buf, si
 
 /* fdatasync(). */
 int block_file__sync(struct block_file *f);
+
+/* The file ends at SIZE at least, on stable storage. -ENOSPC where a block device is smaller. */
+int block_file__grow(struct block_file *f, uint64_t size);
 
 /* Gives the range's storage back; contents are zeroes or unchanged. -ENOTSUP where it cannot. */
 int block_file__discard(struct block_file *f, uint64_t offset, uint64_t len);

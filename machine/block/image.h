@@ -19,6 +19,9 @@ struct block_image_ops {
     int (*flush)(struct block_image *img);
     int (*discard)(struct block_image *img, uint64_t offset, uint64_t len);
     int (*zero)(struct block_image *img, uint64_t offset, uint64_t len, bool unmap);
+    /* The image is to have SIZE bytes, no fewer than it has, on stable storage; the new ones read as
+     * zeroes. Nothing else is called meanwhile; the caller changes the geometry. */
+    int (*grow)(struct block_image *img, uint64_t size);
     /* Whether completed writes would be lost by a kill of this process; NULL: never. Any thread,
      * does not block. */
     bool (*unsaved)(struct block_image *img);

@@ -49,7 +49,7 @@
 #define QCOW2_INCOMPAT_EXTENDED_L2 (1ull << 4)
 
 /* Where fields of the header are, for those that are written. */
-enum { QCOW2_AT_REFTABLE = 48, QCOW2_AT_INCOMPAT = 72, QCOW2_AT_AUTOCLEAR = 88 };
+enum { QCOW2_AT_SIZE = 24, QCOW2_AT_L1_ENTRIES = 36, QCOW2_AT_REFTABLE = 48, QCOW2_AT_INCOMPAT = 72, QCOW2_AT_AUTOCLEAR = 88 };
 
 enum { QCOW2_SLICE = 4096, QCOW2_UNPACKED = 8, QCOW2_FREES = 4096, QCOW2_FREE_CLUSTERS = 65536 };
 
@@ -267,5 +267,9 @@ int qcow2__read(struct block_image *img, uint64_t offset, const struct iovec *io
 int qcow2__write(struct block_image *img, uint64_t offset, const struct iovec *iov, unsigned n);
 int qcow2__discard(struct block_image *img, uint64_t offset, uint64_t len);
 int qcow2__zero(struct block_image *img, uint64_t offset, uint64_t len, bool unmap);
+
+/* --- qcow2_grow.c ------------------------------------------------------------------------- */
+
+int qcow2__grow(struct block_image *img, uint64_t size);
 
 #endif

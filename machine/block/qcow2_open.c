@@ -30,6 +30,8 @@ struct header {
     uint8_t compression;
     uint8_t padding[7];
 } __attribute__((packed));
+G_STATIC_ASSERT(offsetof(struct header, size) == QCOW2_AT_SIZE);
+G_STATIC_ASSERT(offsetof(struct header, l1_entries) == QCOW2_AT_L1_ENTRIES);
 G_STATIC_ASSERT(offsetof(struct header, reftable_offset) == QCOW2_AT_REFTABLE);
 G_STATIC_ASSERT(offsetof(struct header, incompatible) == QCOW2_AT_INCOMPAT);
 G_STATIC_ASSERT(offsetof(struct header, autoclear) == QCOW2_AT_AUTOCLEAR);
@@ -613,6 +615,7 @@ static const struct block_image_ops qcow2_ops = {
     .flush = qcow2_flush,
     .discard = qcow2__discard,
     .zero = qcow2__zero,
+    .grow = qcow2__grow,
     .unsaved = qcow2_unsaved,
     .fault = qcow2_fault,
     .backing = qcow2_backing,

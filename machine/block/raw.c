@@ -74,6 +74,11 @@ static int raw_zero(struct block_image *img, uint64_t offset, uint64_t len, bool
     return block_file__zero(img->file, offset, len, unmap);
 }
 
+static int raw_grow(struct block_image *img, uint64_t size)
+{
+    return block_file__grow(img->file, size);
+}
+
 static void raw_close(struct block_image *img)
 {
     block_file__close(img->file);
@@ -87,6 +92,7 @@ static const struct block_image_ops raw_ops = {
     .flush = raw_flush,
     .discard = raw_discard,
     .zero = raw_zero,
+    .grow = raw_grow,
     .close = raw_close,
 };
 

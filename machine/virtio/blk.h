@@ -21,6 +21,9 @@ struct virtio_device *virtio_blk_new(const struct virtio_env *env, struct block 
 /* Requests that the device keeps until it is resumed. Loop thread. */
 unsigned virtio_blk_held(const struct virtio_device *dev);
 
+/* The image has another size, which is told to a driver that runs. Loop thread. */
+void virtio_blk_resized(struct virtio_device *dev);
+
 /* The host has the disk no longer: whatever the driver asks for from here on fails, what is held
  * fails now, and the capacity is zero, which is told to a driver that runs: its system then asks
  * for nothing more. Loop thread. */

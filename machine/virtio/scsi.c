@@ -373,8 +373,9 @@ static const struct state_field lun_fields[] = {
     STATE_FIELD_U8(struct scsi_lun, leaving, 1),  STATE_FIELD_U32(struct scsi_lun, attention, 1),
     STATE_FIELD_U32(struct scsi_lun, due, 1),     STATE_FIELD_U32(struct scsi_lun, posted, 1),
     STATE_FIELD_U64(struct scsi_lun, buffer, 1),  STATE_FIELD_U8(struct scsi_lun, used, 1),
+    STATE_FIELD_U8(struct scsi_lun, resized, 2),
 };
-static const struct state_desc lun_state = {"scsi-lun", 1, sizeof(struct scsi_lun),
+static const struct state_desc lun_state = {"scsi-lun", 2, sizeof(struct scsi_lun),
                                             G_N_ELEMENTS(lun_fields), lun_fields};
 static const struct state_field scsi_fields[] = {
     STATE_FIELD_STRUCT(struct virtio_scsi, luns, struct scsi_lun, lun_state, 1),

@@ -54,6 +54,10 @@ void virtio_scsi_detach(struct virtio_device *dev, unsigned lun);
  * under way have ended. The guest is told; until it has understood the number is not free. */
 void virtio_scsi_drop(struct virtio_device *dev, unsigned lun);
 
+/* The image of LUN, where that is a unit, has another size: its next command fails with that news (SBC-4, CAPACITY
+ * DATA HAS CHANGED), and a driver that took the feature CHANGE is told at once. */
+void virtio_scsi_resized(struct virtio_device *dev, unsigned lun);
+
 /* Whether there is a unit LUN; then its status in OUT, which may be NULL. */
 bool virtio_scsi_status(const struct virtio_device *dev, unsigned lun, struct virtio_scsi_status *out);
 

@@ -34,6 +34,7 @@ enum {
 #define SCSI_NOT_SAVED             SCSI_SENSE(5, 0x39, 0x00)
 #define SCSI_POWER_ON              SCSI_SENSE(6, 0x29, 0x01)
 #define SCSI_UNIT_RESET            SCSI_SENSE(6, 0x29, 0x03)
+#define SCSI_CAPACITY_CHANGED      SCSI_SENSE(6, 0x2a, 0x09)
 #define SCSI_WRITE_PROTECTED       SCSI_SENSE(7, 0x27, 0x00)
 #define SCSI_SPACE_FULL            SCSI_SENSE(7, 0x27, 0x07)
 #define SCSI_MISCOMPARE            SCSI_SENSE(14, 0x1d, 0x00)
@@ -60,6 +61,7 @@ struct scsi_lun {
     uint8_t seen;       /* and the guest has sent a command to it */
     uint8_t used;       /* and has read or written */
     uint8_t leaving;    /* and it is to go */
+    uint8_t resized;    /* that waits for a buffer to be told */
     uint32_t attention; /* sense that the next command gets; 0: none */
     uint32_t due; /* a reason of VIRTIO_SCSI_T_TRANSPORT_RESET that waits for a buffer; 0: none */
     uint32_t posted; /* one that the guest has and has not dealt with */

@@ -21,6 +21,11 @@ static bool driver_listens(const struct virtio_scsi *scsi)
     return virtio_running(&scsi->dev) && virtio_has_feature(&scsi->dev, VIRTIO_SCSI_F_HOTPLUG);
 }
 
+static bool driver_takes_changes(const struct virtio_scsi *scsi)
+{
+    return virtio_running(&scsi->dev) && virtio_has_feature(&scsi->dev, VIRTIO_SCSI_F_CHANGE);
+}
+
 /* --- telling the owner ------------------------------------------------------------------------ */
 
 static struct virtio_scsi_status status_of(const struct virtio_scsi *scsi, unsigned lun)
@@ -85,13 +90,44 @@ static void take_away(struct virtio_scsi *scsi, struct scsi_unit *u)
     u->active++;
     scsi->units[u->lun] = NULL;
     scsi->units_n--;
-    l->attached = l->seen = l->used = l->leaving = 0;
+    l->attached = l->seen = l->used = l->leaving = l->resized = 0;
     l->attention = 0;
     storage_cancel(&scsi->storage, is_of_unit, u);
     scsi__unit_leave(u);
 }
 
 /* --- events ----------------------------------------------------------------------------------- */
+
+/* Takes the guest's oldest buffer for EVENT; where that is in its memory. */
+static gpa_t hand_out(struct virtio_scsi *scsi, const struct virtio_scsi_event *event)
+{
+    struct virtqueue_element *e = scsi->events[0];
+    gpa_t buffer = e->in_gpa[0];
+
+    memmove(scsi->events, scsi->events + 1, --scsi->events_n * sizeof(e));
+    iov_write(e->in, e->in_n, 0, event, sizeof(*event));
+    virtqueue_push(e, sizeof(*event));
+    return buffer;
+}
+
+/* Hands the guest the news of other sizes, as far as it has buffers. In which order it deals with these and with
+ * others does not matter: it asks the unit for its size, if that is still there. */
+static void post_sizes(struct virtio_scsi *scsi)
+{
+    for (unsigned lun = 0; lun < LIMIT_SCSI_LUNS && scsi->events_n; lun++) {
+        struct scsi_lun *l = &scsi->luns[lun];
+        const struct virtio_scsi_event event = {
+            .event = GUINT32_TO_LE(VIRTIO_SCSI_T_PARAM_CHANGE),
+            .lun = {1, 0, 0, (uint8_t)lun},
+            .reason = GUINT32_TO_LE((SCSI_CAPACITY_CHANGED >> 8 & 0xff) |
+                                    (SCSI_CAPACITY_CHANGED & 0xff) << 8),
+        };
+        if (!l->resized || !driver_takes_changes(scsi))
+            continue;
+        l->resized = 0;
+        hand_out(scsi, &event);
+    }
+}
 
 /* Hands the guest what is due, as far as it has buffers. */
 static void post(struct virtio_scsi *scsi)
@@ -102,24 +138,21 @@ static void post(struct virtio_scsi *scsi)
         struct scsi_lun *l = &scsi->luns[lun];
         if (!l->due || l->posted)
             continue;
-        struct virtqueue_element *e = scsi->events[0];
-        struct virtio_scsi_event event = {
+        const struct virtio_scsi_event event = {
             .event = GUINT32_TO_LE(VIRTIO_SCSI_T_TRANSPORT_RESET),
             .lun = {1, 0, 0, (uint8_t)lun},
             .reason = GUINT32_TO_LE(l->due),
         };
-        memmove(scsi->events, scsi->events + 1, --scsi->events_n * sizeof(e));
         l->posted = l->due;
         l->due = 0;
-        l->buffer = e->in_gpa[0];
-        iov_write(e->in, e->in_n, 0, &event, sizeof(event));
-        virtqueue_push(e, sizeof(event));
+        l->buffer = hand_out(scsi, &event);
         struct scsi_unit *u = scsi->units[lun];
         if (u && l->leaving && l->posted == VIRTIO_SCSI_EVT_RESET_REMOVED) {
             u->asked = true;
             tell(scsi, u);
         }
     }
+    post_sizes(scsi);
     virtqueue_notify(vq);
 }
 
@@ -230,6 +263,21 @@ bool virtio_scsi_attach(struct virtio_device *dev, unsigned lun,
     return true;
 }
 
+void virtio_scsi_resized(struct virtio_device *dev, unsigned lun)
+{
+    struct virtio_scsi *scsi = scsi_of(dev);
+    struct scsi_unit *u = lun < LIMIT_SCSI_LUNS ? scsi->units[lun] : NULL;
+
+    if (!u)
+        return;
+    u->blocks = block_geometry(u->disk.block)->size / u->block_size;
+    /* Power-on says more: the driver then asks for all. */
+    if (scsi->luns[lun].attention == 0 && virtio_running(dev))
+        scsi->luns[lun].attention = SCSI_CAPACITY_CHANGED;
+    scsi->luns[lun].resized = driver_takes_changes(scsi);
+    post(scsi);
+}
+
 /* --- going ------------------------------------------------------------------------------------ */
 
 void virtio_scsi_detach(struct virtio_device *dev, unsigned lun)
@@ -271,7 +319,7 @@ void scsi__units_reset(struct virtio_scsi *scsi)
 {
     for (unsigned lun = 0; lun < LIMIT_SCSI_LUNS; lun++) {
         struct scsi_lun *l = &scsi->luns[lun];
-        l->due = l->posted = 0;
+        l->due = l->posted = l->resized = 0;
         l->seen = l->used = 0;
         if (l->leaving)
             take_away(scsi, scsi->units[lun]);

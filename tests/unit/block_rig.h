@@ -110,6 +110,15 @@ struct rig_wait {
     int status;
 };
 
+/* Of block_grow(). */
+static inline void rig_done(void *opaque, int status)
+{
+    struct rig_wait *w = opaque;
+
+    w->done = true;
+    w->status = status;
+}
+
 static inline void rig_req_done(struct block_req *req, int status)
 {
     struct rig_wait *w = req->opaque;

@@ -117,8 +117,10 @@ static inline void setup_close(struct setup *s)
 
 static inline void setup_start(struct setup *s)
 {
-    driver_start(
-        &s->d, VIRTIO_FEATURE(VIRTIO_SCSI_F_HOTPLUG) | VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX), 3);
+    driver_start(&s->d,
+                 VIRTIO_FEATURE(VIRTIO_SCSI_F_HOTPLUG) | VIRTIO_FEATURE(VIRTIO_SCSI_F_CHANGE) |
+                     VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX),
+                 3);
 }
 
 static inline uint8_t *bytes(struct setup *s, gpa_t gpa)

@@ -195,6 +195,67 @@ START_TEST(raw_odd_size)
 }
 END_TEST
 
+/* An image grows while it is read and written; what is new reads as zeroes, and stays. */
+START_TEST(raw_grows)
+{
+    g_autofree char *path = rig_file(&rig, "raw", 1000);
+    struct block *b = rig_block(&rig, path, BLOCK_FORMAT_RAW, false);
+    uint8_t buf[512], zero[512] = {0};
+    struct rig_wait w = {0}, other = {0};
+    struct stat st;
+
+    memset(buf, 'x', sizeof(buf));
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, 512, buf, 512, 0), 0);
+    ck_assert_int_eq(block_grow(b, 512, rig_done, &w), -EINVAL);
+    ck_assert_int_eq(block_grow(b, 1500, rig_done, &w), -EINVAL);
+    ck_assert_int_eq(block_grow(b, UINT64_MAX & ~511ull, rig_done, &w), -EINVAL);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, MIB(1) - 512, buf, 512, 0), -EINVAL);
+    ck_assert_int_eq(block_grow(b, MIB(1), rig_done, &w), 0);
+    ck_assert_int_eq(block_grow(b, MIB(2), rig_done, &other), -EBUSY);
+    ck_assert(!w.done);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_READ, 0, buf, 512, 0), 0);
+    ck_assert_int_eq(rig_wait(&rig, &w), 0);
+    ck_assert(!other.done);
+    ck_assert_uint_eq(block_geometry(b)->size, MIB(1));
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_READ, MIB(1) - 512, buf, 512, 0), 0);
+    ck_assert_int_eq(memcmp(buf, zero, 512), 0);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, MIB(1) - 512, buf, 512, 0), 0);
+    w = (struct rig_wait){0};
+    ck_assert_int_eq(block_grow(b, MIB(1), rig_done, &w), 0);
+    ck_assert_int_eq(rig_wait(&rig, &w), 0);
+    /* It ends while it grows: that is waited for. */
+    w = (struct rig_wait){0};
+    ck_assert_int_eq(block_grow(b, MIB(3), rig_done, &w), 0);
+    ck_assert_int_eq(rig_close_block(&rig, b), 0);
+    ck_assert(w.done && w.status == 0);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_size, (off_t)MIB(3));
+    b = rig_block(&rig, path, BLOCK_FORMAT_RAW, true);
+    ck_assert_int_eq(block_grow(b, MIB(4), rig_done, &w), -EROFS);
+    rig_close_block(&rig, b);
+}
+END_TEST
+
+/* The host does not let it. */
+START_TEST(raw_cannot_grow)
+{
+    g_autofree char *path = rig_file(&rig, "raw", MIB(1));
+    struct block *b = rig_block(&rig, path, BLOCK_FORMAT_RAW, false);
+    const struct rlimit less = {MIB(2), RLIM_INFINITY};
+    struct rlimit before;
+    struct rig_wait w = {0};
+
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &less), 0);
+    ck_assert_int_eq(block_grow(b, MIB(3), rig_done, &w), 0);
+    ck_assert_int_eq(rig_wait(&rig, &w), -EFBIG);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+    ck_assert_uint_eq(block_geometry(b)->size, MIB(1));
+    ck_assert_int_eq(rig_close_block(&rig, b), 0);
+}
+END_TEST
+
 START_TEST(raw_cut_short)
 {
     g_autofree char *path = rig_file(&rig, "raw", MIB(1));
@@ -818,6 +879,8 @@ int main(void)
     tcase_add_test(tc, vectors_must_fit);
     tcase_add_test(tc, many_vectors);
     tcase_add_test(tc, raw_odd_size);
+    tcase_add_test(tc, raw_grows);
+    tcase_add_test(tc, raw_cannot_grow);
     tcase_add_test(tc, raw_cut_short);
     tcase_add_test(tc, readonly);
     tcase_add_test(tc, no_forged_header);

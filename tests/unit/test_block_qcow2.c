@@ -535,6 +535,87 @@ START_TEST(large_and_sparse)
 }
 END_TEST
 
+/* --- larger ------------------------------------------------------------------------------- */
+
+static int grow(struct disk *d, uint64_t size)
+{
+    struct rig_wait w = {0};
+    int r = block_grow(d->b, size, rig_done, &w);
+
+    return r < 0 ? r : rig_wait(&rig, &w);
+}
+
+/* Whether the L1 table of K has room for SIZE bytes in the clusters that it has. */
+static bool has_room(const struct kind_of_image *k, uint64_t size)
+{
+    uint64_t cluster = strstr(k->options, "cluster_size=512") ? 512 : 1024;
+    uint64_t per = cluster * cluster / 8, entries = (k->size + per - 1) / per;
+
+    return (size + per - 1) / per <= (entries * 8 + cluster - 1) / cluster * (cluster / 8);
+}
+
+/* An image grows between other changes; what is new reads as zeroes, then as what was written. */
+START_TEST(grows)
+{
+    const struct kind_of_image *k = &kinds[_i];
+    struct disk d = {.seed = (uint64_t)_i + 77};
+    uint64_t size = k->size + KIB(256) + 512;
+
+    disk_make(&d, k);
+    disk_exercise(&d, 100);
+    ck_assert_int_eq(grow(&d, k->size - 512), -EINVAL);
+    if (!has_room(k, size)) {
+        ck_assert_msg(grow(&d, size) == -ENOTSUP, "%s", k->name);
+        ck_assert_uint_eq(block_geometry(d.b)->size, k->size);
+        size = k->size;
+    } else {
+        ck_assert_msg(grow(&d, size) == 0, "%s", k->name);
+    }
+    d.model = g_realloc(d.model, size);
+    memset(d.model + k->size, 0, size - k->size);
+    d.size = size;
+    rig_verify(&rig, d.b, d.model, d.size, k->name);
+    disk_exercise(&d, 100);
+    disk_reopen(&d, true);
+    rig_verify(&rig, d.b, d.model, d.size, k->name);
+    check_image(d.path, false, k->name);
+    compare_image(d.path, d.model, d.size, k->name);
+    disk_end(&d);
+}
+END_TEST
+
+/* What the image behind has beyond the old end does not show through; nor does an image with snapshots grow. */
+START_TEST(grows_over_more)
+{
+    static const char *const options[] = {"compat=1.1", "compat=0.10,cluster_size=4096"};
+    struct disk d = {.seed = 5, .size = MIB(2) + 512, .path = rig_path(&rig, "disk.qcow2")};
+    g_autofree char *base = rig_path(&rig, "base.raw");
+
+    d.model = g_malloc(MIB(4));
+    rig_fill(&d.seed, d.model, MIB(4));
+    rig_write(base, d.model, MIB(4));
+    ck_assert_int_eq(qemu_img("create -q -f qcow2 -o %s -b base.raw -F raw %s %" G_GUINT64_FORMAT,
+                              options[_i], d.path, d.size), 0);
+    d.b = rig_block(&rig, d.path, BLOCK_FORMAT_QCOW2, false);
+    ck_assert_int_eq(grow(&d, MIB(3) + 1024), 0);
+    memset(d.model + d.size, 0, MIB(4) - d.size);
+    d.size = MIB(3) + 1024;
+    rig_verify(&rig, d.b, d.model, d.size, options[_i]);
+    ck_assert_int_eq(grow(&d, MIB(5)), 0);
+    d.model = g_realloc(d.model, MIB(5));
+    memset(d.model + MIB(4), 0, MIB(1));
+    d.size = MIB(5);
+    disk_reopen(&d, false);
+    rig_verify(&rig, d.b, d.model, d.size, options[_i]);
+    check_image(d.path, false, options[_i]);
+    ck_assert_int_eq(rig_close_block(&rig, d.b), 0);
+    ck_assert_int_eq(qemu_img("snapshot -c one %s", d.path), 0);
+    d.b = rig_block(&rig, d.path, BLOCK_FORMAT_QCOW2, false);
+    ck_assert_int_eq(grow(&d, MIB(6)), -ENOTSUP);
+    disk_end(&d);
+}
+END_TEST
+
 /* --- power cuts --------------------------------------------------------------------------- */
 
 enum { CUT_SIZE = 1 << 20, CUT_OPS = 160, CUTS = 12 };
@@ -1152,6 +1233,8 @@ static const struct {
     {"discard", &discard_frees, 1},
     {"snapshots", &snapshots, G_N_ELEMENTS(snapshot_options)},
     {"large", &large_and_sparse, 1},
+    {"grows", &grows, G_N_ELEMENTS(kinds)},
+    {"grows-over-more", &grows_over_more, 2},
     {"power-cut", &power_cut, G_N_ELEMENTS(cut_kinds)},
     {"order", &order, G_N_ELEMENTS(cut_kinds)},
     {"killed", &killed, G_N_ELEMENTS(kill_options)},

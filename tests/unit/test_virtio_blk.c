@@ -573,6 +573,32 @@ START_TEST(lost)
 }
 END_TEST
 
+/* A driver that runs is told of another size, and gets at what is new. */
+START_TEST(resized)
+{
+    struct setup s;
+    struct rig_wait w = {0};
+
+    setup_open(&s, false, 1);
+    driver_start(&s.d, ALL_FEATURES, 1);
+    uint64_t sectors = guest_read(&s.g, s.d.config, 8);
+    ck_assert_uint_eq(request(&s, VIRTIO_BLK_T_IN, sectors, 512), VIRTIO_BLK_S_IOERR);
+    guest_read(&s.g, s.d.isr, 1);
+    ck_assert_int_eq(block_grow(s.block, (sectors + 8) * 512, rig_done, &w), 0);
+    guest_wait(&s.g, w.done);
+    ck_assert_int_eq(w.status, 0);
+    virtio_blk_resized(s.dev);
+    ck_assert_uint_eq(guest_read(&s.g, s.d.isr, 1) & 2, 2);
+    ck_assert_uint_eq(guest_read(&s.g, s.d.config, 8), sectors + 8);
+    ck_assert_uint_eq(request(&s, VIRTIO_BLK_T_IN, sectors + 7, 512), VIRTIO_BLK_S_OK);
+    ck_assert_uint_eq(request(&s, VIRTIO_BLK_T_IN, sectors + 8, 512), VIRTIO_BLK_S_IOERR);
+    virtio_blk_lose(s.dev);
+    virtio_blk_resized(s.dev);
+    ck_assert_uint_eq(guest_read(&s.g, s.d.config, 8), 0);
+    setup_close(&s);
+}
+END_TEST
+
 /* What is under way then, and fails later, is told to the guest: nobody would try it again. */
 START_TEST(lost_under_way)
 {
@@ -661,6 +687,7 @@ int main(void)
     tcase_add_test(tc, held_stops_the_rest);
     tcase_add_test(tc, held_and_reset);
     tcase_add_test(tc, held_at_the_end);
+    tcase_add_test(tc, resized);
     tcase_add_test(tc, lost);
     tcase_add_test(tc, lost_under_way);
     tcase_add_loop_test(tc, error_rows, 0, G_N_ELEMENTS(errors));

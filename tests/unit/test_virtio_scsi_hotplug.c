@@ -29,8 +29,9 @@ static void events_init(struct setup *s, struct events *e, unsigned n)
     guest_poll(&s->g);
 }
 
-/* The next event must be of REASON for LUN; which buffer it is in. */
-static unsigned event_take(struct setup *s, struct events *e, unsigned lun, unsigned reason)
+/* The next event must be of KIND and REASON for LUN; which buffer it is in. */
+static unsigned next_event(struct setup *s, struct events *e, unsigned lun, unsigned kind,
+                           unsigned reason)
 {
     struct virtio_scsi_event event;
     uint16_t head;
@@ -39,12 +40,17 @@ static unsigned event_take(struct setup *s, struct events *e, unsigned lun, unsi
     guest_wait(&s->g, driver_used(&s->d, 1, &head, &length));
     ck_assert_uint_eq(length, sizeof(event));
     memcpy(&event, bytes(s, e->buffer[e->of_head[head]]), sizeof(event));
-    ck_assert_uint_eq(GUINT32_FROM_LE(event.event), VIRTIO_SCSI_T_TRANSPORT_RESET);
+    ck_assert_uint_eq(GUINT32_FROM_LE(event.event), kind);
     ck_assert_uint_eq(GUINT32_FROM_LE(event.reason), reason);
     ck_assert_uint_eq(event.lun[0], 1);
     ck_assert_uint_eq(event.lun[1], 0);
     ck_assert_uint_eq(event.lun[2] << 8 | event.lun[3], lun);
     return e->of_head[head];
+}
+
+static unsigned event_take(struct setup *s, struct events *e, unsigned lun, unsigned reason)
+{
+    return next_event(s, e, lun, VIRTIO_SCSI_T_TRANSPORT_RESET, reason);
 }
 
 static void no_event(struct setup *s)
@@ -123,6 +129,52 @@ START_TEST(removed)
     setup_disk(&s, 0, &(struct disk_facts){0});
     event_take(&s, &e, 0, ADDED);
     settle_attention(&s, 0);
+    setup_close(&s);
+}
+END_TEST
+
+static void grow(struct setup *s, unsigned lun, uint64_t size)
+{
+    struct rig_wait w = {0};
+
+    ck_assert_int_eq(block_grow(s->units[lun].block, size, rig_done, &w), 0);
+    guest_wait(&s->g, w.done);
+    ck_assert_int_eq(w.status, 0);
+    virtio_scsi_resized(s->dev, lun);
+}
+
+/* A unit's size changes: its next command is told, once, and the driver at once, when it has a buffer. */
+START_TEST(resized)
+{
+    static const uint8_t capacity[16] = {0x25};
+    struct setup s;
+    struct events e;
+
+    begin(&s, &e, 2, 0);
+    grow(&s, 1, DISK + 4096);
+    no_event(&s);
+    event_add(&s, &e, 0);
+    unsigned i = next_event(&s, &e, 1, VIRTIO_SCSI_T_PARAM_CHANGE, 0x2a | 0x09 << 8);
+    struct reply r = command(&s, 1, flush, 0, 0);
+    ck_assert_uint_eq(r.sense, 0x062a09);
+    ck_assert_uint_eq(command(&s, 1, capacity, 0, 8).status, 0);
+    ck_assert_int_eq(memcmp(bytes(&s, s.data), "\x00\x00\x20\x07\x00\x00\x02\x00", 8), 0);
+    ck_assert_uint_eq(command(&s, 0, flush, 0, 0).status, 0);
+    /* Its buffer means nothing for the removal that comes in between. */
+    event_add(&s, &e, i);
+    virtio_scsi_detach(s.dev, 1);
+    grow(&s, 1, DISK + 8192);
+    i = event_take(&s, &e, 1, REMOVED);
+    event_add(&s, &e, i + 1);
+    next_event(&s, &e, 1, VIRTIO_SCSI_T_PARAM_CHANGE, 0x2a | 0x09 << 8);
+    guest_poll(&s.g);
+    ck_assert(!s.units[1].status.released);
+    event_add(&s, &e, i);
+    guest_wait(&s.g, s.units[1].status.released);
+    /* Nor does one that is gone matter. */
+    virtio_scsi_resized(s.dev, 1);
+    virtio_scsi_resized(s.dev, LIMIT_SCSI_LUNS);
+    no_event(&s);
     setup_close(&s);
 }
 END_TEST
@@ -469,6 +521,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, added);
     tcase_add_test(tc, removed);
+    tcase_add_test(tc, resized);
     tcase_add_test(tc, no_buffers);
     tcase_add_test(tc, added_and_taken_back);
     tcase_add_test(tc, in_order);
