@@ -6,19 +6,14 @@
  * vmd; a vmd that comes later reads the file. A process that was not given a VM ends with the
  * connection that it was started with.
  */
-#include "vm/process.h"
+#include "vm/process_priv.h"
 
 #include "base/log.h"
 #include "proto/consolelog.h"
 #include "proto/jsonrpc/json.h"
-#include "proto/vmipc/vmipc.h"
 #include "vm/accels.h"
 #include "vm/devices.h"
-#include "vm/machine.h"
-#include "vm/process_devices.h"
 #include "vm/sandbox.h"
-#include "vm/profile.h"
-#include "vm/rates.h"
 #include "vm/stats.h"
 #include "vm/warm.h"
 
@@ -36,34 +31,7 @@ enum {
     TRIM_MS = 120000, /* code that did not run for so long, or twice, is given up */
 };
 
-struct process {
-    uv_loop_t *loop;
-    struct vmipc_server *server;
-    enum vmi_state state;
-    struct vmi_start_params *start; /* what was started; NULL while idle */
-    char *log_dir;
-    char *accel_text; /* why that accelerator; NULL: as expected */
-    struct machine *machine;
-    uint64_t started_ns; /* CLOCK_REALTIME */
-    struct vm_end *end;
-    struct vm_pause_info *pause; /* while paused: why */
-    bool attached; /* a vmd is connected */
-    bool leaving;  /* the server is closing */
-    struct rpc_call *waiting; /* answered when an operation of the machine is done */
-    struct process_opener opener; /* of a process without a VM */
-    uv_timer_t orphan;
-    struct rate rates[2]; /* by enum xlate_rate */
-    uv_timer_t rate_timer; /* runs while one has a threshold */
-    struct profile *profile; /* with the machine */
-    uv_timer_t warm; /* writes the list of hot blocks now and then */
-    uv_timer_t trim; /* gives memory of code back */
-    uv_timer_t balloon; /* tells of what it holds */
-    uint64_t balloon_told, balloon_seen;
-    unsigned balloon_still; /* looks at which that was the same */
-    uv_signal_t signals[2];
-};
-
-static struct process *process_of(struct rpc_call *call)
+struct process *process__of(struct rpc_call *call)
 {
     return rpc_call_user(call);
 }
@@ -209,76 +177,6 @@ static void machine_gone(void *opaque)
     maybe_leave(p);
 }
 
-/* What the run had hot is of use to the next one; that it cannot be written is not worth more
- * than a line. */
-static void save_hot(struct process *p)
-{
-    uint64_t blocks, pages;
-    g_autoptr(GError) err = NULL;
-
-    if (!warm_save(machine_accel(p->machine), p->start->runtime_dir, &blocks, &pages, &err) &&
-        !g_error_matches(err, VMD_ERROR, VMD_ERROR_STATE))
-        log_warning("hot blocks: %s", err->message);
-}
-
-static void warm_timeout(uv_timer_t *timer)
-{
-    struct process *p = timer->data;
-
-    if (p->machine && !p->end)
-        save_hot(p);
-}
-
-static void trim_timeout(uv_timer_t *timer)
-{
-    struct process *p = timer->data;
-
-    if (p->machine && !p->end)
-        accel_code_trim(machine_accel(p->machine));
-}
-
-static void tell_rate(struct process *p, enum xlate_rate which, enum rate_news news)
-{
-    const struct rate *rate = &p->rates[which];
-    struct vmi_xlate_rate_event event = {
-        .rate = which, .low = news == RATE_FELL, .percent = rate->percent,
-        .threshold = rate->threshold, .counted = rate->counted};
-
-    if (news != RATE_AS_BEFORE)
-        vmipc_server_emit(p->server, VMI_EVENT_XLATE_RATE, &event);
-}
-
-static void rate_timeout(uv_timer_t *timer)
-{
-    struct process *p = timer->data;
-
-    if (!p->machine || p->end)
-        return;
-    g_autoptr(vm_xlate_stats) s = stats_xlate(machine_accel(p->machine),
-                                              machine_vcpus(p->machine));
-    tell_rate(p, XLATE_RATE_HIT, rate_feed(&p->rates[XLATE_RATE_HIT], s->hits, s->lookups));
-    tell_rate(p, XLATE_RATE_LINK,
-              rate_feed_gauge(&p->rates[XLATE_RATE_LINK], s->linked_edges, s->direct_edges));
-}
-
-/* A rate that was not looked at begins with a window from now. */
-static void set_rates(struct process *p, unsigned hit, unsigned link)
-{
-    bool before = uv_is_active((const uv_handle_t *)&p->rate_timer);
-
-    rate_set(&p->rates[XLATE_RATE_HIT], hit);
-    rate_set(&p->rates[XLATE_RATE_LINK], link);
-    if (!hit && !link) {
-        uv_timer_stop(&p->rate_timer);
-    } else if (!before) {
-        g_autoptr(vm_xlate_stats) s = stats_xlate(machine_accel(p->machine),
-                                                  machine_vcpus(p->machine));
-        p->rates[XLATE_RATE_HIT].part = s->hits;
-        p->rates[XLATE_RATE_HIT].whole = s->lookups;
-        uv_timer_start(&p->rate_timer, rate_timeout, RATES_WINDOW_MS, RATES_WINDOW_MS);
-    }
-}
-
 static void on_ended(void *opaque, const struct vm_end *end)
 {
     struct process *p = opaque;
@@ -289,7 +187,7 @@ static void on_ended(void *opaque, const struct vm_end *end)
     uv_timer_stop(&p->balloon);
     uv_timer_stop(&p->rate_timer);
     profile_close(g_steal_pointer(&p->profile));
-    save_hot(p);
+    process__save_hot(p);
     machine_free(p->machine, CONSOLE_MS, machine_gone, p);
 }
 
@@ -390,10 +288,9 @@ static const struct machine_ops machine_ops = {
 
 /* --- methods: the run ------------------------------------------------------------------------- */
 
-/* The machine, or NULL when CALL was answered with an error. */
-static struct machine *need_machine(struct rpc_call *call)
+struct machine *process__machine(struct rpc_call *call)
 {
-    struct process *p = process_of(call);
+    struct process *p = process__of(call);
 
     if (p->machine && !p->end)
         return p->machine;
@@ -460,7 +357,7 @@ static bool start_machine(struct process *p, GError **err)
 
 static void start(struct rpc_call *call, struct vmi_start_params *params)
 {
-    struct process *p = process_of(call);
+    struct process *p = process__of(call);
     struct vmi_start_result result = {0};
     GError *err = NULL;
 
@@ -479,11 +376,11 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
         machine_free(p->machine, 0, machine_gone, p);
         return;
     }
-    uv_timer_start(&p->warm, warm_timeout, WARM_FIRST_MS, WARM_MS);
-    uv_timer_start(&p->trim, trim_timeout, TRIM_MS, TRIM_MS);
+    uv_timer_start(&p->warm, process__warm_timeout, WARM_FIRST_MS, WARM_MS);
+    uv_timer_start(&p->trim, process__trim_timeout, TRIM_MS, TRIM_MS);
     p->profile = profile_new(p->loop, machine_vcpus(p->machine), guest_runs, p);
     const struct vm_xlate_config *x = p->start->config->xlate;
-    set_rates(p, x->has_least_hit_percent ? x->least_hit_percent : 0,
+    process__set_rates(p, x->has_least_hit_percent ? x->least_hit_percent : 0,
               x->has_least_link_percent ? x->least_link_percent : 0);
     p->started_ns = (uint64_t)g_get_real_time() * 1000;
     show_state(p);
@@ -494,7 +391,7 @@ static void start(struct rpc_call *call, struct vmi_start_params *params)
 
 static void status(struct rpc_call *call, struct vmi_status_params *params)
 {
-    struct process *p = process_of(call);
+    struct process *p = process__of(call);
     struct vmi_status_result result = {.state = p->state, .end = p->end};
 
     if (p->start) {
@@ -528,8 +425,8 @@ static void operate(struct rpc_call *call,
                     bool (*begun)(struct machine *m, machine_done_fn done, void *opaque, GError **err),
                     machine_done_fn done)
 {
-    struct process *p = process_of(call);
-    struct machine *m = need_machine(call);
+    struct process *p = process__of(call);
+    struct machine *m = process__machine(call);
     GError *err = NULL;
 
     if (!m)
@@ -552,7 +449,7 @@ static void pause_vm(struct rpc_call *call, struct vmi_pause_params *params)
 
 static void resume(struct rpc_call *call, struct vmi_resume_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
     GError *err = NULL;
 
     if (!m)
@@ -561,7 +458,7 @@ static void resume(struct rpc_call *call, struct vmi_resume_params *params)
         rpc_call_fail(call, err);
         return;
     }
-    show_state(process_of(call));
+    show_state(process__of(call));
     vmi_resume_reply(call);
 }
 
@@ -572,7 +469,7 @@ static void reset(struct rpc_call *call, struct vmi_reset_params *params)
 
 static void powerdown(struct rpc_call *call, struct vmi_powerdown_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
     GError *err = NULL;
 
     if (!m)
@@ -585,7 +482,7 @@ static void powerdown(struct rpc_call *call, struct vmi_powerdown_params *params
 
 static void quit(struct rpc_call *call, struct vmi_quit_params *params)
 {
-    struct process *p = process_of(call);
+    struct process *p = process__of(call);
 
     vmi_quit_reply(call);
     if (p->machine)
@@ -598,7 +495,7 @@ static void quit(struct rpc_call *call, struct vmi_quit_params *params)
 
 static void stats(struct rpc_call *call, struct vmi_stats_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m) {
         g_autoptr(vm_stats) s = machine_stats(m);
@@ -608,7 +505,7 @@ static void stats(struct rpc_call *call, struct vmi_stats_params *params)
 
 static void devices(struct rpc_call *call, struct vmi_devices_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_devices(m, call);
@@ -616,7 +513,7 @@ static void devices(struct rpc_call *call, struct vmi_devices_params *params)
 
 static void slots(struct rpc_call *call, struct vmi_slots_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_slots(m, call);
@@ -624,15 +521,15 @@ static void slots(struct rpc_call *call, struct vmi_slots_params *params)
 
 static void device_add(struct rpc_call *call, struct vmi_device_add_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
-        process_device_add(m, process_of(call)->server, call, params);
+        process_device_add(m, process__of(call)->server, call, params);
 }
 
 static void device_remove(struct rpc_call *call, struct vmi_device_remove_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_device_remove(m, call, params);
@@ -648,7 +545,7 @@ static void device_resize(struct rpc_call *call, struct vmi_device_resize_params
 
 static void device_cancel(struct rpc_call *call, struct vmi_device_cancel_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_device_cancel(m, call, params);
@@ -656,7 +553,7 @@ static void device_cancel(struct rpc_call *call, struct vmi_device_cancel_params
 
 static void device_jobs(struct rpc_call *call, struct vmi_device_jobs_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_device_jobs(m, call);
@@ -664,7 +561,7 @@ static void device_jobs(struct rpc_call *call, struct vmi_device_jobs_params *pa
 
 static void resize(struct rpc_call *call, struct vmi_resize_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_resize(m, call, params);
@@ -673,7 +570,7 @@ static void resize(struct rpc_call *call, struct vmi_resize_params *params)
 /* A process that has a VM opens nothing for others: it cannot, and its guest may have taken it over. */
 static bool need_idle(struct rpc_call *call)
 {
-    if (!process_of(call)->start)
+    if (!process__of(call)->start)
         return true;
     rpc_call_error(call, VMD_ERROR_STATE, "this process has a VM");
     return false;
@@ -682,13 +579,13 @@ static bool need_idle(struct rpc_call *call)
 static void open_disk(struct rpc_call *call, struct vmi_open_disk_params *params)
 {
     if (need_idle(call))
-        process_open_disk(&process_of(call)->opener, call, params);
+        process_open_disk(&process__of(call)->opener, call, params);
 }
 
 static void open_host(struct rpc_call *call, struct vmi_open_host_params *params)
 {
     if (need_idle(call))
-        process_open_host(&process_of(call)->opener, call, params);
+        process_open_host(&process__of(call)->opener, call, params);
 }
 
 static void open_tap(struct rpc_call *call, struct vmi_open_tap_params *params)
@@ -700,7 +597,7 @@ static void open_tap(struct rpc_call *call, struct vmi_open_tap_params *params)
 static void open_file(struct rpc_call *call, struct vmi_open_file_params *params)
 {
     if (need_idle(call))
-        process_open_file(&process_of(call)->opener, call, params);
+        process_open_file(&process__of(call)->opener, call, params);
 }
 
 static uint64_t balloon_bytes(const struct process *p, uint64_t *memory)
@@ -730,15 +627,15 @@ static void look_at_balloon(uv_timer_t *timer)
 
 static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
     struct vmi_balloon_result result = {0};
     GError *err = NULL;
 
     if (!m)
         return;
     if (machine_balloon(m, params->bytes, &result.target_bytes, &result.balloon_bytes, &err)) {
-        uv_timer_t *timer = &process_of(call)->balloon;
-        process_of(call)->balloon_still = 0;
+        uv_timer_t *timer = &process__of(call)->balloon;
+        process__of(call)->balloon_still = 0;
         uv_timer_start(timer, look_at_balloon, BALLOON_MS, BALLOON_MS);
         vmi_balloon_reply(call, &result);
     } else {
@@ -748,7 +645,7 @@ static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
 
 static void gpu_serve_method(struct rpc_call *call, struct vmi_gpu_serve_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
     GError *err = NULL;
 
     if (!m)
@@ -762,7 +659,7 @@ static void gpu_serve_method(struct rpc_call *call, struct vmi_gpu_serve_params 
 
 static struct console *need_console(struct rpc_call *call, const char *name)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
     struct console *c = m ? machine_console(m, name) : NULL;
 
     if (m && !c)
@@ -789,7 +686,7 @@ static void console_attach_method(struct rpc_call *call, struct vmi_console_atta
 
 static void console_log_method(struct rpc_call *call, struct vmi_console_log_params *params)
 {
-    struct process *p = process_of(call);
+    struct process *p = process__of(call);
     GError *err = NULL;
 
     if (!p->start) {
@@ -822,135 +719,6 @@ static void console_write_method(struct rpc_call *call, struct vmi_console_write
     vmi_console_write_reply(call, &result);
 }
 
-/* --- methods: the translator ------------------------------------------------------------------ */
-
-static struct machine *need_xlate(struct rpc_call *call)
-{
-    struct machine *m = need_machine(call);
-
-    if (m && process_of(call)->start->accel != VM_ACCEL_XLATE) {
-        rpc_call_error(call, VMD_ERROR_UNSUPPORTED, "the translator does not run this VM");
-        return NULL;
-    }
-    return m;
-}
-
-static void xlate_stats(struct rpc_call *call, struct vmi_xlate_stats_params *params)
-{
-    struct machine *m = need_xlate(call);
-
-    if (m) {
-        g_autoptr(vm_xlate_stats) s = stats_xlate(machine_accel(m), machine_vcpus(m));
-        vmi_xlate_stats_reply(call, s);
-    }
-}
-
-static void xlate_clear(struct rpc_call *call, struct vmi_xlate_clear_params *params)
-{
-    struct machine *m = need_xlate(call);
-
-    if (m) {
-        g_autoptr(vm_xlate_stats) before = stats_xlate(machine_accel(m), machine_vcpus(m));
-        struct vmi_xlate_clear_result result = {.blocks = before->len, .bytes = before->bytes};
-        accel_code_clear(machine_accel(m));
-        vmi_xlate_clear_reply(call, &result);
-    }
-}
-
-static void xlate_limit(struct rpc_call *call, struct vmi_xlate_limit_params *params)
-{
-    struct machine *m = need_xlate(call);
-    GError *err = NULL;
-
-    if (!m)
-        return;
-    if (!accel_code_limit(machine_accel(m), params->bytes, &err)) {
-        rpc_call_fail(call, err);
-        return;
-    }
-    g_autoptr(vm_xlate_stats) now = stats_xlate(machine_accel(m), machine_vcpus(m));
-    struct vmi_xlate_limit_result result = {.bytes = now->limit_bytes};
-    vmi_xlate_limit_reply(call, &result);
-}
-
-static void xlate_warm(struct rpc_call *call, struct vmi_xlate_warm_params *params)
-{
-    struct machine *m = need_xlate(call);
-    struct vmi_xlate_warm_result result = {0};
-    GError *err = NULL;
-
-    if (!m)
-        return;
-    if (warm_save(machine_accel(m), process_of(call)->start->runtime_dir, &result.blocks,
-                  &result.pages, &err))
-        vmi_xlate_warm_reply(call, &result);
-    else
-        rpc_call_fail(call, err);
-}
-
-static void xlate_watch(struct rpc_call *call, struct vmi_xlate_watch_params *params)
-{
-    struct process *p = process_of(call);
-    const struct rate *hit = &p->rates[XLATE_RATE_HIT], *link = &p->rates[XLATE_RATE_LINK];
-
-    if (!need_xlate(call))
-        return;
-    set_rates(p, params->has_hit_percent ? params->hit_percent : hit->threshold,
-              params->has_link_percent ? params->link_percent : link->threshold);
-    struct vmi_xlate_watch_result result = {.hit_percent = hit->threshold,
-                                            .link_percent = link->threshold};
-    vmi_xlate_watch_reply(call, &result);
-}
-
-static void xlate_sample(struct rpc_call *call, struct vmi_xlate_sample_params *params)
-{
-    if (!need_xlate(call))
-        return;
-    if (profile_start(process_of(call)->profile, params->rate_hz, params->seconds))
-        vmi_xlate_sample_reply(call);
-    else
-        rpc_call_error(call, VMD_ERROR_BUSY, "the VM is being sampled: xlate.profile ends that");
-}
-
-static void take_profile(struct rpc_call *call, struct vmi_xlate_profile_params *params)
-{
-    if (!need_xlate(call))
-        return;
-    g_autoptr(xlate_profile) found = profile_stop(process_of(call)->profile);
-    if (found)
-        vmi_xlate_profile_reply(call, found);
-    else
-        rpc_call_error(call, VMD_ERROR_STATE, "nobody began to sample this VM");
-}
-
-static void add_code(void *opaque, const struct accel_code *code)
-{
-    struct xlate_code_part *part = opaque;
-    struct xlate_code_row *row = xlate_code_row_new();
-
-    row->host = (uintptr_t)code->host;
-    row->bytes = code->bytes;
-    row->gpa = code->gpa;
-    row->has_pc = code->pc != 0;
-    row->pc = code->pc;
-    row->mode = g_strdup(code->mode);
-    row->instructions = code->instructions;
-    part->code[part->n_code++] = row;
-}
-
-static void xlate_code(struct rpc_call *call, struct vmi_xlate_code_params *params)
-{
-    struct machine *m = need_xlate(call);
-
-    if (!m)
-        return;
-    g_autoptr(xlate_code_part) part = xlate_code_part_new();
-    part->pid = (uint32_t)getpid();
-    part->code = g_new0(struct xlate_code_row *, LIMIT_XLATE_CODE_ROWS);
-    part->next = accel_code_each(machine_accel(m), params->part, add_code, part);
-    vmi_xlate_code_reply(call, part);
-}
-
 static const struct vmi_handlers handlers = {
     .vmi_start = start,
     .vmi_status = status,
@@ -977,14 +745,14 @@ static const struct vmi_handlers handlers = {
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,
     .vmi_console_write = console_write_method,
-    .vmi_xlate_stats = xlate_stats,
-    .vmi_xlate_clear = xlate_clear,
-    .vmi_xlate_limit = xlate_limit,
-    .vmi_xlate_warm = xlate_warm,
-    .vmi_xlate_watch = xlate_watch,
-    .vmi_xlate_sample = xlate_sample,
-    .vmi_xlate_profile = take_profile,
-    .vmi_xlate_code = xlate_code,
+    .vmi_xlate_stats = process_xlate_stats,
+    .vmi_xlate_clear = process_xlate_clear,
+    .vmi_xlate_limit = process_xlate_limit,
+    .vmi_xlate_warm = process_xlate_warm,
+    .vmi_xlate_watch = process_xlate_watch,
+    .vmi_xlate_sample = process_xlate_sample,
+    .vmi_xlate_profile = process_xlate_profile,
+    .vmi_xlate_code = process_xlate_code,
 };
 
 /* --- the link --------------------------------------------------------------------------------- */

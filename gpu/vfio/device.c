@@ -298,6 +298,9 @@ bool vfio_device_free(struct vfio_device *d, GError **err)
     if (d->pci) { /* it was reset, and perhaps used */
         vfio__set_master(d, false);
         rc = reset_now(d);
+        /* Whoever unbinds a function has it locked. The kernel resets what it can as it closes it. */
+        if (rc == -EAGAIN && d->requested)
+            rc = 0;
     }
     pci_function_free(d->pci);
     vfio__free_bars(d);

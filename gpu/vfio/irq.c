@@ -258,6 +258,7 @@ static void signalled(uv_poll_t *poll, int status, int events)
             deliver(d, number);
     }
     pthread_mutex_unlock(&d->lock);
+    d->requested |= wishes[VFIO_WISH_REQUEST];
     if (d->watch && (wishes[VFIO_WISH_REQUEST] || wishes[VFIO_WISH_ERROR]))
         d->watch->wanted(d->watch_opaque, wishes[VFIO_WISH_ERROR]);
 }

@@ -57,6 +57,7 @@ struct vfio_device {
     const struct vfio_watch *watch; /* NULL: nobody listens */
     void *watch_opaque;
     bool told; /* of "changed", last */
+    bool requested; /* the host has asked for it */
     int wishes[VFIO_WISHES]; /* eventfds of what the host itself wants; -1: the kernel tells of none */
 
     uv_loop_t *loop;

@@ -37,6 +37,7 @@ struct fake {
     int map_error; /* of DMA; 0: none */
     unsigned n_resets, n_bus_resets, unmasks, n_maps, restarts;
     struct vfio_iommu_type1_dma_map maps[MAPS];
+    bool locked; /* the kernel is taking the function from its driver */
     bool wishes; /* the kernel knows of errors and requests */
     struct interrupts irqs[VFIO_PCI_NUM_IRQS];
     uint16_t command;               /* as written last */
@@ -157,7 +158,7 @@ static int fake_ioctl(void *opaque, int fd, unsigned long request, void *arg)
         return set_irqs(f, arg);
     case VFIO_DEVICE_RESET:
         f->n_resets++;
-        return 0;
+        return f->locked ? -EAGAIN : 0;
     case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
         return hot_reset_info(f, arg);
     default:
@@ -920,6 +921,7 @@ START_TEST(wanted)
     ck_assert(seen.asked == 3 && seen.failed == 1);
     signal_host(&r, VFIO_PCI_INTX_IRQ_INDEX, 0);
     ck_assert(r.guest.line_sets >= 1);
+    r.fake.locked = true; /* no failure: it is free without an error */
     rig_fini(&r);
 }
 END_TEST

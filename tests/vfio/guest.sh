@@ -17,6 +17,7 @@ transfer() {
     rm -f /tmp/data
     until tftp -g -r data -l /tmp/data 10.0.2.2 2>/dev/null; do sleep 0.5; done
     nc 10.0.2.100 7 </tmp/data >/dev/null &
+    say lines $(grep eth0 /proc/interrupts)
     say interrupts "$1" $(grep eth0 /proc/interrupts | grep -c "$2")
     say fetched "$1" $(sum </tmp/data)
 }
