@@ -537,7 +537,7 @@ static void device_remove(struct rpc_call *call, struct vmi_device_remove_params
 
 static void device_resize(struct rpc_call *call, struct vmi_device_resize_params *params)
 {
-    struct machine *m = need_machine(call);
+    struct machine *m = process__machine(call);
 
     if (m)
         process_device_resize(m, call, params);
