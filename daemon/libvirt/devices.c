@@ -27,16 +27,20 @@ static void append(struct vm_config *config, const struct device_spec *spec)
     if (spec->disk) {
         config->disks = g_renew(struct vm_disk_config *, config->disks, config->n_disks + 1);
         config->disks[config->n_disks++] = vm_disk_config_copy(spec->disk);
-    } else {
+    } else if (spec->nic) {
         config->nics = g_renew(struct vm_nic_config *, config->nics, config->n_nics + 1);
         config->nics[config->n_nics++] = vm_nic_config_copy(spec->nic);
+    } else {
+        config->host_devices =
+            g_renew(struct vm_host_config *, config->host_devices, config->n_host_devices + 1);
+        config->host_devices[config->n_host_devices++] = vm_host_config_copy(spec->host);
     }
 }
 
 /* Takes the device ID out of CONFIG's, whose others stay in their order. */
 static void take_out(struct vm_config *config, const char *id)
 {
-    size_t disks = 0, nics = 0;
+    size_t disks = 0, nics = 0, hosts = 0;
 
     for (size_t i = 0; i < config->n_disks; i++) {
         if (g_strcmp0(config->disks[i]->id, id) == 0)
@@ -50,8 +54,15 @@ static void take_out(struct vm_config *config, const char *id)
         else
             config->nics[nics++] = config->nics[i];
     }
+    for (size_t i = 0; i < config->n_host_devices; i++) {
+        if (g_strcmp0(config->host_devices[i]->id, id) == 0)
+            vm_host_config_free(config->host_devices[i]);
+        else
+            config->host_devices[hosts++] = config->host_devices[i];
+    }
     config->n_disks = disks;
     config->n_nics = nics;
+    config->n_host_devices = hosts;
 }
 
 /* --- a change: of the run, then of the definition --- */
@@ -237,6 +248,10 @@ static char *find_alias(const char *alias, const struct vm_config *config, GErro
         if (g_strcmp0(config->nics[i]->id, alias) == 0)
             return g_strdup(alias);
     }
+    for (size_t i = 0; i < config->n_host_devices; i++) {
+        if (g_strcmp0(config->host_devices[i]->id, alias) == 0)
+            return g_strdup(alias);
+    }
     vmd_fail(err, VMD_ERROR_NOT_FOUND, "the domain has no device %s that could go", alias);
     return NULL;
 }
@@ -308,6 +323,12 @@ static bool replace(struct vm_config *config, const char *id, const struct devic
             was->n_hostfwd = 0;
         }
         vm_nic_config_free(was);
+    }
+    for (size_t i = 0; i < config->n_host_devices && spec->host; i++) {
+        if (g_strcmp0(config->host_devices[i]->id, id) != 0)
+            continue;
+        g_free(config->host_devices[i]->device);
+        config->host_devices[i]->device = g_strdup(spec->host->device);
     }
     g_autoptr(json_object) after = vm_config_encode(config);
     return !json_object_equal(before, after);

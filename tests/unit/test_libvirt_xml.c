@@ -11,6 +11,9 @@
 /* A domain with MORE in it, and one with DEVICES. */
 #define DOMAIN(more)   HEAD OS more "</domain>"
 #define DEVICES(inner) DOMAIN("<devices>" inner "</devices>")
+#define HOSTDEV(domain, bus, slot, function)                                                       \
+    "<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='" domain          \
+    "' bus='" bus "' slot='" slot "' function='" function "'/></source></hostdev>"
 #define DISK(attrs, in)                                                                            \
     DEVICES("<disk " attrs "><source file='/d'/><target dev='vda' bus='virtio'/>" in "</disk>")
 
@@ -103,6 +106,8 @@ static const struct {
     {DEVICES("<interface type='ethernet'><target dev='tap0' managed='no'/><model "
              "type='virtio'/></interface>"),
      "nics.0.tap", "tap0"},
+    {DEVICES(HOSTDEV("0x0000", "0x0a", "0x1f", "0x7")), "host_devices.0.device", "0000:0a:1f.7"},
+    {DEVICES(HOSTDEV("0", "10", "0", "1")), "host_devices.0.device", "0000:0a:00.1"},
     {DEVICES("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"),
      "devices.rng", "true"},
     {DEVICES("<memballoon model='none'/>"), "devices.balloon", "false"},
@@ -192,7 +197,22 @@ static const struct {
     {DEVICES("<video/>"), VMD_ERROR_UNSUPPORTED, "<video>"},
     {DEVICES("<sound model='ich9'/>"), VMD_ERROR_UNSUPPORTED, "<sound>"},
     {DEVICES("<audio id='1' type='alsa'/>"), VMD_ERROR_UNSUPPORTED, "<audio>"},
-    {DEVICES("<hostdev/>"), VMD_ERROR_UNSUPPORTED, "<hostdev>"},
+    {DEVICES("<hostdev/>"), VMD_ERROR_UNSUPPORTED, "<hostdev"},
+    {DEVICES("<hostdev mode='capabilities' type='storage'/>"), VMD_ERROR_UNSUPPORTED,
+     "mode='capabilities' type='storage'"},
+    {DEVICES("<hostdev mode='subsystem' type='usb'/>"), VMD_ERROR_UNSUPPORTED, "type='usb'"},
+    {DEVICES("<hostdev type='pci'/>"), VMD_ERROR_INVALID, "<source>"},
+    {DEVICES("<hostdev type='pci'><driver name='kvm'/></hostdev>"), VMD_ERROR_UNSUPPORTED, "kvm"},
+    {DEVICES("<hostdev type='pci'><rom file='/rom'/></hostdev>"), VMD_ERROR_UNSUPPORTED, "<rom"},
+    {DEVICES("<hostdev type='pci'><boot order='1'/></hostdev>"), VMD_ERROR_UNSUPPORTED, "<boot>"},
+    {DEVICES(HOSTDEV("0x10000", "0", "0", "0")), VMD_ERROR_INVALID, "domain"},
+    {DEVICES(HOSTDEV("0", "0x100", "0", "0")), VMD_ERROR_INVALID, "bus"},
+    {DEVICES(HOSTDEV("0", "0", "0x20", "0")), VMD_ERROR_INVALID, "slot"},
+    {DEVICES(HOSTDEV("0", "0", "0", "8")), VMD_ERROR_INVALID, "function"},
+    {DEVICES(HOSTDEV("0", "0", "0", "-1")), VMD_ERROR_INVALID, "function"},
+    {DEVICES(HOSTDEV("0", "0", "", "0")), VMD_ERROR_INVALID, "slot"},
+    {DEVICES(HOSTDEV("0", "1x", "0", "0")), VMD_ERROR_INVALID, "bus"},
+    {DEVICES(HOSTDEV("0", "99999999999999999999", "0", "0")), VMD_ERROR_INVALID, "bus"},
     {DEVICES("<tpm/>"), VMD_ERROR_UNSUPPORTED, "<tpm>"},
     {DEVICES("<channel type='tcp'/>"), VMD_ERROR_UNSUPPORTED, "<channel>"},
 };
@@ -487,8 +507,32 @@ START_TEST(devices)
     ck_assert_int_eq(disk->kind, HOT_KIND_DISK);
     ck_assert_str_eq(disk->disk->id, "vdb");
     ck_assert_int_eq(nic->kind, HOT_KIND_NIC);
-    ck_assert_ptr_null(device_xml_read("<hostdev/>", NULL, &err));
+    ck_assert_ptr_null(device_xml_read("<tpm/>", NULL, &err));
     ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_UNSUPPORTED));
+}
+END_TEST
+
+/* A function of the host comes back as it was given; it is found by its alias or its address. */
+START_TEST(host_functions)
+{
+    g_autoptr(device_spec) host = device_xml_read(HOSTDEV("0", "1", "2", "3"), NULL, NULL);
+    g_autoptr(vm_config) config = read_ok(DEVICES(HOSTDEV("0", "1", "2", "3")), NULL);
+
+    ck_assert_int_eq(host->kind, HOT_KIND_HOST);
+    ck_assert_str_eq(host->host->device, "0000:01:02.3");
+    config->host_devices[0]->id = g_strdup("card");
+    g_autofree char *xml = domain_xml_write(config, ID, -1);
+    ck_assert_msg(strstr(xml, "<hostdev mode=\"subsystem\" type=\"pci\" managed=\"yes\">"), "%s", xml);
+    ck_assert_msg(strstr(xml, "<address domain=\"0x0000\" bus=\"0x01\" slot=\"0x02\" "
+                              "function=\"0x3\"/>"),
+                  "%s", xml);
+    g_autofree char *by_address = device_xml_find(HOSTDEV("0", "1", "2", "3"), config, NULL);
+    g_autofree char *by_alias = device_xml_find(
+        "<hostdev type='pci'><alias name='card'/></hostdev>", config, NULL);
+    g_autofree char *other = device_xml_find(HOSTDEV("0", "1", "2", "4"), config, NULL);
+    ck_assert_str_eq(by_address, "card");
+    ck_assert_str_eq(by_alias, "card");
+    ck_assert_ptr_null(other);
 }
 END_TEST
 
@@ -551,6 +595,7 @@ int main(void)
     tcase_add_test(tc, keeping);
     tcase_add_test(tc, targets);
     tcase_add_test(tc, devices);
+    tcase_add_test(tc, host_functions);
     tcase_add_test(tc, interfaces_found);
     tcase_add_test(tc, identity);
     suite_add_tcase(s, tc);

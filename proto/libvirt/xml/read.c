@@ -242,16 +242,26 @@ static void drop_devices(struct vm_config *config)
         vm_disk_config_free(config->disks[i]);
     for (size_t i = 0; i < config->n_nics; i++)
         vm_nic_config_free(config->nics[i]);
+    for (size_t i = 0; i < config->n_host_devices; i++)
+        vm_host_config_free(config->host_devices[i]);
     g_clear_pointer(&config->disks, g_free);
     g_clear_pointer(&config->nics, g_free);
-    config->n_disks = config->n_nics = 0;
+    g_clear_pointer(&config->host_devices, g_free);
+    config->n_disks = config->n_nics = config->n_host_devices = 0;
     config->devices->rng = config->devices->console = false;
     config->hotplug->nics = 0;
 }
 
-/* What an interface's XML cannot say stays what it was: the one of the same address. */
+/* What XML cannot say of an interface or a function stays what it was: the one of the same address. */
 static void take_over(struct vm_config *config, const struct vm_config *base)
 {
+    for (size_t i = 0; i < config->n_host_devices; i++) {
+        struct vm_host_config *host = config->host_devices[i];
+        for (size_t j = 0; base && j < base->n_host_devices && !host->id; j++) {
+            if (strcmp(base->host_devices[j]->device, host->device) == 0)
+                host->id = g_strdup(base->host_devices[j]->id);
+        }
+    }
     for (size_t i = 0; i < config->n_nics; i++) {
         for (size_t j = 0; base && j < base->n_nics; j++) {
             struct vm_nic_config *now = config->nics[i], *was = base->nics[j];

@@ -258,6 +258,19 @@ static bool read_nic(struct vm_config *config, xmlNode *node, GError **err)
     return true;
 }
 
+static bool read_hostdev(struct vm_config *config, xmlNode *node, GError **err)
+{
+    if (config->n_host_devices >= LIMIT_HOST_FUNCTIONS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "more than %d <hostdev>", LIMIT_HOST_FUNCTIONS);
+    struct vm_host_config *host = xml_read_hostdev(node, err);
+    if (!host)
+        return false;
+    config->host_devices =
+        g_renew(struct vm_host_config *, config->host_devices, config->n_host_devices + 1);
+    config->host_devices[config->n_host_devices++] = host;
+    return true;
+}
+
 /* --- others --- */
 
 static bool read_rng(struct vm_config *config, xmlNode *node, GError **err)
@@ -310,7 +323,7 @@ static const struct xml_rule rules[] = {
     {.name = "redirdev", .refused = "guests have no USB", .screen = true},
     {.name = "hub", .refused = "guests have no USB"},
     {.name = "parallel", .refused = "guests have no parallel port"},
-    {.name = "hostdev", .refused = "devices of the host are given by vmd's own configuration"},
+    {.name = "hostdev", .read = read_hostdev},
     {.name = "filesystem", .refused = "folders of the host are not shared with guests"},
     {.name = "vsock", .refused = "guests have none"},
     {.name = "watchdog", .refused = "guests have none"},
@@ -346,11 +359,15 @@ struct device_spec *device_xml_read(const char *text, const struct xml_options *
     } else if (xml_is(root, "interface")) {
         spec->kind = HOT_KIND_NIC;
         spec->nic = xml_read_nic(root, err);
+    } else if (xml_is(root, "hostdev")) {
+        spec->kind = HOT_KIND_HOST;
+        spec->host = xml_read_hostdev(root, err);
     } else {
-        xml_refuse(err, "<%s>: disks and interfaces come and go while a guest runs", root->name);
+        xml_refuse(err, "<%s>: disks, interfaces and PCI functions come and go while a guest runs",
+                   root->name);
     }
     xml_close(root);
-    if (spec->disk || spec->nic)
+    if (spec->disk || spec->nic || spec->host)
         return spec;
     device_spec_free(spec);
     return NULL;
@@ -368,6 +385,21 @@ static char *find_alias(const xmlNode *root, const struct vm_config *config)
     for (size_t i = 0; i < config->n_nics && alias && xml_is(root, "interface"); i++) {
         if (g_strcmp0(config->nics[i]->id, alias) == 0)
             return g_steal_pointer(&alias);
+    }
+    for (size_t i = 0; i < config->n_host_devices && alias && xml_is(root, "hostdev"); i++) {
+        if (g_strcmp0(config->host_devices[i]->id, alias) == 0)
+            return g_steal_pointer(&alias);
+    }
+    return NULL;
+}
+
+static char *find_hostdev(const xmlNode *root, const struct vm_config *config)
+{
+    g_autofree char *address = xml_read_host_address(root, NULL);
+
+    for (size_t i = 0; i < config->n_host_devices && address; i++) {
+        if (strcmp(config->host_devices[i]->device, address) == 0)
+            return g_strdup(config->host_devices[i]->id);
     }
     return NULL;
 }
@@ -407,6 +439,8 @@ char *device_xml_find(const char *text, const struct vm_config *config, GError *
         id = find_disk(root, config);
     else if (!id && xml_is(root, "interface"))
         id = find_nic(root, config);
+    else if (!id && xml_is(root, "hostdev"))
+        id = find_hostdev(root, config);
     if (!id)
         vmd_fail(err, VMD_ERROR_NOT_FOUND, "the domain has no such <%s>", root->name);
     xml_close(root);

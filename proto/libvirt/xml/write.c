@@ -171,6 +171,23 @@ static void write_ports(xmlNode *devices, const struct vm_config *config)
     }
 }
 
+/* HOST's address is as in 0000:01:00.0. */
+static void write_hostdev(xmlNode *devices, const struct vm_host_config *host)
+{
+    xmlNode *node = add(devices, "hostdev", "mode", "subsystem", "type", "pci", "managed", "yes", NULL);
+    g_auto(GStrv) parts = g_strsplit_set(host->device, ":.", 4);
+
+    add(node, "driver", "name", "vfio", NULL);
+    xmlNode *address = add(add(node, "source", NULL), "address", NULL);
+    for (unsigned i = 0; i < g_strv_length(parts); i++) {
+        static const char *const names[] = {"domain", "bus", "slot", "function"};
+        g_autofree char *text = g_strconcat("0x", parts[i], NULL);
+        attr(address, names[i], text);
+    }
+    if (host->id)
+        add(node, "alias", "name", host->id, NULL);
+}
+
 static void write_consoles(xmlNode *devices, const struct vm_config *config)
 {
     xmlNode *serial = add(devices, "serial", "type", "pty", NULL);
@@ -196,6 +213,8 @@ static void write_devices(xmlNode *root, const struct vm_config *config)
     for (size_t i = 0; i < config->n_nics; i++)
         write_nic(devices, config->nics[i]);
     write_ports(devices, config);
+    for (size_t i = 0; i < config->n_host_devices; i++)
+        write_hostdev(devices, config->host_devices[i]);
     write_consoles(devices, config);
     add(devices, "memballoon", "model", config->devices->balloon ? "virtio" : "none", NULL);
     if (config->devices->rng) {

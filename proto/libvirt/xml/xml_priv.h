@@ -66,6 +66,9 @@ bool xml_apply(const struct xml_rule *rules, size_t count, struct vm_config *con
 bool xml_read_devices(struct vm_config *config, xmlNode *node, GError **err);
 struct vm_disk_config *xml_read_disk(xmlNode *node, GError **err);
 struct vm_nic_config *xml_read_nic(xmlNode *node, GError **err);
+struct vm_host_config *xml_read_hostdev(xmlNode *node, GError **err);
+/* The address of the host's function that NODE is of, as in 0000:01:00.0; the caller's. */
+char *xml_read_host_address(const xmlNode *node, GError **err);
 /* Whether NODE is a disk of no medium, or for other reasons no device. */
 bool xml_is_empty_drive(const xmlNode *node);
 
