@@ -434,6 +434,14 @@ static void resize(struct rpc_call *call, struct vm_resize_params *params)
         vm_devices_resize(devices, params, call);
 }
 
+static void pin(struct rpc_call *call, struct vm_pin_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        vm_pin(vm, params, call);
+}
+
 static void xlate_stats(struct rpc_call *call, struct xlate_stats_params *params)
 {
     forward(call, params->vm, VMI_XLATE_STATS, NULL);
@@ -615,6 +623,7 @@ static const struct api_handlers handlers = {
     .vm_balloon = balloon,
     .device_list = devices,
     .vm_resize = resize,
+    .vm_pin = pin,
     .device_add = device_add,
     .device_remove = device_remove,
     .device_resize = device_resize,

@@ -5,6 +5,7 @@
 #include "daemon/gpus.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
+#include "daemon/pins.h"
 #include "daemon/vm_devices.h"
 
 #include <errno.h>
@@ -309,7 +310,7 @@ static bool check_machine(const struct vm_config *c, GError **err)
         return false;
     if (c->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
-    if (!check_max_memory(c, err) || !check_gpu(c, err))
+    if (!check_max_memory(c, err) || !check_gpu(c, err) || !pins_check(c, err))
         return false;
     if (!c->kernel && !c->firmware)
         return vmd_fail(err, VMD_ERROR_INVALID, "a kernel or a firmware is needed to boot");

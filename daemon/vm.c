@@ -80,6 +80,11 @@ const struct vm_pause_info *vm_pause_of(const struct vm *vm)
     return vm->pause;
 }
 
+const struct vm_pins *vm_pins_of(const struct vm *vm)
+{
+    return vm->pins;
+}
+
 const struct resize_result *vm_size_of(const struct vm *vm)
 {
     return vm->size;
@@ -118,6 +123,7 @@ struct vm_info *vm_describe(const struct vm *vm)
     info->end = vm_end_copy(vm->end);
     info->pause = vm_pause_info_copy(vm->pause);
     info->size = vm_active(vm) ? resize_result_copy(vm->size) : NULL;
+    info->pins = vm_active(vm) ? vm_pins_copy(vm->pins) : NULL;
     vm_config_free(info->config);
     info->config = vm_config_copy(vm->config);
     info->next = vm_config_copy(vm->next);
@@ -250,6 +256,7 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->end = g_steal_pointer(&info->end);
     vm->pause = g_steal_pointer(&info->pause);
     vm->size = g_steal_pointer(&info->size);
+    vm->pins = g_steal_pointer(&info->pins);
     take_told_end(vm);
     vm->in_file = acked;
     vm->acked = MAX(acked, events_vm_seq(daemon->events, id));
@@ -276,6 +283,7 @@ void vm_free(struct vm *vm)
     vm_config_free(vm->next);
     vm_end_free(vm->end);
     resize_result_free(vm->size);
+    vm_pins_free(vm->pins);
     vm_pause_info_free(vm->pause);
     g_free(vm->accel_text);
     g_free(vm->id);

@@ -48,6 +48,8 @@ pid_t vm_pid(const struct vm *vm);
 /* How its latest run ended, why it is paused, what vm.resize left it with: borrowed, or NULL. */
 const struct vm_end *vm_end_of(const struct vm *vm);
 const struct vm_pause_info *vm_pause_of(const struct vm *vm);
+/* Where the vCPUs of the run may run, where that has changed since it began; else NULL. Borrowed. */
+const struct vm_pins *vm_pins_of(const struct vm *vm);
 const struct resize_result *vm_size_of(const struct vm *vm);
 /* A description; the caller frees. */
 struct vm_info *vm_describe(const struct vm *vm);
@@ -99,6 +101,8 @@ void vm_connection_gone(struct vm *vm, const struct rpc_conn *conn);
 
 /* xlate.warm: has the VM process write its hot blocks, and takes them. */
 void vm_warm(struct vm *vm, struct rpc_call *call);
+/* vm.pin. */
+void vm_pin(struct vm *vm, const struct vm_pin_params *params, struct rpc_call *call);
 
 /* Called by registry_drop(): tells that VM is deleted and removes what it had. */
 void vm_deleted(struct vm *vm);

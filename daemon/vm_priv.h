@@ -35,6 +35,7 @@ struct vm {
     struct vm_end *end;
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
     struct resize_result *size;  /* what the run has now; NULL: what it began with */
+    struct vm_pins *pins;        /* likewise where vCPUs may run; NULL: as it began */
 
     struct spawned process;
     struct vmipc_link *link;

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "daemon/hostdevs.h"
+#include "daemon/pins.h"
 #include "daemon/registry.h"
 #include "daemon/warm.h"
 
@@ -238,6 +239,39 @@ void vm_send_fd(struct vm *vm, const char *name, int fd, rpc_client_reply reply,
 void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call)
 {
     vm_call(vm, method, params, forwarded, call);
+}
+
+struct pin_call {
+    struct vm *vm;
+    struct rpc_call *call;
+    struct vm_pin_params params; /* vcpu and cpus, its own */
+};
+
+/* VM is there, or there would be an error. */
+static void pinned(void *arg, const void *result, int fd, const GError *err)
+{
+    struct pin_call *p = arg;
+
+    if (!err) {
+        if (!p->vm->pins)
+            p->vm->pins = pins_of_config(p->vm->config);
+        pins_set(&p->vm->pins->pins, &p->vm->pins->n_pins, p->params.vcpu, p->params.cpus);
+        vm_store(p->vm);
+    }
+    forwarded(p->call, result, fd, err);
+    g_free(p->params.cpus);
+    g_free(p);
+}
+
+void vm_pin(struct vm *vm, const struct vm_pin_params *params, struct rpc_call *call)
+{
+    const struct vmi_pin_params q = {.vcpu = params->vcpu, .cpus = params->cpus};
+    struct pin_call *p = g_new0(struct pin_call, 1);
+
+    *p = (struct pin_call){.vm = vm, .call = call};
+    p->params.vcpu = params->vcpu;
+    p->params.cpus = g_strdup(params->cpus);
+    vm_call(vm, VMI_PIN, &q, pinned, p);
 }
 
 struct warm_call {

@@ -4,6 +4,7 @@
  */
 #include "vm/machine_priv.h"
 
+#include "base/cpulist.h"
 #include "vm/stats.h"
 
 #include <sys/resource.h>
@@ -470,12 +471,15 @@ static struct vcpu_stats *vcpu_row(struct machine *m, unsigned index)
     struct vcpu_stats *row = vcpu_stats_new();
     struct accel_vcpu_info info;
     struct vcpu_times times;
+    cpu_set_t cpus;
 
     accel_vcpu_info(vcpus_get(m->vcpus, index), &info);
     vcpus_times(m->vcpus, index, &times);
     row->index = index;
     row->cpu_ns = times.cpu_ns;
     row->exits = times.exits;
+    if (vcpus_pinned(m->vcpus, index, &cpus))
+        row->cpus = cpulist_format(&cpus);
     stats_exits(vcpus_get(m->vcpus, index), row);
     row->interrupts = info.interrupts;
     if (vcpus_power(m->vcpus, index) == VCPU_OFF)
@@ -502,6 +506,16 @@ struct vm_stats *machine_stats(struct machine *m)
         s->vcpus[s->n_vcpus++] = vcpu_row(m, i);
     devices_stats(m->devices, s);
     return s;
+}
+
+bool machine_pin(struct machine *m, unsigned vcpu, const char *cpus, GError **err)
+{
+    cpu_set_t set;
+
+    if (vcpu >= vcpus_count(m->vcpus))
+        return vmd_fail(err, VMD_ERROR_INVALID, "VM %s has no vCPU %u", m->config->name, vcpu);
+    return (!cpus || cpulist_parse(cpus, &set, err)) &&
+           vcpus_pin(m->vcpus, vcpu, cpus ? &set : NULL, err);
 }
 
 bool machine_balloon(struct machine *m, uint64_t bytes, uint64_t *target, uint64_t *actual,

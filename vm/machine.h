@@ -97,6 +97,9 @@ struct vm_stats *machine_stats(struct machine *machine);
 bool machine_balloon(struct machine *machine, uint64_t bytes, uint64_t *target, uint64_t *actual,
                      GError **err);
 
+/* On which of the host's processors vCPU number VCPU may run, a list of base/cpulist; NULL: on any. */
+bool machine_pin(struct machine *machine, unsigned vcpu, const char *cpus, GError **err);
+
 /* As gpu_serve(); VMD_ERROR_UNSUPPORTED where the VM has no GPU. */
 int machine_gpu_serve(struct machine *machine, GError **err);
 

@@ -86,6 +86,17 @@ static void cpu_line(void *board, unsigned cpu, enum arm_line line, bool level)
     board_cpu_line(board, cpu, lines[line], level);
 }
 
+/* Where the configuration wants vCPUs to run. */
+static bool pin_vcpus(struct machine *m, GError **err)
+{
+    for (size_t i = 0; i < m->config->n_pins; i++) {
+        const struct vm_pin_config *pin = m->config->pins[i];
+        if (!machine_pin(m, pin->vcpu, pin->cpus, err))
+            return false;
+    }
+    return true;
+}
+
 static bool build_accel(struct machine *m, enum vm_accel accel, const struct hotlist *hot,
                         GError **err)
 {
@@ -131,7 +142,7 @@ static bool build_accel(struct machine *m, enum vm_accel accel, const struct hot
         return false;
     vcpus_on_stop(m->vcpus, machine__vcpu_stopped);
     vcpus_grant(m->vcpus, m->config->cpus);
-    return true;
+    return pin_vcpus(m, err);
 }
 
 static void machine_warning(void *opaque, const char *text)

@@ -643,6 +643,19 @@ static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
     }
 }
 
+static void pin(struct rpc_call *call, struct vmi_pin_params *params)
+{
+    struct machine *m = process__machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (machine_pin(m, params->vcpu, params->cpus, &err))
+        vmi_pin_reply(call);
+    else
+        rpc_call_fail(call, err);
+}
+
 static void gpu_serve_method(struct rpc_call *call, struct vmi_gpu_serve_params *params)
 {
     struct machine *m = process__machine(call);
@@ -741,6 +754,7 @@ static const struct vmi_handlers handlers = {
     .vmi_device_jobs = device_jobs,
     .vmi_resize = resize,
     .vmi_balloon = balloon,
+    .vmi_pin = pin,
     .vmi_gpu_serve = gpu_serve_method,
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,

@@ -1,6 +1,8 @@
 /* vCPU threads; see vcpus.h. */
 #include "vm/vcpus.h"
 
+#include "base/cpulist.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +20,8 @@ struct slot {
     bool taken_out;          /* with VCPU_STOPPING: by others, and it is to be as new then */
     bool held;       /* does not run: the debugger wants others to */
     bool stopped;    /* for the debugger, who has not been told */
+    bool pin;        /* its thread is to go to CPUS */
+    cpu_set_t cpus;
     bool asked;      /* for a sample that has not come; of vcpus_sample() */
     uint64_t exits;
 };
@@ -34,6 +38,7 @@ struct vcpus {
     unsigned stops;  /* vcpus_stop_world(), one in another */
     unsigned inside; /* vCPUs inside accel_vcpu_run() */
     unsigned n;
+    cpu_set_t host; /* processors of it for this process */
     struct slot slots[LIMIT_VCPUS];
 };
 
@@ -116,11 +121,23 @@ static bool standing(const struct vcpus *v)
     return stopping(v) && v->inside == 0;
 }
 
+/* On SLOT's thread, which alone may ask that of the kernel; with the lock held. */
+static void settle_pin(struct slot *slot)
+{
+    /* Processors that went offline since do not matter: the kernel has the last word. */
+    if (slot->pin)
+        sched_setaffinity(0, sizeof(slot->cpus), &slot->cpus);
+    slot->pin = false;
+}
+
 /* Waits until SLOT may run guest code; false when its thread must end. Lock held. */
 static bool wait_turn(struct vcpus *v, struct slot *slot)
 {
-    while (!v->quit && (stopping(v) || slot->held || slot->power == VCPU_OFF))
+    settle_pin(slot);
+    while (!v->quit && (stopping(v) || slot->held || slot->power == VCPU_OFF)) {
         pthread_cond_wait(&v->changed, &v->lock);
+        settle_pin(slot);
+    }
     if (v->quit)
         return false;
     start_slot(slot);
@@ -205,6 +222,10 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
     pthread_cond_init(&v->changed, NULL);
     if (!catch_samples(err))
         goto fail;
+    if (sched_getaffinity(0, sizeof(v->host), &v->host) < 0) {
+        vmd_set_errno(err, errno, "the host's processors");
+        goto fail;
+    }
     for (unsigned i = 0; i < accel->config.vcpus; i++) {
         struct slot *slot = &v->slots[i];
         slot->all = v;
@@ -438,6 +459,41 @@ enum vcpu_power vcpus_power(struct vcpus *v, unsigned index)
     enum vcpu_power power = v->slots[index].power;
     pthread_mutex_unlock(&v->lock);
     return power;
+}
+
+bool vcpus_pin(struct vcpus *v, unsigned index, const cpu_set_t *cpus, GError **err)
+{
+    struct slot *slot = &v->slots[index];
+    cpu_set_t set = v->host;
+
+    g_assert(index < v->n);
+    if (cpus)
+        CPU_AND(&set, &v->host, cpus);
+    if (CPU_COUNT(&set) == 0) {
+        g_autofree char *all = cpulist_format(&v->host);
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "vCPU %u can run on the host's processors %s, and on none of those", index, all);
+    }
+    pthread_mutex_lock(&v->lock);
+    slot->cpus = set;
+    slot->pin = true;
+    pthread_cond_broadcast(&v->changed);
+    pthread_mutex_unlock(&v->lock);
+    accel_vcpu_kick(slot->vcpu);
+    return true;
+}
+
+bool vcpus_pinned(struct vcpus *v, unsigned index, cpu_set_t *out)
+{
+    struct slot *slot = &v->slots[index];
+
+    g_assert(index < v->n);
+    pthread_mutex_lock(&v->lock);
+    bool pending = slot->pin;
+    if (pending)
+        *out = slot->cpus;
+    pthread_mutex_unlock(&v->lock);
+    return pending || pthread_getaffinity_np(slot->thread, sizeof(*out), out) == 0;
 }
 
 unsigned vcpus_count(const struct vcpus *v)

@@ -10,6 +10,8 @@
 
 #include "accel/accel.h"
 
+#include <sched.h>
+
 struct vcpus;
 
 enum vcpu_power {
@@ -90,6 +92,14 @@ enum vcpu_power vcpus_power(struct vcpus *vcpus, unsigned index);
  * where it is, but for one that is halted, which is not woken for it.
  */
 bool vcpus_sample(struct vcpus *vcpus, unsigned index, struct accel_sample *out);
+
+/*
+ * Any thread but a vCPU's: on which processors of the host vCPU INDEX may run from soon on; CPUS NULL: on all that this
+ * process may. VMD_ERROR_INVALID where the process may run on none of them.
+ */
+bool vcpus_pin(struct vcpus *vcpus, unsigned index, const cpu_set_t *cpus, GError **err);
+/* Any thread: on which it may run now. False: the host does not tell. */
+bool vcpus_pinned(struct vcpus *vcpus, unsigned index, cpu_set_t *out);
 
 unsigned vcpus_count(const struct vcpus *vcpus);
 struct vcpu *vcpus_get(struct vcpus *vcpus, unsigned index);

@@ -129,6 +129,30 @@ void bridge__work_over(struct bridge *b);
 /* The daemon's notification of an event, for C. */
 void bridge_event(struct client *c, struct json_object *params);
 
+/* --- changes: of the run, then of the definition (devices.c) --- */
+
+enum { BRIDGE_LIVE = 1 << 0, BRIDGE_CONFIG = 1 << 1 };
+
+struct change {
+    struct client *c; /* valid while a call does not fail with GONE */
+    struct libvirt_request *request;
+    char *id;               /* the VM's */
+    struct vm_config *next; /* NULL: the definition stays */
+    struct device_spec *added;
+    char *removed; /* a device */
+};
+
+/* LIVE and CONFIG as FLAGS mean them for VM; 0, and REQUEST was answered with an error. */
+uint32_t bridge_affected(struct libvirt_request *request, const struct vm *vm, uint32_t flags);
+/* A change of what AFFECTS says; with CONFIG there, its NEXT is a copy of the definition. */
+struct change *bridge_change_new(struct client *c, struct libvirt_request *request,
+                                 const struct vm *vm, uint32_t affects);
+void bridge_change_free(struct change *ch);
+/* The run's part is done: the definition's is, and then the request is answered. */
+void bridge_change_definition(struct change *ch);
+/* A reply of rpc_local_call() for a change (ARG) of the run without results: likewise, or the error. */
+void bridge_change_done(void *arg, const void *result, int fd, const GError *err);
+
 /* --- answers --- */
 
 /* Answers REQUEST with ERR, borrowed, of a method or of ours. */

@@ -3,6 +3,7 @@
  * of both. What concerns the run is a job of the daemon's, whose end is the answer.
  */
 #include "daemon/libvirt/bridge_priv.h"
+#include "daemon/pins.h"
 #include "daemon/vm_devices.h"
 #include "proto/jsonrpc/json.h"
 #include "proto/libvirt/xml/xml.h"
@@ -18,6 +19,9 @@ struct vm_config *bridge_live_config(const struct vm *vm)
     if (!vm_active(vm))
         return vm_config_copy(vm_config_of(vm));
     struct vm_config *config = vm_devices_config(vm_devices_of(vm));
+    const struct vm_pins *pins = vm_pins_of(vm);
+    for (uint32_t vcpu = 0; pins && vcpu < LIMIT_VCPUS; vcpu++)
+        pins_set(&config->pins, &config->n_pins, vcpu, pins_of(pins->pins, pins->n_pins, vcpu));
     domain_xml_order_disks(config);
     return config;
 }
@@ -67,16 +71,7 @@ static void take_out(struct vm_config *config, const char *id)
 
 /* --- a change: of the run, then of the definition --- */
 
-struct change {
-    struct client *c; /* valid while a call does not fail with GONE */
-    struct libvirt_request *request;
-    char *id;               /* the VM's */
-    struct vm_config *next; /* NULL: the definition stays */
-    struct device_spec *added;
-    char *removed; /* a device */
-};
-
-static void change_free(struct change *ch)
+void bridge_change_free(struct change *ch)
 {
     vm_config_free(ch->next);
     device_spec_free(ch->added);
@@ -93,10 +88,10 @@ static void change_over(void *arg, const void *result, int fd, const GError *err
         bridge_fail_xml(ch->request, err);
     else
         libvirt_reply(ch->request, NULL);
-    change_free(ch);
+    bridge_change_free(ch);
 }
 
-static void change_definition(struct change *ch)
+void bridge_change_definition(struct change *ch)
 {
     struct vm *vm = registry_find(ch->c->bridge->daemon->registry, ch->id);
     g_autoptr(GError) err = NULL;
@@ -108,6 +103,14 @@ static void change_definition(struct change *ch)
     if (!vm)
         vmd_fail(&err, VMD_ERROR_NOT_FOUND, "the domain is gone");
     change_over(ch, NULL, -1, err);
+}
+
+void bridge_change_done(void *arg, const void *result, int fd, const GError *err)
+{
+    if (err)
+        change_over(arg, NULL, -1, err);
+    else
+        bridge_change_definition(arg);
 }
 
 static void job_over(void *arg, const void *result, int fd, const GError *err)
@@ -123,7 +126,7 @@ static void job_over(void *arg, const void *result, int fd, const GError *err)
         change_over(ch, NULL, -1, why);
         return;
     }
-    change_definition(ch);
+    bridge_change_definition(ch);
 }
 
 static void job_begun(void *arg, const void *result, int fd, const GError *err)
@@ -139,8 +142,7 @@ static void job_begun(void *arg, const void *result, int fd, const GError *err)
     rpc_local_call(ch->c->rpc, API_JOB_WAIT, &p, job_over, ch);
 }
 
-/* LIVE and CONFIG as FLAGS mean them for VM; 0, and REQUEST was answered with an error. */
-static uint32_t affected(struct libvirt_request *request, const struct vm *vm, uint32_t flags)
+uint32_t bridge_affected(struct libvirt_request *request, const struct vm *vm, uint32_t flags)
 {
     bool active = vm_active(vm);
 
@@ -155,7 +157,7 @@ static uint32_t affected(struct libvirt_request *request, const struct vm *vm, u
     return 0;
 }
 
-static struct change *change_new(struct client *c, struct libvirt_request *request,
+struct change *bridge_change_new(struct client *c, struct libvirt_request *request,
                                  const struct vm *vm, uint32_t affects)
 {
     struct change *ch = g_new0(struct change, 1);
@@ -174,7 +176,7 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
                    const char *xml, uint32_t flags)
 {
     struct vm *vm = bridge_need(c, request, dom);
-    uint32_t affects = vm ? affected(request, vm, flags) : 0;
+    uint32_t affects = vm ? bridge_affected(request, vm, flags) : 0;
     g_autoptr(GError) err = NULL;
     struct device_spec *spec = affects ? device_xml_read(xml, bridge_xml_options(c), &err) : NULL;
 
@@ -185,7 +187,7 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
         device_spec_free(spec);
         return;
     }
-    struct change *ch = change_new(c, request, vm, affects & LIVE ? 0 : affects);
+    struct change *ch = bridge_change_new(c, request, vm, affects & LIVE ? 0 : affects);
     ch->added = spec;
     if (ch->next)
         append(ch->next, spec);
@@ -196,7 +198,7 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
                                       .persistent = affects & CONFIG};
         rpc_local_call(c->rpc, API_DEVICE_ADD, &p, job_begun, ch);
     } else {
-        change_definition(ch);
+        bridge_change_definition(ch);
     }
 }
 
@@ -214,17 +216,17 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
                    const char *text, uint32_t flags)
 {
     struct vm *vm = bridge_need(c, request, dom);
-    uint32_t affects = vm ? affected(request, vm, flags) : 0;
+    uint32_t affects = vm ? bridge_affected(request, vm, flags) : 0;
     g_autoptr(GError) err = NULL;
 
     if (!affects)
         return;
-    struct change *ch = change_new(c, request, vm, affects & LIVE ? 0 : affects);
+    struct change *ch = bridge_change_new(c, request, vm, affects & LIVE ? 0 : affects);
     g_autoptr(vm_config) live = bridge_live_config(vm);
     ch->removed = find(text, ch->next ? ch->next : live, &err);
     if (!ch->removed) {
         fail_device(request, err);
-        change_free(ch);
+        bridge_change_free(ch);
     } else if (affects & LIVE) {
         struct device_remove_params p = {.vm = ch->id,
                                          .device = ch->removed,
@@ -233,7 +235,7 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
         rpc_local_call(c->rpc, API_DEVICE_REMOVE, &p, job_begun, ch);
     } else {
         take_out(ch->next, ch->removed);
-        change_definition(ch);
+        bridge_change_definition(ch);
     }
 }
 
@@ -366,18 +368,18 @@ static void update_device(struct client *c, struct libvirt_request *request, con
 {
     const struct libvirt_device_xml_flags *a = args;
     struct vm *vm = bridge_need(c, request, &a->dom);
-    uint32_t affects = vm ? affected(request, vm, a->flags & ~(uint32_t)FORCE) : 0;
+    uint32_t affects = vm ? bridge_affected(request, vm, a->flags & ~(uint32_t)FORCE) : 0;
     g_autoptr(GError) err = NULL;
 
     if (!affects)
         return;
-    struct change *ch = change_new(c, request, vm, affects);
+    struct change *ch = bridge_change_new(c, request, vm, affects);
     if (update_in(ch, vm, a->xml, affects, &err)) {
-        change_definition(ch);
+        bridge_change_definition(ch);
         return;
     }
     fail_device(request, err);
-    change_free(ch);
+    bridge_change_free(ch);
 }
 
 /* --- sizes --- */
@@ -432,22 +434,22 @@ static void resize(struct client *c, struct libvirt_request *request, const stru
                    uint32_t flags, const struct size *size)
 {
     struct vm *vm = bridge_need(c, request, dom);
-    uint32_t affects = vm ? affected(request, vm, flags) : 0;
+    uint32_t affects = vm ? bridge_affected(request, vm, flags) : 0;
     g_autoptr(GError) err = NULL;
 
     if (!affects)
         return;
-    struct change *ch = change_new(c, request, vm, affects);
+    struct change *ch = bridge_change_new(c, request, vm, affects);
     if (size->most && (affects & LIVE))
         vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
                  "what a guest can have at most is settled before it starts");
     if (err || (ch->next && !size_config(ch->next, size, &err))) {
         bridge_fail(request, err);
-        change_free(ch);
+        bridge_change_free(ch);
         return;
     }
     if (!(affects & LIVE)) {
-        change_definition(ch);
+        bridge_change_definition(ch);
         return;
     }
     struct vm_resize_params p = {.vm = ch->id,

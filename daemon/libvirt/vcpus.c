@@ -1,26 +1,43 @@
-/* Processors of a domain one by one, and what its disks take on the host. vmd pins no processor: each may be
- * on any of the host's. */
+/* Processors of a domain one by one, where they may run, and what its disks take on the host. */
 #include "daemon/libvirt/bridge_priv.h"
+#include "base/cpulist.h"
 #include "daemon/image.h"
+#include "daemon/pins.h"
 #include "proto/libvirt/xml/xml.h"
 
 #include <unistd.h>
 
 enum { OFFLINE, RUNS, BLOCKED };
 enum { MAPS_MOST = 1 << 20, MAP_BYTES_MOST = 2048, UNKNOWN = -2 };
-enum { ULLONG = 4, TOTAL = -1, TYPED_STRINGS = 1 << 2, LIVE_CONFIG = 3 };
+enum { ULLONG = 4, TOTAL = -1, TYPED_STRINGS = 1 << 2 };
 
-/* N maps of BYTES, each with all processors of the host, which the caller frees. */
-static uint8_t *all_cpus(uint32_t n, uint32_t bytes)
+/* All processors of the host. */
+static void all_cpus(cpu_set_t *out)
 {
-    uint8_t *maps = g_malloc0_n(n ? n : 1, bytes ? bytes : 1);
-    uint32_t cpus = (uint32_t)MIN(sysconf(_SC_NPROCESSORS_CONF), (long)bytes * 8);
+    long n = CLAMP(sysconf(_SC_NPROCESSORS_CONF), 1, CPU_SETSIZE);
 
-    for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t cpu = 0; cpu < cpus; cpu++)
-            maps[i * bytes + cpu / 8] |= (uint8_t)(1 << cpu % 8);
+    CPU_ZERO(out);
+    for (long cpu = 0; cpu < n; cpu++)
+        CPU_SET(cpu, out);
+}
+
+/* LIST, of base/cpulist, or all of the host's for NULL, into MAP of BYTES, which is zero. */
+static void put_map(uint8_t *map, uint32_t bytes, const char *list)
+{
+    cpu_set_t set;
+
+    if (!list || !cpulist_parse(list, &set, NULL))
+        all_cpus(&set);
+    for (uint32_t cpu = 0; cpu < MIN(bytes * 8, (uint32_t)CPU_SETSIZE); cpu++) {
+        if (CPU_ISSET(cpu, &set))
+            map[cpu / 8] |= (uint8_t)(1 << cpu % 8);
     }
-    return maps;
+}
+
+/* N maps of BYTES, which the caller frees. */
+static uint8_t *new_maps(uint32_t n, uint32_t bytes)
+{
+    return g_malloc0_n(n ? n : 1, bytes ? bytes : 1);
 }
 
 /* Whether a client that takes MOST maps of BYTES makes sense; else REQUEST was answered with an error. */
@@ -48,9 +65,10 @@ static void vcpus_counted(void *arg, const void *result, int fd, const GError *e
     }
     uint32_t n = (uint32_t)MIN(stats->n_vcpus, (size_t)a->most);
     g_autofree struct libvirt_vcpu *rows = g_new0(struct libvirt_vcpu, n + 1);
-    g_autofree uint8_t *maps = all_cpus(n, (uint32_t)a->map_bytes);
+    g_autofree uint8_t *maps = new_maps(n, (uint32_t)a->map_bytes);
     for (uint32_t i = 0; i < n; i++) {
         const struct vcpu_stats *v = stats->vcpus[i];
+        put_map(maps + i * (uint32_t)a->map_bytes, (uint32_t)a->map_bytes, v->cpus);
         int32_t state = v->state == VCPU_STATE_OFF       ? OFFLINE
                         : v->state == VCPU_STATE_RUNNING ? RUNS
                                                          : BLOCKED;
@@ -74,20 +92,112 @@ static void get_vcpus(struct client *c, struct libvirt_request *request, const v
     rpc_local_call(c->rpc, API_VM_STATS, &p, vcpus_counted, request);
 }
 
+/* --- where they may run --- */
+
+static void reply_pins(struct libvirt_request *request, uint32_t n, const char *const *lists)
+{
+    const struct libvirt_get_pins *a = libvirt_request_args(request);
+    uint32_t bytes = (uint32_t)a->map_bytes;
+    g_autofree uint8_t *maps = new_maps(n, bytes);
+
+    for (uint32_t i = 0; i < n; i++)
+        put_map(maps + i * bytes, bytes, lists[i]);
+    struct libvirt_pins out = {.maps_count = n * bytes, .maps = maps, .count = (int32_t)n};
+    libvirt_reply(request, &out);
+}
+
+/* Of a run: what the kernel says. */
+static void pins_counted(void *arg, const void *result, int fd, const GError *err)
+{
+    struct libvirt_request *request = arg;
+    const struct libvirt_get_pins *a = libvirt_request_args(request);
+    const struct vm_stats *stats = result;
+    const char *lists[LIMIT_VCPUS];
+
+    if (err) {
+        bridge_fail(request, err);
+        return;
+    }
+    uint32_t n = (uint32_t)MIN(stats->n_vcpus, (size_t)a->most);
+    for (uint32_t i = 0; i < n; i++)
+        lists[i] = stats->vcpus[i]->cpus;
+    reply_pins(request, n, lists);
+}
+
 static void get_pins(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_get_pins *a = args;
     struct vm *vm = bridge_need(c, request, &a->dom);
+    uint32_t of = vm ? bridge_affected(request, vm, a->flags) : 0;
+    const char *lists[LIMIT_VCPUS];
 
-    if (!vm || !bridge_flags(request, a->flags, LIVE_CONFIG) ||
-        !check_maps(request, a->most, a->map_bytes))
+    if (!of || !check_maps(request, a->most, a->map_bytes))
         return;
-    const struct vm_config *config = vm_config_of(vm);
+    if (of & BRIDGE_LIVE) {
+        struct vm_stats_params p = {.vm = (char *)vm_id(vm)};
+        rpc_local_call(c->rpc, API_VM_STATS, &p, pins_counted, request);
+        return;
+    }
+    const struct vm_config *config = vm_next_config_of(vm);
     uint32_t n = MIN(config->has_max_cpus ? config->max_cpus : config->cpus, (uint32_t)a->most);
-    g_autofree uint8_t *maps = all_cpus(n, (uint32_t)a->map_bytes);
-    struct libvirt_pins out = {
-        .maps_count = n * (uint32_t)a->map_bytes, .maps = maps, .count = (int32_t)n};
-    libvirt_reply(request, &out);
+    for (uint32_t i = 0; i < n; i++)
+        lists[i] = pins_of(config->pins, config->n_pins, i);
+    reply_pins(request, n, lists);
+}
+
+/* MAP as a list, which the caller frees; NULL for all of the host's processors. False: there is none in it. */
+static bool list_of(const uint8_t *map, uint32_t bytes, char **list)
+{
+    cpu_set_t set, all, both;
+
+    CPU_ZERO(&set);
+    for (uint32_t cpu = 0; cpu < MIN(bytes * 8, (uint32_t)CPU_SETSIZE); cpu++) {
+        if (map[cpu / 8] & 1 << cpu % 8)
+            CPU_SET(cpu, &set);
+    }
+    all_cpus(&all);
+    CPU_AND(&both, &set, &all);
+    *list = CPU_EQUAL(&both, &all) ? NULL : cpulist_format(&set);
+    return CPU_COUNT(&set) > 0;
+}
+
+static void pin(struct client *c, struct libvirt_request *request,
+                const struct libvirt_pin_vcpu_flags *a)
+{
+    struct vm *vm = bridge_need(c, request, &a->dom);
+    uint32_t affects = vm ? bridge_affected(request, vm, a->flags) : 0;
+    g_autofree char *list = NULL;
+
+    if (!affects)
+        return;
+    if (!list_of(a->map, a->map_count, &list)) {
+        libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
+                     "a processor runs on one of the host's at least");
+        return;
+    }
+    struct change *ch = bridge_change_new(c, request, vm, affects);
+    if (ch->next)
+        pins_set(&ch->next->pins, &ch->next->n_pins, a->vcpu, list);
+    if (!(affects & BRIDGE_LIVE)) {
+        bridge_change_definition(ch);
+        return;
+    }
+    struct vm_pin_params p = {.vm = ch->id, .vcpu = a->vcpu, .cpus = list};
+    rpc_local_call(c->rpc, API_VM_PIN, &p, bridge_change_done, ch);
+}
+
+static void pin_vcpu(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_pin_vcpu *a = args;
+    const struct libvirt_pin_vcpu_flags of_run = {
+        .dom = a->dom, .vcpu = a->vcpu, .map_count = a->map_count, .map = a->map, .flags = BRIDGE_LIVE};
+
+    pin(c, request, &of_run);
+}
+
+static void pin_vcpu_flags(struct client *c, struct libvirt_request *request, const void *args)
+{
+    pin(c, request, args);
 }
 
 /* The time of all processors together: of each of the host's it is not known. */
@@ -162,6 +272,8 @@ static void get_block_info(struct client *c, struct libvirt_request *request, co
 const struct bridge_row bridge_vcpu_rows[] = {
     {LIBVIRT_DOMAIN_GET_VCPUS, get_vcpus},
     {LIBVIRT_DOMAIN_GET_VCPU_PIN_INFO, get_pins},
+    {LIBVIRT_DOMAIN_PIN_VCPU, pin_vcpu},
+    {LIBVIRT_DOMAIN_PIN_VCPU_FLAGS, pin_vcpu_flags},
     {LIBVIRT_DOMAIN_GET_CPU_STATS, get_cpu_stats},
     {LIBVIRT_DOMAIN_GET_BLOCK_INFO, get_block_info},
 };

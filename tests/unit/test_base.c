@@ -1,5 +1,6 @@
 /* base: sizes as people write them, errno kinds, the table of limits. */
 #include "base/base.h"
+#include "base/cpulist.h"
 #include "base/large.h"
 #include "base/seglog.h"
 #include "base/state.h"
@@ -257,6 +258,32 @@ START_TEST(large_refused)
 }
 END_TEST
 
+static const struct {
+    const char *text, *same; /* NULL: none */
+} lists[] = {
+    {"0", "0"},           {"0-3,8", "0-3,8"}, {"8,0-3,2", "0-3,8"}, {"0-7,^3", "0-2,4-7"},
+    {"0-7,^3-5", "0-2,6-7"}, {"1023", "1023"}, {"0-1023", "0-1023"}, {"^1,1", "1"},
+    {"", NULL},           {"a", NULL},        {"1024", NULL},       {"3-1", NULL},
+    {"0,", NULL},         {",0", NULL},       {"0 1", NULL},        {"0-", NULL},
+    {"-1", NULL},         {"0-1,^0-1", NULL}, {"99999999999999999999999", NULL}, {"0x1", NULL},
+};
+
+START_TEST(cpulists)
+{
+    g_autoptr(GError) err = NULL;
+    cpu_set_t set;
+
+    bool ok = cpulist_parse(lists[_i].text, &set, &err);
+    ck_assert_msg(ok == (lists[_i].same != NULL), "'%s'", lists[_i].text);
+    if (!ok) {
+        ck_assert_int_eq(err->code, VMD_ERROR_INVALID);
+        return;
+    }
+    g_autofree char *text = cpulist_format(&set);
+    ck_assert_str_eq(text, lists[_i].same);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -264,6 +291,7 @@ int main(void)
 
     tcase_add_loop_test(tc, size_rows, 0, G_N_ELEMENTS(sizes));
     tcase_add_test(tc, size_text);
+    tcase_add_loop_test(tc, cpulists, 0, G_N_ELEMENTS(lists));
     tcase_add_test(tc, errno_kinds);
     tcase_add_test(tc, limits_have_names);
     tcase_add_test(tc, state_round_trip);

@@ -341,6 +341,7 @@ struct fake {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool kicked, inside;
+    cpu_set_t cpus; /* where the last run was let be */
     enum vcpu_exit give; /* what the next run returns at once, unless KICKED */
     unsigned runs, resets;
     gva_t pc;
@@ -377,6 +378,7 @@ static enum vcpu_exit fake_run(struct vcpu *vcpu)
 
     pthread_mutex_lock(&f->lock);
     f->runs++;
+    sched_getaffinity(0, sizeof(f->cpus), &f->cpus);
     f->inside = true;
     pthread_cond_broadcast(&f->changed);
     while (!f->kicked && f->give == VCPU_EXIT_KICKED)
@@ -472,6 +474,49 @@ START_TEST(vcpus_start_halt_resume)
     vcpus_all_off(v);
     ck_assert_int_eq(vcpus_power(v, 1), VCPU_OFF);
     ck_assert_int_eq(vcpus_start(v, 1, &start), 0);
+    vcpus_free(v);
+}
+END_TEST
+
+static void wait_on(struct fake *f, const cpu_set_t *cpus)
+{
+    pthread_mutex_lock(&f->lock);
+    while (!f->inside || !CPU_EQUAL(&f->cpus, cpus))
+        pthread_cond_wait(&f->changed, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* The kernel keeps a vCPU's thread where it was pinned, from before it starts and while it runs. */
+START_TEST(vcpus_are_pinned)
+{
+    struct accel accel = {.ops = &fake_ops, .config = {.vcpus = 2}};
+    struct vcpu_start start = {.pc = 0x80000000};
+    struct vcpus *v = vcpus_new(&accel, failed, NULL, NULL);
+    cpu_set_t all, one, none, now;
+    GError *err = NULL;
+    int first = 0;
+
+    ck_assert_int_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+    while (!CPU_ISSET(first, &all))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    CPU_ZERO(&none);
+    CPU_SET(CPU_SETSIZE - 1, &none);
+    ck_assert(vcpus_pin(v, 1, &one, NULL));
+    ck_assert(vcpus_pinned(v, 1, &now) && CPU_EQUAL(&now, &one));
+    ck_assert_int_eq(vcpus_start(v, 0, &start), 0);
+    ck_assert_int_eq(vcpus_start(v, 1, &start), 0);
+    vcpus_resume(v);
+    wait_on(fake_of(v, 0), &all);
+    wait_on(fake_of(v, 1), &one);
+    ck_assert(vcpus_pinned(v, 1, &now) && CPU_EQUAL(&now, &one));
+    ck_assert(vcpus_pinned(v, 0, &now) && CPU_EQUAL(&now, &all));
+    ck_assert(!vcpus_pin(v, 1, &none, &err));
+    ck_assert_int_eq(err->code, VMD_ERROR_INVALID);
+    g_clear_error(&err);
+    ck_assert(vcpus_pin(v, 1, NULL, NULL));
+    wait_on(fake_of(v, 1), &all);
     vcpus_free(v);
 }
 END_TEST
@@ -707,6 +752,7 @@ int main(void)
     tcase_add_test(tc, console_drains);
     tcase_add_test(tc, console_drain_gives_up);
     tcase_add_test(tc, vcpus_start_halt_resume);
+    tcase_add_test(tc, vcpus_are_pinned);
     tcase_add_test(tc, vcpus_are_granted);
     tcase_add_test(tc, vcpus_are_taken_out);
     tcase_add_test(tc, vcpus_stop_themselves);

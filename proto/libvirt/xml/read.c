@@ -2,6 +2,8 @@
  * the schema's to check. */
 #include "proto/libvirt/xml/xml_priv.h"
 
+#include "base/cpulist.h"
+
 #include <sys/utsname.h>
 
 /* Firmware that starts disks, where Debian's packages put it. */
@@ -51,6 +53,110 @@ static bool read_vcpu(struct vm_config *config, xmlNode *node, GError **err)
     config->has_max_cpus = now < most;
     config->max_cpus = config->has_max_cpus ? (uint32_t)most : 0;
     return true;
+}
+
+/* --- where processors run --- */
+
+static const struct vm_pin_config *pin_of(const struct vm_config *config, uint64_t vcpu)
+{
+    for (size_t i = 0; i < config->n_pins; i++) {
+        if (config->pins[i]->vcpu == vcpu)
+            return config->pins[i];
+    }
+    return NULL;
+}
+
+static void add_pin(struct vm_config *config, uint64_t vcpu, const cpu_set_t *cpus)
+{
+    struct vm_pin_config *pin = vm_pin_config_new();
+
+    pin->vcpu = (uint32_t)vcpu;
+    g_free(pin->cpus);
+    pin->cpus = cpulist_format(cpus);
+    config->pins = g_renew(struct vm_pin_config *, config->pins, config->n_pins + 1);
+    config->pins[config->n_pins++] = pin;
+}
+
+static bool read_cpuset(const xmlNode *node, cpu_set_t *out, GError **err)
+{
+    g_autofree char *text = xml_attr(node, "cpuset");
+
+    if (cpulist_parse(text ? text : "", out, err))
+        return true;
+    g_prefix_error(err, "<%s cpuset>: ", node->name);
+    return false;
+}
+
+static bool read_vcpupin(struct vm_config *config, xmlNode *node, GError **err)
+{
+    g_autofree char *text = xml_attr(node, "vcpu");
+    uint64_t vcpu;
+    cpu_set_t cpus;
+
+    if (!xml_number(text, &vcpu) || vcpu >= LIMIT_VCPUS || pin_of(config, vcpu))
+        return vmd_fail(err, VMD_ERROR_INVALID, "<vcpupin vcpu='%s'>: no such processor, or one twice",
+                        text ? text : "");
+    if (!read_cpuset(node, &cpus, err))
+        return false;
+    add_pin(config, vcpu, &cpus);
+    return true;
+}
+
+static const char not_limited[] = "processors of guests are not limited by vmd";
+static const struct xml_rule cputune_rules[] = {
+    {.name = "vcpupin", .read = read_vcpupin},
+    {.name = "emulatorpin", .refused = "vmd pins virtual processors alone"},
+    {.name = "iothreadpin", .refused = "vmd pins virtual processors alone"},
+    {.name = "shares", .refused = not_limited},
+    {.name = "period", .refused = not_limited},
+    {.name = "quota", .refused = not_limited},
+    {.name = "global_period", .refused = not_limited},
+    {.name = "global_quota", .refused = not_limited},
+    {.name = "emulator_period", .refused = not_limited},
+    {.name = "emulator_quota", .refused = not_limited},
+    {.name = "iothread_period", .refused = not_limited},
+    {.name = "iothread_quota", .refused = not_limited},
+    {.name = "vcpusched", .refused = not_limited},
+    {.name = "iothreadsched", .refused = not_limited},
+    {.name = "emulatorsched", .refused = not_limited},
+    {.name = "cachetune", .refused = not_limited},
+    {.name = "memorytune", .refused = not_limited},
+};
+
+static bool read_cputune(struct vm_config *config, xmlNode *node, GError **err)
+{
+    return xml_apply(cputune_rules, G_N_ELEMENTS(cputune_rules), config, node, err);
+}
+
+/* Those that have no pin of their own are where <vcpu cpuset> says; none is of a processor that is not there. */
+static bool settle_pins(struct vm_config *config, const xmlNode *vcpu, GError **err)
+{
+    uint32_t most = config->has_max_cpus ? config->max_cpus : config->cpus;
+    g_autofree char *usual = xml_attr(vcpu, "cpuset");
+    cpu_set_t cpus;
+
+    for (size_t i = 0; i < config->n_pins; i++) {
+        if (config->pins[i]->vcpu >= most)
+            return vmd_fail(err, VMD_ERROR_INVALID, "<vcpupin vcpu='%u'> of %u processors",
+                            config->pins[i]->vcpu, most);
+    }
+    if (!usual)
+        return true;
+    if (!read_cpuset(vcpu, &cpus, err))
+        return false;
+    for (uint32_t i = 0; i < MIN(most, LIMIT_VCPUS); i++) {
+        if (!pin_of(config, i))
+            add_pin(config, i, &cpus);
+    }
+    return true;
+}
+
+static void drop_pins(struct vm_config *config)
+{
+    for (size_t i = 0; i < config->n_pins; i++)
+        vm_pin_config_free(config->pins[i]);
+    g_clear_pointer(&config->pins, g_free);
+    config->n_pins = 0;
 }
 
 /* --- what boots --- */
@@ -194,7 +300,7 @@ static const struct xml_rule rules[] = {
      .refused = "memory that comes later is what <memory> has beyond <currentMemory>"},
     {.name = "bootloader", .refused = "guests start from a kernel or a firmware"},
     {.name = "genid", .refused = "guests have no generation id"},
-    {.name = "cputune", .refused = "processors of guests are not limited by vmd"},
+    {.name = "cputune", .read = read_cputune, .once = true},
     {.name = "memtune", .refused = "memory of guests is not limited by vmd"},
     {.name = "blkiotune", .refused = "disks of guests are not limited by vmd"},
     {.name = "launchSecurity", .refused = "guests are not encrypted"},
@@ -232,7 +338,9 @@ static bool read_domain(struct vm_config *config, xmlNode *root, GError **err)
     config->cpus = 1;
     config->has_max_cpus = false;
     g_clear_pointer(&config->libvirt_xml, g_free);
-    return xml_apply(rules, G_N_ELEMENTS(rules), config, root, err);
+    drop_pins(config);
+    return xml_apply(rules, G_N_ELEMENTS(rules), config, root, err) &&
+           settle_pins(config, xml_child(root, "vcpu"), err);
 }
 
 /* Without <devices> there are none. */

@@ -24,6 +24,12 @@ bool xml_is_empty_drive(const xmlNode *node)
     return drive && !file && !dev && !volume;
 }
 
+static bool read_shareable(struct vm_config *config, xmlNode *node, GError **err)
+{
+    return xml_child(node->parent, "readonly") ||
+           xml_refuse(err, "<shareable>: a disk is one guest's, or read-only");
+}
+
 static const struct xml_rule disk_rules[] = {
     {.name = "driver"},
     {.name = "source"},
@@ -41,7 +47,7 @@ static const struct xml_rule disk_rules[] = {
     {.name = "product"},
     {.name = "acpi"},
     {.name = "iotune", .refused = "disks are not limited by vmd"},
-    {.name = "shareable", .refused = "a disk is one guest's, or read-only"},
+    {.name = "shareable", .read = read_shareable},
     {.name = "transient", .refused = "what a guest writes stays"},
     {.name = "encryption", .refused = "vmd reads no encrypted images"},
     {.name = "auth", .refused = "disks are files or block devices"},

@@ -276,6 +276,11 @@ static void write_numbers(xmlNode *root, const struct vm_config *config)
     attr(vcpu, "placement", "static");
     if (config->has_max_cpus)
         attr(vcpu, "current", current);
+    xmlNode *tune = config->n_pins ? add(root, "cputune", NULL) : NULL;
+    for (size_t i = 0; i < config->n_pins; i++) {
+        g_autofree char *number = g_strdup_printf("%u", config->pins[i]->vcpu);
+        add(tune, "vcpupin", "vcpu", number, "cpuset", config->pins[i]->cpus, NULL);
+    }
 }
 
 char *domain_xml_write(const struct vm_config *config, const char *id, int32_t number)
