@@ -18,6 +18,7 @@
 
 struct kernel {
     char *root;
+    unsigned deaf;  /* times that a driver is looked for in vain */
     char *override; /* of whichever function was told last; NULL: none */
     char *overridden;
     bool no_vfio, busy;
@@ -49,6 +50,8 @@ static const char *native(const char *address)
 
 static void probe(struct kernel *t, const char *address)
 {
+    if (t->deaf && t->deaf--)
+        return;
     const char *name =
         t->override && strcmp(t->overridden, address) == 0 ? t->override : native(address);
     g_autofree char *driver = device_file(t, address, "driver");
@@ -306,6 +309,28 @@ START_TEST(file_of_any_kind)
 }
 END_TEST
 
+/* The kernel is still taking the function from vfio-pci for somebody else, and looks for no driver: it is asked again,
+ * and not for ever. */
+START_TEST(taken_back_late)
+{
+    struct kernel t;
+
+    init(&t);
+    for (unsigned deaf = 2; deaf <= 20; deaf += 18) {
+        autofd fd = host_lend(t.leases, 4, NIC, NULL);
+        ck_assert_int_ge(fd, 0);
+        t.deaf = deaf;
+        host_return(t.leases, 4);
+        check_driver(&t, NIC, NULL);
+        unsigned sweeps = 0;
+        while (host_sweep(t.leases))
+            ck_assert_uint_lt(++sweeps, 20);
+        check_driver(&t, NIC, deaf == 2 ? "e1000e" : NULL);
+    }
+    fini(&t);
+}
+END_TEST
+
 /* A file has one helper at a time; what it has goes back by whichever comes next. */
 START_TEST(one_helper)
 {
@@ -475,6 +500,7 @@ int main(void)
     tcase_add_test(tc, override_is_kept);
     tcase_add_test(tc, next_one_knows);
     tcase_add_test(tc, file_of_any_kind);
+    tcase_add_test(tc, taken_back_late);
     tcase_add_test(tc, one_helper);
     tcase_add_test(tc, one_of_a_group);
     tcase_add_loop_test(tc, refused, 0, G_N_ELEMENTS(refusals));

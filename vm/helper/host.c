@@ -9,12 +9,15 @@
 
 #define VFIO "vfio-pci"
 
+enum { TRIES_MOST = 10 }; /* to give a function back, a second or more between them */
+
 struct lease {
     int client;             /* -1: it is gone */
     char *address, *driver; /* DRIVER: what it had; NULL: none, and none is looked for */
     char *override;         /* an administrator's driver_override; NULL: none */
     int group;
-    bool ours; /* it was given to vfio-pci here */
+    bool ours;      /* it was given to vfio-pci here */
+    unsigned tries; /* to give it back, in vain */
 };
 
 struct host_leases {
@@ -218,22 +221,31 @@ static int open_group(const struct host_kernel *k, int group)
     return k->open(k->opaque, path);
 }
 
-static void take_back(const struct host_kernel *k, const struct lease *l)
+/*
+ * Gives the function of L its own driver again. False: it is to be tried once more. Somebody else may be taking it
+ * from vfio-pci at the same time, who waited for the guest as well; until the kernel is done with that it gives
+ * the function to nobody, and says nothing of it.
+ */
+static bool take_back(const struct host_kernel *k, struct lease *l)
 {
     g_autofree char *has = host_driver(k, l->address);
-    int rc = restore_override(k, l->address, l->override), unbound = 0;
+    int rc = restore_override(k, l->address, l->override);
 
     if (g_strcmp0(has, VFIO) == 0)
-        unbound = tell_function(k, l->address, "driver/unbind", l->address);
+        tell_function(k, l->address, "driver/unbind", l->address);
     if (l->driver)
         probe(k, l->address);
     g_autofree char *now = host_driver(k, l->address);
-    if (rc < 0 || unbound < 0 || g_strcmp0(now, l->driver) != 0)
+    bool same = g_strcmp0(now, l->driver) == 0;
+    if (!same && (!now || strcmp(now, VFIO) == 0) && ++l->tries < TRIES_MOST)
+        return false;
+    if (rc < 0 || !same)
         log_warning("PCI function %s had the driver %s and has now %s", l->address,
                     l->driver ? l->driver : "none", now ? now : "none");
     else
         log_info("PCI function %s has the driver %s again", l->address,
                  l->driver ? l->driver : "none");
+    return true;
 }
 
 /* --- leases ----------------------------------------------------------------------------------- */
@@ -450,8 +462,10 @@ bool host_sweep(struct host_leases *leases)
             some = true;
             continue;
         }
-        if (l->ours)
-            take_back(leases->kernel, l);
+        if (l->ours && !take_back(leases->kernel, l)) {
+            some = true;
+            continue;
+        }
         g_ptr_array_remove_index(leases->all, i);
         fewer = true;
     }
