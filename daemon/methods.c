@@ -310,6 +310,13 @@ static void balloon(struct rpc_call *call, struct vm_balloon_params *params)
     forward(call, params->vm, VMI_BALLOON, &p);
 }
 
+static void ask_memory(struct rpc_call *call, struct vm_ask_memory_params *params)
+{
+    struct vmi_ask_memory_params p = {.period_s = params->period_s};
+
+    forward(call, params->vm, VMI_ASK_MEMORY, &p);
+}
+
 static void devices(struct rpc_call *call, struct device_list_params *params)
 {
     forward(call, params->vm, VMI_DEVICES, NULL);
@@ -621,6 +628,7 @@ static const struct api_handlers handlers = {
     .vm_wait = wait_vm,
     .vm_stats = stats,
     .vm_balloon = balloon,
+    .vm_ask_memory = ask_memory,
     .device_list = devices,
     .vm_resize = resize,
     .vm_pin = pin,

@@ -268,14 +268,16 @@ static bool check_max_cpus(const struct vm_config *c, GError **err)
     return true;
 }
 
+enum { MEMORY_GRAIN = 4096 }; /* a page, as machines have it */
+
 /* Memory for later, which virtio-mem brings. */
 static bool check_max_memory(const struct vm_config *c, GError **err)
 {
     if (!c->has_max_memory || c->max_memory == c->memory)
         return true;
-    if (c->max_memory < c->memory || c->max_memory & (MIB(1) - 1))
+    if (c->max_memory < c->memory || c->max_memory & (MEMORY_GRAIN - 1))
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "config.max_memory is less than config.memory, or not a multiple of 1 MiB");
+                        "config.max_memory is less than config.memory, or not a multiple of 4 KiB");
     if (c->arch == VM_ARCH_X86_64 || c->accel == VM_ACCEL_KVM)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "config.max_memory: %s have the same memory always",
@@ -308,8 +310,8 @@ static bool check_machine(const struct vm_config *c, GError **err)
                         vm_arch_to_string(c->arch), LIMIT_XLATE_VCPUS, c->cpus);
     if (!check_max_cpus(c, err))
         return false;
-    if (c->memory & (MIB(1) - 1))
-        return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 1 MiB");
+    if (c->memory & (MEMORY_GRAIN - 1))
+        return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 4 KiB");
     if (!check_max_memory(c, err) || !check_gpu(c, err) || !pins_check(c, err))
         return false;
     if (!c->kernel && !c->firmware)

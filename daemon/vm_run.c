@@ -325,8 +325,8 @@ static void on_event(void *user, uint64_t seq, uint64_t time_ns, enum vmi_event 
     }
     case VMI_EVENT_BALLOON: {
         const struct vmi_balloon_event *b = data;
-        if (vm->size)
-            vm->size->memory = b->memory_bytes;
+        on_size(vm, &(struct vmi_size_event){vm->size ? vm->size->cpus : vm->config->cpus,
+                                             b->memory_bytes});
         emit_from(vm, API_EVENT_VM_BALLOON,
                   &(struct vm_balloon_event){b->balloon_bytes, b->memory_bytes}, seq, time_ns);
         break;

@@ -257,8 +257,10 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
     d->all = g_ptr_array_new();
     if (devices_host(config))
         d->env.host = vfio_container_new(env->mem, pci_host_has_msi(env->pci), &vfio_kernel, host_warning, NULL);
-    if (add_all(d, env->files, err))
+    if (add_all(d, env->files, err)) {
+        devices_ask_memory(d, config->devices->memory_period_s);
         return d;
+    }
     devices_free(d, 0, NULL, NULL);
     return NULL;
 }
@@ -495,6 +497,52 @@ uint64_t devices_balloon_bytes(const struct devices *d)
     return balloon ? virtio_balloon_actual(balloon) : 0;
 }
 
+void devices_watch_balloon(struct devices *d, void (*changed)(void *opaque), void *opaque)
+{
+    if (balloon_of(d))
+        virtio_balloon_watch(balloon_of(d), changed, opaque);
+}
+
+bool devices_ask_memory(struct devices *d, unsigned seconds)
+{
+    struct virtio_device *balloon = balloon_of(d);
+
+    if (balloon)
+        virtio_balloon_ask_every(balloon, seconds);
+    return balloon != NULL;
+}
+
+/* What the guest says of its memory; NULL: it was not asked, or has not answered. */
+static struct guest_memory_stats *guest_memory(const struct devices *d)
+{
+    struct virtio_device *balloon = balloon_of(d);
+    struct balloon_stats b;
+    uint64_t when;
+
+    if (!balloon || !virtio_balloon_latest(balloon, &b, &when))
+        return NULL;
+    struct guest_memory_stats *s = guest_memory_stats_new();
+    const struct {
+        bool *has;
+        uint64_t *to, from;
+    } rows[] = {
+        {&s->has_swap_in_bytes, &s->swap_in_bytes, b.swap_in},
+        {&s->has_swap_out_bytes, &s->swap_out_bytes, b.swap_out},
+        {&s->has_major_faults, &s->major_faults, b.major_faults},
+        {&s->has_minor_faults, &s->minor_faults, b.minor_faults},
+        {&s->has_free_bytes, &s->free_bytes, b.free},
+        {&s->has_total_bytes, &s->total_bytes, b.total},
+        {&s->has_available_bytes, &s->available_bytes, b.available},
+        {&s->has_cache_bytes, &s->cache_bytes, b.caches},
+    };
+    s->time_s = when;
+    for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++) {
+        *rows[i].has = rows[i].from != UINT64_MAX;
+        *rows[i].to = *rows[i].has ? rows[i].from : 0;
+    }
+    return s;
+}
+
 struct gpu *devices_gpu(struct devices *d)
 {
     struct vm_device *device = devices_find(d, GPU_ID);
@@ -515,5 +563,7 @@ void devices_stats(struct devices *d, struct vm_stats *out)
     }
     out->gpu = devices_gpu(d) ? gpu_counts(devices_gpu(d), GPU_ID) : NULL;
     out->balloon_bytes = devices_balloon_bytes(d);
+    out->memory_period_s = balloon_of(d) ? virtio_balloon_asked_every(balloon_of(d)) : 0;
+    out->guest_memory = guest_memory(d);
     out->plugged_bytes = devices_memory(d) ? virtio_mem_plugged(devices_memory(d)) : 0;
 }

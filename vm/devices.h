@@ -78,6 +78,12 @@ bool devices_has_balloon(const struct devices *devices);
 /* What the balloon holds; 0 where there is none. */
 uint64_t devices_balloon_bytes(const struct devices *devices);
 
+/* CHANGED is called when the balloon may hold something else; NULL: nobody is. */
+void devices_watch_balloon(struct devices *devices, void (*changed)(void *opaque), void *opaque);
+/* Asks the guest every so many SECONDS how it is with its memory, which devices_stats() then tells; 0: no more. False
+ * where there is no balloon. */
+bool devices_ask_memory(struct devices *devices, unsigned seconds);
+
 /* The device by which memory comes and goes; NULL where there is none. */
 struct virtio_device *devices_memory(const struct devices *devices);
 /* The machine was reset: such memory is gone. */

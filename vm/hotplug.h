@@ -37,6 +37,8 @@ struct hotplug_ops {
     void (*wanted)(void *opaque, const struct vmi_device_wanted_event *event);
     /* Of resize: the guest has another size, for which no job asked. */
     void (*resized)(void *opaque, const struct vmi_size_event *event);
+    /* And the balloon holds something else, before that is told. */
+    void (*ballooned)(void *opaque, const struct vmi_balloon_event *event);
 };
 
 /* Makes CONFIG's roads on PCI, after all DEVICES are there. The agent of the guest, AGENT, may be NULL. */

@@ -508,6 +508,12 @@ struct vm_stats *machine_stats(struct machine *m)
     return s;
 }
 
+bool machine_ask_memory(struct machine *m, unsigned seconds, GError **err)
+{
+    return devices_ask_memory(m->devices, seconds) ||
+           vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no balloon", m->config->name);
+}
+
 bool machine_pin(struct machine *m, unsigned vcpu, const char *cpus, GError **err)
 {
     cpu_set_t set;

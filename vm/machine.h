@@ -97,6 +97,8 @@ struct vm_stats *machine_stats(struct machine *machine);
 bool machine_balloon(struct machine *machine, uint64_t bytes, uint64_t *target, uint64_t *actual,
                      GError **err);
 
+/* As devices_ask_memory(). */
+bool machine_ask_memory(struct machine *machine, unsigned seconds, GError **err);
 /* On which of the host's processors vCPU number VCPU may run, a list of base/cpulist; NULL: on any. */
 bool machine_pin(struct machine *machine, unsigned vcpu, const char *cpus, GError **err);
 

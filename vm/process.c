@@ -26,8 +26,6 @@ enum {
     ORPHAN_MS = 30000, /* how long an ended process waits for a vmd to hear of it */
     WARM_FIRST_MS = 60000, /* when hot blocks are first written, and how often then */
     WARM_MS = 600000,
-    BALLOON_MS = 250, /* between looks at a balloon that was asked for another size; and how many at one */
-    BALLOON_LOOKS = 240, /* that stays as it is */
     TRIM_MS = 120000, /* code that did not run for so long, or twice, is given up */
 };
 
@@ -93,7 +91,6 @@ static void server_closed(void *arg)
     uv_close((uv_handle_t *)&p->orphan, NULL);
     uv_close((uv_handle_t *)&p->warm, NULL);
     uv_close((uv_handle_t *)&p->trim, NULL);
-    uv_close((uv_handle_t *)&p->balloon, NULL);
     uv_close((uv_handle_t *)&p->rate_timer, NULL);
     for (unsigned i = 0; i < G_N_ELEMENTS(p->signals); i++)
         uv_close((uv_handle_t *)&p->signals[i], NULL);
@@ -184,7 +181,6 @@ static void on_ended(void *opaque, const struct vm_end *end)
     p->end = vm_end_copy(end);
     uv_timer_stop(&p->warm);
     uv_timer_stop(&p->trim);
-    uv_timer_stop(&p->balloon);
     uv_timer_stop(&p->rate_timer);
     profile_close(g_steal_pointer(&p->profile));
     process__save_hot(p);
@@ -275,8 +271,19 @@ static void on_resized(void *opaque, const struct vmi_size_event *event)
     vmipc_server_emit(p->server, VMI_EVENT_SIZE, event);
 }
 
+static void on_ballooned(void *opaque, const struct vmi_balloon_event *event)
+{
+    struct process *p = opaque;
+
+    vmipc_server_emit(p->server, VMI_EVENT_BALLOON, event);
+}
+
 static const struct machine_ops machine_ops = {
-    .hotplug = {.changed = on_device, .ended = on_job_ended, .wanted = on_wanted, .resized = on_resized},
+    .hotplug = {.changed = on_device,
+                .ended = on_job_ended,
+                .wanted = on_wanted,
+                .resized = on_resized,
+                .ballooned = on_ballooned},
     .debugged = on_debugged,
     .ended = on_ended,
     .was_reset = on_reset,
@@ -600,31 +607,6 @@ static void open_file(struct rpc_call *call, struct vmi_open_file_params *params
         process_open_file(&process__of(call)->opener, call, params);
 }
 
-static uint64_t balloon_bytes(const struct process *p, uint64_t *memory)
-{
-    g_autoptr(vm_stats) s = machine_stats(p->machine);
-
-    *memory = s->memory_bytes + s->plugged_bytes - s->balloon_bytes;
-    return s->balloon_bytes;
-}
-
-/* The guest takes its time; it is told of where it rests. */
-static void look_at_balloon(uv_timer_t *timer)
-{
-    struct process *p = container_of(timer, struct process, balloon);
-    struct vmi_balloon_event event;
-
-    event.balloon_bytes = balloon_bytes(p, &event.memory_bytes);
-    p->balloon_still = event.balloon_bytes == p->balloon_seen ? p->balloon_still + 1 : 0;
-    p->balloon_seen = event.balloon_bytes;
-    if (p->balloon_still == 1 && p->balloon_seen != p->balloon_told) {
-        p->balloon_told = p->balloon_seen;
-        vmipc_server_emit(p->server, VMI_EVENT_BALLOON, &event);
-    }
-    if (p->balloon_still == BALLOON_LOOKS)
-        uv_timer_stop(timer);
-}
-
 static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
 {
     struct machine *m = process__machine(call);
@@ -633,14 +615,23 @@ static void balloon(struct rpc_call *call, struct vmi_balloon_params *params)
 
     if (!m)
         return;
-    if (machine_balloon(m, params->bytes, &result.target_bytes, &result.balloon_bytes, &err)) {
-        uv_timer_t *timer = &process__of(call)->balloon;
-        process__of(call)->balloon_still = 0;
-        uv_timer_start(timer, look_at_balloon, BALLOON_MS, BALLOON_MS);
+    if (machine_balloon(m, params->bytes, &result.target_bytes, &result.balloon_bytes, &err))
         vmi_balloon_reply(call, &result);
-    } else {
+    else
         rpc_call_fail(call, err);
-    }
+}
+
+static void ask_memory(struct rpc_call *call, struct vmi_ask_memory_params *params)
+{
+    struct machine *m = process__machine(call);
+    GError *err = NULL;
+
+    if (!m)
+        return;
+    if (machine_ask_memory(m, params->period_s, &err))
+        vmi_ask_memory_reply(call);
+    else
+        rpc_call_fail(call, err);
 }
 
 static void pin(struct rpc_call *call, struct vmi_pin_params *params)
@@ -754,6 +745,7 @@ static const struct vmi_handlers handlers = {
     .vmi_device_jobs = device_jobs,
     .vmi_resize = resize,
     .vmi_balloon = balloon,
+    .vmi_ask_memory = ask_memory,
     .vmi_pin = pin,
     .vmi_gpu_serve = gpu_serve_method,
     .vmi_console_attach = console_attach_method,
@@ -836,7 +828,6 @@ bool process_run(int fd, GError **err)
     p.orphan.data = &p;
     uv_timer_init(&loop, &p.warm);
     p.warm.data = &p;
-    uv_timer_init(&loop, &p.balloon);
     uv_timer_init(&loop, &p.trim);
     p.trim.data = &p;
     uv_timer_init(&loop, &p.rate_timer);

@@ -30,9 +30,6 @@ struct process {
     struct profile *profile; /* with the machine */
     uv_timer_t warm; /* writes the list of hot blocks now and then */
     uv_timer_t trim; /* gives memory of code back */
-    uv_timer_t balloon; /* tells of what it holds */
-    uint64_t balloon_told, balloon_seen;
-    unsigned balloon_still; /* looks at which that was the same */
     uv_signal_t signals[2];
 };
 

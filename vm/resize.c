@@ -1,5 +1,6 @@
 /*
- * See resize.h. What changes without a job is told RESIZE_REST_MS later, with what came meanwhile. A job is looked at every
+ * See resize.h. What changes without a job is told RESIZE_REST_MS later, with what came meanwhile, or when the balloon
+ * has not moved for RESIZE_STILL_MS. A job is looked at every
  * RESIZE_TICK_MS while the guest runs, and when the agent answers: nothing tells of a vCPU that the
  * guest switched on, and a job is short.
  */
@@ -47,16 +48,34 @@ static struct vmi_size_event size_now(const struct resize *r)
     return (struct vmi_size_event){.cpus = vcpus_granted(r->vcpus), .memory = resize_memory(r)};
 }
 
-/* What changed is told, unless a job tells it. */
+/* Everybody knows what is there. */
+static void told(struct resize *r)
+{
+    r->told = size_now(r);
+    r->balloon_told = devices_balloon_bytes(r->devices);
+}
+
+/* What changed is told, unless a job tells it, when the balloon stands still. */
 static void rested(uv_timer_t *timer)
 {
     struct resize *r = timer->data;
-    const struct vmi_size_event now = size_now(r);
+    const struct vmi_size_event now = size_now(r), was = r->told;
+    const struct vmi_balloon_event balloon = {devices_balloon_bytes(r->devices), now.memory};
+    bool moved = balloon.balloon_bytes != r->balloon_seen;
 
-    if (r->job || (now.cpus == r->told.cpus && now.memory == r->told.memory))
+    r->balloon_seen = balloon.balloon_bytes;
+    if (moved) {
+        uv_timer_start(timer, rested, RESIZE_STILL_MS, 0);
         return;
-    r->told = now;
-    r->ops->resized(r->opaque, &now);
+    }
+    if (r->job)
+        return;
+    moved = balloon.balloon_bytes != r->balloon_told;
+    told(r);
+    if (moved)
+        r->ops->ballooned(r->opaque, &balloon);
+    if (now.cpus != was.cpus || now.memory != was.memory)
+        r->ops->resized(r->opaque, &now);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -110,7 +129,7 @@ static void end(struct resize *r, enum device_outcome outcome)
         .resize = &result,
     };
     r->job = 0;
-    r->told = size_now(r);
+    told(r);
     run_timer(r);
     r->ops->ended(r->opaque, &event);
 }
@@ -205,7 +224,9 @@ struct resize *resize_new(uv_loop_t *loop, const struct vm_config *config, struc
     r->wake->data = r;
     if (devices_memory(devices))
         virtio_mem_watch(devices_memory(devices), memory_changed, r);
-    r->told = size_now(r);
+    devices_watch_balloon(devices, memory_changed, r);
+    told(r);
+    r->balloon_seen = r->balloon_told;
     return r;
 }
 
@@ -221,6 +242,7 @@ void resize_free(struct resize *r)
     forget_questions(r);
     if (devices_memory(r->devices))
         virtio_mem_watch(devices_memory(r->devices), NULL, NULL);
+    devices_watch_balloon(r->devices, NULL, NULL);
     uv_close((uv_handle_t *)r->timer, handle_closed);
     uv_close((uv_handle_t *)r->rest, handle_closed);
     uv_close((uv_handle_t *)r->wake, handle_closed);

@@ -191,12 +191,12 @@ void resize__settle_memory(struct resize *r)
 bool resize__check_memory(const struct resize *r, const struct vmi_resize_params *p, GError **err)
 {
     const struct vm_config *c = r->config;
-    uint64_t block = device_of(r) ? virtio_mem_block(device_of(r)) : MIB(1);
+    uint64_t block = device_of(r) ? virtio_mem_block(device_of(r)) : MEM_PAGE_SIZE;
 
     if (!p->has_memory)
         return true;
-    if (p->memory % MIB(1))
-        return vmd_fail(err, VMD_ERROR_INVALID, "params.memory is not a multiple of 1 MiB");
+    if (p->memory % MEM_PAGE_SIZE)
+        return vmd_fail(err, VMD_ERROR_INVALID, "params.memory is not a multiple of 4 KiB");
     if (p->memory > c->memory && !device_of(r))
         return vmd_fail(
             err, VMD_ERROR_UNSUPPORTED,

@@ -143,21 +143,43 @@ static void attached(void *arg, const void *result, int fd, const GError *err)
     g_free(o);
 }
 
+static void join(struct client *c, struct libvirt_request *request, const struct vm *vm,
+                 const char *name)
+{
+    struct console_attach_params p = {.vm = (char *)vm_id(vm), .console = (char *)name};
+    struct opening *o = g_new0(struct opening, 1);
+
+    *o = (struct opening){c->bridge, request};
+    rpc_local_call(c->rpc, API_CONSOLE_ATTACH, &p, attached, o);
+}
+
 static void open_console(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_open_console *a = args;
     struct vm *vm = bridge_need(c, request, &a->dom);
 
-    if (!vm || !bridge_flags(request, a->flags, FORCE | SAFE))
+    if (vm && bridge_flags(request, a->flags, FORCE | SAFE))
+        join(c, request, vm, a->device ? a->device : "serial0");
+}
+
+/* The ports of virtio consoles are the channels that there are; what else the guest's console has is vmd's own. */
+static void open_channel(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_open_console *a = args;
+    struct vm *vm = bridge_need(c, request, &a->dom);
+    const char *name = a->device ? a->device : "hvc0";
+
+    if (!vm || !bridge_flags(request, a->flags, FORCE))
         return;
-    struct console_attach_params p = {.vm = (char *)vm_id(vm),
-                                      .console = a->device ? a->device : (char *)"serial0"};
-    struct opening *o = g_new0(struct opening, 1);
-    *o = (struct opening){c->bridge, request};
-    rpc_local_call(c->rpc, API_CONSOLE_ATTACH, &p, attached, o);
+    if (g_str_has_prefix(name, "hvc"))
+        join(c, request, vm, name);
+    else
+        libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
+                     "the domain has no channel %s", name);
 }
 
 const struct bridge_row bridge_console_rows[] = {
     {LIBVIRT_DOMAIN_OPEN_CONSOLE, open_console},
+    {LIBVIRT_DOMAIN_OPEN_CHANNEL, open_channel},
 };
 const size_t bridge_console_count = G_N_ELEMENTS(bridge_console_rows);

@@ -5,7 +5,20 @@
 enum { LIVE = 1 << 0, CONFIG = 1 << 1, MAXIMUM = 1 << 2, TYPED_STRINGS = 1 << 2, KIB = 1024 };
 enum { LLONG = 3 };
 /* Tags of memory's counters. */
-enum { TAG_ACTUAL = 6, TAG_RSS = 7 };
+enum {
+    TAG_SWAP_IN,
+    TAG_SWAP_OUT,
+    TAG_MAJOR_FAULT,
+    TAG_MINOR_FAULT,
+    TAG_UNUSED,
+    TAG_AVAILABLE,
+    TAG_ACTUAL,
+    TAG_RSS,
+    TAG_USABLE,
+    TAG_LAST_UPDATE,
+    TAG_DISK_CACHES,
+    TAGS
+};
 
 struct counting {
     struct libvirt_request *request;
@@ -170,15 +183,42 @@ static void interface_stats(struct client *client, struct libvirt_request *reque
 
 /* --- memory and processors --- */
 
+/* Appends what the guest says to the N rows of OUT. */
+static uint32_t guest_rows(const struct guest_memory_stats *s, struct libvirt_memory_stat *out,
+                           uint32_t n)
+{
+    const struct {
+        bool has;
+        int32_t tag;
+        uint64_t value;
+    } rows[] = {
+        {s->has_swap_in_bytes, TAG_SWAP_IN, s->swap_in_bytes / KIB},
+        {s->has_swap_out_bytes, TAG_SWAP_OUT, s->swap_out_bytes / KIB},
+        {s->has_major_faults, TAG_MAJOR_FAULT, s->major_faults},
+        {s->has_minor_faults, TAG_MINOR_FAULT, s->minor_faults},
+        {s->has_free_bytes, TAG_UNUSED, s->free_bytes / KIB},
+        {s->has_total_bytes, TAG_AVAILABLE, s->total_bytes / KIB},
+        {s->has_available_bytes, TAG_USABLE, s->available_bytes / KIB},
+        {true, TAG_LAST_UPDATE, s->time_s},
+        {s->has_cache_bytes, TAG_DISK_CACHES, s->cache_bytes / KIB},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (rows[i].has)
+            out[n++] = (struct libvirt_memory_stat){rows[i].tag, rows[i].value};
+    }
+    return n;
+}
+
 static void answer_memory(struct counting *c, const struct vm_stats *stats)
 {
     const struct libvirt_get_memory_stats *a = libvirt_request_args(c->request);
-    struct libvirt_memory_stat rows[] = {
+    struct libvirt_memory_stat rows[TAGS] = {
         {TAG_ACTUAL, (stats->memory_bytes + stats->plugged_bytes - stats->balloon_bytes) / KIB},
         {TAG_RSS, stats->resident_bytes / KIB},
     };
-    struct libvirt_memory_stats out = {.stats_count = MIN(a->most, G_N_ELEMENTS(rows)),
-                                       .stats = rows};
+    uint32_t n = stats->guest_memory ? guest_rows(stats->guest_memory, rows, 2) : 2;
+    struct libvirt_memory_stats out = {.stats_count = MIN(a->most, n), .stats = rows};
 
     libvirt_reply(c->request, &out);
 }

@@ -9,6 +9,7 @@
 #include "proto/libvirt/xml/xml.h"
 
 enum { LIVE = 1 << 0, CONFIG = 1 << 1, KIB = 1024 };
+#define PAGE_KIB UINT64_C(4) /* guests have whole pages */
 /* Of sizes, and of updates. */
 enum { MAXIMUM = 1 << 2, FORCE = 1 << 2 };
 
@@ -490,10 +491,10 @@ static void set_vcpus_plain(struct client *c, struct libvirt_request *request, c
 static void set_memory(struct client *c, struct libvirt_request *request,
                        const struct libvirt_dom *dom, uint64_t kib, uint32_t flags)
 {
-    uint64_t mib = kib / KIB + (kib % KIB != 0);
-    struct size size = {.memory = mib * KIB * KIB, .most = flags & MAXIMUM};
+    uint64_t most = (uint64_t)LIMIT_MEMORY_MAX_MIB * KIB, whole = ALIGN_UP(MIN(kib, most), PAGE_KIB);
+    struct size size = {.memory = whole * KIB, .most = flags & MAXIMUM};
 
-    if (kib > 0 && mib <= LIMIT_MEMORY_MAX_MIB)
+    if (kib > 0 && kib <= most)
         resize(c, request, dom, flags & ~(uint32_t)MAXIMUM, &size);
     else
         libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,

@@ -83,6 +83,30 @@ static void put_cpu(struct record *r, const struct vm_stats *stats)
         number(r, ULLONG, stats->cpu_ns, "cpu.time");
 }
 
+static void put_guest_memory(struct record *r, const struct guest_memory_stats *s)
+{
+    const struct {
+        bool has;
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {s->has_swap_in_bytes, "balloon.swap_in", s->swap_in_bytes / KIB},
+        {s->has_swap_out_bytes, "balloon.swap_out", s->swap_out_bytes / KIB},
+        {s->has_major_faults, "balloon.major_fault", s->major_faults},
+        {s->has_minor_faults, "balloon.minor_fault", s->minor_faults},
+        {s->has_free_bytes, "balloon.unused", s->free_bytes / KIB},
+        {s->has_total_bytes, "balloon.available", s->total_bytes / KIB},
+        {s->has_available_bytes, "balloon.usable", s->available_bytes / KIB},
+        {true, "balloon.last-update", s->time_s},
+        {s->has_cache_bytes, "balloon.disk_caches", s->cache_bytes / KIB},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (rows[i].has)
+            number(r, ULLONG, rows[i].value, "%s", rows[i].name);
+    }
+}
+
 static void put_balloon(struct record *r, const struct vm_stats *stats)
 {
     const struct vm_config *c = r->config;
@@ -93,6 +117,8 @@ static void put_balloon(struct record *r, const struct vm_stats *stats)
     number(r, ULLONG, (c->has_max_memory ? c->max_memory : c->memory) / KIB, "balloon.maximum");
     if (stats)
         number(r, ULLONG, stats->resident_bytes / KIB, "balloon.rss");
+    if (stats && stats->guest_memory)
+        put_guest_memory(r, stats->guest_memory);
 }
 
 static void put_vcpu(struct record *r, const struct vm_stats *stats)

@@ -1,4 +1,4 @@
-/* What a domain has of the host, changed while it runs or not: how large its disks are. */
+/* How large a domain's disks are, and how often its guest is asked about its memory. */
 #include "daemon/libvirt/bridge_priv.h"
 
 enum { RESIZE_BYTES = 1 << 0, SECTOR = 512 };
@@ -29,7 +29,34 @@ static void block_resize(struct client *c, struct libvirt_request *request, cons
     bridge_call(c, request, API_DEVICE_RESIZE, &p);
 }
 
+/* --- memory --- */
+
+static void set_memory_period(struct client *c, struct libvirt_request *request, const void *args)
+{
+    const struct libvirt_memory_period *a = args;
+    struct vm *vm = bridge_need(c, request, &a->dom);
+    uint32_t affects = vm ? bridge_affected(request, vm, a->flags) : 0;
+
+    if (!affects)
+        return;
+    if (a->period < 0) {
+        libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
+                     "%d seconds between questions", a->period);
+        return;
+    }
+    struct change *ch = bridge_change_new(c, request, vm, affects);
+    if (ch->next)
+        ch->next->devices->memory_period_s = (uint32_t)a->period;
+    if (!(affects & BRIDGE_LIVE)) {
+        bridge_change_definition(ch);
+        return;
+    }
+    struct vm_ask_memory_params p = {.vm = ch->id, .period_s = (uint32_t)a->period};
+    rpc_local_call(c->rpc, API_VM_ASK_MEMORY, &p, bridge_change_done, ch);
+}
+
 const struct bridge_row bridge_tuning_rows[] = {
+    {LIBVIRT_DOMAIN_SET_MEMORY_STATS_PERIOD, set_memory_period},
     {LIBVIRT_DOMAIN_BLOCK_RESIZE, block_resize},
 };
 const size_t bridge_tuning_count = G_N_ELEMENTS(bridge_tuning_rows);

@@ -27,6 +27,12 @@ struct balloon {
     struct virtqueue_element *stats;
     void (*poll_done)(void *opaque, const struct balloon_stats *stats);
     void *poll_opaque;
+    void (*watch)(void *opaque); /* NULL: nobody */
+    void *watch_opaque;
+    uv_timer_t *timer; /* asks; NULL: not yet */
+    unsigned every_s;  /* 0: it does not */
+    struct balloon_stats latest;
+    uint64_t latest_s; /* 0: none */
 };
 
 static const struct state_field balloon_fields[] = {
@@ -160,6 +166,53 @@ int virtio_balloon_poll(struct virtio_device *dev,
     return 0;
 }
 
+static void keep_latest(void *opaque, const struct balloon_stats *stats)
+{
+    struct balloon *b = opaque;
+
+    b->latest_s = stats ? (uint64_t)(g_get_real_time() / G_USEC_PER_SEC) : 0;
+    if (stats)
+        b->latest = *stats;
+}
+
+/* A driver that has not answered yet, or has no buffer out, is asked the next time. */
+static void ask(uv_timer_t *timer)
+{
+    virtio_balloon_poll(timer->data, keep_latest, timer->data);
+}
+
+void virtio_balloon_ask_every(struct virtio_device *dev, unsigned seconds)
+{
+    struct balloon *b = (struct balloon *)dev;
+
+    b->every_s = seconds;
+    if (!b->timer && seconds) {
+        b->timer = g_new0(uv_timer_t, 1);
+        uv_timer_init(dev->env.loop, b->timer);
+        b->timer->data = dev;
+    }
+    if (seconds)
+        uv_timer_start(b->timer, ask, 0, (uint64_t)seconds * 1000);
+    else if (b->timer)
+        uv_timer_stop(b->timer);
+}
+
+unsigned virtio_balloon_asked_every(const struct virtio_device *dev)
+{
+    return ((const struct balloon *)dev)->every_s;
+}
+
+bool virtio_balloon_latest(const struct virtio_device *dev, struct balloon_stats *out, uint64_t *when)
+{
+    const struct balloon *b = (const struct balloon *)dev;
+
+    if (!b->latest_s)
+        return false;
+    *out = b->latest;
+    *when = b->latest_s;
+    return true;
+}
+
 /* --- the device ------------------------------------------------------------------------------- */
 
 static void balloon_notify(struct virtio_device *dev, struct virtqueue *vq)
@@ -213,6 +266,22 @@ uint64_t virtio_balloon_actual(struct virtio_device *dev)
            << VIRTIO_BALLOON_PFN_SHIFT;
 }
 
+void virtio_balloon_watch(struct virtio_device *dev, void (*fn)(void *opaque), void *opaque)
+{
+    struct balloon *b = (struct balloon *)dev;
+
+    b->watch = fn;
+    b->watch_opaque = opaque;
+}
+
+static void tell_watch(struct virtio_device *dev)
+{
+    struct balloon *b = (struct balloon *)dev;
+
+    if (b->watch)
+        b->watch(b->watch_opaque);
+}
+
 uint64_t virtio_balloon_reclaimed(const struct virtio_device *dev)
 {
     return ((const struct balloon *)dev)->reclaimed;
@@ -223,8 +292,11 @@ static void balloon_reset(struct virtio_device *dev, struct virtqueue *vq)
     struct balloon *b = (struct balloon *)dev;
     const uint32_t none = 0;
 
-    if (!vq)
+    if (!vq) {
         virtio_config_set(dev, offsetof(struct virtio_balloon_config, actual), &none, 4);
+        b->latest_s = 0;
+        tell_watch(dev);
+    }
     if (vq && virtqueue_index(vq) != QUEUE_STATS)
         return;
     if (b->stats)
@@ -242,9 +314,18 @@ static void balloon_quiesce(struct virtio_device *dev)
     b->stats = NULL;
 }
 
+static void timer_closed(uv_handle_t *timer)
+{
+    g_free(timer);
+}
+
 static void balloon_free(struct virtio_device *dev)
 {
-    answer((struct balloon *)dev, NULL);
+    struct balloon *b = (struct balloon *)dev;
+
+    answer(b, NULL);
+    if (b->timer)
+        uv_close((uv_handle_t *)b->timer, timer_closed);
     virtio_device_fini(dev);
     g_free(dev);
 }
@@ -255,6 +336,7 @@ static const struct virtio_ops balloon_ops = {
     .pci_class = 0xff0000,
     .state = &balloon_state,
     .queue_notify = balloon_notify,
+    .config_written = tell_watch,
     .reset = balloon_reset,
     .quiesce = balloon_quiesce,
     .free = balloon_free,

@@ -21,6 +21,8 @@ void virtio_balloon_set_target(struct virtio_device *dev, uint64_t bytes);
 /* What it was asked for, and what is there. */
 uint64_t virtio_balloon_target(struct virtio_device *dev);
 uint64_t virtio_balloon_actual(struct virtio_device *dev);
+/* FN is called when the guest says that another size is there; NULL: nobody is. */
+void virtio_balloon_watch(struct virtio_device *dev, void (*fn)(void *opaque), void *opaque);
 /* Bytes given back to the host in all: from the balloon, and reported free. */
 uint64_t virtio_balloon_reclaimed(const struct virtio_device *dev);
 
@@ -32,5 +34,11 @@ uint64_t virtio_balloon_reclaimed(const struct virtio_device *dev);
 int virtio_balloon_poll(struct virtio_device *dev,
                         void (*done)(void *opaque, const struct balloon_stats *stats),
                         void *opaque);
+
+/* Asks the guest for statistics now and every so many SECONDS from then on; 0: no more. */
+void virtio_balloon_ask_every(struct virtio_device *dev, unsigned seconds);
+unsigned virtio_balloon_asked_every(const struct virtio_device *dev);
+/* Its latest answer to these, and when that came, in seconds since 1970. False: there was none since the last reset. */
+bool virtio_balloon_latest(const struct virtio_device *dev, struct balloon_stats *out, uint64_t *when);
 
 #endif

@@ -96,7 +96,9 @@ bool fuzz_seed(unsigned n, GByteArray *out)
         "<memballoon model='none'/><rng model='virtio'/></devices></domain>",
         "<domain type='qemu'><name>b</name><memory unit='b'>67108864</memory><os><type "
         "arch='aarch64'>hvm</type>"
-        "<loader>/f</loader><nvram>/v</nvram></os><on_reboot>destroy</on_reboot></domain>",
+        "<loader>/f</loader><nvram>/v</nvram></os><on_reboot>destroy</on_reboot>"
+        "<vcpu cpuset='0-3,^2'>2</vcpu><cputune><vcpupin vcpu='1' cpuset='1,8-9'/></cputune>"
+        "<devices><memballoon model='virtio'><stats period='5'/></memballoon></devices></domain>",
         "<disk type='block'><source dev='/dev/x'/><target dev='vdb'/></disk>",
         "<interface type='user'/>",
         "<pool type='dir'><name>p</name><uuid>11111111-2222-3333-4444-555555555555</uuid>"

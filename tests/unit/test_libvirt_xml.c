@@ -59,7 +59,7 @@ static const struct {
     {DOMAIN(""), "libvirt_xml", "none"},
     {"<domain type='qemu'><name>a</name><memory>65536</memory>" OS "</domain>", "accel", "xlate"},
     {"<domain type='kvm'><name>a</name><memory>65537</memory>" OS "</domain>", "memory",
-     "68157440"},
+     "67112960"},
     {"<domain type='kvm'><name>a</name><memory unit='GiB'>1</memory>" OS "</domain>", "memory",
      "1073741824"},
     {"<domain type='kvm'><name>a</name><memory unit='b'>67108864</memory>" OS "</domain>", "memory",
@@ -117,6 +117,9 @@ static const struct {
      "pins.1.cpus", "1"},
     {DOMAIN("<cputune/>"), "pins.0", "none"},
     {DEVICES("<memballoon model='none'/>"), "devices.balloon", "false"},
+    {DEVICES("<memballoon model='virtio'><stats period='5'/></memballoon>"),
+     "devices.memory_period_s", "5"},
+    {DEVICES("<memballoon model='virtio'/>"), "devices.memory_period_s", "0"},
     {DEVICES("<console type='pty'><target type='virtio'/></console>"), "devices.console", "true"},
     {DEVICES("<emulator>/q</emulator><controller type='usb'/><input type='tablet' "
              "bus='usb'/><serial type='pty'/>"
@@ -229,6 +232,8 @@ static const struct {
     {DEVICES(HOSTDEV("0", "1x", "0", "0")), VMD_ERROR_INVALID, "bus"},
     {DEVICES(HOSTDEV("0", "99999999999999999999", "0", "0")), VMD_ERROR_INVALID, "bus"},
     {DEVICES("<tpm/>"), VMD_ERROR_UNSUPPORTED, "<tpm>"},
+    {DEVICES("<memballoon model='virtio'><stats period='86401'/></memballoon>"), VMD_ERROR_INVALID,
+     "period='86401'"},
     {DEVICES("<channel type='tcp'/>"), VMD_ERROR_UNSUPPORTED, "<channel>"},
 };
 

@@ -168,6 +168,56 @@ START_TEST(balloon_statistics)
 }
 END_TEST
 
+static void count_call(void *opaque)
+{
+    ++*(unsigned *)opaque;
+}
+
+/* A guest that is asked now and then; what it said is kept until it is reset. */
+START_TEST(balloon_asked)
+{
+    struct guest g;
+    struct driver d;
+    struct balloon_stats stats;
+    uint64_t when = 0;
+    unsigned changes = 0;
+
+    guest_init(&g, false);
+    struct virtio_env env = guest_env(&g);
+    struct virtio_device *dev = virtio_balloon_new(&env);
+    driver_attach(&d, &g, dev, 1);
+    driver_start(&d, VIRTIO_FEATURE(VIRTIO_BALLOON_F_STATS_VQ), 3);
+    virtio_balloon_watch(dev, count_call, &changes);
+    guest_write(&g, d.config + 4, 4, 100);
+    guest_wait(&g, changes == 1);
+    gpa_t at = guest_alloc(&g, 64, false);
+    struct virtio_balloon_stat *rows = guest_ptr(&g, at);
+    struct piece p = {at, sizeof(*rows), false};
+    driver_add(&d, 2, &p, 1);
+    driver_kick(&d, 2);
+    guest_poll(&g);
+    ck_assert(!virtio_balloon_latest(dev, &stats, &when));
+    virtio_balloon_ask_every(dev, 1);
+    ck_assert_uint_eq(virtio_balloon_asked_every(dev), 1);
+    guest_wait(&g, driver_used(&d, 2, NULL, NULL));
+    rows[0] = (struct virtio_balloon_stat){VIRTIO_BALLOON_S_AVAIL, 5000};
+    driver_add(&d, 2, &p, 1);
+    driver_kick(&d, 2);
+    guest_wait(&g, virtio_balloon_latest(dev, &stats, &when));
+    ck_assert_uint_eq(stats.available, 5000);
+    ck_assert_uint_eq(stats.total, UINT64_MAX);
+    ck_assert_uint_gt(when, 1000000000);
+    /* It is asked again. */
+    guest_wait(&g, driver_used(&d, 2, NULL, NULL));
+    virtio_balloon_ask_every(dev, 0);
+    driver_reset(&d);
+    ck_assert(!virtio_balloon_latest(dev, &stats, &when));
+    ck_assert_uint_eq(changes, 2);
+    driver_detach(&d);
+    guest_fini(&g);
+}
+END_TEST
+
 /* --- network ---------------------------------------------------------------------------------- */
 
 /* A backend that keeps what it is sent. */
@@ -765,6 +815,7 @@ int main(void)
     tcase_add_test(tc, rng_fills);
     tcase_add_test(tc, balloon_inflates);
     tcase_add_test(tc, balloon_statistics);
+    tcase_add_test(tc, balloon_asked);
     tcase_add_loop_test(tc, net_offers, 0, G_N_ELEMENTS(offers));
     tcase_add_loop_test(tc, net_headers, 0, G_N_ELEMENTS(headers));
     tcase_add_test(tc, net_transmits);

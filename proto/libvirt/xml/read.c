@@ -16,6 +16,8 @@ static const struct {
     {VM_ARCH_X86_64, "/usr/share/seabios/bios-256k.bin", "seabios"},
 };
 
+enum { PAGE = 4096 };
+
 static void set_text(char **at, char *value)
 {
     g_free(*at);
@@ -29,9 +31,9 @@ static bool read_memory(struct vm_config *config, xmlNode *node, GError **err)
 
     if (!xml_bytes(node, &most, err) || (current && !xml_bytes(current, &now, err)))
         return false;
-    /* Whole MiB, as a guest's memory is. */
-    most = most > UINT64_MAX - MIB(1) ? most : (most + MIB(1) - 1) & ~(uint64_t)(MIB(1) - 1);
-    now = now > most - MIB(1) + 1 ? most : (now + MIB(1) - 1) & ~(uint64_t)(MIB(1) - 1);
+    /* Whole pages, as a guest's memory is. */
+    most = most > UINT64_MAX - PAGE ? most : ALIGN_UP(most, (uint64_t)PAGE);
+    now = now > most - PAGE + 1 ? most : ALIGN_UP(now, (uint64_t)PAGE);
     config->memory = current && now ? now : most;
     config->has_max_memory = config->memory < most;
     config->max_memory = config->has_max_memory ? most : 0;
@@ -357,6 +359,7 @@ static void drop_devices(struct vm_config *config)
     g_clear_pointer(&config->host_devices, g_free);
     config->n_disks = config->n_nics = config->n_host_devices = 0;
     config->devices->rng = config->devices->console = false;
+    config->devices->memory_period_s = 0;
     config->hotplug->nics = 0;
 }
 

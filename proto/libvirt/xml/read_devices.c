@@ -285,9 +285,18 @@ static bool read_rng(struct vm_config *config, xmlNode *node, GError **err)
     return true;
 }
 
+enum { MEMORY_PERIOD_MOST = 86400 };
+
 static bool read_balloon(struct vm_config *config, xmlNode *node, GError **err)
 {
+    g_autofree char *period = xml_child_attr(node, "stats", "period");
+    uint64_t seconds = 0;
+
+    if (period && (!xml_number(period, &seconds) || seconds > MEMORY_PERIOD_MOST))
+        return vmd_fail(err, VMD_ERROR_INVALID, "<stats period='%s'>: 0 to %d seconds", period,
+                        MEMORY_PERIOD_MOST);
     config->devices->balloon = !xml_attr_is(node, "model", "none");
+    config->devices->memory_period_s = (uint32_t)seconds;
     return true;
 }
 

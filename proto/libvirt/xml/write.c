@@ -216,7 +216,12 @@ static void write_devices(xmlNode *root, const struct vm_config *config)
     for (size_t i = 0; i < config->n_host_devices; i++)
         write_hostdev(devices, config->host_devices[i]);
     write_consoles(devices, config);
-    add(devices, "memballoon", "model", config->devices->balloon ? "virtio" : "none", NULL);
+    xmlNode *balloon =
+        add(devices, "memballoon", "model", config->devices->balloon ? "virtio" : "none", NULL);
+    if (config->devices->memory_period_s) {
+        g_autofree char *period = g_strdup_printf("%u", config->devices->memory_period_s);
+        add(balloon, "stats", "period", period, NULL);
+    }
     if (config->devices->rng) {
         xmlNode *rng = add(devices, "rng", "model", "virtio", NULL);
         add(rng, "backend", "model", "random", NULL);
