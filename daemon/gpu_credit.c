@@ -3,7 +3,8 @@
 
 #define MS             UINT64_C(1000000)
 #define WINDOW_NS      (20 * MS)   /* of the device's time, all users together */
-#define STALLED_MOST   (200 * MS)  /* how long leave may not be used, beyond as much as was */
+#define STALLED_MOST   (200 * MS)  /* how long others may be kept waiting for an idle device, */
+#define USE_COUNTS     3           /* beyond so many times what was used */
 #define PASSED_MOST    (100 * MS)  /* between rounds, of which more is a host that stood still */
 #define PAUSE_NS       (1000 * MS) /* without work, after which a user's claim is forgotten */
 #define CLAIM_NS       (2000 * MS) /* of the device's time, which a claim is about at most */
@@ -21,21 +22,48 @@ static uint64_t to_virtual(uint64_t ns, uint64_t weight)
     return ns * VIRTUAL_SECOND / weight;
 }
 
-/* What happened since the round before. No device runs more than a thousand launches at once. */
-static void take(struct credit *c, uint64_t passed)
+/* What was used since the round before: all of it, in nanoseconds. No device runs more than a
+ * thousand launches at once. */
+static uint64_t take_use(struct credit *const *all, unsigned n, uint64_t passed)
 {
     enum { AT_ONCE = 1024 };
-    uint64_t did = c->used_ns > c->last_ns ? c->used_ns - c->last_ns : 0;
-    bool may = c->last_ns < c->until_ns;
+    uint64_t sum = 0;
 
-    did = MIN(did, AT_ONCE * MAX(passed, MS));
-    c->did = did > 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct credit *c = all[i];
+        c->did_ns = c->used_ns > c->last_ns ? c->used_ns - c->last_ns : 0;
+        c->did_ns = MIN(c->did_ns, AT_ONCE * MAX(passed, MS));
+        sum = add(sum, c->did_ns);
+        c->passed = add(c->passed, to_virtual(c->did_ns, c->weight));
+    }
+    return sum;
+}
+
+/* Whether somebody with work waited for leave all the time. */
+static bool somebody_waits(struct credit *const *all, unsigned n)
+{
+    bool waits = false;
+
+    for (unsigned i = 0; i < n; i++)
+        waits |= all[i]->wants && !all[i]->did_ns && all[i]->used_ns >= all[i]->until_ns;
+    return waits;
+}
+
+/*
+ * Whether the wants of C count. IDLE is how long the device had nothing to do while somebody waited:
+ * it is laid to those that had work, and leave for it. So one whose launches take long to begin
+ * since the others' are in the way does not lose by that: when it holds the others back, they are
+ * not.
+ */
+static void judge(struct credit *c, uint64_t idle, uint64_t passed)
+{
+    uint64_t leave = c->until_ns > c->last_ns ? c->until_ns - c->last_ns : 0;
+    uint64_t unused = leave > c->did_ns ? leave - c->did_ns : 0;
+
+    if (c->wants)
+        c->stalled_ns = MIN(c->stalled_ns + MIN(idle, unused), 2 * STALLED_MOST);
+    c->stalled_ns -= MIN(c->stalled_ns, USE_COUNTS * c->did_ns);
     c->last_ns = c->used_ns;
-    c->passed = add(c->passed, to_virtual(did, c->weight));
-    if (did || !c->wants || !may)
-        c->stalled_ns -= MIN(c->stalled_ns, did);
-    else
-        c->stalled_ns = MIN(c->stalled_ns + passed, 2 * STALLED_MOST);
     c->counts = c->wants && c->stalled_ns < STALLED_MOST;
     c->paused_ns = c->counts ? 0 : MIN(c->paused_ns + passed, PAUSE_NS);
 }
@@ -46,7 +74,7 @@ static uint64_t least(struct credit *const *all, unsigned n, bool wanting)
     uint64_t passed = VIRTUAL_MOST;
 
     for (unsigned i = 0; i < n; i++) {
-        if (all[i]->counts || (!wanting && all[i]->did))
+        if (all[i]->counts || (!wanting && all[i]->did_ns))
             passed = MIN(passed, all[i]->passed);
     }
     return passed;
@@ -74,7 +102,7 @@ static void catch_up(struct credit *const *all, unsigned n, uint64_t window, uin
 
     for (unsigned i = 0; i < n; i++) {
         struct credit *c = all[i];
-        uint64_t to = waiting < VIRTUAL_MOST ? waiting : c->did ? 0 : busy;
+        uint64_t to = waiting < VIRTUAL_MOST ? waiting : c->did_ns ? 0 : busy;
         uint64_t claim = to_virtual(CLAIM_NS, weights + c->weight);
         uint64_t most = c->paused_ns < PAUSE_NS ? MAX(claim, window) : window;
         if (!c->counts && to > most)
@@ -97,12 +125,14 @@ unsigned credit_round(struct credit_device *d, struct credit *const *all, unsign
                       uint64_t passed_ns)
 {
     uint64_t passed = MIN(passed_ns, PASSED_MOST), weights = 0;
+    uint64_t used = take_use(all, n, passed);
+    uint64_t idle = passed > used && somebody_waits(all, n) ? passed - used : 0;
     unsigned wanting = 0;
 
     for (unsigned i = 0; i < n; i++) {
-        take(all[i], passed);
+        judge(all[i], idle, passed);
         wanting += all[i]->counts;
-        weights += all[i]->counts || all[i]->did ? all[i]->weight : 0;
+        weights += all[i]->counts || all[i]->did_ns ? all[i]->weight : 0;
     }
     d->idle_ns = weights ? 0 : MIN(d->idle_ns + passed, FORGET_NS);
     uint64_t window = weights ? to_virtual(WINDOW_NS, weights) : 0;

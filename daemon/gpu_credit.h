@@ -13,8 +13,9 @@
  * later, up to two seconds of the device's time. After that who has no work is behind by a WINDOW
  * at most, and claims no more.
  *
- * What a user says is not believed: one that has work and leave to do it, and does none, stops
- * counting for the others until it does. Pure arithmetic; no threads.
+ * What a user says is not believed: one that says it has work, has leave to do it, and leaves the
+ * device idle while others wait for it, stops counting for the others: but for a moment, it has to
+ * use a quarter of such time. Pure arithmetic; no threads.
  */
 #ifndef DAEMON_GPU_CREDIT_H
 #define DAEMON_GPU_CREDIT_H
@@ -35,7 +36,7 @@ struct credit {
     bool counts; /* its wants do */
     /* The rounds' own; 0 at first. */
     uint64_t last_ns, passed, stalled_ns, paused_ns; /* PASSED: virtual time */
-    bool did;
+    uint64_t did_ns; /* since the round before */
 };
 
 /* One device's. */

@@ -26,7 +26,9 @@
 struct user {
     uint32_t weight;
     uint64_t length_ms, from_ms, to_ms;
-    bool liar;                     /* wants, and does nothing */
+    bool liar;                     /* wants, and does nothing, */
+    uint64_t trickle_us;           /* or so much in each millisecond in which it may */
+    uint64_t gap_ms, crowded_ms;   /* between its launches; and where another's run meanwhile */
     uint64_t period_ms, pauses_ms; /* in each of these it has no work for so long; 0: always some */
 };
 
@@ -37,6 +39,7 @@ struct play {
     uint64_t since_ms;     /* shares are looked at from here on */
     double share[3];       /* that each is to have had then, of what all had */
     double within;
+    double busy; /* how much of the time the device has to be used at least */
 };
 
 static const struct play plays[] = {
@@ -104,13 +107,86 @@ static const struct play plays[] = {
      20000,
      1000,
      {0, 1},
-     0},
+     0,
+     .99},
+    {"one who hardly does anything",
+     {{70, 2, 0, 20000, true, .trickle_us = 10}, {30, 2, 0, 20000}},
+     2,
+     20000,
+     1000,
+     {.01, .99},
+     .01,
+     .9},
+    {"one of much weight, likewise",
+     {{1000, 2, 0, 20000, true, .trickle_us = 10}, {1, 2, 0, 20000}},
+     2,
+     20000,
+     1000,
+     {.01, .99},
+     .01,
+     .9},
+    {"two who conspire",
+     {{400, 2, 0, 20000, true, .trickle_us = 20},
+      {500, 2, 0, 20000, true, .trickle_us = 20},
+      {100, 2, 0, 20000}},
+     2,
+     20000,
+     1000,
+     {.02, .02, .96},
+     .03,
+     .8},
+    {"hardly anything, and late rounds",
+     {{70, 2, 0, 60000, true, .trickle_us = 10}, {30, 2, 0, 60000}},
+     90,
+     60000,
+     2000,
+     {.01, .99},
+     .02,
+     .8},
+    /* Short launches that the others' keep from the processors have their share all the same. */
+    {"one who is crowded out",
+     {{70, 1, 0, 60000, .crowded_ms = 40}, {30, 5, 0, 60000}},
+     2,
+     60000,
+     0,
+     {.7, .3},
+     .02},
+    {"a small share that is",
+     {{5, 1, 0, 90000, .crowded_ms = 40}, {95, 5, 0, 90000}},
+     2,
+     90000,
+     0,
+     {.05, .95},
+     .01},
+    {"crowded out by long launches",
+     {{50, 1, 0, 60000, .crowded_ms = 30}, {50, 900, 0, 60000}},
+     2,
+     60000,
+     0,
+     {.5, .5},
+     .03},
+    {"a small share, and long launches",
+     {{1, 1, 0, 200000, .crowded_ms = 20}, {99, 900, 0, 200000}},
+     90,
+     200000,
+     0,
+     {.01, .99},
+     .01},
+    /* Half the time is all that it can use, and it gets that. */
+    {"one who is slow",
+     {{70, 1, 0, 20000, .gap_ms = 1}, {30, 1, 0, 20000}},
+     2,
+     20000,
+     0,
+     {.7, .3},
+     .01},
 };
 
 struct playing {
     struct credit credit;
     uint64_t until_ms; /* its launch runs; 0: none does */
-    uint64_t done_ms, begun_ms;
+    uint64_t done_ms, begun_ms, next_ms; /* the next one begins then at the earliest */
+    uint64_t trickled_us;
 };
 
 static uint64_t used_ms(const struct playing *p, uint64_t now)
@@ -118,20 +194,31 @@ static uint64_t used_ms(const struct playing *p, uint64_t now)
     return p->done_ms + (p->until_ms ? now - p->begun_ms : 0);
 }
 
-/* A millisecond of U. */
-static void play_one(const struct user *u, struct playing *p, uint64_t now)
+static uint64_t used_ns(const struct playing *p, uint64_t now)
+{
+    return used_ms(p, now) * MS + p->trickled_us * 1000;
+}
+
+/* A millisecond of U; CROWDED where launches of others run. */
+static void play_one(const struct user *u, struct playing *p, uint64_t now, bool crowded)
 {
     if (p->until_ms && now >= p->until_ms) {
         p->done_ms += now - p->begun_ms;
         p->until_ms = 0;
+        p->next_ms = now + u->gap_ms;
     }
+    if (crowded && !p->until_ms && u->crowded_ms && p->begun_ms + u->crowded_ms > now)
+        return;
     bool has = now >= u->from_ms && now < u->to_ms;
     has &= !u->period_ms || now % u->period_ms >= u->pauses_ms;
-    if (!p->until_ms && has && !u->liar && used_ms(p, now) * MS < p->credit.until_ns) {
+    bool may = has && used_ns(p, now) < p->credit.until_ns;
+    if (may && u->liar) {
+        p->trickled_us += u->trickle_us;
+    } else if (may && !p->until_ms && now >= p->next_ms) {
         p->begun_ms = now;
         p->until_ms = now + u->length_ms;
     }
-    p->credit.used_ns = used_ms(p, now) * MS;
+    p->credit.used_ns = used_ns(p, now);
     p->credit.wants = has || p->until_ms;
 }
 
@@ -150,17 +237,23 @@ START_TEST(credits)
         all[n] = &p[n].credit;
     }
     for (uint64_t now = 1; now <= play->ms; now++) {
-        for (unsigned i = 0; i < n; i++)
-            play_one(&play->users[i], &p[i], now);
+        for (unsigned i = 0; i < n; i++) {
+            bool crowded = false;
+            for (unsigned j = 0; j < n; j++)
+                crowded |= j != i && p[j].until_ms > now;
+            play_one(&play->users[i], &p[i], now, crowded);
+        }
         if (now % play->round_ms == 0)
             credit_round(&device, all, n, play->round_ms * MS);
         for (unsigned i = 0; now == play->since_ms && i < n; i++)
-            before[i] = used_ms(&p[i], now);
+            before[i] = used_ns(&p[i], now);
     }
     for (unsigned i = 0; i < n; i++)
-        sum += used_ms(&p[i], play->ms) - before[i];
+        sum += used_ns(&p[i], play->ms) - before[i];
+    double busy = (double)sum / (double)((play->ms - play->since_ms) * MS);
+    ck_assert_msg(busy >= play->busy, "%s: the device was used for %.4f", play->name, busy);
     for (unsigned i = 0; i < n; i++) {
-        double share = (double)(used_ms(&p[i], play->ms) - before[i]) / (double)sum;
+        double share = (double)(used_ns(&p[i], play->ms) - before[i]) / (double)sum;
         ck_assert_msg(share >= play->share[i] - play->within &&
                           share <= play->share[i] + play->within,
                       "%s: user %u had %.4f, not %.4f", play->name, i, share, play->share[i]);
