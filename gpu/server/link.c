@@ -8,12 +8,14 @@
 #include <time.h>
 
 enum {
-    SPIN_NS = 20000,    /* how long an idle link is looked at before its thread sleeps */
-    STALLED_MS = 10000, /* how long a program may leave its answers lying */
+    SPIN_NS = 20000,         /* how long an idle link is looked at before its thread sleeps */
+    FULL_NS = 100000,        /* before a ring that is full is looked at again, at first */
+    FULL_MOST_NS = 10000000, /* and later */
 };
 
 struct link {
     int wake;
+    int bound_ms; /* of a program that takes no answers; 0: none */
     /* Rings. */
     volatile uint8_t *channel;
     volatile struct gpu_channel *shared;
@@ -127,6 +129,11 @@ void link_free(struct link *l)
     g_free(l);
 }
 
+void link_bound(struct link *l, int ms)
+{
+    l->bound_ms = ms;
+}
+
 void link_quit(struct link *l)
 {
     __atomic_store_n(&l->quit, true, __ATOMIC_RELEASE);
@@ -224,7 +231,11 @@ static void wait_asleep(struct link *l)
 
 bool link_gone(struct link *l)
 {
-    return l->shared ? gpu_load(&l->shared->guest_open) != l->open : l->ended;
+    struct pollfd fd = {.fd = l->fd, .events = POLLRDHUP};
+
+    if (l->shared)
+        return gpu_load(&l->shared->guest_open) != l->open;
+    return l->ended || poll(&fd, 1, 0) > 0;
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -319,7 +330,7 @@ static bool stream_post(struct link *l, const uint8_t *at, size_t length)
         ssize_t n = write(l->fd, at, length);
         struct pollfd fd = {.fd = l->fd, .events = POLLOUT};
         if (n < 0 && errno == EAGAIN) {
-            if (poll(&fd, 1, STALLED_MS) > 0)
+            if (poll(&fd, 1, l->bound_ms ? l->bound_ms : -1) > 0)
                 continue;
         } else if (n < 0 && errno == EINTR) {
             continue;
@@ -336,17 +347,19 @@ static bool stream_post(struct link *l, const uint8_t *at, size_t length)
 
 bool link_post(struct link *l, const void *answer, uint32_t length)
 {
-    const struct timespec pause = {.tv_nsec = 100000};
-    uint64_t until = 0;
+    struct timespec pause = {.tv_nsec = FULL_NS};
+    uint64_t began = 0;
 
     if (!l->shared)
         return stream_post(l, answer, length);
     while (!ring_put(&l->answers, answer, length)) {
-        if (!until)
-            until = now_ns() + STALLED_MS * UINT64_C(1000000);
-        if (gpu_load(&l->shared->guest_open) != l->open || now_ns() > until)
+        if (!began)
+            began = now_ns();
+        if (gpu_load(&l->shared->guest_open) != l->open ||
+            (l->bound_ms && now_ns() - began > (uint64_t)l->bound_ms * 1000000))
             return false;
         nanosleep(&pause, NULL);
+        pause.tv_nsec = MIN(pause.tv_nsec * 2, FULL_MOST_NS);
     }
     return true;
 }

@@ -22,6 +22,10 @@ struct link *link_stream(int fd);
 /* Takes NULL. */
 void link_free(struct link *l);
 
+/* How long a program may leave its answers lying, in milliseconds, before it is taken to be gone; 0,
+ * as at first: for ever, as one of a VM has to, which may be paused. */
+void link_bound(struct link *l, int ms);
+
 /* Where a link over rings is: the number of the program that has it, and counters of bytes. */
 struct link_state {
     uint32_t open, calls, answers;
@@ -42,7 +46,8 @@ void link_close(struct link *l);
 /* Copies the next call to BUF, of GPU_RECORD_MOST bytes: its length; 0: none now; -1: the program
  * is gone, or cannot be understood. */
 int link_next(struct link *l, uint8_t *buf);
-/* Sends an answer; waits while there is no room for it. False: the program is gone. */
+/* Sends an answer; waits while there is no room for it, see link_bound(). False: the program is
+ * gone. */
 bool link_post(struct link *l, const void *answer, uint32_t length);
 /* Returns when there may be a call, or link_wake() was called; at the latest after MS (-1: never).
  */

@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+enum { ANSWERS_MS = 10000 /* for programs of the host; a VM may be paused for ever */ };
+
 /* The backend NAME with its device DEVICE, and this process confined to what that takes. */
 static struct gpu_backend *backend_named(const char *name, const char *device, GError **err)
 {
@@ -95,7 +97,8 @@ static bool serve_host(const char *path, uint64_t memory, const char *backend, c
 {
     struct gpu_quota quota = {.most = memory};
     autofd fd = listen_at(path, err);
-    struct session_env env = {.quota = &quota, .meter = meter_new(NULL, NULL)};
+    struct session_env env = {
+        .quota = &quota, .meter = meter_new(NULL, NULL), .answers_ms = ANSWERS_MS};
 
     if (fd < 0)
         return false;

@@ -14,6 +14,7 @@ struct session_env {
     struct gpu_quota *quota;
     struct watch *watch; /* of their calls of the backend; NULL: nobody watches */
     struct meter *meter; /* NULL: nothing is metered */
+    int answers_ms;      /* how long programs may leave their answers lying; 0: for ever */
 };
 
 /* Serves programs that open LINK, one after the other, until there will be none any more. Blocks;

@@ -157,6 +157,7 @@ bool worker_stream(const struct session_env *env, int socket, unsigned *count, G
 
     *s =
         (struct serving){.env = env, .socket = socket, .link = link_stream(socket), .count = count};
+    link_bound(s->link, env->answers_ms);
     if (start_thread(stream_thread, s, err))
         return true;
     link_free(s->link);
@@ -223,6 +224,7 @@ static bool give_channel(const struct session_env *env, int socket, GError **err
     struct serving *s = g_new0(struct serving, 1);
     *s = (struct serving){.env = env, .mapped = mapped, .doorbell = bell};
     s->link = link_ring(mapped, bell);
+    link_bound(s->link, env->answers_ms);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(fds));

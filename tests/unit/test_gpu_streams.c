@@ -3,6 +3,9 @@
 #include "tests/gpu/engine_test.h"
 #include "tests/unit/unit.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 static struct {
@@ -194,6 +197,95 @@ START_TEST(odd)
 }
 END_TEST
 
+/* --- answers that nobody takes ---------------------------------------------------------------- */
+
+static const struct {
+    struct gpu_call_head head;
+    struct gpu_call_hello fields;
+} hello = {{sizeof(hello), GPU_OP_HELLO, 0, 5, 0}, {GPU_VERSION, GPU_OLDEST}};
+
+/* Says hello until nothing more is taken: how often; -1: the stream is over. */
+static int say_much(int fd)
+{
+    struct pollfd out = {.fd = fd, .events = POLLOUT};
+    int said = 0;
+
+    for (;;) {
+        ssize_t n = send(fd, &hello, sizeof(hello), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN && poll(&out, 1, 100) == 0)
+            return said;
+        if (n < 0 && errno != EAGAIN)
+            return -1;
+        said += n > 0;
+        ck_assert(n < 0 || n == sizeof(hello));
+    }
+}
+
+/* A VM may be paused for as long as it likes; a program of the host is taken to be gone. */
+START_TEST(stalled)
+{
+    static struct session_env bounded;
+    struct {
+        struct gpu_answer_head head;
+        struct gpu_answer_hello fields;
+    } answer;
+    autofd paused = stream();
+    int pair[2], said = say_much(paused);
+
+    ck_assert_int_gt(said, 0);
+    bounded = t.env;
+    bounded.answers_ms = 1;
+    ck_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    autofd leaves = pair[0];
+    ck_assert(worker_stream(&bounded, pair[1], NULL, NULL));
+    while (say_much(leaves) >= 0)
+        ;
+    /* The other one goes on where it was. */
+    for (int i = 0; i < said; i++) {
+        ck_assert_int_eq(recv(paused, &answer, sizeof(answer), MSG_WAITALL),
+                         (ssize_t)sizeof(answer));
+        ck_assert(answer.head.seq == 5 && !answer.head.result);
+    }
+    ck_assert(greets(paused));
+}
+END_TEST
+
+static void *post(void *opaque)
+{
+    const struct gpu_answer_head head = {.bytes = sizeof(head)};
+
+    return GINT_TO_POINTER(link_post(opaque, &head, sizeof(head)));
+}
+
+/* The same over rings: full, with a bound and without. */
+START_TEST(stalled_ring)
+{
+    g_autofree uint8_t *channel = g_malloc0(GPU_CHANNEL_BYTES);
+    volatile struct gpu_channel *shared = (volatile struct gpu_channel *)channel;
+    autofd bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct link *l = link_ring(channel, bell);
+    struct gpu_ring answers;
+    uint8_t record[GPU_RECORD_MOST];
+
+    ring_init(&answers, channel + GPU_ANSWERS_AT, GPU_RING_BYTES, &shared->answers_tail,
+              &shared->answers_head, 0);
+    gpu_store(&shared->guest_open, 1);
+    ck_assert(link_open(l));
+    link_bound(l, 1);
+    while (post(l))
+        ;
+    link_bound(l, 0);
+    GThread *thread = g_thread_new("post", post, l);
+    ck_assert_int_eq(ring_get(&answers, record), (int)sizeof(struct gpu_answer_head));
+    ck_assert_ptr_nonnull(g_thread_join(thread));
+    /* And when the program goes it is over. */
+    thread = g_thread_new("post", post, l);
+    gpu_store(&shared->guest_open, 0);
+    ck_assert_ptr_null(g_thread_join(thread));
+    link_free(l);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu-streams");
@@ -205,6 +297,8 @@ int main(void)
     tcase_add_loop_test(tc, hostile, 0, G_N_ELEMENTS(nonsense));
     tcase_add_test(tc, noise);
     tcase_add_test(tc, odd);
+    tcase_add_test(tc, stalled);
+    tcase_add_test(tc, stalled_ring);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
