@@ -202,8 +202,19 @@ static void port_opened(void *opaque, bool open)
     }
 }
 
-static const struct virtio_console_ops port_ops = {
-    .output = port_output, .input_room = port_input_room, .opened = port_opened};
+/* The session that its program had is in no worker here. */
+static void port_restored(void *opaque)
+{
+    struct port *p = opaque;
+
+    if (p->all->device && p->state == CLOSED)
+        lose(p);
+}
+
+static const struct virtio_console_ops port_ops = {.output = port_output,
+                                                   .input_room = port_input_room,
+                                                   .opened = port_opened,
+                                                   .restored = port_restored};
 
 /* --- the device, the GPU and its worker ------------------------------------------------------- */
 

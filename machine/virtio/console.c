@@ -353,6 +353,14 @@ static void console_notify(struct virtio_device *dev, struct virtqueue *vq)
         output_all(con, port);
 }
 
+static void restored(struct port *p)
+{
+    if (p->ops->restored)
+        p->ops->restored(p->opaque);
+    else if (p->ops->opened)
+        p->ops->opened(p->opaque, true);
+}
+
 /* State was loaded of a guest that had ports open; in a new driver's there are none. */
 static void console_start(struct virtio_device *dev)
 {
@@ -360,7 +368,7 @@ static void console_start(struct virtio_device *dev)
 
     for (unsigned i = 0; i < con->n_ports; i++) {
         if (con->ports[i].open)
-            set_open(con, i, true);
+            restored(&con->ports[i]);
     }
 }
 

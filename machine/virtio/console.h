@@ -22,6 +22,9 @@ struct virtio_console_ops {
     /* The guest opened the port, perhaps anew, or closed it, be it by a reset. All output from
      * before was given away, but for what the backend did not take. NULL for port 0. */
     void (*opened)(void *opaque, bool open);
+    /* The guest has the port open, as its state was loaded that was saved elsewhere: what was at the
+     * host's end then is not there. NULL: as if it were opened. */
+    void (*restored)(void *opaque);
 };
 
 struct virtio_console_port {

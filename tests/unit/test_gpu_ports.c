@@ -314,6 +314,49 @@ START_TEST(lost)
 }
 END_TEST
 
+/* State is loaded in which programs have ports open: they hear that it is over, whichever worker is
+ * there now. */
+START_TEST(saved)
+{
+    struct rig r;
+    bool worker = _i;
+
+    begin(&r);
+    serve_first(&r);
+    set_open(&r, 1, true);
+    ck_assert(write_text(&r, 1, "before"));
+    expect_heard(r.ends[0], "before");
+    if (!worker) {
+        serve(&r, false);
+        expect_message(&r, "0 6 0");
+        expect_message(&r, "1 6 0");
+        expect_message(&r, "2 6 0");
+        expect_message(&r, "3 6 0");
+    }
+    guest_save_and_load(&r.g);
+    guest_poll(&r.g);
+    expect_heard(r.ends[0], "");
+    if (worker)
+        expect_message(&r, "1 6 0");
+    expect_message(&r, "");
+    if (!worker) {
+        serve(&r, true);
+        expect_message(&r, "0 6 1");
+        expect_message(&r, "2 6 1");
+        expect_message(&r, "3 6 1");
+    }
+    ck_assert(write_text(&r, 1, "to nobody"));
+    ck_assert_uint_eq(r.joined, 1);
+    set_open(&r, 1, false);
+    expect_message(&r, "1 6 1");
+    set_open(&r, 1, true);
+    ck_assert_uint_eq(r.joined, 2);
+    ck_assert(write_text(&r, 1, "anew"));
+    expect_heard(r.ends[1], "anew");
+    end(&r);
+}
+END_TEST
+
 /* A new driver begins with all ports closed. */
 START_TEST(reset)
 {
@@ -581,6 +624,7 @@ int main(void)
     tcase_add_test(tc, joined);
     tcase_add_test(tc, early);
     tcase_add_loop_test(tc, lost, 0, G_N_ELEMENTS(losses));
+    tcase_add_loop_test(tc, saved, 0, 2);
     tcase_add_test(tc, reset);
     tcase_add_test(tc, gone);
     tcase_add_test(tc, overlap);
