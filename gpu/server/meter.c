@@ -176,6 +176,16 @@ bool meter_may(struct meter_program *p)
     return may;
 }
 
+uint32_t meter_in_flight(struct meter_program *p)
+{
+    if (!p)
+        return 0;
+    pthread_mutex_lock(&p->meter->lock);
+    uint32_t launches = p->tally.shown->in_flight;
+    pthread_mutex_unlock(&p->meter->lock);
+    return launches;
+}
+
 static void began(struct share_count *c, uint64_t now)
 {
     c->launches++;

@@ -32,6 +32,8 @@ void meter_wait(struct meter_program *p);
 void meter_wait_over(struct meter_program *p);
 /* Whether a launch may begin. */
 bool meter_may(struct meter_program *p);
+/* How many launches of the program are in flight. */
+uint32_t meter_in_flight(struct meter_program *p);
 /* A launch begins, where it may: when, which meter_end() takes; 0: it may not. */
 uint64_t meter_begin(struct meter_program *p);
 void meter_end(struct meter_program *p, uint64_t began_ns);

@@ -529,6 +529,7 @@ struct session *session__new(const struct session_env *env, struct link *link,
     s->contexts = g_ptr_array_new();
     s->pending = g_ptr_array_new_with_free_func(pending_free);
     s->image = g_byte_array_new();
+    s->value_waits = g_array_new(FALSE, FALSE, sizeof(struct value_wait));
     pthread_mutex_init(&s->gates, NULL);
     pthread_cond_init(&s->gate_opened, NULL);
     return s;
@@ -544,6 +545,7 @@ void session__free(struct session *s)
     g_ptr_array_free(s->contexts, TRUE);
     g_ptr_array_free(s->pending, TRUE);
     g_byte_array_free(s->image, TRUE);
+    g_array_free(s->value_waits, TRUE);
     if (s->program)
         g_byte_array_free(s->program, TRUE);
     pthread_mutex_destroy(&s->gates);

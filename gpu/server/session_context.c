@@ -61,6 +61,7 @@ static void context_end(struct session *s, struct object *context)
     struct object *o;
 
     open_gates(s, context);
+    session__value_waits_end(s, NULL, context);
     g_hash_table_iter_init(&iter, s->objects);
     while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
         if (o->context != context || o == context || o->kind == OBJECT_MODULE)

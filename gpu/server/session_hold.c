@@ -9,15 +9,74 @@
 
 enum { PAUSE_NS = 1000000, STANDS_MS = 200 };
 
-/* What is in flight may wait for a record that stands behind the one that is held: a function of
- * the program's, or a value that it writes. */
-static bool may_stand(const struct session *s)
+void session__value_wait(struct session *s, struct gpu_stream *stream, struct object *context)
 {
-    bool gates = s->waits_for_values;
+    enum { NO_TIMING = 2 };
+    struct value_wait *w = NULL;
 
+    if (!OPS(s)->meter_look || !s->quota.program)
+        return;
+    for (guint i = 0; !w && i < s->value_waits->len; i++) {
+        w = &g_array_index(s->value_waits, struct value_wait, i);
+        w = w->stream == stream ? w : NULL;
+    }
+    if (!w) {
+        const struct value_wait none = {.stream = stream, .context = context};
+        g_array_append_val(s->value_waits, none);
+        w = &g_array_index(s->value_waits, struct value_wait, s->value_waits->len - 1);
+        if (OPS(s)->event_new(context->ctx, NO_TIMING, &w->event))
+            w->event = NULL;
+    }
+    if (w->event && OPS(s)->event_record(w->event, stream)) {
+        OPS(s)->event_free(w->event);
+        w->event = NULL;
+    }
+}
+
+static void forget(struct session *s, guint i)
+{
+    const struct value_wait *w = &g_array_index(s->value_waits, struct value_wait, i);
+
+    if (w->event)
+        OPS(s)->event_free(w->event);
+    g_array_remove_index(s->value_waits, i);
+}
+
+void session__value_waits_end(struct session *s, const struct gpu_stream *stream,
+                              const struct object *context)
+{
+    for (guint i = s->value_waits->len; i-- > 0;) {
+        const struct value_wait *w = &g_array_index(s->value_waits, struct value_wait, i);
+        if (stream ? w->stream == stream : w->context == context)
+            forget(s, i);
+    }
+}
+
+/* Whether a stream stands for a value; those that do no more are forgotten. */
+static bool waits_for_value(struct session *s)
+{
+    session__enter_query(s);
+    for (guint i = s->value_waits->len; i-- > 0;) {
+        const struct value_wait *w = &g_array_index(s->value_waits, struct value_wait, i);
+        int rc = w->event ? OPS(s)->event_query(w->event) : OPS(s)->stream_query(w->stream);
+        if (rc != GPU_NOT_READY)
+            forget(s, i);
+    }
+    session__leave(s);
+    return s->value_waits->len > 0;
+}
+
+/* What is in flight may wait for a record that stands behind the one that is held: a function of
+ * the program's, or a value that it writes; and counts as having the device while it does. */
+static bool may_stand(struct session *s)
+{
+    bool gates = false;
+
+    if (!meter_in_flight(s->quota.program))
+        return false;
     for (guint i = 0; !gates && i < s->pending->len; i++)
         gates = ((const struct pending *)g_ptr_array_index(s->pending, i))->gate != 0;
-    return gates;
+    return gates || waits_for_value(s);
 }
 
 bool session__look(struct session *s)

@@ -66,6 +66,13 @@ struct pending {
     bool open, passed; /* under the session's lock of gates */
 };
 
+/* A stream that was told to wait for a value, and may wait still. */
+struct value_wait {
+    struct gpu_stream *stream;
+    struct object *context;
+    struct gpu_event *event; /* owned: behind the latest such wait; NULL: the stream tells */
+};
+
 struct session {
     const struct session_env *env;
     struct link *link;
@@ -86,7 +93,7 @@ struct session {
     uint64_t submitted; /* operations, since its contexts were seen to be idle */
     struct gpu_quota quota; /* its part of the worker's */
     uint64_t held_ns;       /* since when its next record is; 0: it is not */
-    bool waits_for_values;  /* it did, ever */
+    GArray *value_waits;    /* of struct value_wait, one a stream at most; see session_hold.c */
 };
 
 /* The call at hand and the answer to it. */
@@ -118,6 +125,11 @@ void session__batch_clear(struct session *s, struct object *o);
 /* Whether RECORD, which is next, waits for the meter; it is asked for again and again. */
 bool session__hold(struct session *s, const uint8_t *record);
 void session__hold_end(struct session *s);
+/* STREAM, of CONTEXT, was told to wait for a value; and STREAM, or all of CONTEXT where that is
+ * NULL, is about to go. */
+void session__value_wait(struct session *s, struct gpu_stream *stream, struct object *context);
+void session__value_waits_end(struct session *s, const struct gpu_stream *stream,
+                              const struct object *context);
 /* A while; false: the program is gone. */
 bool session__hold_pause(struct session *s);
 /* Counts launches that are over: whether there are others, which nobody else will tell of. */

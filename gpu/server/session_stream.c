@@ -35,6 +35,7 @@ static int call_stream_free(struct session *s, struct call *c)
         if (p->stream == o->stream) /* errors are the context's: any of its streams tells them */
             p->stream = OPS(s)->stream_default(o->context->ctx);
     }
+    session__value_waits_end(s, o->stream, NULL);
     OPS(s)->stream_free(o->stream);
     session__drop(s, o);
     s->streams--;
@@ -87,8 +88,10 @@ static int call_value_wait(struct session *s, struct call *c)
         return GPU_INVALID_HANDLE;
     if ((in->bytes != 4 && in->bytes != 8) || in->address % in->bytes)
         return GPU_INVALID_VALUE;
-    s->waits_for_values = true;
-    return OPS(s)->value_wait(stream, in->address, in->value, in->bytes, in->compare);
+    int rc = OPS(s)->value_wait(stream, in->address, in->value, in->bytes, in->compare);
+    if (!rc)
+        session__value_wait(s, stream, context);
+    return rc;
 }
 
 static int call_value_write(struct session *s, struct call *c)
