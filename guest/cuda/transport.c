@@ -229,7 +229,8 @@ static bool is_port(const char *name)
     return strncmp(text, WORKER_PORT, strlen(WORKER_PORT)) == 0;
 }
 
-/* One of the ports that no program has open; -1 with *RC. */
+/* One of the ports that no program has open; -1 with *RC: SYSTEM_NOT_READY where there are some that
+ * others have, whatever else is wrong with the rest. */
 static int free_port(int *rc)
 {
     DIR *dir = opendir("/sys/class/virtio-ports");
@@ -243,7 +244,7 @@ static int free_port(int *rc)
             continue;
         snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
         fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0)
+        if (fd < 0 && *rc != SYSTEM_NOT_READY)
             *rc = errno == EBUSY ? SYSTEM_NOT_READY : why_not();
     }
     if (dir)
