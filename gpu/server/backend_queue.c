@@ -151,10 +151,9 @@ static int queue_alloc_at(struct gpu_context *c, uint64_t address, uint64_t byte
 /* What was asked before is done first; nobody is kept waiting for that. */
 static int queue_free(struct gpu_context *c, uint64_t address)
 {
-    uint64_t base, bytes;
     int rc = queue_context_query(c);
 
-    if (!c->ops->range(c->engine, address, &base, &bytes) || base != address)
+    if (!c->ops->may_free(c->engine, address))
         return GPU_INVALID_VALUE;
     if (rc != GPU_NOT_READY)
         return queue__free_now(c, address);
@@ -172,8 +171,11 @@ static int queue_free(struct gpu_context *c, uint64_t address)
 
 static int queue_free_on(struct gpu_stream *s, uint64_t address)
 {
-    struct op *op = queue__op(OP_FREE);
+    struct gpu_context *c = s->context;
 
+    if (!c->ops->may_free(c->engine, address))
+        return GPU_INVALID_VALUE;
+    struct op *op = queue__op(OP_FREE);
     op->address = address;
     return queue__add(s, op);
 }

@@ -24,6 +24,8 @@ struct gpu_engine_ops {
     /* The same at ADDRESS, a multiple of 4096; NULL: it cannot. */
     int (*alloc_at)(struct gpu_engine *e, uint64_t address, uint64_t bytes);
     int (*free)(struct gpu_engine *e, uint64_t address);
+    /* Whether an allocation begins at ADDRESS that free() takes: none is a variable's. */
+    bool (*may_free)(struct gpu_engine *e, uint64_t address);
     /* The allocation that ADDRESS is in: false where it is in none. */
     bool (*range)(struct gpu_engine *e, uint64_t address, uint64_t *base, uint64_t *bytes);
     /* LENGTH bytes at ADDRESS for the CPU; NULL unless all of them are in one allocation. */

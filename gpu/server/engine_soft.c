@@ -102,6 +102,11 @@ static int soft_free(struct gpu_engine *e, uint64_t address)
     return soft_space_release(e->space, address);
 }
 
+static bool soft_may_free(struct gpu_engine *e, uint64_t address)
+{
+    return soft_space_releasable(e->space, address);
+}
+
 static bool soft_range(struct gpu_engine *e, uint64_t address, uint64_t *base, uint64_t *bytes)
 {
     return soft_space_range(e->space, address, base, bytes) == SOFT_OK;
@@ -242,6 +247,7 @@ const struct gpu_engine_ops engine_soft = {
     .alloc = soft_alloc,
     .alloc_at = soft_alloc_at,
     .free = soft_free,
+    .may_free = soft_may_free,
     .range = soft_range,
     .host = soft_host,
     .module_new = soft_load,

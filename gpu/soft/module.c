@@ -48,7 +48,7 @@ void soft_module_unload(struct soft_module *module)
     if (!module)
         return;
     for (unsigned i = 0; i < module->owned->len; i++)
-        soft_space_release(module->space, g_array_index(module->owned, uint64_t, i));
+        soft_space_release_own(module->space, g_array_index(module->owned, uint64_t, i));
     g_ptr_array_unref(module->functions);
     g_hash_table_unref(module->globals);
     g_array_unref(module->owned);
@@ -90,7 +90,7 @@ static int heap(struct soft_module *m)
 
         if (fn->builtin != BUILTIN_MALLOC)
             continue;
-        if (soft_space_alloc(m->space, SOFT_HEAP, &m->heap))
+        if (soft_space_alloc_own(m->space, SOFT_HEAP, &m->heap))
             return SOFT_OUT_OF_MEMORY;
         g_array_append_val(m->owned, m->heap);
         return SOFT_OK;

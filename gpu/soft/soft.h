@@ -78,8 +78,11 @@ int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr);
 int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size);
 
 /* Frees what soft_space_alloc() gave, or undoes soft_space_map(): ADDR is the range's first byte, or the
- * answer is SOFT_INVALID_VALUE. */
+ * answer is SOFT_INVALID_VALUE, as where a module or a launch has it. */
 int soft_space_release(struct soft_space *space, uint64_t addr);
+
+/* Whether soft_space_release() would. */
+bool soft_space_releasable(struct soft_space *space, uint64_t addr);
 
 /* Shows the caller's SIZE bytes at HOST (pinned or managed memory) to kernels at ADDR. The caller keeps
  * HOST until the range is released and no launch that may use it runs. SOFT_INVALID_VALUE where ADDR is taken or

@@ -140,6 +140,7 @@ struct soft_range {
     uint64_t addr, size;
     uint8_t *host;
     struct soft_block *block; /* NULL when mapped */
+    bool own;                 /* a module's, or a launch's: no program frees it */
 };
 
 /* An unchanging picture of a space, ranges by address. */
@@ -149,6 +150,9 @@ struct soft_map {
 };
 
 struct soft_map *soft_map_get(struct soft_space *space);
+/* As soft_space_alloc() and soft_space_release(), of what no program frees. */
+int soft_space_alloc_own(struct soft_space *space, uint64_t size, uint64_t *addr);
+void soft_space_release_own(struct soft_space *space, uint64_t addr);
 /* From here on allocations are at PLACES, one after the other, which stay until the plan is NULL. */
 void soft_space_plan(struct soft_space *space, const struct soft_place *places, unsigned n);
 /* All places of the plan are taken. */

@@ -152,9 +152,9 @@ static uint64_t map_gap(const struct soft_map *map, uint64_t size, unsigned *at)
 }
 
 /* New memory of SIZE bytes in the map, at ADDR and index AT. */
-static int put_locked(struct soft_space *s, uint64_t addr, uint64_t size, unsigned at)
+static int put_locked(struct soft_space *s, uint64_t addr, uint64_t size, bool own, unsigned at)
 {
-    struct soft_range r = {.addr = addr, .size = size};
+    struct soft_range r = {.addr = addr, .size = size, .own = own};
     struct soft_block *block;
 
     r.host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -177,7 +177,7 @@ static bool map_vacant(const struct soft_map *map, uint64_t addr, uint64_t size,
 }
 
 /* SIZE bytes at ADDR, a multiple of ALIGN. */
-static int place_locked(struct soft_space *s, uint64_t addr, uint64_t size, unsigned align)
+static int place_locked(struct soft_space *s, uint64_t addr, uint64_t size, bool own, unsigned align)
 {
     unsigned at;
 
@@ -185,16 +185,16 @@ static int place_locked(struct soft_space *s, uint64_t addr, uint64_t size, unsi
         return SOFT_INVALID_VALUE;
     if (size > s->limit || s->used > s->limit - size)
         return SOFT_OUT_OF_MEMORY;
-    return map_vacant(s->map, addr, size, &at) ? put_locked(s, addr, size, at) : SOFT_INVALID_VALUE;
+    return map_vacant(s->map, addr, size, &at) ? put_locked(s, addr, size, own, at) : SOFT_INVALID_VALUE;
 }
 
-static int planned_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
+static int planned_locked(struct soft_space *s, uint64_t size, bool own, uint64_t *addr)
 {
     const struct soft_place *place = &s->plan[s->planned];
 
     if (s->planned == s->n_plan || place->size != size)
         return SOFT_INVALID_VALUE;
-    int r = place_locked(s, place->addr, size, SPACE_ALIGN);
+    int r = place_locked(s, place->addr, size, own, SPACE_ALIGN);
     if (!r) {
         *addr = place->addr;
         s->planned++;
@@ -202,38 +202,48 @@ static int planned_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
     return r;
 }
 
-static int space_alloc_locked(struct soft_space *s, uint64_t size, uint64_t *addr)
+static int space_alloc_locked(struct soft_space *s, uint64_t size, bool own, uint64_t *addr)
 {
     unsigned at;
 
     if (s->plan)
-        return planned_locked(s, size, addr);
+        return planned_locked(s, size, own, addr);
     if (size > s->limit || s->used > s->limit - size)
         return SOFT_OUT_OF_MEMORY;
     uint64_t found = map_gap(s->map, size, &at);
-    int r = found ? put_locked(s, found, size, at) : SOFT_OUT_OF_MEMORY;
+    int r = found ? put_locked(s, found, size, own, at) : SOFT_OUT_OF_MEMORY;
 
     if (!r)
         *addr = found;
     return r;
 }
 
-int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr)
+static int space_alloc(struct soft_space *space, uint64_t size, bool own, uint64_t *addr)
 {
     int r;
 
     if (size == 0)
         return SOFT_INVALID_VALUE;
     pthread_mutex_lock(&space_lock);
-    r = space_alloc_locked(space, size, addr);
+    r = space_alloc_locked(space, size, own, addr);
     pthread_mutex_unlock(&space_lock);
     return r;
+}
+
+int soft_space_alloc(struct soft_space *space, uint64_t size, uint64_t *addr)
+{
+    return space_alloc(space, size, false, addr);
+}
+
+int soft_space_alloc_own(struct soft_space *space, uint64_t size, uint64_t *addr)
+{
+    return space_alloc(space, size, true, addr);
 }
 
 int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size)
 {
     pthread_mutex_lock(&space_lock);
-    int r = place_locked(space, addr, size, 4096);
+    int r = place_locked(space, addr, size, false, 4096);
     pthread_mutex_unlock(&space_lock);
     return r;
 }
@@ -241,7 +251,7 @@ int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size)
 int soft_space_restore(struct soft_space *space, uint64_t addr, uint64_t size)
 {
     pthread_mutex_lock(&space_lock);
-    int r = place_locked(space, addr, size, SPACE_ALIGN);
+    int r = place_locked(space, addr, size, false, SPACE_ALIGN);
     pthread_mutex_unlock(&space_lock);
     return r;
 }
@@ -278,14 +288,22 @@ unsigned soft_space_places(struct soft_space *space, struct soft_place **places)
     return n;
 }
 
-int soft_space_release(struct soft_space *space, uint64_t addr)
+/* The range that begins at ADDR, where it is of that kind, or NULL. */
+static const struct soft_range *range_locked(const struct soft_space *s, uint64_t addr, bool own)
+{
+    const struct soft_range *range = soft_map_find(s->map, addr);
+
+    return range && range->addr == addr && range->own == own ? range : NULL;
+}
+
+static int release(struct soft_space *space, uint64_t addr, bool own)
 {
     int r = SOFT_INVALID_VALUE;
     const struct soft_range *range;
 
     pthread_mutex_lock(&space_lock);
-    range = soft_map_find(space->map, addr);
-    if (range && range->addr == addr) {
+    range = range_locked(space, addr, own);
+    if (range) {
         if (range->block)
             space->used -= range->size;
         map_change(space, range - space->map->range, NULL);
@@ -293,6 +311,24 @@ int soft_space_release(struct soft_space *space, uint64_t addr)
     }
     pthread_mutex_unlock(&space_lock);
     return r;
+}
+
+int soft_space_release(struct soft_space *space, uint64_t addr)
+{
+    return release(space, addr, false);
+}
+
+void soft_space_release_own(struct soft_space *space, uint64_t addr)
+{
+    release(space, addr, true);
+}
+
+bool soft_space_releasable(struct soft_space *space, uint64_t addr)
+{
+    pthread_mutex_lock(&space_lock);
+    bool is = range_locked(space, addr, false) != NULL;
+    pthread_mutex_unlock(&space_lock);
+    return is;
 }
 
 int soft_space_map(struct soft_space *space, uint64_t addr, void *host, uint64_t size)

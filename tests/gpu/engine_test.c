@@ -81,6 +81,14 @@ static int test_free(struct gpu_engine *e, uint64_t address)
     return had ? GPU_SUCCESS : GPU_INVALID_VALUE;
 }
 
+static bool test_may_free(struct gpu_engine *e, uint64_t address)
+{
+    pthread_mutex_lock(&e->lock);
+    bool has = g_hash_table_contains(e->blocks, GSIZE_TO_POINTER(address));
+    pthread_mutex_unlock(&e->lock);
+    return has;
+}
+
 static bool test_range(struct gpu_engine *e, uint64_t address, uint64_t *base, uint64_t *bytes)
 {
     GHashTableIter iter;
@@ -197,6 +205,7 @@ const struct gpu_engine_ops engine_test = {
     .cancel = test_cancel,
     .alloc = test_alloc,
     .free = test_free,
+    .may_free = test_may_free,
     .range = test_range,
     .host = test_host,
     .module_new = test_module_new,

@@ -178,6 +178,12 @@ START_TEST(round_trip)
         0);
     ck_assert_int_eq(
         OPS(one.seat.session)->move->write(module->context->ctx, answer, "\1\2\3\4", 4), 0);
+    /* A variable is no allocation of the program's. */
+    ck_assert_int_eq(say(&one, GPU_OP_FREE, &(struct gpu_call_free){CONTEXT, answer}, NULL, 0),
+                     GPU_INVALID_VALUE);
+    ck_assert_int_eq(
+        say(&one, GPU_OP_FREE_ON, &(struct gpu_call_free_on){STREAM, answer}, NULL, 0),
+        GPU_INVALID_VALUE);
     save(&one, first);
     rig_init(&two);
     ck_assert_msg(load(&two, first, &err), "%s", err ? err->message : "?");

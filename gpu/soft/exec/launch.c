@@ -93,7 +93,7 @@ static void run(struct exec_grid *g)
 static int workspace(struct exec_grid *g)
 {
     return g->launch->cooperative
-               ? soft_space_alloc(g->fn->module->space, sizeof(g->workspace), &g->workspace_addr)
+               ? soft_space_alloc_own(g->fn->module->space, sizeof(g->workspace), &g->workspace_addr)
                : SOFT_OK;
 }
 
@@ -115,7 +115,7 @@ int soft_launch_run(const struct soft_launch *launch, char **log)
     run(&g);
     soft_map_put(g.map);
     if (g.workspace_addr)
-        soft_space_release(g.fn->module->space, g.workspace_addr);
+        soft_space_release_own(g.fn->module->space, g.workspace_addr);
     pthread_mutex_destroy(&g.lock);
     if (log)
         *log = g_steal_pointer(&g.log);

@@ -222,7 +222,7 @@ static bool place_global(struct ptx_parser *p, struct decl *d, struct ptx_sym *s
                         (int)MIN(d->name.len, 200u), d->name.text);
     if (sym->size == 0)
         return ptx_fail(p, SOFT_INVALID_PTX, &d->name, "a variable without a size");
-    if (soft_space_alloc(m->space, sym->size, &sym->addr))
+    if (soft_space_alloc_own(m->space, sym->size, &sym->addr))
         return ptx_fail(p, SOFT_OUT_OF_MEMORY, &d->name, "no memory for %" PRIu64 " bytes", sym->size);
     g_array_append_val(m->owned, sym->addr);
     in.host = soft_space_host(m->space, sym->addr, sym->size);
