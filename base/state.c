@@ -116,7 +116,9 @@ static const struct state_field *field_named(const struct state_desc *desc, cons
     return NULL;
 }
 
-static bool load_field(const struct state_desc *desc, struct reader *r, void *object, GError **err)
+/* VERSION is of what is read. */
+static bool load_field(const struct state_desc *desc, uint64_t version, struct reader *r,
+                       void *object, GError **err)
 {
     char name[64];
     uint64_t type, count, v;
@@ -124,6 +126,11 @@ static bool load_field(const struct state_desc *desc, struct reader *r, void *ob
     if (!get_name(r, name) || !get_uint(r, 1, &type) || !get_uint(r, 4, &count))
         return vmd_fail(err, VMD_ERROR_INVALID, "state of '%s' is cut short", desc->name);
     const struct state_field *f = field_named(desc, name);
+    if ((!f || f->type != type || f->count != count) && version < desc->version)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "state of '%s' is of version %u, which is too old for this vmd: its field "
+                        "'%s' is another now",
+                        desc->name, (unsigned)version, name);
     if (!f || f->type != type || f->count != count)
         return vmd_fail(err, VMD_ERROR_INVALID, "state of '%s' has an unknown field '%s'",
                         desc->name, name);
@@ -161,7 +168,7 @@ bool state_load(const struct state_desc *desc, void *object, const uint8_t *data
         return vmd_fail(err, VMD_ERROR_INVALID, "state of '%s' is of version %u, newer than %u",
                         name, (unsigned)version, desc->version);
     for (uint64_t i = 0; i < n; i++) {
-        if (!load_field(desc, &r, object, err))
+        if (!load_field(desc, version, &r, object, err))
             return false;
     }
     *used = (size_t)(r.at - data);

@@ -103,6 +103,12 @@ static const struct state_field outer_fields[] = {
 static const struct state_desc outer_desc = {"outer", 2, sizeof(struct outer), 4, outer_fields};
 /* The table as version 1 had it. */
 static const struct state_desc older_desc = {"outer", 1, sizeof(struct outer), 3, outer_fields};
+/* And another one, with half of a field. */
+struct oldest {
+    uint64_t wide;
+};
+static const struct state_field oldest_fields[] = {STATE_FIELD_U64(struct oldest, wide, 1)};
+static const struct state_desc oldest_desc = {"outer", 1, sizeof(struct oldest), 1, oldest_fields};
 static const struct outer sample = {
     0x1234, 0xdeadbeef, {1, UINT64_MAX}, {{{1, 2, 3}}, {{4, 5, 6}}}, 77};
 
@@ -136,6 +142,12 @@ START_TEST(state_versions)
     state_save(&outer_desc, &sample, now);
     ck_assert(!state_load(&older_desc, &got, now->data, now->len, &used, &err));
     ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_INVALID));
+    g_clear_error(&err);
+    /* What an older version had in another shape is said to be that. */
+    g_byte_array_set_size(old, 0);
+    state_save(&oldest_desc, &(struct oldest){7}, old);
+    ck_assert(!state_load(&outer_desc, &got, old->data, old->len, &used, &err));
+    ck_assert_msg(strstr(err->message, "version 1, which is too old"), "%s", err->message);
 }
 END_TEST
 
