@@ -1,5 +1,5 @@
 # The stock guest's part: an NVMe disk that is there from the start, an e1000e interface that comes, goes and
-# comes back, by messages and by its line. It says what it found in lines that begin with "guest:".
+# comes back, by MSI-X and by its line, a SATA controller by MSI. It says what it found in lines that begin with "guest:".
 say() { echo "guest: $*"; }
 sum() { sha256sum | cut -d ' ' -f 1; }
 
@@ -17,26 +17,24 @@ transfer() {
     rm -f /tmp/data
     until tftp -g -r data -l /tmp/data 10.0.2.2 2>/dev/null; do sleep 0.5; done
     nc 10.0.2.100 7 </tmp/data >/dev/null &
-    say lines $(grep eth0 /proc/interrupts)
     say interrupts "$1" $(grep eth0 /proc/interrupts | grep -c "$2")
     say fetched "$1" $(sum </tmp/data)
 }
 
 say ready
 transfer msix PCI-MSIX
-# again MODE: the interface goes, and comes with interrupts of another kind.
-again() {
-    until [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done
-    say gone "$1"
-    rmmod e1000e
-    insmod /lib/modules/e1000e.ko IntMode="$2"
-    say again "$1"
-}
-again intx 0
+until [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done
+say gone
+rmmod e1000e
+insmod /lib/modules/e1000e.ko IntMode=0
+say again
 transfer intx GICv3
-say transferred intx
-again msi 1
-transfer msi PCI-MSI-
+say transferred
+until [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done
+say gone again
+until [ -b /dev/sda ]; do sleep 0.1; done
+say sata $(dd if=/dev/sda bs=64k count=8 iflag=direct 2>/dev/null | sum)
+say interrupts msi $(grep -c 'PCI-MSI-.* ahci' /proc/interrupts)
 say faults $(dmesg | grep -cE 'BUG|WARNING|Oops|Call trace|hung')
 say done
 while read -r word; do :; done

@@ -19,13 +19,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 QEMU = "qemu-system-x86_64"
 HOST_MODULES = "vfio-pci vfio_iommu_type1 e1000e nvme".split()
-GUEST_MODULES = "nvme e1000e".split()
+GUEST_MODULES = "nvme e1000e ahci sd_mod".split()
 # In the host: where each program of the build goes.
 PROGRAMS = {"daemon/vmd": "/usr/bin/vmd", "vmctl/vmctl": "/usr/bin/vmctl", "vm/vmd-vm": "/usr/bin/vmd-vm",
             "vm/helper/vmd-helper": "/usr/bin/vmd-helper"}
 CASES = {"edu": ["no-helper", "no-reset", "no-function", "edu"],
-         "stock": ["nvme", "busy", "e1000e-msix", "unplug", "e1000e-intx", "asked-back", "e1000e-msi", "restored"]}
-TRANSFERS = ["msix", "intx", "msi"]
+         "stock": ["nvme", "busy", "e1000e-msix", "unplug", "e1000e-intx", "asked-back", "ahci-msi", "restored"]}
+TRANSFERS = ["msix", "intx"]
 CHUNK = 64 << 10
 DISK = 16 << 20
 
@@ -95,7 +95,9 @@ def command_of(part, kernel, initrd, tmp):
             f"user,id=net,restrict=on,tftp={tmp / 'tftp'},guestfwd=tcp:10.0.2.100:7-chardev:sent",
             "-chardev", f"file,id=sent,path={tmp / 'sent'}",
             *port(3), "-device", "nvme,bus=port3,serial=vfio,drive=disk", "-drive",
-            f"file={tmp / 'disk'},if=none,id=disk,format=raw,cache=writeback"]
+            f"file={tmp / 'disk'},if=none,id=disk,format=raw,cache=writeback",
+            *port(4), "-device", "ich9-ahci,bus=port4,id=sata", "-drive",
+            f"file={tmp / 'sata'},if=none,id=second,format=raw", "-device", "ide-hd,bus=sata.0,drive=second"]
 
 
 def run_host(command, seconds):
@@ -130,6 +132,7 @@ def judge_cases(part, lines):
 
 def judge_bytes(lines, tmp, read, data):
     check(value_of(lines, "read") == read, "NVMe: the guest read other bytes than the disk has")
+    check(value_of(lines, "sata") == read, "SATA: the guest read other bytes than the disk has")
     with (tmp / "disk").open("rb") as disk:
         disk.seek(8 * CHUNK)
         written = hashlib.sha256(disk.read(8 * CHUNK)).hexdigest()
@@ -159,6 +162,7 @@ def main():
         tmp = pathlib.Path(folder)
         kernel, initrd = make_host(options, tmp)
         read, data = make_disk(tmp / "disk"), os.urandom(16 << 10)
+        make_disk(tmp / "sata")
         (tmp / "tftp").mkdir()
         (tmp / "tftp/data").write_bytes(data)
         lines = run_host(command_of(options.part, kernel, initrd, tmp), options.seconds)
