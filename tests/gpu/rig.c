@@ -25,16 +25,16 @@ void *rig_function(const char *name)
     return fn;
 }
 
-unsigned rig_looks, rig_lose;
+unsigned rig_hosts, rig_lose;
 void (*rig_change)(struct gpu_backend_ops *ops);
 static struct gpu_backend_ops ops;
-static int (*stream_query)(struct gpu_stream *s);
+static int (*host)(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque);
 
-static int look(struct gpu_stream *s)
+static int count_host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque)
 {
-    int rc = stream_query(s);
+    int rc = host(s, fn, opaque);
 
-    __atomic_add_fetch(&rig_looks, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&rig_hosts, 1, __ATOMIC_RELEASE);
     return rc;
 }
 
@@ -74,8 +74,8 @@ static void setup(bool stream)
     ck_assert(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 8) == 0);
     env.backend = backend_queue_new(&engine_test);
     ops = *env.backend->ops;
-    stream_query = ops.stream_query;
-    ops.stream_query = look;
+    host = ops.host;
+    ops.host = count_host;
     if (rig_change)
         rig_change(&ops);
     env.backend->ops = &ops;

@@ -15,8 +15,8 @@
 
 extern struct gpu_quota rig_quota;
 extern char rig_path[64];
-/* How often the worker looked whether a stream is through: first of all when it is waited for. */
-extern unsigned rig_looks;
+/* How often the worker put something of the host's into a stream: for a host function, and for a wait. */
+extern unsigned rig_hosts;
 /* How many programs the worker lets go as soon as they have come; before rig_begin(). */
 extern unsigned rig_lose;
 /* NULL, or what changes the operations of the worker's backend: rig_begin() calls it before the

@@ -156,9 +156,10 @@ START_TEST(freed_while_waiting)
     CU_OK(StreamCreate, &w.s, 1);
     CU_OK(StreamCreate, &other, 1);
     CU_OK(MemAllocAsync, &a, (size_t)KIB64, w.s);
+    unsigned hosts = __atomic_load_n(&rig_hosts, __ATOMIC_ACQUIRE);
     CU_OK(LaunchHostFunc, w.s, wait_for_word, &first);
     ck_assert(pthread_create(&waiting, NULL, wait_once, &w) == 0);
-    while (!__atomic_load_n(&rig_looks, __ATOMIC_ACQUIRE))
+    while (__atomic_load_n(&rig_hosts, __ATOMIC_ACQUIRE) < hosts + 2) /* that function, and the wait */
         g_usleep(100);
     CU_OK(LaunchHostFunc, w.s, wait_for_word, &second);
     CU_OK(MemsetD8Async, a, 1, (size_t)KIB64, w.s);
