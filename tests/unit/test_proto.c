@@ -235,12 +235,12 @@ END_TEST
 START_TEST(round_trip)
 {
     static const char json[] =
-        "{\"name\":\"a\",\"arch\":\"aarch64\",\"accel\":\"kvm\",\"cpus\":4,\"memory\":1073741824,"
+        "{\"name\":\"a\",\"arch\":\"aarch64\",\"accel\":\"kvm\",\"cpus\":4,\"pins\":[],\"memory\":1073741824,"
         "\"kernel\":\"/k\",\"append\":\"console=ttyS0 \\\"x\\\"\",\"disks\":[{\"path\":\"/d\","
         "\"format\":\"qcow2\",\"readonly\":true,\"id\":\"disk0\",\"onerror\":\"report\"}],\"nics\":"
         "[{\"kind\":\"user\","
         "\"hostfwd\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":65535,"
-        "\"guest_port\":1}]}],\"host_devices\":[],\"devices\":{\"rng\":true,\"balloon\":false,\"console\":true,"
+        "\"guest_port\":1}]}],\"host_devices\":[],\"devices\":{\"rng\":true,\"balloon\":false,\"memory_period_s\":0,\"console\":true,"
         "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1,\"host\":false},\"ephemeral\":true,\"on_"
         "reset\":\"end\",\"xlate\":{\"cache_bytes\":1048576,"
         "\"tier\":1,\"warm\":false},\"autostart\":true,\"libvirt_xml\":\"<title/>\"}";
