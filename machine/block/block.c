@@ -354,7 +354,7 @@ static void block__on_wake(uv_async_t *wake)
     }
     if (b->inflight == 0 && !b->committing && b->closing)
         block__close_step(b);
-    else if (b->inflight == 0 && b->drains->len == 0)
+    else if (b->inflight == 0 && b->drains->len == 0 && !b->closing)
         uv_unref((uv_handle_t *)&b->wake);
 }
 
