@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <time.h>
 
 #define VFIO "vfio-pci"
 
-enum { TRIES_MOST = 10 }; /* to give a function back, a second or more between them */
+/* To give a function back that the kernel is not done with. */
+enum { TRIES_MOST = 10, TRIES_S = 1 };
 
 struct lease {
     int client;             /* -1: it is gone */
@@ -18,6 +20,7 @@ struct lease {
     int group;
     bool ours;      /* it was given to vfio-pci here */
     unsigned tries; /* to give it back, in vain */
+    int64_t tried;  /* the last of them, by the kernel's clock */
 };
 
 struct host_leases {
@@ -44,8 +47,16 @@ static int open_node(void *opaque, const char *path)
     return fd < 0 ? -errno : fd;
 }
 
+int64_t host_seconds(void *opaque)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
 const struct host_kernel host_kernel = {
-    .sysfs = "/sys", .dev = "/dev", .write = write_file, .open = open_node};
+    .sysfs = "/sys", .dev = "/dev", .write = write_file, .open = open_node, .seconds = host_seconds};
 
 bool host_address_valid(const char *name)
 {
@@ -228,6 +239,11 @@ static int open_group(const struct host_kernel *k, int group)
  */
 static bool take_back(const struct host_kernel *k, struct lease *l)
 {
+    int64_t now_s = k->seconds(k->opaque);
+
+    if (l->tries && now_s - l->tried < TRIES_S)
+        return false;
+    l->tried = now_s;
     g_autofree char *has = host_driver(k, l->address);
     int rc = restore_override(k, l->address, l->override);
 
@@ -311,7 +327,7 @@ static char *word(const char *text)
 /* The lease that LINE is; NULL: it makes no sense, or the function has gone. */
 static struct lease *lease_from(const struct host_kernel *k, const char *line)
 {
-    g_auto(GStrv) words = g_strsplit(line, "\t", 4);
+    g_auto(GStrv) words = g_strsplit(line, strchr(line, '\t') ? "\t" : " ", 4); /* as they were once */
     guint64 group;
 
     if (g_strv_length(words) != 4 || !host_address_valid(words[0]) ||

@@ -156,20 +156,12 @@ struct clients {
     nfds_t n;
 };
 
-static int64_t seconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
-
 /* Whether client I stays: it asked something sensible, or may still, or has something. */
 static bool serve_one(struct clients *c, nfds_t i)
 {
     if (!c->fds[i].revents)
-        return seconds() - c->heard[i] < IDLE_S || host_lent(c->leases, c->fds[i].fd);
-    c->heard[i] = seconds();
+        return host_seconds(NULL) - c->heard[i] < IDLE_S || host_lent(c->leases, c->fds[i].fd);
+    c->heard[i] = host_seconds(NULL);
     return c->fds[i].revents & POLLIN && helper_serve(c->fds[i].fd, c->rules, c->leases);
 }
 
@@ -231,7 +223,7 @@ static void serve_all(int listener, const struct helper_rules *rules, struct hos
         if (fd < 0)
             continue;
         c.fds[c.n] = (struct pollfd){.fd = fd, .events = POLLIN};
-        c.heard[c.n++] = seconds();
+        c.heard[c.n++] = host_seconds(NULL);
     }
 }
 
