@@ -16,6 +16,7 @@ struct holding {
     uint64_t adding;   /* the job that adds it; 0: it is there */
     uint64_t removing; /* the job that takes it away because the host lost it; 0: none */
     uint64_t asking;   /* the last job that did because the host wants it; 0: none, or before a restart */
+    uint64_t asked_ms; /* when that began; the loop's clock */
 };
 
 /* The caller frees the array, which owns its struct holding. */

@@ -12,6 +12,7 @@
 enum {
     CALL_MS = 30000,
     WANTED_MS = 9000, /* how long a guest may take to let go of what the host asks for */
+    STILL_WANTED_MS = 30000, /* a request after that is another one */
 };
 
 struct vm_devices {
@@ -710,15 +711,19 @@ void vm_devices_host_lost(struct vm_devices *d)
     take_lost(d);
 }
 
-/* A host that waits for a device asks every ten seconds: who is asked in vain, or has failed, loses it. */
+/* A host that waits for a device asks every ten seconds: who is asked in vain, as one that is paused, or has failed,
+ * loses it. */
 void vm_devices_wanted(struct vm_devices *d, const struct vmi_device_wanted_event *event)
 {
     for (guint i = 0; i < d->holdings->len; i++) {
         struct holding *h = g_ptr_array_index(d->holdings, i);
-        if (h->adding || h->removing || g_hash_table_contains(d->jobs, &h->asking) ||
+        const struct device_job *asking = g_hash_table_lookup(d->jobs, &h->asking);
+        if (h->adding || h->removing || (asking && asking->force) ||
             g_strcmp0(h->device, event->device) != 0)
             continue;
-        bool force = event->failed || h->asking;
+        uint64_t now_ms = uv_now(vm_daemon(d->vm)->loop);
+        bool force = event->failed || (h->asking && now_ms - h->asked_ms < STILL_WANTED_MS);
+        h->asked_ms = now_ms;
         g_autofree char *text = g_strdup_printf(
             event->failed ? "the host reports an error of %s" : "the host asks for %s", h->host);
         take_away(d, h, text, false, force);
