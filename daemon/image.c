@@ -417,7 +417,9 @@ bool image_grow(const char *path, enum image_format format, uint64_t capacity, G
     autofd fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct image_state now = {0};
 
-    if (!measure(fd, path, &now, err) || !imagelock_take(fd, path, false, err))
+    if (fd < 0)
+        return vmd_set_errno(err, errno, "%s", path);
+    if (!imagelock_take(fd, path, false, err) || !measure(fd, path, &now, err))
         return false;
     if (!S_ISREG(now.mode))
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "%s is no regular file, and has the size that the host gives it",

@@ -199,8 +199,12 @@ int block_file__grow(struct block_file *f, uint64_t size)
     int64_t has;
     int r;
 
-    if (f->device)
-        return ioctl(f->fd, BLKGETSIZE64, &now) < 0 ? -errno : now < size ? -ENOSPC : 0;
+    if (f->device) {
+        if (ioctl(f->fd, BLKGETSIZE64, &now) < 0)
+            return -errno;
+        f->size = MAX(f->size, now);
+        return now < size ? -ENOSPC : 0;
+    }
     has = block_file__size(f);
     if (has < 0)
         return (int)has;
