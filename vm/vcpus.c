@@ -38,7 +38,6 @@ struct vcpus {
     unsigned stops;  /* vcpus_stop_world(), one in another */
     unsigned inside; /* vCPUs inside accel_vcpu_run() */
     unsigned n;
-    cpu_set_t host; /* processors of it for this process */
     struct slot slots[LIMIT_VCPUS];
 };
 
@@ -222,10 +221,6 @@ struct vcpus *vcpus_new(struct accel *accel, vcpus_failed_fn failed, void *opaqu
     pthread_cond_init(&v->changed, NULL);
     if (!catch_samples(err))
         goto fail;
-    if (sched_getaffinity(0, sizeof(v->host), &v->host) < 0) {
-        vmd_set_errno(err, errno, "the host's processors");
-        goto fail;
-    }
     for (unsigned i = 0; i < accel->config.vcpus; i++) {
         struct slot *slot = &v->slots[i];
         slot->all = v;
@@ -464,13 +459,16 @@ enum vcpu_power vcpus_power(struct vcpus *v, unsigned index)
 bool vcpus_pin(struct vcpus *v, unsigned index, const cpu_set_t *cpus, GError **err)
 {
     struct slot *slot = &v->slots[index];
-    cpu_set_t set = v->host;
+    cpu_set_t host, set;
 
     g_assert(index < v->n);
+    if (sched_getaffinity(0, sizeof(host), &host) < 0) /* the calling thread's, which is pinned to none */
+        return vmd_set_errno(err, errno, "the host's processors");
+    set = host;
     if (cpus)
-        CPU_AND(&set, &v->host, cpus);
+        CPU_AND(&set, &host, cpus);
     if (CPU_COUNT(&set) == 0) {
-        g_autofree char *all = cpulist_format(&v->host);
+        g_autofree char *all = cpulist_format(&host);
         return vmd_fail(err, VMD_ERROR_INVALID,
                         "vCPU %u can run on the host's processors %s, and on none of those", index, all);
     }
