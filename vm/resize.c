@@ -1,6 +1,6 @@
 /*
  * See resize.h. What changes without a job is told RESIZE_REST_MS later, with what came meanwhile, or when the balloon
- * has not moved for RESIZE_STILL_MS. A job is looked at every
+ * has not moved for RESIZE_STILL_MS, or does not stop. A job is looked at every
  * RESIZE_TICK_MS while the guest runs, and when the agent answers: nothing tells of a vCPU that the
  * guest switched on, and a job is short.
  */
@@ -64,10 +64,11 @@ static void rested(uv_timer_t *timer)
     bool moved = balloon.balloon_bytes != r->balloon_seen;
 
     r->balloon_seen = balloon.balloon_bytes;
-    if (moved) {
+    if (moved && r->unrest++ < RESIZE_UNREST_MOST) {
         uv_timer_start(timer, rested, RESIZE_STILL_MS, 0);
         return;
     }
+    r->unrest = 0;
     if (r->job)
         return;
     moved = balloon.balloon_bytes != r->balloon_told;

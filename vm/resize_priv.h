@@ -5,7 +5,7 @@
 #include "vm/agent.h"
 #include "vm/resize.h"
 
-enum { RESIZE_TICK_MS = 25, RESIZE_REST_MS = 100, RESIZE_STILL_MS = 250 };
+enum { RESIZE_TICK_MS = 25, RESIZE_REST_MS = 100, RESIZE_STILL_MS = 250, RESIZE_UNREST_MOST = 8 };
 
 /* Where a part of a job is. */
 enum progress { DONE, WAITING, REFUSED };
@@ -49,6 +49,7 @@ struct resize {
     uv_timer_t *rest; /* which is looked at a moment later: memory goes by blocks */
     struct vmi_size_event told;
     uint64_t balloon_told, balloon_seen; /* bytes */
+    unsigned unrest; /* looks at which that was another */
 
     uint64_t job; /* 0: none */
     int left_ms;  /* of its time */

@@ -134,6 +134,16 @@ static void answer(struct balloon *b, const struct balloon_stats *stats)
         done(b->poll_opaque, stats);
 }
 
+static void keep_latest(void *opaque, const struct balloon_stats *stats)
+{
+    struct balloon *b = opaque;
+
+    b->latest_s = stats ? (uint64_t)(g_get_real_time() / G_USEC_PER_SEC) : 0;
+    if (stats)
+        b->latest = *stats;
+}
+
+/* What a driver says when it begins answers no question, and is as good as an answer. */
 static void take_stats(struct balloon *b, struct virtqueue *vq)
 {
     struct balloon_stats stats;
@@ -144,6 +154,8 @@ static void take_stats(struct balloon *b, struct virtqueue *vq)
             virtqueue_push(b->stats, 0);
         b->stats = e;
         read_stats(e, &stats);
+        if (b->every_s)
+            keep_latest(b, &stats);
         answer(b, &stats);
     }
 }
@@ -164,15 +176,6 @@ int virtio_balloon_poll(struct virtio_device *dev,
     b->stats = NULL;
     virtqueue_notify(vq);
     return 0;
-}
-
-static void keep_latest(void *opaque, const struct balloon_stats *stats)
-{
-    struct balloon *b = opaque;
-
-    b->latest_s = stats ? (uint64_t)(g_get_real_time() / G_USEC_PER_SEC) : 0;
-    if (stats)
-        b->latest = *stats;
 }
 
 /* A driver that has not answered yet, or has no buffer out, is asked the next time. */
