@@ -106,11 +106,11 @@ static bool parse_memory_size(const char *text, uint64_t *bytes, GError **err)
     if (!size_parse(text, bytes, err))
         return false;
     if (*bytes < MIB(LIMIT_MEMORY_MIN_MIB) || *bytes > MIB((uint64_t)LIMIT_MEMORY_MAX_MIB) ||
-        *bytes % MIB(1)) {
+        *bytes % KIB(4)) {
         g_autofree char *least = size_format(MIB(LIMIT_MEMORY_MIN_MIB));
         g_autofree char *most = size_format(MIB((uint64_t)LIMIT_MEMORY_MAX_MIB));
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--memory takes a size from %s to %s, a multiple of 1 MiB, not '%s'", least,
+                        "--memory takes a size from %s to %s, a multiple of 4 KiB, not '%s'", least,
                         most, text);
     }
     return true;

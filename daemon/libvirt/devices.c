@@ -388,7 +388,7 @@ static void update_device(struct client *c, struct libvirt_request *request, con
 /* What is asked for; 0: nothing. */
 struct size {
     uint32_t cpus;
-    uint64_t memory; /* bytes, whole MiB */
+    uint64_t memory; /* bytes, whole pages */
     bool most;       /* it is the most that there can be */
 };
 
@@ -408,6 +408,8 @@ static bool size_cpus(struct vm_config *c, const struct size *s, GError **err)
     c->cpus = s->most ? MIN(c->cpus, most) : s->cpus;
     c->has_max_cpus = c->cpus < most && can_grow(c);
     c->max_cpus = c->has_max_cpus ? most : 0;
+    for (uint32_t i = c->has_max_cpus ? most : c->cpus; i < LIMIT_VCPUS; i++)
+        pins_set(&c->pins, &c->n_pins, i, NULL);
     return true;
 }
 

@@ -13,19 +13,19 @@ static const struct xml_rule hostdev_rules[] = {
     {.name = "rom"},
 };
 
-/* The member NAME of ADDRESS, at most MOST; libvirt writes them as 0x1a, and people as 26. */
+/* The member NAME of ADDRESS, at most MOST, or 0 where it has none; libvirt writes them as 0x1a, and people as 26. */
 static bool read_part(const xmlNode *address, const char *name, unsigned most, unsigned *out,
                       GError **err)
 {
     g_autofree char *text = xml_attr(address, name);
     char *end = NULL;
-    guint64 n = text && g_ascii_isdigit(*text) ? g_ascii_strtoull(text, &end, 0) : UINT64_MAX;
+    guint64 n = text && g_ascii_isdigit(*text) ? g_ascii_strtoull(text, &end, 0) : 0;
 
     *out = (unsigned)n;
-    return (end && *end == 0 && n <= most) ||
+    return !text || (end && *end == 0 && n <= most) ||
            vmd_fail(err, VMD_ERROR_INVALID,
-                    "<hostdev>: '%s' is no %s of a PCI function, of which 0x%x is the last",
-                    text ? text : "", name, most);
+                    "<hostdev>: '%s' is no %s of a PCI function, of which 0x%x is the last", text,
+                    name, most);
 }
 
 char *xml_read_host_address(const xmlNode *node, GError **err)

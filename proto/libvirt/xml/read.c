@@ -82,8 +82,10 @@ static void add_pin(struct vm_config *config, uint64_t vcpu, const cpu_set_t *cp
 static bool read_cpuset(const xmlNode *node, cpu_set_t *out, GError **err)
 {
     g_autofree char *text = xml_attr(node, "cpuset");
+    g_auto(GStrv) words = g_strsplit(text ? text : "", " ", -1);
+    g_autofree char *list = g_strjoinv("", words);
 
-    if (cpulist_parse(text ? text : "", out, err))
+    if (cpulist_parse(list, out, err))
         return true;
     g_prefix_error(err, "<%s cpuset>: ", node->name);
     return false;
