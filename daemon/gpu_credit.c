@@ -39,13 +39,14 @@ static uint64_t take_use(struct credit *const *all, unsigned n, uint64_t passed)
     return sum;
 }
 
-/* Whether somebody with work waited for leave all the time. */
-static bool somebody_waits(struct credit *const *all, unsigned n)
+/* Whether somebody with work waited for leave, but for what is too little to count as use. */
+static bool somebody_waits(struct credit *const *all, unsigned n, uint64_t passed)
 {
     bool waits = false;
 
     for (unsigned i = 0; i < n; i++)
-        waits |= all[i]->wants && !all[i]->did_ns && all[i]->used_ns >= all[i]->until_ns;
+        waits |= all[i]->wants && all[i]->did_ns < passed / (USE_COUNTS + 1) &&
+                 all[i]->used_ns >= all[i]->until_ns;
     return waits;
 }
 
@@ -126,7 +127,7 @@ unsigned credit_round(struct credit_device *d, struct credit *const *all, unsign
 {
     uint64_t passed = MIN(passed_ns, PASSED_MOST), weights = 0;
     uint64_t used = take_use(all, n, passed);
-    uint64_t idle = passed > used && somebody_waits(all, n) ? passed - used : 0;
+    uint64_t idle = passed > used && somebody_waits(all, n, passed) ? passed - used : 0;
     unsigned wanting = 0;
 
     for (unsigned i = 0; i < n; i++) {

@@ -268,6 +268,28 @@ static unsigned turn(struct credit_device *d, struct credit *a, struct credit *b
     return credit_round(d, all, 2, ns);
 }
 
+/* One who says that it has work and does next to none holds nobody back, however short the others' launches are: these
+ * run a few in each round's leave. */
+START_TEST(short_launches)
+{
+    enum { LAUNCH_NS = 10000, ROUNDS = 6000, FROM = 4000 };
+    struct credit_device d = {0};
+    struct credit liar = {.weight = 50, .wants = true}, honest = liar;
+    uint64_t before = 0;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        if (i == FROM)
+            before = honest.used_ns;
+        liar.used_ns += 2 * LAUNCH_NS;
+        for (uint64_t at = 2 * LAUNCH_NS; at < 2 * MS && honest.used_ns < honest.until_ns; at += LAUNCH_NS)
+            honest.used_ns += LAUNCH_NS;
+        turn(&d, &liar, &honest, 2 * MS);
+    }
+    double used = (double)(honest.used_ns - before) / (double)((ROUNDS - FROM) * 2 * MS);
+    ck_assert_msg(used > 0.5, "the others had %.3f of the device", used);
+}
+END_TEST
+
 /* A launch that oversteps is a debt, which is paid; a clock that jumps, or a count that begins anew
  * or makes no sense, gives and takes nothing for ever. */
 START_TEST(debts)
@@ -792,6 +814,7 @@ int main(void)
     tcase_set_timeout(t, 240);
     tcase_add_loop_test(t, credits, 0, G_N_ELEMENTS(plays));
     tcase_add_test(t, debts);
+    tcase_add_test(t, short_launches);
     tcase_add_test(t, meters);
     tcase_add_test(t, held);
     tcase_add_loop_test(t, hostile, 0, 2);
