@@ -11,6 +11,7 @@ enum {
     SPIN_NS = 20000,         /* how long an idle link is looked at before its thread sleeps */
     FULL_NS = 100000,        /* before a ring that is full is looked at again, at first */
     FULL_MOST_NS = 10000000, /* and later */
+    FULL_MS = 10,            /* between looks at a stream that is */
 };
 
 struct link {
@@ -24,6 +25,8 @@ struct link {
     uint32_t open; /* the number of the program that has it; 0: none */
     struct gpu_ring calls, answers;
     void (*on_wait)(void *opaque);
+    void (*on_full)(void *opaque);
+    void *full_opaque;
     void *opaque;
     /* A stream of bytes. */
     int fd;
@@ -110,6 +113,12 @@ void link_on_wait(struct link *l, void (*fn)(void *opaque), void *opaque)
 {
     l->on_wait = fn;
     l->opaque = opaque;
+}
+
+void link_on_full(struct link *l, void (*fn)(void *opaque), void *opaque)
+{
+    l->on_full = fn;
+    l->full_opaque = opaque;
 }
 
 struct link *link_stream(int fd)
@@ -324,13 +333,25 @@ int link_next(struct link *l, uint8_t *buf)
     return ring_get(&l->calls, buf);
 }
 
+/* There has been no room for an answer since BEGAN, 0 at first; false: it is too long. */
+static bool full(struct link *l, uint64_t *began)
+{
+    if (!*began)
+        *began = now_ns();
+    if (l->on_full)
+        l->on_full(l->full_opaque);
+    return !l->bound_ms || now_ns() - *began <= (uint64_t)l->bound_ms * 1000000;
+}
+
 static bool stream_post(struct link *l, const uint8_t *at, size_t length)
 {
+    uint64_t began = 0;
+
     while (length) {
         ssize_t n = write(l->fd, at, length);
         struct pollfd fd = {.fd = l->fd, .events = POLLOUT};
         if (n < 0 && errno == EAGAIN) {
-            if (poll(&fd, 1, l->bound_ms ? l->bound_ms : -1) > 0)
+            if (poll(&fd, 1, FULL_MS) > 0 || full(l, &began))
                 continue;
         } else if (n < 0 && errno == EINTR) {
             continue;
@@ -341,6 +362,7 @@ static bool stream_post(struct link *l, const uint8_t *at, size_t length)
         }
         at += n;
         length -= (size_t)n;
+        began = 0;
     }
     return true;
 }
@@ -353,10 +375,7 @@ bool link_post(struct link *l, const void *answer, uint32_t length)
     if (!l->shared)
         return stream_post(l, answer, length);
     while (!ring_put(&l->answers, answer, length)) {
-        if (!began)
-            began = now_ns();
-        if (gpu_load(&l->shared->guest_open) != l->open ||
-            (l->bound_ms && now_ns() - began > (uint64_t)l->bound_ms * 1000000))
+        if (gpu_load(&l->shared->guest_open) != l->open || !full(l, &began))
             return false;
         nanosleep(&pause, NULL);
         pause.tv_nsec = MIN(pause.tv_nsec * 2, FULL_MOST_NS);

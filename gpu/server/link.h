@@ -36,6 +36,8 @@ void link_state(const struct link *l, struct link_state *out);
 void link_adopt(struct link *l, const struct link_state *state, bool there);
 /* FN(OPAQUE) is called by link_open() and link_close() whenever they wait; it may block. */
 void link_on_wait(struct link *l, void (*fn)(void *opaque), void *opaque);
+/* The same, now and then, while link_post() waits; it may not. NULL: nobody. */
+void link_on_full(struct link *l, void (*fn)(void *opaque), void *opaque);
 
 /* Waits until a program opens the link; false: there will be none any more. */
 bool link_open(struct link *l);

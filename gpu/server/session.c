@@ -514,6 +514,12 @@ static void object_free(void *opaque)
     g_free(o);
 }
 
+/* What is over is seen also while the program takes no answers: it has the device no longer. */
+static void answers_full(void *opaque)
+{
+    session__look(opaque);
+}
+
 struct session *session__new(const struct session_env *env, struct link *link,
                              struct session_seat *seat)
 {
@@ -521,6 +527,7 @@ struct session *session__new(const struct session_env *env, struct link *link,
 
     s->env = env;
     s->link = link;
+    link_on_full(link, answers_full, s);
     s->seat = seat;
     s->quota.of = env->quota;
     s->quota.program = meter_program_new(env->meter);
@@ -539,6 +546,7 @@ void session__free(struct session *s)
 {
     session__hold_end(s);
     session__end_contexts(s);
+    link_on_full(s->link, NULL, NULL);
     meter_program_free(s->quota.program);
     watch_remove(&s->watched);
     g_hash_table_destroy(s->objects);

@@ -54,8 +54,24 @@ static void open_gates(struct session *s, const struct object *context)
     pthread_mutex_unlock(&s->gates);
 }
 
+/* What waited for CONTEXT is told that it is gone; how long the program takes to hear that is no time of the
+ * driver's. THERE: it hears anything. */
+static void end_waits(struct session *s, const struct object *context, bool there)
+{
+    session__leave(s);
+    for (guint i = s->pending->len; i-- > 0;) {
+        const struct pending *p = g_ptr_array_index(s->pending, i);
+        if (p->context != context)
+            continue;
+        if (!p->silent && !p->told && there) /* one that takes no answer gets no more */
+            there = session__answer(s, p->op, p->seq, GPU_CONTEXT_DESTROYED, NULL, NULL, 0, 0);
+        g_ptr_array_remove_index(s->pending, i);
+    }
+    session__enter(s, GPU_OP_CTX_FREE);
+}
+
 /* Ends what runs in CONTEXT and frees all that is in it. */
-static void context_end(struct session *s, struct object *context)
+static void context_end(struct session *s, struct object *context, bool there)
 {
     GHashTableIter iter;
     struct object *o;
@@ -93,15 +109,7 @@ static void context_end(struct session *s, struct object *context)
         OPS(s)->module_free(context->ctx, g_ptr_array_index(modules, i));
     g_ptr_array_free(modules, TRUE);
     OPS(s)->context_free(context->ctx);
-    bool there = true; /* one that takes no answer gets no more */
-    for (guint i = s->pending->len; i-- > 0;) {
-        const struct pending *p = g_ptr_array_index(s->pending, i);
-        if (p->context == context) {
-            if (!p->silent && !p->told && there)
-                there = session__answer(s, p->op, p->seq, GPU_CONTEXT_DESTROYED, NULL, NULL, 0, 0);
-            g_ptr_array_remove_index(s->pending, i);
-        }
-    }
+    end_waits(s, context, there);
     give_context(&s->quota);
     g_ptr_array_remove_fast(s->contexts, context);
     session__drop(s, context);
@@ -113,7 +121,7 @@ static int call_ctx_free(struct session *s, struct call *c)
 
     if (!o)
         return GPU_INVALID_CONTEXT;
-    context_end(s, o);
+    context_end(s, o, true);
     return GPU_SUCCESS;
 }
 
@@ -137,7 +145,7 @@ void session__end_contexts(struct session *s)
 {
     while (s->contexts->len) {
         session__enter(s, GPU_OP_CTX_FREE);
-        context_end(s, g_ptr_array_index(s->contexts, s->contexts->len - 1));
+        context_end(s, g_ptr_array_index(s->contexts, s->contexts->len - 1), false);
         session__leave(s);
     }
 }

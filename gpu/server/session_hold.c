@@ -7,7 +7,11 @@
 
 #include <time.h>
 
-enum { PAUSE_NS = 1000000, STANDS_MS = 200 };
+enum {
+    PAUSE_NS = 1000000,
+    STANDS_MS = 200,
+    RECORDS_MOST = 64, /* of an event for waits that may all stand: each takes room in a driver's queue */
+};
 
 void session__value_wait(struct session *s, struct gpu_stream *stream, struct object *context)
 {
@@ -27,7 +31,9 @@ void session__value_wait(struct session *s, struct gpu_stream *stream, struct ob
         if (OPS(s)->event_new(context->ctx, NO_TIMING, &w->event))
             w->event = NULL;
     }
-    if (w->event && OPS(s)->event_record(w->event, stream)) {
+    if (w->event && w->records == RECORDS_MOST && OPS(s)->event_query(w->event) != GPU_NOT_READY)
+        w->records = 0;
+    if (w->event && (w->records++ == RECORDS_MOST || OPS(s)->event_record(w->event, stream))) {
         OPS(s)->event_free(w->event);
         w->event = NULL;
     }
@@ -52,7 +58,7 @@ void session__value_waits_end(struct session *s, const struct gpu_stream *stream
     }
 }
 
-/* Whether a stream stands for a value; those that do no more are forgotten. */
+/* Whether a stream stands for a value, or runs what is before such a wait; those that do no more are forgotten. */
 static bool waits_for_value(struct session *s)
 {
     session__enter_query(s);

@@ -71,6 +71,7 @@ struct value_wait {
     struct gpu_stream *stream;
     struct object *context;
     struct gpu_event *event; /* owned: behind the latest such wait; NULL: the stream tells */
+    unsigned records;        /* of the event, since it was last seen to have come */
 };
 
 struct session {
