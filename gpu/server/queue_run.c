@@ -298,11 +298,12 @@ void *queue__stream_main(void *opaque)
         pthread_cond_broadcast(&c->changed);
         c->wake(c->opaque);
     }
+    /* Once the context has no streams it may go, and what it is charged to after it. */
+    __atomic_fetch_sub(&quota->streams, 1, __ATOMIC_RELAXED);
     g_ptr_array_remove_fast(c->streams, s);
     pthread_cond_broadcast(&c->changed);
     queue__stream_unref(s);
     pthread_mutex_unlock(&c->lock);
-    __atomic_fetch_sub(&quota->streams, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 
