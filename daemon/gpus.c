@@ -124,6 +124,7 @@ static bool take(const struct gpus *g, struct gpus_found *found)
             !is_text(gpu->pci, sizeof(gpu->pci)) || !is_text(gpu->backend, sizeof(gpu->backend)))
             return false;
     }
+    gpus__take_nvml(g->fd, &found->nvml);
     return true;
 }
 
@@ -531,6 +532,8 @@ static void list_known(struct gpus *g, void *arg, const GError *err)
         if (is_gpu(d) && (err || !driver_has(f, d->id)))
             r->gpus[r->n_gpus++] = describe_useless(g, d);
     }
+    if (!err)
+        gpus__tell_nvml(&f->nvml, r);
     r->has_driver = !err && f->head.driver;
     r->driver = f->head.driver;
     if (err || !f->head.count)

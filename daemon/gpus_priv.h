@@ -5,12 +5,19 @@
 #include "daemon/gpus.h"
 #include "gpu/protocol/contract.h"
 
+/* What NVIDIA's management library said; all 0 where it is not there. */
+struct gpus_nvml {
+    struct worker_nvml head;
+    struct worker_nvml_gpu gpus[GPU_DEVICES];
+};
+
 /* What a driver said: COUNT GPUS, or why there are none. */
 struct gpus_found {
     bool asked; /* ever */
     uint64_t at_ms;
     struct worker_gpus head;
     struct worker_gpu gpus[GPU_DEVICES];
+    struct gpus_nvml nvml;
 };
 
 /* Calls FN when the driver was asked within half a minute, at once where it was; ERR, borrowed, is
@@ -32,5 +39,11 @@ int gpus__find(const struct gpus_found *found, enum vm_gpu_backend backend, cons
 uint64_t gpus__promised(struct gpus *gpus, int index, const struct vm *except, GPtrArray *vms);
 const struct gpus_found *gpus__found(const struct gpus *gpus);
 struct daemon *gpus__daemon(const struct gpus *gpus);
+
+/* Reads what a process that ended said of NVML at socket FD; false, with NVML all 0, where that is
+ * nothing or no such thing. */
+bool gpus__take_nvml(int fd, struct gpus_nvml *nvml);
+/* Adds to R, which has the host's GPUs, what NVML knows of them. */
+void gpus__tell_nvml(const struct gpus_nvml *nvml, struct gpu_list_result *r);
 
 #endif

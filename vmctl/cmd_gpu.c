@@ -11,9 +11,21 @@ static int print_or(const struct arguments *args, struct json_object *json)
     return arguments_has(args, "json");
 }
 
+/* What it has, and what of that is free where this is known; the caller frees. */
+static char *memory_of(const struct host_gpu_info *g)
+{
+    if (!g->has_memory_bytes)
+        return g_strdup("-");
+    g_autofree char *all = size_format(g->memory_bytes);
+    if (!g->has_free_bytes)
+        return g_steal_pointer(&all);
+    g_autofree char *unused = size_format(g->free_bytes);
+    return g_strdup_printf("%s, %s free", all, unused);
+}
+
 static void add_gpu(struct table *t, const struct host_gpu_info *g)
 {
-    g_autofree char *memory = g->has_memory_bytes ? size_format(g->memory_bytes) : g_strdup("-");
+    g_autofree char *memory = memory_of(g);
     g_autofree char *promised = size_format(g->promised_bytes);
     g_autofree char *number = g->has_number ? g_strdup_printf("%u", g->number) : g_strdup("-");
     g_autoptr(GString) vms = g_string_new(g->text);
@@ -23,7 +35,8 @@ static void add_gpu(struct table *t, const struct host_gpu_info *g)
     table_add(t, "%s", g->id);
     table_add(t, "%s", number);
     table_add(t, "%s", g->has_backend ? vm_gpu_backend_to_string(g->backend) : "-");
-    table_add(t, "%s%s%s", g->name, g->compute ? ", compute " : "", g->compute ? g->compute : "");
+    table_add(t, "%s%s%s%s", g->name, g->compute ? ", compute " : "", g->compute ? g->compute : "",
+              g->has_mig && g->mig ? ", MIG" : "");
     table_add(t, "%s", memory);
     table_add(t, "%s", g->has_backend ? promised : "-");
     table_add(t, "%s", vms->len ? vms->str : "-");
@@ -47,8 +60,12 @@ static int list(struct vmd_client *c, const struct arguments *args)
     table_print(t, stdout);
     if (r->has_driver)
         printf("CUDA driver %u.%u\n", r->driver / 1000, r->driver % 1000 / 10);
+    if (r->driver_release)
+        printf("NVIDIA driver %s\n", r->driver_release);
     if (r->driver_text)
         printf("no GPU of the host: %s\n", r->driver_text);
+    if (r->nvml_text)
+        printf("NVML does not tell all: %s\n", r->nvml_text);
     return VMCTL_EXIT_OK;
 }
 
@@ -242,7 +259,8 @@ static const struct option_row options[] = {
      "of attach and limits: GPU memory that the guest's programs may hold together (512M)", NULL},
     {"share", "NUMBER",
      "of limits: part of the GPU's time, against the shares of others (1 to 1000)", NULL},
-    {"launches", "NUMBER", "of limits: launches in flight at most (1 to 1024); 0: any number", NULL},
+    {"launches", "NUMBER", "of limits: launches in flight at most (1 to 1024); 0: any number",
+     NULL},
     {"once", NULL, "of top: print the table once", NULL},
     {NULL, NULL, NULL, NULL},
 };

@@ -23,7 +23,11 @@
 
 #include "gpu/protocol/ring.h"
 
-enum { WORKER_MAGIC = 0x32775547, WORKER_MOVED_MAGIC = 0x33775547 };
+enum {
+    WORKER_MAGIC = 0x32775547,
+    WORKER_MOVED_MAGIC = 0x33775547,
+    WORKER_NVML_MAGIC = 0x4d755547,
+};
 
 struct worker_hello {
     uint32_t magic, size; /* of this struct */
@@ -87,6 +91,28 @@ struct worker_gpu {
     uint32_t major, minor;     /* compute capability */
     char backend[8];           /* "cuda", "hip" */
     uint32_t number, reserved; /* the driver's */
+};
+
+/* Said behind them, where NVIDIA's management library is there: COUNT struct worker_nvml_gpu
+ * follow. Those to whom it means nothing leave it unread. */
+struct worker_nvml {
+    uint32_t magic, size; /* WORKER_NVML_MAGIC; of this struct */
+    uint32_t count;       /* at most GPU_DEVICES */
+    uint32_t reserved;
+    char release[80]; /* of the kernel's driver, as in 550.54.14; "": not known */
+    char text[240];   /* what it does not tell, and why; "" */
+};
+
+/* What of a struct worker_nvml_gpu is known besides texts, which are "" where they are not. */
+enum { WORKER_NVML_MEMORY = 1, WORKER_NVML_MIG = 2 };
+
+struct worker_nvml_gpu {
+    char pci[24]; /* 0000:01:00.0 */
+    char name[96];
+    char uuid[96]; /* GPU- and 8-4-4-4-12 hexadecimal digits */
+    uint64_t memory, free;
+    uint32_t known, mig; /* mig: it is cut in pieces, or may be */
+    char text[80];       /* why it is of no use: it is lost, it has to be reset */
 };
 
 #endif
