@@ -12,8 +12,11 @@ struct addition {
 };
 
 struct attached {
-    GPtrArray *came; /* struct addition, in their order */
-    GPtrArray *went; /* ids of the configuration's */
+    GPtrArray *came;              /* struct addition, in their order */
+    GPtrArray *went;              /* ids of the configuration's */
+    struct vm_gpu_config *moved;  /* the configuration's GPU, as it is since it was moved; NULL */
+    struct vm_gpu_config *moving; /* the run's GPU, as the job MOVE is to make it; NULL */
+    uint64_t move;
 };
 
 static void addition_free(gpointer p)
@@ -38,6 +41,7 @@ void attached_free(struct attached *a)
 {
     if (!a)
         return;
+    attached_clear(a);
     g_ptr_array_free(a->came, TRUE);
     g_ptr_array_free(a->went, TRUE);
     g_free(a);
@@ -47,6 +51,8 @@ void attached_clear(struct attached *a)
 {
     g_ptr_array_set_size(a->came, 0);
     g_ptr_array_set_size(a->went, 0);
+    g_clear_pointer(&a->moved, vm_gpu_config_free);
+    g_clear_pointer(&a->moving, vm_gpu_config_free);
 }
 
 /* --- what happens ----------------------------------------------------------------------------- */
@@ -80,6 +86,8 @@ void attached_keep(struct attached *a, GHashTable *jobs)
         if (added->job && !g_hash_table_contains(jobs, &added->job))
             g_ptr_array_remove_index(a->came, i);
     }
+    if (a->moving && !g_hash_table_contains(jobs, &a->move))
+        g_clear_pointer(&a->moving, vm_gpu_config_free);
 }
 
 static void set_id(char **id, const char *to)
@@ -103,6 +111,8 @@ static void name(struct device_spec *spec, const char *id)
 
 static void released(struct attached *a, const char *id)
 {
+    if (strcmp(id, VM_GPU_ID) == 0)
+        g_clear_pointer(&a->moved, vm_gpu_config_free);
     for (guint i = 0; i < a->came->len; i++) {
         const struct addition *added = a->came->pdata[i];
         if (!added->job && g_strcmp0(added->spec->id, id) == 0) {
@@ -134,6 +144,50 @@ void attached_news(struct attached *a, const struct vmi_device_event *event)
         released(a, event->device);
 }
 
+/* The GPU that came and is there; NULL. */
+static struct addition *added_gpu(const struct attached *a)
+{
+    for (guint i = 0; i < a->came->len; i++) {
+        struct addition *added = a->came->pdata[i];
+        if (added->spec->gpu && !added->job)
+            return added;
+    }
+    return NULL;
+}
+
+void attached_move_gpu(struct attached *a, const struct vm_gpu_config *to, uint64_t job)
+{
+    vm_gpu_config_free(a->moving);
+    a->moving = vm_gpu_config_copy(to);
+    a->move = job;
+}
+
+bool attached_moved_gpu(struct attached *a, uint64_t job)
+{
+    struct addition *added = added_gpu(a);
+    struct vm_gpu_config **is = added ? &added->spec->gpu : &a->moved;
+
+    if (!a->moving || a->move != job)
+        return false;
+    vm_gpu_config_free(*is);
+    *is = g_steal_pointer(&a->moving);
+    return true;
+}
+
+bool attached_move_over(struct attached *a, uint64_t job)
+{
+    bool was = a->moving && a->move == job;
+
+    if (was)
+        g_clear_pointer(&a->moving, vm_gpu_config_free);
+    return was;
+}
+
+bool attached_moves_gpu(const struct attached *a)
+{
+    return a->moving != NULL;
+}
+
 /* --- what a run has --------------------------------------------------------------------------- */
 
 static bool configured_gpu_went(const struct attached *a)
@@ -145,7 +199,9 @@ void attached_gpus(const struct attached *a, const struct vm_config *config,
                    void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque)
 {
     if (config->gpu && !configured_gpu_went(a))
-        each(opaque, config->gpu);
+        each(opaque, a->moved ? a->moved : config->gpu);
+    if (a->moving)
+        each(opaque, a->moving);
     for (guint i = 0; i < a->came->len; i++) {
         const struct addition *added = a->came->pdata[i];
         if (added->spec->gpu)
@@ -155,23 +211,23 @@ void attached_gpus(const struct attached *a, const struct vm_config *config,
 
 const struct vm_gpu_config *attached_gpu(const struct attached *a, const struct vm_config *config)
 {
-    for (guint i = 0; i < a->came->len; i++) {
-        const struct addition *added = a->came->pdata[i];
-        if (added->spec->gpu && !added->job)
-            return added->spec->gpu;
-    }
-    return configured_gpu_went(a) ? NULL : config->gpu;
+    const struct addition *added = added_gpu(a);
+
+    if (added)
+        return added->spec->gpu;
+    return configured_gpu_went(a) ? NULL : a->moved ? a->moved : config->gpu;
 }
 
 void attached_limit_gpu(struct attached *a, uint32_t share, uint32_t launches)
 {
-    for (guint i = 0; i < a->came->len; i++) {
-        const struct addition *added = a->came->pdata[i];
-        if (added->spec->gpu && !added->job) {
-            added->spec->gpu->share = share;
-            added->spec->gpu->launches = launches;
-            return;
-        }
+    const struct addition *added = added_gpu(a);
+    struct vm_gpu_config *all[] = {added ? added->spec->gpu : a->moved, a->moving};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(all); i++) {
+        if (!all[i])
+            continue;
+        all[i]->share = share;
+        all[i]->launches = launches;
     }
 }
 
@@ -230,6 +286,10 @@ struct vm_config *attached_apply(const struct attached *a, const struct vm_confi
 {
     struct vm_config *out = vm_config_copy(config);
 
+    if (a->moved) {
+        vm_gpu_config_free(out->gpu);
+        out->gpu = vm_gpu_config_copy(a->moved);
+    }
     for (guint i = 0; i < a->went->len; i++)
         take_out(out, a->went->pdata[i]);
     for (guint i = 0; i < a->came->len; i++) {
@@ -260,6 +320,12 @@ struct json_object *attached_encode(const struct attached *a)
         json_object_array_add(went, json_object_new_string(a->went->pdata[i]));
     json_object_object_add(json, "came", came);
     json_object_object_add(json, "went", went);
+    if (a->moved)
+        json_object_object_add(json, "moved", vm_gpu_config_encode(a->moved));
+    if (a->moving) {
+        json_object_object_add(json, "moving", vm_gpu_config_encode(a->moving));
+        json_object_object_add(json, "move", json_object_new_uint64(a->move));
+    }
     return json;
 }
 
@@ -272,6 +338,18 @@ static struct json_object *array_of(struct json_object *json, const char *member
 
     *n = is ? json_object_array_length(rows) : 0;
     return rows;
+}
+
+/* The GPU that is a MEMBER of JSON; NULL. */
+static struct vm_gpu_config *gpu_of(struct json_object *json, const char *member)
+{
+    struct vm_gpu_config *gpu = NULL;
+    struct json_object *value = NULL;
+
+    if (json_object_is_type(json, json_type_object) &&
+        json_object_object_get_ex(json, member, &value))
+        vm_gpu_config_decode(value, &gpu, NULL);
+    return gpu;
 }
 
 void attached_decode(struct attached *a, struct json_object *json)
@@ -294,4 +372,8 @@ void attached_decode(struct attached *a, struct json_object *json)
         if (json_object_is_type(id, json_type_string))
             g_ptr_array_add(a->went, g_strdup(json_object_get_string(id)));
     }
+    a->moved = gpu_of(json, "moved");
+    a->moving = gpu_of(json, "moving");
+    if (a->moving)
+        a->move = json_object_get_uint64(json_object_object_get(json, "move"));
 }

@@ -31,7 +31,15 @@ void attached_gpus(const struct attached *a, const struct vm_config *config,
                    void (*each)(void *opaque, const struct vm_gpu_config *gpu), void *opaque);
 /* The one that it has; NULL. Borrowed until the next news. */
 const struct vm_gpu_config *attached_gpu(const struct attached *a, const struct vm_config *config);
-/* SHARE and LAUNCHES of a GPU that was added; nothing where the run has another, or none. */
+/* JOB is to move the GPU that the run has, so that it is TO, which is copied. */
+void attached_move_gpu(struct attached *a, const struct vm_gpu_config *to, uint64_t job);
+/* JOB has moved it; false: that was not its job. */
+bool attached_moved_gpu(struct attached *a, uint64_t job);
+/* JOB is over; false: that was not its job, or it was made. */
+bool attached_move_over(struct attached *a, uint64_t job);
+/* One is under way. */
+bool attached_moves_gpu(const struct attached *a);
+/* SHARE and LAUNCHES of a GPU that was added or moved; nothing where the run has another, or none. */
 void attached_limit_gpu(struct attached *a, uint32_t share, uint32_t launches);
 
 /* CONFIG with what came and without what went; the caller frees. */

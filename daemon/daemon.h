@@ -31,6 +31,7 @@ struct daemon {
     struct warm_lists *warm;
     struct openers *openers;
     struct rpc_server *server;
+    unsigned soft_gpus; /* devices of the backend soft */
     uint64_t started_ns, started_monotonic_ns;
     bool leaving;
     void (*leave)(struct daemon *daemon); /* ends the daemon; VMs go on */

@@ -33,20 +33,16 @@ struct attachment {
 static struct vm_gpu_config *gpu_of(struct gpus *g, const struct attachment *a,
                                     const GError *unknown, GError **err)
 {
-    bool soft = strcmp(a->gpu, "soft") == 0;
+    int index;
 
-    if (!soft && unknown) {
+    if (unknown) {
         g_propagate_error(err, g_error_copy(unknown));
         return NULL;
     }
-    int index = soft ? -1 : gpus__find(gpus__found(g), VM_GPU_BACKEND_SOFT, a->gpu, err);
-    if (!soft && index < 0)
+    if (!gpus__resolve(g, a->gpu, &index, err))
         return NULL;
-    struct vm_gpu_config *gpu = vm_gpu_config_new();
-    gpu->backend = soft ? VM_GPU_BACKEND_SOFT : gpus__backend(&gpus__found(g)->gpus[index]);
+    struct vm_gpu_config *gpu = gpus__at(g, index, NULL);
     gpu->memory = a->memory;
-    if (!soft) /* numbers change with the host's slots; this one does not */
-        gpu->device = gpus__id(gpus__found(g), index);
     return gpu;
 }
 
@@ -109,7 +105,7 @@ void gpus_attach(struct gpus *g, struct vm *vm, const struct gpu_attach_params *
     a->vm = g_strdup(vm_id(vm));
     a->gpu = g_strdup(params->gpu);
     a->memory = params->memory;
-    if (strcmp(params->gpu, "soft") == 0)
+    if (gpus__is_soft(params->gpu))
         attach_known(g, a, NULL);
     else
         gpus__when_known(g, attach_known, a);
@@ -277,9 +273,7 @@ static void count(struct gathering *x, struct vm *vm)
     a->gathering = x;
     a->registry = vm_daemon(vm)->registry;
     a->vm = g_strdup(vm_name(vm));
-    a->gpu = g_strdup(gpu->backend == VM_GPU_BACKEND_SOFT ? "soft"
-                      : gpu->device                       ? gpu->device
-                                                          : "0");
+    a->gpu = gpus_ref(vm_daemon(vm)->gpus, gpu);
     x->waiting++;
     vm_call(vm, VMI_STATS, NULL, counted, a);
 }

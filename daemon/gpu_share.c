@@ -31,6 +31,7 @@ struct device {
 
 struct gpu_share {
     struct gpu_shares *shares;
+    char *name;
     struct device *device; /* NULL: none yet */
     uint32_t launches;
     int fd;                    /* the worker's page, which is only read; -1: there are no pages */
@@ -151,8 +152,10 @@ static void renew(struct gpu_share *s, uint64_t now)
 
 static void pace(struct gpu_shares *all);
 
-static char *page_path(const char *dir, const char *name)
+static char *page_path(const struct gpu_share *s, const char *dir, const char *kind)
 {
+    g_autofree char *name = g_strdup_printf("%s.%s", s->name, kind);
+
     return g_build_filename(dir, name, NULL);
 }
 
@@ -195,8 +198,7 @@ static bool adopt(struct gpu_share *s, int use, int grant, GError **err)
 
 bool gpu_share_make(struct gpu_share *s, const char *dir, int fds[2], GError **err)
 {
-    g_autofree char *use_path = page_path(dir, "gpu.use"),
-                    *grant_path = page_path(dir, "gpu.grant");
+    g_autofree char *use_path = page_path(s, dir, "use"), *grant_path = page_path(s, dir, "grant");
 
     gpu_share_close(s);
     autofd use = make_page(use_path, err);
@@ -216,8 +218,7 @@ bool gpu_share_make(struct gpu_share *s, const char *dir, int fds[2], GError **e
 
 void gpu_share_find(struct gpu_share *s, const char *dir)
 {
-    g_autofree char *use_path = page_path(dir, "gpu.use"),
-                    *grant_path = page_path(dir, "gpu.grant");
+    g_autofree char *use_path = page_path(s, dir, "use"), *grant_path = page_path(s, dir, "grant");
     autofd use = open(use_path, O_RDONLY | O_CLOEXEC);
     autofd grant = open(grant_path, O_RDWR | O_CLOEXEC);
 
@@ -244,6 +245,14 @@ void gpu_share_close(struct gpu_share *s)
     pace(s->shares);
 }
 
+void gpu_share_succeed(struct gpu_share *s, struct gpu_share *before)
+{
+    gpu_share_close(before);
+    s->earlier.done_ns += before->earlier.done_ns;
+    s->earlier.launches += before->earlier.launches;
+    before->earlier = (struct share_count){0};
+}
+
 void gpu_share_end(struct gpu_share *s)
 {
     gpu_share_close(s);
@@ -253,11 +262,12 @@ void gpu_share_end(struct gpu_share *s)
 
 /* --- who shares what -------------------------------------------------------------------------- */
 
-struct gpu_share *gpu_share_new(struct gpu_shares *all)
+struct gpu_share *gpu_share_new(struct gpu_shares *all, const char *name)
 {
     struct gpu_share *s = g_new0(struct gpu_share, 1);
 
     s->shares = all;
+    s->name = g_strdup(name);
     s->fd = -1;
     s->credit.weight = 1;
     return s;
@@ -281,6 +291,7 @@ void gpu_share_free(struct gpu_share *s)
         return;
     gpu_share_close(s);
     leave(s);
+    g_free(s->name);
     g_free(s);
 }
 

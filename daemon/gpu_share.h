@@ -20,8 +20,8 @@ struct gpu_share;
 struct gpu_shares *gpu_shares_new(uv_loop_t *loop);
 void gpu_shares_free(struct gpu_shares *shares); /* without any left; takes NULL */
 
-/* Of one VM, without pages. */
-struct gpu_share *gpu_share_new(struct gpu_shares *shares);
+/* Of one worker of a VM, without pages; NAME, which is copied, is what their files begin with. */
+struct gpu_share *gpu_share_new(struct gpu_shares *shares, const char *name);
 void gpu_share_free(struct gpu_share *s); /* takes NULL */
 
 /* Which device, a name that is alike for those that share one; its WEIGHT against others', and how
@@ -35,6 +35,9 @@ bool gpu_share_make(struct gpu_share *s, const char *dir, int fds[2], GError **e
 void gpu_share_find(struct gpu_share *s, const char *dir);
 /* The worker is gone, or will be: its time is kept. */
 void gpu_share_close(struct gpu_share *s);
+/* S is of the worker that follows on that of BEFORE, which is closed: what that used counts with
+ * it. */
+void gpu_share_succeed(struct gpu_share *s, struct gpu_share *before);
 /* The run is over. */
 void gpu_share_end(struct gpu_share *s);
 

@@ -14,8 +14,7 @@
 
 enum {
     FRESH_MS = 30000,
-    ASK_MS = 20000,   /* drivers of machines with many GPUs take seconds to begin */
-    PCI_ADDRESS = 12, /* characters of 0000:01:00.0 */
+    ASK_MS = 20000, /* drivers of machines with many GPUs take seconds to begin */
     VENDOR_AMD = 0x1002,
     VENDOR_NVIDIA = 0x10de,
 };
@@ -34,6 +33,8 @@ struct gpus {
     GArray *wants;     /* struct want */
     bool outdated;     /* a GPU of the host went since FOUND */
     struct gpus_found found;
+    struct gpus_book *book;
+    GPtrArray *drains; /* struct drain */
 };
 
 struct gpus *gpus_new(struct daemon *daemon)
@@ -44,6 +45,8 @@ struct gpus *gpus_new(struct daemon *daemon)
     g->fd = -1;
     g->wants = g_array_new(FALSE, FALSE, sizeof(struct want));
     spawned_init(&g->process);
+    g->book = gpus__book_new(daemon->paths.store);
+    g->drains = g_ptr_array_new();
     return g;
 }
 
@@ -55,6 +58,21 @@ const struct gpus_found *gpus__found(const struct gpus *g)
 struct daemon *gpus__daemon(const struct gpus *g)
 {
     return g->daemon;
+}
+
+struct gpus_book *gpus__book(const struct gpus *g)
+{
+    return g->book;
+}
+
+void gpus__drain_began(struct gpus *g, struct drain *drain)
+{
+    g_ptr_array_add(g->drains, drain);
+}
+
+void gpus__drain_over(struct gpus *g, struct drain *drain)
+{
+    g_ptr_array_remove(g->drains, drain);
 }
 
 /* --- asking ----------------------------------------------------------------------------------- */
@@ -98,6 +116,10 @@ void gpus_free(struct gpus *g)
     vmd_fail(&gone, VMD_ERROR_GONE, "the daemon ends");
     answer_wants(g, gone);
     g_array_free(g->wants, TRUE);
+    for (guint i = 0; i < g->drains->len; i++)
+        gpus__drain_free(g_ptr_array_index(g->drains, i));
+    g_ptr_array_free(g->drains, TRUE);
+    gpus__book_free(g->book);
     g_free(g);
 }
 
@@ -229,95 +251,8 @@ void gpus_host_lost(struct gpus *g)
     g->outdated = true;
 }
 
-/* --- which is which --------------------------------------------------------------------------- */
-
-static bool same_pci(const char *a, const char *b)
-{
-    size_t n = strlen(a), m = strlen(b);
-
-    return n >= PCI_ADDRESS && m >= PCI_ADDRESS &&
-           g_ascii_strcasecmp(a + n - PCI_ADDRESS, b + m - PCI_ADDRESS) == 0;
-}
-
-enum vm_gpu_backend gpus__backend(const struct worker_gpu *gpu)
-{
-    return strcmp(gpu->backend, "hip") == 0 ? VM_GPU_BACKEND_HIP : VM_GPU_BACKEND_CUDA;
-}
-
-static bool is_named(const struct worker_gpu *gpu, const char *device)
-{
-    const char *uuid = g_ascii_strncasecmp(device, "GPU-", 4) == 0 ? device + 4 : device;
-    guint64 number;
-
-    if (g_ascii_string_to_unsigned(device, 10, 0, UINT32_MAX, &number, NULL))
-        return gpu->number == number;
-    return g_ascii_strcasecmp(gpu->uuid, uuid) == 0 || same_pci(gpu->pci, device);
-}
-
-/* AMD's GPUs that have no number of their own say "XX". */
-char *gpus__id(const struct gpus_found *found, int index)
-{
-    const struct worker_gpu *gpu = &found->gpus[index];
-    bool alone = g_ascii_strcasecmp(gpu->uuid, "XX") != 0;
-
-    for (int i = 0; alone && i < (int)found->head.count; i++)
-        alone = i == index || g_ascii_strcasecmp(found->gpus[i].uuid, gpu->uuid) != 0;
-    if (alone)
-        return g_strconcat("GPU-", gpu->uuid, NULL);
-    g_autofree char *pci = g_ascii_strdown(gpu->pci, -1);
-    return g_strconcat("pci:", pci, NULL);
-}
-
-static int ambiguous(const struct gpus_found *found, int first, int second, const char *device,
-                     GError **err)
-{
-    g_autofree char *one = gpus__id(found, first), *other = gpus__id(found, second);
-
-    vmd_fail(err, VMD_ERROR_INVALID, "the host has several GPUs %s: name %s (%s) or %s (%s)",
-             device, one, found->gpus[first].backend, other, found->gpus[second].backend);
-    return -1;
-}
-
-int gpus__find(const struct gpus_found *found, enum vm_gpu_backend backend, const char *device,
-               GError **err)
-{
-    bool any = backend == VM_GPU_BACKEND_SOFT;
-    int its = -1;
-
-    for (int i = 0; i < (int)found->head.count; i++) {
-        const struct worker_gpu *gpu = &found->gpus[i];
-        if ((!any && gpus__backend(gpu) != backend) || (device && !is_named(gpu, device)))
-            continue;
-        if (its >= 0 && device)
-            return ambiguous(found, its, i, device, err);
-        if (its < 0)
-            its = i;
-    }
-    if (its >= 0)
-        return its;
-    if (!found->head.count)
-        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the host has no GPU for guests: %s",
-                 found->head.text);
-    else
-        vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host's %s driver has no GPU%s%s",
-                 backend == VM_GPU_BACKEND_HIP ? "HIP" : "CUDA", device ? " " : "",
-                 device ? device : "");
-    return -1;
-}
-
-char *gpus_host_device(const struct gpus *g, const struct vm_gpu_config *gpu)
-{
-    int index = gpu->backend == VM_GPU_BACKEND_SOFT
-                    ? -1
-                    : gpus__find(&g->found, gpu->backend, gpu->device, NULL);
-    const char *pci = index < 0 ? "" : g->found.gpus[index].pci;
-
-    if (strlen(pci) < PCI_ADDRESS)
-        return NULL;
-    /* Drivers may tell a domain of more digits. */
-    g_autofree char *address = g_ascii_strdown(pci + strlen(pci) - PCI_ADDRESS, -1);
-    return g_strconcat("pci:", address, NULL);
-}
+/* --- what is promised --------------------------------------------------------------------------
+ */
 
 /* What one VM may hold of one GPU. */
 struct share {
@@ -330,10 +265,8 @@ struct share {
 static void add_share(void *opaque, const struct vm_gpu_config *gpu)
 {
     struct share *s = opaque;
-    bool soft = gpu->backend == VM_GPU_BACKEND_SOFT;
 
-    if (soft != (s->index < 0) ||
-        (!soft && gpus__find(&s->gpus->found, gpu->backend, gpu->device, NULL) != s->index))
+    if (gpus__index(s->gpus, gpu) != s->index)
         return;
     s->any = true;
     s->bytes = MAX(s->bytes, gpu->memory);
@@ -357,16 +290,19 @@ uint64_t gpus__promised(struct gpus *g, int index, const struct vm *except, GPtr
     return bytes;
 }
 
-/* Whether the driver has GPU, with as much memory as other VMs leave of it for VM. */
+/* Whether GPU is there and takes VM, with as much memory as others leave of it. */
 static bool check(struct gpus *g, const struct vm *vm, const struct vm_gpu_config *gpu,
                   GError **err)
 {
-    int index = gpus__find(&g->found, gpu->backend, gpu->device, err);
+    bool soft = gpu->backend == VM_GPU_BACKEND_SOFT;
+    int index = soft ? gpus__index(g, gpu) : gpus__find(&g->found, gpu->backend, gpu->device, err);
 
-    if (index < 0) {
+    if ((!soft && index < 0) || !gpus__takes(g, index, err)) {
         g_prefix_error(err, "VM %s: ", vm_name(vm));
         return false;
     }
+    if (soft)
+        return true;
     uint64_t promised = gpus__promised(g, index, vm, NULL), memory = g->found.gpus[index].memory;
     if (promised <= memory && gpu->memory <= memory - promised)
         return true;
@@ -382,8 +318,10 @@ bool gpus_check_start(struct gpus *g, const struct vm *vm, GError **err)
     const struct vm_gpu_config *gpu = vm_config_of(vm)->gpu;
     const struct gpus_found *f = &g->found;
 
-    if (!gpu || gpu->backend == VM_GPU_BACKEND_SOFT)
+    if (!gpu)
         return true;
+    if (gpu->backend == VM_GPU_BACKEND_SOFT)
+        return check(g, vm, gpu, err);
     /* What cannot be asked lets it pass: the worker says then what is wrong. */
     return !f->asked || check(g, vm, gpu, err);
 }
@@ -407,7 +345,7 @@ static void check_known(struct gpus *g, void *arg, const GError *unknown)
 
     if (!err && !vm)
         vmd_fail(&err, VMD_ERROR_GONE, "the VM was deleted meanwhile");
-    else if (!err && registry_check_gpu(g->daemon->registry, vm, c->gpu, &err) && driver)
+    else if (!err && registry_check_gpu(g->daemon->registry, vm, c->gpu, &err))
         check(g, vm, c->gpu, &err);
     c->done(c->arg, err);
     vm_gpu_config_free(c->gpu);
@@ -427,18 +365,6 @@ void gpus_check_add(struct gpus *g, const struct vm *vm, const struct vm_gpu_con
         check_known(g, c, NULL);
 }
 
-char *gpus_device_name(const struct gpus *g, const struct vm_gpu_config *gpu)
-{
-    if (gpu->backend == VM_GPU_BACKEND_SOFT)
-        return g_strdup("soft");
-    int index = gpus__find(&g->found, gpu->backend, gpu->device, NULL);
-    const char *backend = vm_gpu_backend_to_string(gpu->backend);
-    return g_strdup_printf("%s %s", backend,
-                           index >= 0    ? g->found.gpus[index].uuid
-                           : gpu->device ? gpu->device
-                                         : "");
-}
-
 /* --- gpu.list --------------------------------------------------------------------------------- */
 
 static void set_vms(struct gpus *g, struct host_gpu_info *i, int index)
@@ -448,20 +374,23 @@ static void set_vms(struct gpus *g, struct host_gpu_info *i, int index)
     i->promised_bytes = gpus__promised(g, index, NULL, vms);
     i->n_vms = vms->len;
     i->vms = (char **)g_ptr_array_free(vms, FALSE);
+    i->drained = gpus__drained(g, index);
 }
 
-static struct host_gpu_info *describe_soft(struct gpus *g)
+static struct host_gpu_info *describe_soft(struct gpus *g, unsigned number)
 {
     struct host_gpu_info *i = host_gpu_info_new();
     struct sysinfo host;
 
-    i->id = g_strdup("soft");
+    i->id = gpus__name(g, gpus__soft(number));
     i->has_backend = true;
     i->backend = VM_GPU_BACKEND_SOFT;
     i->name = g_strdup("the host's processors");
     i->has_memory_bytes = sysinfo(&host) == 0;
     i->memory_bytes = i->has_memory_bytes ? (uint64_t)host.totalram * host.mem_unit : 0;
-    set_vms(g, i, -1);
+    i->has_number = g->daemon->soft_gpus > 1;
+    i->number = number;
+    set_vms(g, i, gpus__soft(number));
     return i;
 }
 
@@ -507,29 +436,22 @@ static struct host_gpu_info *describe_useless(const struct gpus *g, const struct
     return i;
 }
 
-static bool driver_has(const struct gpus_found *f, const char *pci)
-{
-    for (unsigned n = 0; n < f->head.count; n++) {
-        if (same_pci(f->gpus[n].pci, pci))
-            return true;
-    }
-    return false;
-}
-
 static void list_known(struct gpus *g, void *arg, const GError *err)
 {
     enum { MOST = 64 };
+    G_STATIC_ASSERT(LIMIT_SOFT_GPUS + GPU_DEVICES <= MOST);
     g_autoptr(GPtrArray) devices = hostdevs_list(g->daemon->hostdevs);
     g_autoptr(gpu_list_result) r = gpu_list_result_new();
     const struct gpus_found *f = &g->found;
 
     r->gpus = g_new0(struct host_gpu_info *, MOST);
-    r->gpus[r->n_gpus++] = describe_soft(g);
+    for (unsigned n = 0; n < g->daemon->soft_gpus; n++)
+        r->gpus[r->n_gpus++] = describe_soft(g, n);
     for (unsigned n = 0; !err && n < f->head.count; n++)
         r->gpus[r->n_gpus++] = describe_driven(g, (int)n);
     for (guint n = 0; n < devices->len && r->n_gpus < MOST; n++) {
         const struct host_device *d = g_ptr_array_index(devices, n);
-        if (is_gpu(d) && (err || !driver_has(f, d->id)))
+        if (is_gpu(d) && (err || !gpus__driver_has(f, d->id)))
             r->gpus[r->n_gpus++] = describe_useless(g, d);
     }
     if (!err)

@@ -39,6 +39,8 @@ void gpus_check_add(struct gpus *gpus, const struct vm *vm, const struct vm_gpu_
 char *gpus_host_device(const struct gpus *gpus, const struct vm_gpu_config *gpu);
 /* The host lost a device: what the driver said last may be so no more. */
 void gpus_host_lost(struct gpus *gpus);
+/* What GPU is called in answers; the caller frees. */
+char *gpus_ref(const struct gpus *gpus, const struct vm_gpu_config *gpu);
 /* The device that GPU is, alike for all that share it; the caller frees. */
 char *gpus_device_name(const struct gpus *gpus, const struct vm_gpu_config *gpu);
 
@@ -46,6 +48,11 @@ char *gpus_device_name(const struct gpus *gpus, const struct vm_gpu_config *gpu)
 void gpus_list(struct gpus *gpus, struct rpc_call *call);
 void gpus_attach(struct gpus *gpus, struct vm *vm, const struct gpu_attach_params *params,
                  struct rpc_call *call);
+/* Of gpu.migrate, gpu.drain and gpu.undrain. */
+void gpus_migrate(struct gpus *gpus, struct vm *vm, const struct gpu_migrate_params *params,
+                  struct rpc_call *call);
+void gpus_drain(struct gpus *gpus, const struct gpu_drain_params *params, struct rpc_call *call);
+void gpus_undrain(struct gpus *gpus, const char *gpu, struct rpc_call *call);
 /* Of gpu.detach, gpu.limits and gpu.stats; VM is NULL for all. */
 void gpus_detach(struct gpus *gpus, struct vm *vm, struct rpc_call *call);
 void gpus_limits(struct gpus *gpus, struct vm *vm, const struct gpu_limits_params *params,

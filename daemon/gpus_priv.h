@@ -46,4 +46,40 @@ bool gpus__take_nvml(int fd, struct gpus_nvml *nvml);
 /* Adds to R, which has the host's GPUs, what NVML knows of them. */
 void gpus__tell_nvml(const struct gpus_nvml *nvml, struct gpu_list_result *r);
 
+/* Drains that are under way, which end with GPUS where they do not before. */
+struct drain;
+void gpus__drain_began(struct gpus *gpus, struct drain *drain);
+void gpus__drain_over(struct gpus *gpus, struct drain *drain);
+void gpus__drain_free(struct drain *drain);
+
+/* --- which is which --------------------------------------------------------------------------- */
+
+enum { GPUS_NONE = G_MININT };
+
+/* The software device NUMBER, where others have their place in what was found. */
+int gpus__soft(unsigned number);
+/* Which GPU is; GPUS_NONE: none that is known. */
+int gpus__index(const struct gpus *gpus, const struct vm_gpu_config *gpu);
+/* What names INDEX and no other; the caller frees. */
+char *gpus__name(const struct gpus *gpus, int index);
+/* REF names a software device, of which it need not be known what drivers have. */
+bool gpus__is_soft(const char *ref);
+/* Which one REF is; false with VMD_ERROR_NOT_FOUND, VMD_ERROR_INVALID or VMD_ERROR_UNSUPPORTED. */
+bool gpus__resolve(const struct gpus *gpus, const char *ref, int *index, GError **err);
+/* A configuration as LIKE (NULL: the defaults), on INDEX; the caller frees. */
+struct vm_gpu_config *gpus__at(const struct gpus *gpus, int index,
+                               const struct vm_gpu_config *like);
+bool gpus__driver_has(const struct gpus_found *found, const char *pci);
+
+/* Which devices take no more VMs, in the folder STORE. */
+struct gpus_book;
+struct gpus_book *gpus__book_new(const char *store);
+void gpus__book_free(struct gpus_book *book);
+struct gpus_book *gpus__book(const struct gpus *gpus);
+bool gpus__drained(const struct gpus *gpus, int index);
+/* So it is also where false, but for the next daemon. */
+bool gpus__drain(struct gpus *gpus, int index, bool drained, GError **err);
+/* Whether INDEX is there and not drained. */
+bool gpus__takes(const struct gpus *gpus, int index, GError **err);
+
 #endif

@@ -44,6 +44,7 @@ struct options {
     gboolean system, user, version, libvirt_alias, libvirt_headless;
     char *store, *runtime, *socket, *libvirt, *libvirt_forward;
     gint idle; /* seconds; 0: never */
+    gint soft_gpus;
 };
 
 static bool parse(int *argc, char ***argv, struct options *o, GError **err)
@@ -66,6 +67,8 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
          "WHAT[=SOCKET],..."},
         {"idle", 0, 0, G_OPTION_ARG_INT, &o->idle,
          "End after SECONDS without clients and running VMs", "SECONDS"},
+        {"soft-gpus", 0, 0, G_OPTION_ARG_INT, &o->soft_gpus, "Have NUMBER software GPUs (1)",
+         "NUMBER"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "Print the version and exit", NULL},
         {NULL},
     };
@@ -79,6 +82,9 @@ static bool parse(int *argc, char ***argv, struct options *o, GError **err)
         return vmd_fail(err, VMD_ERROR_INVALID, "unexpected argument '%s'", (*argv)[1]);
     if (o->idle < 0 || o->idle > IDLE_MAX_S)
         return vmd_fail(err, VMD_ERROR_INVALID, "--idle takes 0 to %d seconds", IDLE_MAX_S);
+    if (o->soft_gpus < 1 || o->soft_gpus > LIMIT_SOFT_GPUS)
+        return vmd_fail(err, VMD_ERROR_INVALID, "--soft-gpus takes 1 to %d devices",
+                        LIMIT_SOFT_GPUS);
     if (o->system && o->user)
         return vmd_fail(err, VMD_ERROR_INVALID, "--system and --user exclude each other");
     return true;
@@ -185,6 +191,7 @@ static bool open_all(struct program *p, const struct options *o, GError **err)
     d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
     d->warm = warm_lists_new(d->loop, d->paths.store);
     d->accels = accels_new(d->loop, d->paths.vm_program);
+    d->soft_gpus = (unsigned)o->soft_gpus;
     d->gpus = gpus_new(d);
     d->gpu_shares = gpu_shares_new(d->loop);
     d->openers = openers_new(d);
@@ -316,7 +323,7 @@ static void serve(struct program *p)
 int main(int argc, char **argv)
 {
     struct program p = {.lock = -1, .daemon.leave = leave};
-    struct options options = {0};
+    struct options options = {.soft_gpus = 1};
     g_autoptr(GError) err = NULL;
     bool ok;
 

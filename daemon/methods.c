@@ -356,6 +356,24 @@ static void gpu_stats_method(struct rpc_call *call, struct gpu_stats_params *par
         gpus_stats(daemon_of(call)->gpus, vm, call);
 }
 
+static void gpu_migrate(struct rpc_call *call, struct gpu_migrate_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (vm)
+        gpus_migrate(daemon_of(call)->gpus, vm, params, call);
+}
+
+static void gpu_drain(struct rpc_call *call, struct gpu_drain_params *params)
+{
+    gpus_drain(daemon_of(call)->gpus, params, call);
+}
+
+static void gpu_undrain(struct rpc_call *call, struct gpu_undrain_params *params)
+{
+    gpus_undrain(daemon_of(call)->gpus, params->gpu, call);
+}
+
 static void gpu_limits(struct rpc_call *call, struct gpu_limits_params *params)
 {
     struct vm *vm = need_vm(call, params->vm);
@@ -612,6 +630,9 @@ static const struct api_handlers handlers = {
     .gpu_attach = gpu_attach,
     .gpu_detach = gpu_detach,
     .gpu_stats = gpu_stats_method,
+    .gpu_migrate = gpu_migrate,
+    .gpu_drain = gpu_drain,
+    .gpu_undrain = gpu_undrain,
     .gpu_limits = gpu_limits,
     .vm_create = create,
     .vm_configure = configure,

@@ -293,9 +293,11 @@ static bool check_gpu(const struct vm_config *c, GError **err)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "config.gpu: x86_64 guests have no GPU yet");
     if (c->gpu->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.gpu.memory is not a multiple of 1 MiB");
-    if (c->gpu->device && c->gpu->backend == VM_GPU_BACKEND_SOFT)
+    if (c->gpu->device && c->gpu->backend == VM_GPU_BACKEND_SOFT &&
+        !g_ascii_string_to_unsigned(c->gpu->device, 10, 0, LIMIT_SOFT_GPUS - 1, NULL, NULL))
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "config.gpu.device: the backend soft has no devices to choose from");
+                        "config.gpu.device: of the backend soft it is a number from 0 to %d",
+                        LIMIT_SOFT_GPUS - 1);
     return true;
 }
 

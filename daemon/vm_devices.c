@@ -8,6 +8,7 @@
 #include "daemon/keeping.h"
 #include "daemon/opener.h"
 #include "daemon/registry.h"
+#include "daemon/vm_gpu.h"
 
 enum {
     CALL_MS = 30000,
@@ -40,6 +41,9 @@ struct device_job {
     bool in_doubt;           /* it was told by a call that broke, or by a vmd before this one, and is asked */
     struct device_job *next; /* for the same device, waits for SENT; NULL */
     struct rpc_call *caller; /* is answered when the job is over; NULL */
+    struct vm_gpu_config *to; /* what a move makes of the GPU; NULL: it is none */
+    vm_devices_moved_fn moved; /* and who hears of its end; NULL */
+    void *moved_arg;
 };
 
 /* A call to the VM process on behalf of a job, which may be over by the time of the answer. */
@@ -57,6 +61,7 @@ static void job_clear(gpointer p)
         rpc_call_error(j->caller, VMD_ERROR_GONE, "the daemon is ending");
     opener_free(j->opener);
     device_spec_free(j->spec);
+    vm_gpu_config_free(j->to);
     g_free(j->mac);
     g_free(j->device);
     g_free(j);
@@ -158,14 +163,24 @@ static void end(struct device_job *j, bool cancelled, const GError *err)
 {
     struct job *job = j->job;
     struct device_job *next;
+    vm_devices_moved_fn moved = j->moved;
+    void *arg = j->moved_arg;
 
     forget_added(j->devices, j->number);
+    if (attached_move_over(j->devices->attached, j->number))
+        vm_gpu_stay(vm_gpu_of(j->devices->vm));
     keeping_drop(j->devices->keeping, j->number);
     answer_caller(j, cancelled, err);
     unchain(j);
     next = j->sent ? NULL : g_steal_pointer(&j->next);
     g_hash_table_remove(j->devices->jobs, &j->number);
     job_end(job, cancelled, err);
+    if (moved && cancelled && !err) {
+        g_autoptr(GError) why = g_error_new_literal(VMD_ERROR, VMD_ERROR_STATE, "the job was cancelled");
+        moved(arg, why);
+    } else if (moved) {
+        moved(arg, err);
+    }
     if (next)
         begin(next);
 }
@@ -183,6 +198,8 @@ void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event
     g_autofree char *kept = NULL;
     g_autoptr(GError) err = NULL;
 
+    if (!event->kind && attached_moved_gpu(d->attached, event->job))
+        vm_gpu_moved(vm_gpu_of(d->vm));
     if (!j)
         return; /* told by a vmd before this one */
     if (event->kind)
@@ -614,9 +631,72 @@ void vm_devices_detach_gpu(struct vm_devices *d, bool persistent, struct rpc_cal
     follow(before, j);
 }
 
+/* --- moving a GPU ----------------------------------------------------------------------------- */
+
+/* Whether a worker that does not begin is told by the VM process, whose connection to it is closed. */
+static void move_begun(void *arg, const void *result, int fd, const GError *err)
+{
+    struct device_job *j = job_call_end(arg);
+    autofd socket = fd;
+    g_autoptr(GError) why = NULL;
+
+    if (j && err && !may_have_begun(err)) {
+        end_refused(j, err);
+    } else if (j && socket >= 0) {
+        job_progress(j->job, 20, "a worker begins at the target");
+        if (!vm_gpu_launch_target(vm_gpu_of(j->devices->vm), j->to, socket, &why))
+            log_warning("VM %s: no GPU worker at the target: %s", vm_name(j->devices->vm), why->message);
+        vm_store(j->devices->vm);
+    }
+}
+
+static void begin_move(struct device_job *j)
+{
+    struct vm_devices *d = j->devices;
+    struct device_job *next = g_steal_pointer(&j->next);
+    const struct vmi_gpu_move_params params = {
+        .job = j->number, .to = j->to, .timeout_ms = j->timeout_ms};
+    g_autoptr(GError) err = NULL;
+
+    if (attached_moves_gpu(d->attached)) {
+        vmd_fail(&err, VMD_ERROR_BUSY, "the GPU of VM %s is being moved already", vm_name(d->vm));
+        end_refused(j, err);
+    } else {
+        attached_move_gpu(d->attached, j->to, j->number);
+        j->sent = true;
+        vm_store(d->vm);
+        vm_call(d->vm, VMI_GPU_MOVE, &params, move_begun, job_call_new(j));
+    }
+    if (next)
+        begin(next);
+}
+
+uint64_t vm_devices_move_gpu(struct vm_devices *d, const struct vm_gpu_config *to,
+                             uint32_t timeout_s, uid_t uid, vm_devices_moved_fn done, void *arg)
+{
+    struct device_job *before = latest_unsent(d, VM_GPU_ID);
+    struct device_job *j = job_new(d, uid, "gpu.migrate", VM_GPU_ID, "asking for the target");
+    uint64_t number = j->number;
+
+    j->to = vm_gpu_config_copy(to);
+    j->moved = done;
+    j->moved_arg = arg;
+    j->timeout_ms = timeout_s * 1000;
+    set_result(j->job, VM_GPU_ID, NULL);
+    follow(before, j);
+    return number;
+}
+
+bool vm_devices_gpu_moves(const struct vm_devices *d)
+{
+    return attached_moves_gpu(d->attached);
+}
+
 static void begin(struct device_job *j)
 {
-    if (j->spec)
+    if (j->to)
+        begin_move(j);
+    else if (j->spec)
         begin_add(j);
     else
         begin_remove(j);
@@ -794,6 +874,8 @@ static void take_lost_again(struct vm_devices *d)
             holdings_drop(d->holdings, d->vm, i);
     }
     attached_keep(d->attached, d->jobs);
+    if (!attached_moves_gpu(d->attached))
+        vm_gpu_stay(vm_gpu_of(d->vm));
     take_lost(d);
 }
 
@@ -859,7 +941,8 @@ void vm_devices_recovered(struct vm_devices *d)
     GHashTableIter it;
     gpointer value;
 
-    if (!g_hash_table_size(d->jobs)) {
+    /* That a GPU was moved may still be told, by an event whose job has ended. */
+    if (!g_hash_table_size(d->jobs) && !attached_moves_gpu(d->attached)) {
         take_lost_again(d);
         return;
     }

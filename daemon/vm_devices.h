@@ -31,6 +31,17 @@ void vm_devices_attach_gpu(struct vm_devices *devices, const struct vm_gpu_confi
                            bool persistent, struct rpc_call *call);
 void vm_devices_detach_gpu(struct vm_devices *devices, bool persistent, struct rpc_call *call);
 
+/*
+ * Has the GPU that the run has moved, so that it is TO, by a job gpu.migrate of the user UID, whose
+ * number this is. DONE, which may be NULL, is called when it is over, with why it was not moved (NULL:
+ * it was); not where this is freed before.
+ */
+typedef void (*vm_devices_moved_fn)(void *arg, const GError *err);
+uint64_t vm_devices_move_gpu(struct vm_devices *devices, const struct vm_gpu_config *to,
+                             uint32_t timeout_s, uid_t uid, vm_devices_moved_fn done, void *arg);
+/* One is under way. */
+bool vm_devices_gpu_moves(const struct vm_devices *devices);
+
 /* The handlers of device.add and device.remove; CALL is answered with the job. */
 void vm_devices_add(struct vm_devices *devices, const struct device_add_params *params,
                     struct rpc_call *call);

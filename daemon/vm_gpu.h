@@ -24,6 +24,15 @@ void vm_gpu_follow(struct vm_gpu *gpu);
 void vm_gpu_end(struct vm_gpu *gpu);
 /* What the VM's configuration has of share and launches has changed. */
 void vm_gpu_limit(struct vm_gpu *gpu);
+/*
+ * What the programs have moves to a worker on the device of TO, whose connection ends at SOCKET,
+ * which stays the caller's: it is started, beside the one that serves.
+ */
+bool vm_gpu_launch_target(struct vm_gpu *gpu, const struct vm_gpu_config *to, int socket,
+                          GError **err);
+/* They have moved, and the one before ends; or they stay, and the other does. */
+void vm_gpu_moved(struct vm_gpu *gpu);
+void vm_gpu_stay(struct vm_gpu *gpu);
 /* Fills in what the worker uses. */
 void vm_gpu_describe(struct vm_gpu *gpu, struct vm_gpu_use *use);
 /* News of the VM process. */

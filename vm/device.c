@@ -192,7 +192,7 @@ struct vm_device *vm_device_gpu(const struct device_env *env, const char *id,
                                 const struct vm_gpu_config *c, GError **err)
 {
     struct gpu *gpu =
-        gpu_new(env->virtio.loop, c, env->gpu_ports, env->gpu_changed, env->opaque, err);
+        gpu_new(env->virtio.loop, c, env->gpu_ports, &env->gpu, env->opaque, err);
 
     if (!gpu)
         return NULL;

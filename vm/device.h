@@ -24,7 +24,7 @@ struct device_env {
     unsigned console_ms; /* how long clients of a console that goes may take to read the rest */
     disk_failed_fn disk_failed;
     void (*warning)(void *opaque, const char *text);
-    gpu_changed_fn gpu_changed;
+    struct gpu_ops gpu;
     void *opaque;
     struct gpu_ports *gpu_ports; /* another way to GPUs; NULL: there is none */
     struct vfio_container *host; /* of functions of the host; NULL: the VM may have none */

@@ -248,7 +248,7 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
         .console_ms = CONSOLE_MS,
         .disk_failed = env->disk_failed,
         .warning = env->warning,
-        .gpu_changed = env->gpu_changed,
+        .gpu = env->gpu,
         .opaque = env->opaque,
     };
     d->pci = env->pci;

@@ -33,7 +33,7 @@ struct devices_env {
     const struct machine_files *files; /* taps come from here; may be NULL */
     void (*warning)(void *opaque, const char *text);
     disk_failed_fn disk_failed;
-    gpu_changed_fn gpu_changed;
+    struct gpu_ops gpu;
     void *opaque;
 };
 

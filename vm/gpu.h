@@ -18,13 +18,18 @@
 
 struct gpu;
 
-/* The worker is in another state. */
-typedef void (*gpu_changed_fn)(void *opaque, enum gpu_worker_state state, const char *text);
+struct gpu_ops {
+    /* The worker is in another state. */
+    void (*changed)(void *opaque, enum gpu_worker_state state, const char *text);
+    /* The move that is the job JOB is over; ERR, borrowed, says why it was not made, and then
+     * all goes on where it was. NULL: it was. */
+    void (*moved)(void *opaque, uint64_t job, bool cancelled, const GError *err);
+};
 
 /* Without a worker at first. CONFIG is kept by reference, and PORTS, another way to the worker,
  * which may be NULL. NULL where the host has no memory. */
 struct gpu *gpu_new(uv_loop_t *loop, const struct vm_gpu_config *config, struct gpu_ports *ports,
-                    gpu_changed_fn changed, void *opaque, GError **err);
+                    const struct gpu_ops *ops, void *opaque, GError **err);
 /* Ends the connection, and with it the worker. The function is on no bus. Takes NULL. */
 void gpu_free(struct gpu *gpu);
 
@@ -43,5 +48,19 @@ struct gpu_stats *gpu_counts(const struct gpu *gpu, const char *id);
  * caller's. -1 with VMD_ERROR_BUSY while there is a worker, or VMD_ERROR_IO.
  */
 int gpu_serve(struct gpu *gpu, GError **err);
+
+/*
+ * Begins to move what the guest's programs have to another worker, on the device of TO; what runs
+ * has TIMEOUT_MS to end. FD is the end of that worker's connection, the caller's; -1 where there is
+ * nothing to be moved, since there is no worker: the next one is at TO. moved() tells the end, in a
+ * later turn of the loop where FD is not -1. False with VMD_ERROR_BUSY while there is a move,
+ * VMD_ERROR_STATE or VMD_ERROR_IO.
+ */
+bool gpu_move(struct gpu *gpu, uint64_t job, const struct vm_gpu_config *to, uint32_t timeout_ms,
+              int *fd, GError **err);
+/* The move JOB is to end, and soon does; false: there is no such. */
+bool gpu_move_cancel(struct gpu *gpu, uint64_t job);
+/* The job of the move under way; 0: none is. GPU may be NULL. */
+uint64_t gpu_move_job(const struct gpu *gpu);
 
 #endif

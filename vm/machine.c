@@ -544,6 +544,11 @@ int machine_gpu_serve(struct machine *m, GError **err)
     return -1;
 }
 
+struct gpu *machine_gpu(struct machine *m)
+{
+    return devices_gpu(m->devices);
+}
+
 struct hotplug *machine_hotplug(struct machine *m)
 {
     return m->hotplug;

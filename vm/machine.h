@@ -104,6 +104,8 @@ bool machine_pin(struct machine *machine, unsigned vcpu, const char *cpus, GErro
 
 /* As gpu_serve(); VMD_ERROR_UNSUPPORTED where the VM has no GPU. */
 int machine_gpu_serve(struct machine *machine, GError **err);
+/* NULL where the VM has none. */
+struct gpu *machine_gpu(struct machine *machine);
 
 /* Devices that come and go. */
 struct hotplug *machine_hotplug(struct machine *machine);

@@ -159,6 +159,24 @@ static void gpu_worker(void *opaque, enum gpu_worker_state state, const char *te
     m->ops->gpu_worker(m->opaque, state, text);
 }
 
+static void gpu_moved(void *opaque, uint64_t job, bool cancelled, const GError *err)
+{
+    static char gpu[] = GPU_ID;
+    struct machine *m = opaque;
+    g_autofree char *kind = err ? g_strdup(vmd_error_name((enum vmd_error)err->code)) : NULL;
+    const struct vmi_job_ended_event event = {
+        .job = job,
+        .device = gpu,
+        .outcome = cancelled ? DEVICE_OUTCOME_CANCELLED
+                   : err     ? DEVICE_OUTCOME_REFUSED
+                             : DEVICE_OUTCOME_DONE,
+        .kind = kind,
+        .text = err ? err->message : (char *)"the GPU's programs were moved",
+    };
+
+    m->ops->hotplug.ended(m->opaque, &event);
+}
+
 /* The disk, which is in the middle of something, is let finish that before the machine is paused. */
 static void disk_failed(void *opaque, const struct disk_failure *f)
 {
@@ -189,7 +207,7 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
         .files = files,
         .warning = machine_warning,
         .disk_failed = disk_failed,
-        .gpu_changed = gpu_worker,
+        .gpu = {.changed = gpu_worker, .moved = gpu_moved},
         .opaque = m,
     };
 

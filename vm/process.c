@@ -661,6 +661,14 @@ static void gpu_serve_method(struct rpc_call *call, struct vmi_gpu_serve_params 
         vmi_gpu_serve_reply(call, fd);
 }
 
+static void gpu_move_method(struct rpc_call *call, struct vmi_gpu_move_params *params)
+{
+    struct machine *m = process__machine(call);
+
+    if (m)
+        process_gpu_move(m, call, params);
+}
+
 static struct console *need_console(struct rpc_call *call, const char *name)
 {
     struct machine *m = process__machine(call);
@@ -748,6 +756,7 @@ static const struct vmi_handlers handlers = {
     .vmi_ask_memory = ask_memory,
     .vmi_pin = pin,
     .vmi_gpu_serve = gpu_serve_method,
+    .vmi_gpu_move = gpu_move_method,
     .vmi_console_attach = console_attach_method,
     .vmi_console_log = console_log_method,
     .vmi_console_write = console_write_method,

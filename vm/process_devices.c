@@ -2,6 +2,7 @@
 #include "vm/process_devices.h"
 
 #include "vm/disk.h"
+#include "vm/gpu.h"
 #include "vm/helper/client.h"
 #include "vm/helper/protocol.h"
 #include "vm/sandbox.h"
@@ -179,20 +180,37 @@ void process_device_cancel(struct machine *m, struct rpc_call *call,
 {
     GError *err = NULL;
 
-    if (resize_cancel(machine_resize(m), p->job) ||
+    if (resize_cancel(machine_resize(m), p->job) || gpu_move_cancel(machine_gpu(m), p->job) ||
         hotplug_cancel(machine_hotplug(m), p->job, &err))
         vmi_device_cancel_reply(call);
     else
         rpc_call_fail(call, err);
 }
 
+void process_gpu_move(struct machine *m, struct rpc_call *call,
+                      const struct vmi_gpu_move_params *p)
+{
+    struct gpu *gpu = machine_gpu(m);
+    GError *err = NULL;
+    int fd;
+
+    if (!gpu)
+        rpc_call_error(call, VMD_ERROR_UNSUPPORTED, "the VM has no GPU");
+    else if (!gpu_move(gpu, p->job, p->to, p->timeout_ms, &fd, &err))
+        rpc_call_fail(call, err);
+    else
+        vmi_gpu_move_reply(call, fd);
+}
+
 void process_device_jobs(struct machine *m, struct rpc_call *call)
 {
     GArray *jobs = hotplug_jobs(machine_hotplug(m));
-    uint64_t sizing = resize_job(machine_resize(m));
+    uint64_t sizing = resize_job(machine_resize(m)), moving = gpu_move_job(machine_gpu(m));
 
     if (sizing)
         g_array_append_val(jobs, sizing);
+    if (moving)
+        g_array_append_val(jobs, moving);
     const struct vmi_device_jobs_result result = {.jobs = (uint64_t *)(void *)jobs->data,
                                                   .n_jobs = jobs->len};
 

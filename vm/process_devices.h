@@ -31,6 +31,8 @@ void process_device_resize(struct machine *machine, struct rpc_call *call,
                            const struct vmi_device_resize_params *params);
 void process_device_cancel(struct machine *machine, struct rpc_call *call,
                            const struct vmi_device_cancel_params *params);
+void process_gpu_move(struct machine *machine, struct rpc_call *call,
+                      const struct vmi_gpu_move_params *params);
 void process_device_jobs(struct machine *machine, struct rpc_call *call);
 void process_resize(struct machine *machine, struct rpc_call *call,
                     const struct vmi_resize_params *params);

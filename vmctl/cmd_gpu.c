@@ -1,5 +1,6 @@
 /* vmctl gpu: the host's GPUs, and which VMs have which. */
 #include "vmctl/commands.h"
+#include "vmctl/jobs.h"
 
 #include <inttypes.h>
 
@@ -30,6 +31,8 @@ static void add_gpu(struct table *t, const struct host_gpu_info *g)
     g_autofree char *number = g->has_number ? g_strdup_printf("%u", g->number) : g_strdup("-");
     g_autoptr(GString) vms = g_string_new(g->text);
 
+    if (g->drained)
+        g_string_append(vms, g->n_vms ? "(drained) " : "(drained)");
     for (size_t i = 0; i < g->n_vms; i++)
         g_string_append_printf(vms, "%s%s", i ? " " : "", g->vms[i]);
     table_add(t, "%s", g->id);
@@ -115,6 +118,75 @@ static int detach(struct vmd_client *c, const struct arguments *args)
         return fail(c, err);
     if (!print_or(args, vm_info_encode(vm)))
         printf("%s has no GPU\n", vm->config->name);
+    return VMCTL_EXIT_OK;
+}
+
+static void print_migrated(const struct job_info *job)
+{
+    printf("%s of %s was moved\n", job_result_word(job, "device"), job->vm);
+}
+
+static int migrate(struct vmd_client *c, const struct arguments *args)
+{
+    g_autoptr(gpu_migrate_params) p = gpu_migrate_params_new();
+    g_autoptr(job_ref) ref = NULL;
+    uint64_t timeout = p->timeout_s;
+    GError *err = NULL;
+
+    if (!arguments_at(args, 1) || !arguments_get(args, "to"))
+        return usage_error(args->command, "migrate needs a VM and --to DEVICE");
+    p->vm = g_strdup(arguments_at(args, 1));
+    p->to = g_strdup(arguments_get(args, "to"));
+    if (arguments_at(args, 2)) {
+        g_free(p->gpu);
+        p->gpu = g_strdup(arguments_at(args, 2));
+    }
+    if (!arguments_number(args, "timeout", UINT32_MAX, &timeout, &err))
+        return fail(c, err);
+    p->timeout_s = (uint32_t)timeout;
+    if (!vmd_client_invoke(c, API_GPU_MIGRATE, p, &ref, NULL, &err))
+        return fail(c, err);
+    return wait_for_job(c, args, ref->job, print_migrated);
+}
+
+static void print_drained(const struct job_info *job)
+{
+    struct json_object *moved = NULL;
+    bool is = job->result && json_object_object_get_ex(job->result, "moved", &moved);
+
+    printf("%s is drained, %zu VMs were moved\n", job_result_word(job, "gpu"),
+           is ? json_object_array_length(moved) : 0);
+}
+
+static int drain(struct vmd_client *c, const struct arguments *args)
+{
+    g_autoptr(gpu_drain_params) p = gpu_drain_params_new();
+    g_autoptr(job_ref) ref = NULL;
+    uint64_t timeout = p->timeout_s;
+    GError *err = NULL;
+
+    if (!arguments_at(args, 1))
+        return usage_error(args->command, "drain needs a GPU of the host");
+    p->gpu = g_strdup(arguments_at(args, 1));
+    p->to = g_strdup(arguments_get(args, "to"));
+    if (!arguments_number(args, "timeout", UINT32_MAX, &timeout, &err))
+        return fail(c, err);
+    p->timeout_s = (uint32_t)timeout;
+    if (!vmd_client_invoke(c, API_GPU_DRAIN, p, &ref, NULL, &err))
+        return fail(c, err);
+    return wait_for_job(c, args, ref->job, print_drained);
+}
+
+static int undrain(struct vmd_client *c, const struct arguments *args)
+{
+    struct gpu_undrain_params p = {.gpu = (char *)arguments_at(args, 1)};
+    GError *err = NULL;
+
+    if (!p.gpu)
+        return usage_error(args->command, "undrain needs a GPU of the host");
+    if (!vmd_client_invoke(c, API_GPU_UNDRAIN, &p, NULL, NULL, &err))
+        return fail(c, err);
+    printf("%s takes VMs again\n", p.gpu);
     return VMCTL_EXIT_OK;
 }
 
@@ -247,8 +319,9 @@ static int limits(struct vmd_client *c, const struct arguments *args)
 static int run(const struct arguments *args)
 {
     static const struct part_row parts[] = {
-        {"list", list, 1},   {"attach", attach, 3}, {"detach", detach, 2},
-        {"stats", stats, 2}, {"limits", limits, 2}, {"top", top, 2},
+        {"list", list, 1},       {"attach", attach, 3}, {"detach", detach, 2},
+        {"stats", stats, 2},     {"limits", limits, 2}, {"top", top, 2},
+        {"migrate", migrate, 3}, {"drain", drain, 2},   {"undrain", undrain, 2},
     };
 
     return run_part(args, parts, G_N_ELEMENTS(parts));
@@ -261,22 +334,29 @@ static const struct option_row options[] = {
      "of limits: part of the GPU's time, against the shares of others (1 to 1000)", NULL},
     {"launches", "NUMBER", "of limits: launches in flight at most (1 to 1024); 0: any number",
      NULL},
+    {"to", "DEVICE", "of migrate and drain: the GPU of the host to which programs move", NULL},
+    {"timeout", "SECONDS",
+     "of migrate and drain: how long what runs on the GPU may take to end, of each VM (60)", NULL},
+    {"no-wait", NULL, "of migrate and drain: print the job's number and return", NULL},
     {"once", NULL, "of top: print the table once", NULL},
     {NULL, NULL, NULL, NULL},
 };
 
 const struct command command_gpu = {
     .name = "gpu",
-    .synopsis = "list | attach VM [GPU] | detach VM | stats [VM] | limits VM | top [VM]",
+    .synopsis = "list | attach VM [GPU] | detach VM | stats [VM] | limits VM | top [VM] | "
+                "migrate VM [GPU] --to DEVICE | drain DEVICE | undrain DEVICE",
     .doc = "list the host's GPUs, give them to VMs, and see how they are used",
     .more = "soft is the host's processors, which are there on every host. Other GPUs are named by "
             "the number or the UUID "
             "that their driver gives them, or by their PCI address. A GPU comes to a VM that "
             "runs, and leaves it, as by vmctl device, and its definition is changed too; several "
-            "VMs may have the same, each with its own limit of memory.",
+            "VMs may have the same, each with its own limit of memory. migrate moves what a VM's "
+            "programs have on its GPU to another device, while they run; drain does so with all "
+            "VMs of a device, which takes no others until undrain.",
     .options = options,
     .least = 1,
     .most = 3,
-    .positional_kind = "list attach detach stats limits top",
+    .positional_kind = "list attach detach stats limits top migrate drain undrain",
     .run = run,
 };

@@ -70,8 +70,7 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
     for (unsigned i = 1; known && words[i]; i++) {
         if (g_str_has_prefix(words[i], "memory="))
             memory = words[i] + strlen("memory=");
-        else if (g_str_has_prefix(words[i], "device=") && !gpu->device &&
-                 gpu->backend != VM_GPU_BACKEND_SOFT)
+        else if (g_str_has_prefix(words[i], "device=") && !gpu->device)
             gpu->device = g_strdup(words[i] + strlen("device="));
         else if (g_str_has_prefix(words[i], "share=") &&
                  g_ascii_string_to_unsigned(words[i] + strlen("share="), 10, 1, GPU_SHARE_MOST,
@@ -86,7 +85,7 @@ bool parse_gpu(const char *text, struct vm_gpu_config **out, GError **err)
     }
     if (!known)
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "--gpu %s is not of the form soft[,memory=SIZE] or cuda|hip[,device=GPU][,memory=SIZE], with "
+                        "--gpu %s is not of the form soft|cuda|hip[,device=GPU][,memory=SIZE], with "
                         ",share=1 to %d and ,launches=0 to %d",
                         text, GPU_SHARE_MOST, GPU_LAUNCHES_MOST);
     if (memory && !size_parse(memory, &gpu->memory, err))

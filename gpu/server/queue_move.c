@@ -43,11 +43,12 @@ static int move_read(struct gpu_context *c, uint64_t address, void *data, uint64
  */
 static void clear(uint8_t *to, uint64_t bytes)
 {
-    for (uint64_t i = 0; i < bytes; i++) {
-        if (to[i]) {
-            memset(to + i, 0, bytes - i);
-            return;
-        }
+    static const uint8_t zeros[4096];
+
+    for (uint64_t n; bytes; to += n, bytes -= n) {
+        n = MIN(bytes, sizeof(zeros));
+        if (memcmp(to, zeros, n) != 0)
+            memset(to, 0, n);
     }
 }
 

@@ -120,6 +120,7 @@ bool worker_start(const struct session_env *env, struct worker_seats *seats,
         return false;
     close(fds[0]);
     seats->hold = hold_new(GPU_CHANNELS, moved);
+    seats->loaded = false;
     for (unsigned i = 0; i < GPU_CHANNELS; i++) {
         uint8_t *channel = window + (size_t)i * GPU_CHANNEL_BYTES;
         struct session_seat *seat = &seats->seats[i];

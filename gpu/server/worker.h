@@ -18,6 +18,7 @@ struct meter *worker_meter(int use, int grant, GError **err);
 /* The sessions of a VM, that can stand still together. */
 struct worker_seats {
     struct hold *hold;
+    bool loaded; /* or tried to: once is all */
     struct session_seat seats[GPU_CHANNELS];
 };
 

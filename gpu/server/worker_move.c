@@ -3,6 +3,7 @@
 #include "gpu/server/worker.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -101,6 +102,9 @@ bool worker_load(const struct session_env *env, struct worker_seats *seats, int 
 
     if (!hold_wanted(seats->hold))
         return vmd_fail(err, VMD_ERROR_STATE, "the worker takes calls already");
+    if (seats->loaded)
+        return vmd_fail(err, VMD_ERROR_STATE, "the worker has loaded an image already");
+    seats->loaded = true;
     if (!hold_wait(seats->hold, UINT16_MAX, &late)) /* they park before all else */
         return vmd_fail(err, VMD_ERROR_STATE, "channel %u does not come to rest", late);
     image_init(&image, fd);
@@ -112,13 +116,36 @@ bool worker_load(const struct session_env *env, struct worker_seats *seats, int 
 
 /* --- orders ----------------------------------------------------------------------------------- */
 
-/* Says what became of a move, with the image FD (-1: none). False: nobody hears it. */
-static bool say(const struct session_env *env, int fd, int image, const GError *why)
+/* Sessions are saved and loaded by a thread of its own, so that whoever asks meanwhile whether the
+ * worker is there is answered. */
+struct orders {
+    const struct session_env *env;
+    struct worker_seats *seats;
+    int fd;
+    pthread_mutex_t speaking; /* what is said comes in one piece */
+    pthread_t mover;
+    bool moves; /* MOVER is to be joined */
+    /* What that was told: */
+    char order;
+    uint32_t ms;
+    int image;
+};
+
+static bool speak(struct orders *o, const struct msghdr *msg)
+{
+    pthread_mutex_lock(&o->speaking);
+    bool heard = sendmsg(o->fd, msg, MSG_NOSIGNAL) == (ssize_t)msg->msg_iov->iov_len;
+    pthread_mutex_unlock(&o->speaking);
+    return heard;
+}
+
+/* Says what became of a move, with the IMAGE (-1: none). */
+static void say(struct orders *o, int image, const GError *why)
 {
     struct worker_moved moved = {.magic = WORKER_MOVED_MAGIC,
                                  .size = sizeof(moved),
                                  .done = why == NULL,
-                                 .used = __atomic_load_n(&env->quota->used, __ATOMIC_RELAXED)};
+                                 .used = __atomic_load_n(&o->env->quota->used, __ATOMIC_RELAXED)};
     char control[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec iov = {&moved, sizeof(moved)};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -134,46 +161,81 @@ static bool say(const struct session_env *env, int fd, int image, const GError *
         c->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(c), &image, sizeof(int));
     }
-    return sendmsg(fd, &msg, MSG_NOSIGNAL) == sizeof(moved);
+    speak(o, &msg); /* where nobody hears it, the worker is about to end */
 }
 
-/* STREAMS: programs that come by streams of bytes, which have no seats. */
-static bool ordered_to_save(const struct session_env *env, struct worker_seats *seats,
-                            const unsigned *streams, int fd)
+static void save(struct orders *o)
 {
     g_autoptr(GError) err = NULL;
-    uint32_t ms;
-
-    if (recv(fd, &ms, sizeof(ms), MSG_WAITALL) != sizeof(ms))
-        return false;
     autofd image = -1;
-    if (__atomic_load_n(streams, __ATOMIC_RELAXED))
+
+    if (__atomic_load_n(&o->env->quota->programs, __ATOMIC_RELAXED)) /* which have no seats */
         vmd_fail(&err, VMD_ERROR_UNSUPPORTED, "programs that come by serial ports cannot be moved");
     else
-        image = worker_save(env, seats, ms, &err);
-    return say(env, fd, image, err);
+        image = worker_save(o->env, o->seats, o->ms, &err);
+    say(o, image, err);
 }
 
-static bool ordered_to_load(const struct session_env *env, struct worker_seats *seats, int fd,
-                            int image)
+static void load(struct orders *o)
 {
+    autofd image = steal_fd(&o->image);
     g_autoptr(GError) err = NULL;
 
     if (image < 0)
         vmd_fail(&err, VMD_ERROR_INVALID, "there is no image to be loaded");
     else
-        worker_load(env, seats, image, &err);
-    return say(env, fd, -1, err);
+        worker_load(o->env, o->seats, image, &err);
+    say(o, -1, err);
 }
 
-static bool report(const struct session_env *env, int fd)
+static void *move_thread(void *opaque)
 {
-    const struct worker_report report = {.magic = WORKER_MAGIC,
-                                         .size = sizeof(report),
-                                         .used =
-                                             __atomic_load_n(&env->quota->used, __ATOMIC_RELAXED)};
+    struct orders *o = opaque;
 
-    return send(fd, &report, sizeof(report), MSG_NOSIGNAL) == sizeof(report);
+    if (o->order == WORKER_SAVE)
+        save(o);
+    else
+        load(o);
+    return NULL;
+}
+
+/* What was told before has been done. */
+static void end_move(struct orders *o)
+{
+    if (o->moves)
+        pthread_join(o->mover, NULL);
+    o->moves = false;
+}
+
+/* IMAGE is taken. False: the VM process is gone. */
+static bool begin_move(struct orders *o, char order, int image)
+{
+    autofd given = image;
+    g_autoptr(GError) err = NULL;
+
+    end_move(o);
+    if (order == WORKER_SAVE && recv(o->fd, &o->ms, sizeof(o->ms), MSG_WAITALL) != sizeof(o->ms))
+        return false;
+    o->order = order;
+    o->image = steal_fd(&given);
+    int rc = pthread_create(&o->mover, NULL, move_thread, o);
+    o->moves = rc == 0;
+    if (o->moves)
+        return true;
+    given = steal_fd(&o->image);
+    vmd_set_errno(&err, rc, "starting to move");
+    say(o, -1, err);
+    return true;
+}
+
+static bool report(struct orders *o)
+{
+    struct worker_report report = {.magic = WORKER_MAGIC,
+                                   .size = sizeof(report),
+                                   .used = __atomic_load_n(&o->env->quota->used, __ATOMIC_RELAXED)};
+    struct iovec iov = {&report, sizeof(report)};
+
+    return speak(o, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1});
 }
 
 /* The next order, with the descriptor that came along; false: the VM process is gone. */
@@ -208,22 +270,28 @@ static void take_stream(const struct session_env *env, int socket, unsigned *str
 
 void worker_report(const struct session_env *env, struct worker_seats *seats, int fd)
 {
-    unsigned *streams = &env->quota->programs;
+    struct orders *o = g_new0(struct orders, 1);
     char order;
     int image;
-    bool there = report(env, fd);
 
+    *o = (struct orders){.env = env, .seats = seats, .fd = fd, .image = -1};
+    pthread_mutex_init(&o->speaking, NULL);
+    bool there = report(o);
     while (there && hear(fd, &order, &image)) {
         autofd with = image;
-        if (order == WORKER_SAVE)
-            there = ordered_to_save(env, seats, streams, fd);
-        else if (order == WORKER_LOAD)
-            there = ordered_to_load(env, seats, fd, with);
-        else if (order == WORKER_GO)
+        if (order == WORKER_SAVE || order == WORKER_LOAD) {
+            there = begin_move(o, order, steal_fd(&with));
+        } else if (order == WORKER_GO) {
+            end_move(o);
             hold_end(seats->hold);
-        else if (order == WORKER_STREAM && with >= 0)
-            take_stream(env, steal_fd(&with), streams);
-        else
-            there = report(env, fd);
+        } else if (order == WORKER_STREAM && with >= 0) {
+            take_stream(env, steal_fd(&with), &env->quota->programs);
+        } else {
+            there = report(o);
+        }
     }
+    if (o->moves) /* its thread may wait for what runs, and ends with the process */
+        return;
+    pthread_mutex_destroy(&o->speaking);
+    g_free(o);
 }

@@ -141,7 +141,8 @@ def fails(rig):
     for device, kind in ({**GPU, "id": "other"}, "invalid"), ({"kind": "rng", "id": "gpu0"}, "invalid"), \
             ({"kind": "gpu"}, "invalid"), ({"kind": "rng", "gpu": {}}, "invalid"), ({**GPU, "road": "scsi"}, "unsupported"), \
             ({"kind": "gpu", "gpu": {"backend": "soft", "memory": 1 << 40}}, "limit"), \
-            ({"kind": "gpu", "gpu": {"backend": "soft", "device": "0"}}, "invalid"):
+            ({"kind": "gpu", "gpu": {"backend": "soft", "device": "x"}}, "invalid"), \
+            ({"kind": "gpu", "gpu": {"backend": "soft", "device": "1"}}, "not-found"):
         info = vm.client.wait(vm.add_later(device))
         check(info["state"] == "failed" and info["error"]["kind"] == kind, f"{device}: {info}")
         has_none(vm, 0)

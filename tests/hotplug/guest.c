@@ -15,7 +15,8 @@
  *   u   as n, and uses what it takes: a disk's first sector gets a pattern and is flushed, a
  *       network sends a frame, a console a line, and of random numbers some come; it says so
  *   i   tells how many sectors were written and read back
- *   j   tells how many fills the GPU made
+ *   j   tells how many fills, or launches, the GPU made
+ *   k   has the next GPU run kernels
  */
 #include "tests/hotplug/machine.h"
 
@@ -556,6 +557,9 @@ static void listen(void)
             print("turns ");
             print_number(disk_turns);
             print("\n");
+        } else if (c == 'k') {
+            gpu.kernels = true;
+            print("kernels\n");
         } else if (c == 'j') {
             print("fills ");
             print_number(gpu.turns);

@@ -158,9 +158,10 @@ class Book(threading.Thread):
 
 
 class Rig:
-    """A daemon and what is around it."""
+    """A daemon, with WORDS on its command line, and what is around it."""
 
-    def __init__(self, options):
+    def __init__(self, options, *words):
+        self.words = words
         self.build = pathlib.Path(options.build).resolve()
         self.road = options.road
         self.guest, self.arch = str(pathlib.Path(options.guest).resolve()), options.arch
@@ -214,7 +215,7 @@ class Rig:
 
     def start(self):
         # pylint: disable=consider-using-with
-        self.daemon = subprocess.Popen(["vmd"], env=self.env, stdout=self.log, stderr=self.log,
+        self.daemon = subprocess.Popen(["vmd", *self.words], env=self.env, stdout=self.log, stderr=self.log,
                                        stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + self.seconds(20)
         while True:

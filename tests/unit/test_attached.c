@@ -181,10 +181,60 @@ START_TEST(gpus)
 }
 END_TEST
 
+/* A GPU that moves is promised at both places, and then, until the run is over or it goes, at the
+ * new one, over a restart too; one that was added alike. */
+START_TEST(moved)
+{
+    struct attached *a = attached_new();
+    g_autoptr(vm_config) base = configuration();
+    g_autoptr(vm_gpu_config) to = vm_gpu_config_new();
+    g_autoptr(device_spec) spec = device_spec_new();
+    g_autoptr(GHashTable) none = g_hash_table_new(g_int64_hash, g_int64_equal);
+
+    base->gpu = vm_gpu_config_new();
+    base->gpu->memory = MIB(64);
+    to->memory = MIB(32);
+    attached_move_gpu(a, to, 5);
+    a = again(a);
+    ck_assert(attached_moves_gpu(a));
+    has_gpu(a, base, 64, 96);
+    ck_assert(!attached_moved_gpu(a, 6) && !attached_move_over(a, 6));
+    ck_assert(attached_move_over(a, 5) && !attached_moves_gpu(a));
+    has_gpu(a, base, 64, 64);
+    attached_move_gpu(a, to, 7);
+    ck_assert(attached_moved_gpu(a, 7) && !attached_move_over(a, 7));
+    a = again(a);
+    has_gpu(a, base, 32, 32);
+    attached_limit_gpu(a, 9, 8);
+    ck_assert(attached_gpu(a, base)->share == 9 && base->gpu->share != 9);
+    attached_move_gpu(a, to, 8);
+    attached_keep(a, none); /* nobody knows that job */
+    ck_assert(!attached_moves_gpu(a) && !attached_moved_gpu(a, 8));
+    news(a, "gpu0", DEVICE_STATE_RELEASED, 9);
+    has_gpu(a, base, 0, 0);
+    spec->kind = HOT_KIND_GPU;
+    spec->gpu = vm_gpu_config_new();
+    spec->gpu->memory = MIB(16);
+    attached_begin(a, spec, NULL, 10);
+    news(a, "gpu0", DEVICE_STATE_VISIBLE, 10);
+    attached_move_gpu(a, to, 11);
+    ck_assert(attached_moved_gpu(a, 11));
+    has_gpu(a, base, 32, 32);
+    a = again(a);
+    news(a, "gpu0", DEVICE_STATE_RELEASED, 12);
+    has_gpu(a, base, 0, 0);
+    attached_move_gpu(a, to, 13);
+    attached_clear(a);
+    has_gpu(a, base, 64, 64);
+    attached_free(a);
+}
+END_TEST
+
 START_TEST(damaged)
 {
     static const char *const texts[] = {
         "[]", "3", "{\"came\": 1, \"went\": {}}",
+        "{\"moved\": 3, \"moving\": {\"memory\": 1}, \"move\": {}}",
         "{\"came\": [1, {}, {\"device\": {\"kind\": \"boat\"}}, null], \"went\": [1, null]}"};
 
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
@@ -207,6 +257,7 @@ int main(void)
     tcase_add_test(tc, never_seen);
     tcase_add_test(tc, configured_goes);
     tcase_add_test(tc, gpus);
+    tcase_add_test(tc, moved);
     tcase_add_test(tc, damaged);
     suite_add_tcase(s, tc);
     return unit_run(s);

@@ -591,7 +591,7 @@ START_TEST(hostile)
     g_autoptr(GRand) rand = g_rand_new_with_seed((guint32)_i);
 
     place_begin(&p);
-    struct gpu_share *s = gpu_share_new(p.shares), *other = gpu_share_new(p.shares);
+    struct gpu_share *s = gpu_share_new(p.shares, "gpu"), *other = gpu_share_new(p.shares, "gpu");
     gpu_share_set(s, "soft", 70, 3);
     gpu_share_set(other, "soft", 30, 0);
     ck_assert(gpu_share_make(s, p.dir, fds, NULL));
@@ -637,7 +637,7 @@ START_TEST(found)
     int fds[2], next[2];
 
     place_begin(&p);
-    struct gpu_share *s = gpu_share_new(p.shares);
+    struct gpu_share *s = gpu_share_new(p.shares, "gpu");
     gpu_share_set(s, "soft", 70, 0);
     ck_assert(gpu_share_make(s, p.dir, fds, NULL));
     struct meter *m = worker_meter(fds[0], fds[1], NULL);
@@ -647,7 +647,7 @@ START_TEST(found)
     meter_submit(program);
     meter_over(program, 1234 * MS);
     gpu_share_free(s); /* without a word to the worker */
-    s = gpu_share_new(p.shares);
+    s = gpu_share_new(p.shares, "gpu");
     gpu_share_find(s, p.dir);
     gpu_share_set(s, "soft", 60, 9);
     g_autoptr(vm_gpu_use) use = vm_gpu_use_new();
@@ -772,7 +772,7 @@ START_TEST(measured)
     place_begin(&p[0]);
     p[1].dir = g_dir_make_tmp("gpu-share-XXXXXX", NULL);
     for (int i = 0; i < 2; i++) {
-        m.shares[i] = gpu_share_new(p[0].shares);
+        m.shares[i] = gpu_share_new(p[0].shares, "gpu");
         gpu_share_set(m.shares[i], "soft", weights[i], 0);
         ck_assert(gpu_share_make(m.shares[i], p[i].dir, fds, NULL));
         pids[i] = fork();

@@ -1,0 +1,289 @@
+/*
+ * gpu.migrate, gpu.drain and gpu.undrain. See gpus.h and docs/gpu-migration.md.
+ *
+ * What is moved is moved by jobs of each VM (vm_devices_move_gpu()), which outlive this daemon. A
+ * drain is this daemon's: it begins them one after the other. That its device is drained is kept.
+ */
+#include "daemon/gpus_priv.h"
+
+#include "daemon/registry.h"
+#include "daemon/vm_devices.h"
+
+/* Why what VM has cannot be moved to INDEX; true: it may be tried. */
+static bool check_move(const struct gpus *g, const struct vm *vm, int index, GError **err)
+{
+    const struct vm_gpu_config *gpu = vm_run_gpu(vm);
+    g_autofree char *to = gpus__name(g, index);
+
+    if (!vm_active(vm) || !vm_reachable(vm))
+        return vmd_fail(err, VMD_ERROR_STATE, "VM %s is %s", vm_name(vm),
+                        vm_state_to_string(vm_state(vm)));
+    if (!gpu)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no GPU", vm_name(vm));
+    if (gpu->backend != VM_GPU_BACKEND_SOFT)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "VM %s: nothing can be moved from the backend %s", vm_name(vm),
+                        vm_gpu_backend_to_string(gpu->backend));
+    if (index >= 0)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s: nothing can be moved from soft to %s",
+                        vm_name(vm), to);
+    if (index == gpus__index(g, gpu))
+        return vmd_fail(err, VMD_ERROR_EXISTS, "VM %s has %s already", vm_name(vm), to);
+    if (vm_devices_gpu_moves(vm_devices_of(vm)))
+        return vmd_fail(err, VMD_ERROR_BUSY, "the GPU of VM %s is being moved already",
+                        vm_name(vm));
+    return gpus__takes(g, index, err);
+}
+
+/* --- gpu.migrate ------------------------------------------------------------------------------ */
+
+void gpus_migrate(struct gpus *g, struct vm *vm, const struct gpu_migrate_params *params,
+                  struct rpc_call *call)
+{
+    struct job_ref ref;
+    GError *err = NULL;
+    int index = GPUS_NONE;
+
+    if (strcmp(params->gpu, VM_GPU_ID) != 0)
+        vmd_fail(&err, VMD_ERROR_NOT_FOUND, "VM %s has no GPU %s: its GPU is " VM_GPU_ID,
+                 vm_name(vm), params->gpu);
+    else if (!gpus__is_soft(params->to)) /* whatever a driver has */
+        vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
+                 "GPUs are moved between devices of the backend soft; %s is none", params->to);
+    else if (gpus__resolve(g, params->to, &index, &err))
+        check_move(g, vm, index, &err);
+    if (err) {
+        rpc_call_fail(call, err);
+        return;
+    }
+    g_autoptr(vm_gpu_config) to = gpus__at(g, index, vm_run_gpu(vm));
+    /* Before the client knows of it, so that it outlives this daemon. */
+    ref.job = vm_devices_move_gpu(vm_devices_of(vm), to, params->timeout_s,
+                                  rpc_call_peer(call)->uid, NULL, NULL);
+    gpu_migrate_reply(call, &ref);
+}
+
+/* --- gpu.drain -------------------------------------------------------------------------------- */
+
+struct drain {
+    struct gpus *gpus;
+    struct job *job;
+    uid_t uid;
+    int index, to; /* TO GPUS_NONE: any */
+    uint32_t timeout_s;
+    GPtrArray *vms; /* ids, owned */
+    guint next;     /* of them */
+    char *name;     /* of the one that is moved now */
+    struct json_object *moved, *left;
+    bool cancelled;
+};
+
+static void drain_free(struct drain *d)
+{
+    g_ptr_array_free(d->vms, TRUE);
+    g_free(d->name);
+    json_object_put(d->moved);
+    json_object_put(d->left);
+    g_free(d);
+}
+
+/* VM, an id or a name, stays, since ERR. */
+static void stays(struct drain *d, const char *vm, const GError *err)
+{
+    struct json_object *row = json_object_new_object();
+
+    json_object_object_add(row, "vm", json_object_new_string(vm));
+    json_object_object_add(row, "reason", json_object_new_string(err->message));
+    json_object_array_add(d->left, row);
+}
+
+static void drain_end(struct drain *d)
+{
+    struct json_object *result = json_object_new_object();
+    g_autofree char *gpu = gpus__name(d->gpus, d->index);
+    size_t left = json_object_array_length(d->left), moved = json_object_array_length(d->moved);
+    g_autoptr(GError) err = NULL;
+
+    if (left) {
+        struct json_object *row = json_object_array_get_idx(d->left, 0);
+        vmd_fail(&err, VMD_ERROR_STATE, "%zu of %zu VMs stay on %s, which takes no others: %s: %s",
+                 left, left + moved, gpu, json_object_get_string(json_object_object_get(row, "vm")),
+                 json_object_get_string(json_object_object_get(row, "reason")));
+    }
+    json_object_object_add(result, "gpu", json_object_new_string(gpu));
+    json_object_object_add(result, "moved", json_object_get(d->moved));
+    json_object_object_add(result, "left", json_object_get(d->left));
+    job_result(d->job, result);
+    job_end(d->job, d->cancelled, d->cancelled ? NULL : err);
+    gpus__drain_over(d->gpus, d);
+    drain_free(d);
+}
+
+/* The device with least memory promised that takes VM; GPUS_NONE with an error. */
+static int choose(struct drain *d, GError **err)
+{
+    struct gpus *g = d->gpus;
+    uint64_t least = UINT64_MAX;
+    int best = GPUS_NONE;
+
+    for (unsigned n = 0; d->to == GPUS_NONE && n < gpus__daemon(g)->soft_gpus; n++) {
+        int index = gpus__soft(n);
+        if (index == d->index || gpus__drained(g, index))
+            continue;
+        uint64_t promised = gpus__promised(g, index, NULL, NULL);
+        if (promised < least) {
+            least = promised;
+            best = index;
+        }
+    }
+    if (d->to != GPUS_NONE)
+        return d->to;
+    if (best == GPUS_NONE)
+        vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the host has no other GPU that takes it");
+    return best;
+}
+
+static void drain_next(struct drain *d);
+
+static void drain_moved(void *arg, const GError *err)
+{
+    struct drain *d = arg;
+
+    if (err)
+        stays(d, d->name, err);
+    else
+        json_object_array_add(d->moved, json_object_new_string(d->name));
+    drain_next(d);
+}
+
+/* Begins to move VM, of which drain_moved() hears. False: it stays, or has gone by itself. */
+static bool drain_one(struct drain *d, struct vm *vm)
+{
+    const struct vm_gpu_config *gpu = vm_active(vm) ? vm_run_gpu(vm) : NULL;
+    g_autoptr(GError) err = NULL;
+
+    if (!gpu || gpus__index(d->gpus, gpu) != d->index)
+        return false;
+    g_free(d->name);
+    d->name = g_strdup(vm_name(vm));
+    int to = gpu->backend == VM_GPU_BACKEND_SOFT ? choose(d, &err) : gpus__soft(0);
+    if (to == GPUS_NONE || !check_move(d->gpus, vm, to, &err)) {
+        stays(d, d->name, err);
+        return false;
+    }
+    g_autofree char *at = gpus__name(d->gpus, to);
+    g_autofree char *text = g_strdup_printf("VM %s moves to %s", d->name, at);
+    g_autoptr(vm_gpu_config) config = gpus__at(d->gpus, to, gpu);
+    job_progress(d->job, 100 * (d->next - 1) / d->vms->len, text);
+    vm_devices_move_gpu(vm_devices_of(vm), config, d->timeout_s, d->uid, drain_moved, d);
+    return true;
+}
+
+static void drain_next(struct drain *d)
+{
+    struct registry *registry = gpus__daemon(d->gpus)->registry;
+
+    while (!d->cancelled && d->next < d->vms->len) {
+        struct vm *vm = registry_find(registry, g_ptr_array_index(d->vms, d->next++));
+        if (vm && drain_one(d, vm))
+            return;
+    }
+    drain_end(d);
+}
+
+/* It ends with the VM that is moved now. */
+static void drain_cancel(void *opaque)
+{
+    struct drain *d = opaque;
+
+    d->cancelled = true;
+}
+
+void gpus__drain_free(struct drain *d)
+{
+    drain_free(d);
+}
+
+/* What was asked for, while drivers are asked what there is. */
+struct asked {
+    struct rpc_call *call;
+    struct gpu_drain_params *params; /* of gpu.undrain too, */
+    bool undrain;                    /* which this is then */
+};
+
+/* The device is INDEX. */
+static void drain_begin(struct gpus *g, const struct asked *a, int index, int to)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *gpu = gpus__name(g, index);
+    g_autofree char *text = g_strdup_printf("the GPU %s takes no VM any more", gpu);
+    uid_t uid = rpc_call_peer(a->call)->uid;
+    struct drain *d = g_new0(struct drain, 1);
+
+    *d = (struct drain){.gpus = g,
+                        .uid = uid,
+                        .index = index,
+                        .to = to,
+                        .timeout_s = a->params->timeout_s,
+                        .vms = g_ptr_array_new_with_free_func(g_free),
+                        .moved = json_object_new_array(),
+                        .left = json_object_new_array()};
+    gpus__promised(g, index, NULL, names);
+    for (guint i = 0; i < names->len; i++) {
+        const struct vm *vm = registry_find(gpus__daemon(g)->registry, g_ptr_array_index(names, i));
+        if (vm)
+            g_ptr_array_add(d->vms, g_strdup(vm_id(vm)));
+    }
+    d->job = jobs_begin(gpus__daemon(g)->jobs, "gpu.drain", NULL, NULL, uid, text, drain_cancel, d);
+    struct job_ref ref = {.job = job_id(d->job)};
+    gpus__drain_began(g, d);
+    gpu_drain_reply(a->call, &ref);
+    drain_next(d);
+}
+
+static void drain_known(struct gpus *g, void *arg, const GError *unknown)
+{
+    struct asked *a = arg;
+    GError *err = unknown ? g_error_copy(unknown) : NULL;
+    int index, to = GPUS_NONE;
+
+    if (err || !gpus__resolve(g, a->params->gpu, &index, &err) ||
+        (a->params->to && !gpus__resolve(g, a->params->to, &to, &err)))
+        ;
+    else if (to == index)
+        vmd_fail(&err, VMD_ERROR_INVALID, "params.to: %s is what is drained", a->params->to);
+    else
+        gpus__drain(g, index, !a->undrain, &err);
+    if (err)
+        rpc_call_fail(a->call, err);
+    else if (a->undrain)
+        gpu_undrain_reply(a->call);
+    else
+        drain_begin(g, a, index, to);
+    gpu_drain_params_free(a->params);
+    g_free(a);
+}
+
+static void drain_ask(struct gpus *g, const struct gpu_drain_params *params, bool undrain,
+                      struct rpc_call *call)
+{
+    struct asked *a = g_new0(struct asked, 1);
+
+    *a = (struct asked){call, gpu_drain_params_copy(params), undrain};
+    if (gpus__is_soft(params->gpu) && (!params->to || gpus__is_soft(params->to)))
+        drain_known(g, a, NULL);
+    else
+        gpus__when_known(g, drain_known, a);
+}
+
+void gpus_drain(struct gpus *g, const struct gpu_drain_params *params, struct rpc_call *call)
+{
+    drain_ask(g, params, false, call);
+}
+
+void gpus_undrain(struct gpus *g, const char *gpu, struct rpc_call *call)
+{
+    const struct gpu_drain_params params = {.gpu = (char *)gpu};
+
+    drain_ask(g, &params, true, call);
+}
