@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { CHILD_FD = 3, MORE_MOST = 2 };
+enum { CHILD_FD = 3, MORE_MOST = 3 };
 
 extern char **environ;
 
@@ -133,7 +133,7 @@ static bool out_of_the_way(int *copies, int socket, const int *more, unsigned n)
 static int launch_with(pid_t *pid, const char *program, const char *option, const char *log,
                        int socket, const int *more, unsigned n)
 {
-    int copies[1 + MORE_MOST] = {-1, -1, -1};
+    int copies[1 + MORE_MOST] = {-1, -1, -1, -1};
     int rc;
 
     g_assert(n <= MORE_MOST);

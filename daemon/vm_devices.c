@@ -646,7 +646,6 @@ static void move_begun(void *arg, const void *result, int fd, const GError *err)
         job_progress(j->job, 20, "a worker begins at the target");
         if (!vm_gpu_launch_target(vm_gpu_of(j->devices->vm), j->to, socket, &why))
             log_warning("VM %s: no GPU worker at the target: %s", vm_name(j->devices->vm), why->message);
-        vm_store(j->devices->vm);
     }
 }
 

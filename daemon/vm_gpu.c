@@ -4,6 +4,9 @@
  * Each has a slot, with files of its own: one serves, while its programs move another is there to
  * follow on it, and those that others followed on may take a moment to end.
  *
+ * A worker waits for a byte before it does anything, which it gets once it is written down: of one
+ * that serves, the next daemon knows, and one whose daemon died before ends by itself.
+ *
  * A worker is due from the beginning of a run, or when a GPU comes to it, and again whenever the VM
  * process says that it lost one. It is asked for (vmi.gpu_serve) when the one before is dead, and,
  * after some that did not last, not before a pause.
@@ -17,7 +20,10 @@
 #include "daemon/store.h"
 #include "proto/jsonrpc/json.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 enum {
     PAUSE_LEAST_MS = 100,
@@ -172,23 +178,40 @@ static void worker_gone(void *opaque)
         destroy(g);
 }
 
-static bool launch(struct slot *s, int socket, GError **err)
+/* A worker that waits for let_go() with what is returned; -1: there is none. */
+static int launch(struct slot *s, int socket, GError **err)
 {
     struct vm_gpu *g = s->gpu;
     const struct paths *paths = &vm_daemon(g->vm)->paths;
     g_autofree char *log = log_path(s);
     g_autofree char *runtime = paths_vm_runtime(paths, vm_id(g->vm));
-    int pages[2];
+    int pages[2], ends[2];
 
     if (!gpu_share_make(s->share, runtime, pages, err))
-        return false;
+        return -1;
     autofd use = pages[0], grant = pages[1];
-    s->dismissed = false;
-    bool runs = spawn_process_with(&s->worker, g->loop, paths->gpu_program, "--fd", log, socket,
-                                   pages, G_N_ELEMENTS(pages), worker_gone, s, err);
-    if (!runs)
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        vmd_set_errno(err, errno, "a pipe for a GPU worker");
         gpu_share_close(s->share);
-    return runs;
+        return -1;
+    }
+    autofd wait = ends[0], go = ends[1];
+    const int more[] = {use, grant, wait};
+    s->dismissed = false;
+    if (!spawn_process_with(&s->worker, g->loop, paths->gpu_program, "--fd", log, socket, more,
+                            G_N_ELEMENTS(more), worker_gone, s, err)) {
+        gpu_share_close(s->share);
+        return -1;
+    }
+    return steal_fd(&go);
+}
+
+/* The worker that was launched just now is written down, and begins. */
+static void let_go(struct vm_gpu *g, int go)
+{
+    vm_store(g->vm);
+    if (write(go, "", 1) < 0) /* it is dead, which worker_gone() hears */
+        log_debug("VM %s: its GPU worker: %s", vm_name(g->vm), g_strerror(errno));
 }
 
 /* The answer to vmi.gpu_serve. That there is a worker already is none to begin with. */
@@ -210,8 +233,9 @@ static void served(void *arg, const void *result, int fd, const GError *err)
                     vm_name(g->vm));
     if (!g->wanted || err || socket < 0)
         return;
-    if (launch(slot_of(g), socket, &why))
-        vm_store(g->vm);
+    autofd go = launch(slot_of(g), socket, &why);
+    if (go >= 0)
+        let_go(g, go);
     else /* its socket is closed: the VM process tells that it is lost, and so it is due again */
         log_warning("VM %s: its GPU has no worker: %s", vm_name(g->vm), why->message);
 }
@@ -317,9 +341,11 @@ bool vm_gpu_launch_target(struct vm_gpu *g, const struct vm_gpu_config *to, int 
     if (at == SLOTS || g->target != NO_SLOT)
         return vmd_fail(err, VMD_ERROR_BUSY, "workers that others followed on have not ended yet");
     gpu_share_set(g->slots[at].share, device, to->share, to->launches);
-    if (!launch(&g->slots[at], socket, err))
+    autofd go = launch(&g->slots[at], socket, err);
+    if (go < 0)
         return false;
     g->target = at;
+    let_go(g, go);
     return true;
 }
 

@@ -52,20 +52,35 @@ static void worker_hung(void *opaque, const char *what)
     _exit(EXIT_FAILURE);
 }
 
-/* PAGES is the first of two descriptors; -1: there are none. */
-static bool serve_vm(int fd, int pages, GError **err)
+/* Until vmd, which has the other end of FD, knows this process for good. */
+static bool wait_known(int fd, GError **err)
+{
+    char byte;
+    ssize_t n;
+
+    while ((n = read(fd, &byte, 1)) < 0 && errno == EINTR)
+        ;
+    close(fd);
+    return n == 1 || vmd_fail(err, VMD_ERROR_GONE, "the vmd that started this worker is gone");
+}
+
+/* MORE is the first of three descriptors: a share's two pages, and what wait_known() reads; -1:
+ * there are none. */
+static bool serve_vm(int fd, int more, GError **err)
 {
     struct worker_hello hello;
     struct worker_seats seats;
     int fds[WORKER_FDS];
 
+    if (more >= 0 && !wait_known(more + 2, err))
+        return false;
     if (!worker_greet(fd, &hello, fds, err))
         return false;
     struct gpu_quota quota = {.most = hello.memory};
     struct session_env env = {.backend = backend_named(hello.backend, hello.device, err),
                               .quota = &quota};
     if (!env.backend || !(env.watch = watch_new(worker_hung, &env, true, err)) ||
-        !(env.meter = pages < 0 ? meter_new(NULL, NULL) : worker_meter(pages, pages + 1, err)) ||
+        !(env.meter = more < 0 ? meter_new(NULL, NULL) : worker_meter(more, more + 1, err)) ||
         !worker_start(&env, &seats, fds, hello.magic == WORKER_MOVED_MAGIC, err))
         return false;
     worker_report(&env, &seats, fd);
@@ -114,7 +129,7 @@ static int usage(void)
 {
     log_error(
         "usage: vmd-gpu --fd N [M], with N a socket connected to a VM process, M the first of "
-        "two pages for a share; vmd starts this program. Or vmd-gpu --listen SOCKET MEMORY "
+        "two pages for a share and a pipe; vmd starts this program. Or vmd-gpu --listen SOCKET MEMORY "
         "[soft | cuda [DEVICE] | hip [DEVICE]]");
     return 2;
 }
@@ -133,14 +148,14 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     bool serve = argc >= 3 && argc <= 4 && strcmp(argv[1], "--fd") == 0;
     if (serve || (argc == 3 && strcmp(argv[1], "--probe") == 0)) {
-        int fd = atoi(argv[2]), pages = argc == 4 ? atoi(argv[3]) : -1;
-        if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (argc == 4 && pages <= fd))
+        int fd = atoi(argv[2]), more = argc == 4 ? atoi(argv[3]) : -1;
+        if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (argc == 4 && more <= fd))
             return usage();
         if (!serve) {
             probe_tell(fd);
             return EXIT_SUCCESS;
         }
-        ok = serve_vm(fd, pages, &err);
+        ok = serve_vm(fd, more, &err);
     } else if (argc >= 4 && argc <= 6 && strcmp(argv[1], "--listen") == 0) {
         ok =
             size_parse(argv[3], &memory, &err) &&

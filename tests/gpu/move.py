@@ -232,13 +232,33 @@ def check_everywhere(host):
         raise Failed(f"{len(want)} cases, {len(counts)} with moves")
 
 
+def check_unknown(program):
+    """A worker whose vmd dies before that knows it for good serves nobody."""
+    ours, theirs = socket.socketpair()
+    pipe, end = os.pipe()
+    first, pages = 60, [os.memfd_create("use"), os.memfd_create("grant")]
+    for number, fd in enumerate((theirs.detach(), *pages, pipe), first):
+        os.dup2(fd, number)
+        os.close(fd)
+    worker = subprocess.Popen([program, "--fd", str(first), str(first + 1)], pass_fds=range(first, first + 4),
+                              stderr=subprocess.PIPE, text=True)
+    for number in range(first, first + 4):
+        os.close(number)
+    os.close(end)
+    said = worker.communicate(timeout=PATIENCE)[1]
+    if worker.returncode != 1 or "the vmd that started this worker is gone" not in said or ours.recv(1):
+        raise Failed(f"a worker that nobody knows: {worker.returncode}, {said}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("worker", "program", "kernels"):
         parser.add_argument("--" + name, required=True)
     with tempfile.TemporaryDirectory(prefix="gpu-move-") as folder:
-        host = Host(parser.parse_args(), folder)
+        options = parser.parse_args()
+        host = Host(options, folder)
         try:
+            check_unknown(options.worker)
             check_everywhere(host)
             if host.worker.report():
                 raise Failed("memory is held after the programs")

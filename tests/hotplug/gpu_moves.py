@@ -55,15 +55,14 @@ def goes_on(vm):
     check("gpu lost" not in said and "failed" not in said.lower(), f"{said[-400:]!r}")
 
 
-def is_at(vm, place, unknown=False):
-    """All that tells of VM's GPU has it at PLACE alone, with one worker; UNKNOWN: which vmd may not know."""
+def is_at(vm, place):
+    """All that tells of VM's GPU has it at PLACE alone, with one worker."""
     vm.until(f"it is not at {place}", lambda: [
         at for at, (names, _) in listed(vm.client).items() if vm.name in names] == [place])
     use, = vm.call("gpu.stats")["gpus"]
     check(use["gpu"] == place and use["stats"]["memory_bytes"] == MEMORY, f"{use}")
     vm.until("its worker does not serve", lambda: vm.call("gpu.stats")["gpus"][0]["stats"].get("state") == "serving")
-    vm.until("its workers are others", lambda: not stored(vm)[1] and (
-        alive(stored(vm)[0]) or (unknown and not stored(vm)[0])))
+    vm.until("its workers are others", lambda: not stored(vm)[1] and alive(stored(vm)[0]))
 
 
 def move(vm, place):
@@ -231,7 +230,7 @@ def vmd_dies(rig):
         again(rig, vm)
         end, = [e["data"]["job"] for e in ended(vm, job) if e["data"]["job"]["id"] == job]
         place = to if end["state"] == "done" else place
-        is_at(vm, place, unknown=True)  # it was killed as it started one
+        is_at(vm, place)
         goes_on(vm)
     # One that is under way while there is no daemon is carried.
     to = PLACES[(PLACES.index(place) + 1) % 3]
