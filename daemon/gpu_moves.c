@@ -20,13 +20,12 @@ static bool check_move(const struct gpus *g, const struct vm *vm, int index, GEr
                         vm_state_to_string(vm_state(vm)));
     if (!gpu)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no GPU", vm_name(vm));
-    if (gpu->backend != VM_GPU_BACKEND_SOFT)
+    if (gpu->backend == VM_GPU_BACKEND_HIP)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "VM %s: nothing can be moved from the backend %s", vm_name(vm),
-                        vm_gpu_backend_to_string(gpu->backend));
+                        "VM %s: nothing can be moved from the backend hip", vm_name(vm));
     if (index >= 0)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s: nothing can be moved from soft to %s",
-                        vm_name(vm), to);
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s: nothing can be moved from %s to %s",
+                        vm_name(vm), vm_gpu_backend_to_string(gpu->backend), to);
     if (index == gpus__index(g, gpu))
         return vmd_fail(err, VMD_ERROR_EXISTS, "VM %s has %s already", vm_name(vm), to);
     if (vm_devices_gpu_moves(vm_devices_of(vm)))
@@ -49,7 +48,7 @@ void gpus_migrate(struct gpus *g, struct vm *vm, const struct gpu_migrate_params
                  vm_name(vm), params->gpu);
     else if (!gpus__is_soft(params->to)) /* whatever a driver has */
         vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
-                 "GPUs are moved between devices of the backend soft; %s is none", params->to);
+                 "GPUs are moved to devices of the backend soft; %s is none", params->to);
     else if (gpus__resolve(g, params->to, &index, &err))
         check_move(g, vm, index, &err);
     if (err) {
@@ -119,7 +118,7 @@ static void drain_end(struct drain *d)
     drain_free(d);
 }
 
-/* The device with least memory promised that takes VM; GPUS_NONE with an error. */
+/* The software device with least memory promised; GPUS_NONE with an error. */
 static int choose(struct drain *d, GError **err)
 {
     struct gpus *g = d->gpus;
@@ -166,7 +165,7 @@ static bool drain_one(struct drain *d, struct vm *vm)
         return false;
     g_free(d->name);
     d->name = g_strdup(vm_name(vm));
-    int to = gpu->backend == VM_GPU_BACKEND_SOFT ? choose(d, &err) : gpus__soft(0);
+    int to = choose(d, &err);
     if (to == GPUS_NONE || !check_move(d->gpus, vm, to, &err)) {
         stays(d, d->name, err);
         return false;

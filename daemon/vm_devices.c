@@ -192,6 +192,21 @@ static void end_refused(struct device_job *j, const GError *err)
     end(j, false, err);
 }
 
+/* The run has its GPU elsewhere. */
+static void gpu_moved(struct vm_devices *d)
+{
+    const struct vm_gpu_config *gpu = vm_devices_gpu(d);
+    g_autofree char *host = gpu ? gpus_host_device(vm_daemon(d->vm)->gpus, gpu) : NULL;
+
+    for (guint i = d->holdings->len; i-- > 0;) {
+        const struct holding *h = g_ptr_array_index(d->holdings, i);
+        if (g_strcmp0(h->device, VM_GPU_ID) == 0 && g_strcmp0(h->host, host) != 0)
+            holdings_drop(d->holdings, d->vm, i);
+    }
+    vm_devices_gpus_known(d);
+    vm_gpu_moved(vm_gpu_of(d->vm));
+}
+
 void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event *event)
 {
     struct device_job *j = g_hash_table_lookup(d->jobs, &event->job);
@@ -199,7 +214,7 @@ void vm_devices_job_ended(struct vm_devices *d, const struct vmi_job_ended_event
     g_autoptr(GError) err = NULL;
 
     if (!event->kind && attached_moved_gpu(d->attached, event->job))
-        vm_gpu_moved(vm_gpu_of(d->vm));
+        gpu_moved(d);
     if (!j)
         return; /* told by a vmd before this one */
     if (event->kind)

@@ -145,6 +145,8 @@ static void cuda_context_free(struct gpu_context *c)
 {
     for (guint i = 0; i < c->leaving->len; i++)
         cuda__event_free(g_ptr_array_index(c->leaving, i));
+    if (c->epoch)
+        cuda__event_free(c->epoch);
     cuda__memory_end(c);
     g_ptr_array_free(c->leaving, TRUE);
     g_ptr_array_free(c->spare, TRUE);
@@ -203,6 +205,7 @@ const struct gpu_backend_ops cuda__ops = {
     .value_wait = cuda__value_wait,
     .launch = cuda__launch,
     .host = cuda__host,
+    .move = &cuda__move,
 };
 
 bool cuda__backend_init(struct cuda_backend *b, const struct gpu_backend_ops *ops,

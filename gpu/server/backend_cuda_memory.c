@@ -31,6 +31,13 @@ static struct cuda_range *range_of(struct gpu_context *c, uint64_t address)
     return r && address - r->base < r->bytes ? r : NULL;
 }
 
+struct cuda_range *cuda__range_at(struct gpu_context *c, uint64_t address)
+{
+    struct cuda_range *r = range_of(c, address);
+
+    return r && r->base == address ? r : NULL;
+}
+
 void cuda__range_add(struct gpu_context *c, const struct cuda_range *r)
 {
     size_t at = ranges_before(c, r->base);

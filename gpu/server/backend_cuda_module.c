@@ -32,6 +32,14 @@ static int load_measured(struct gpu_context *c, const uint8_t *image, size_t len
     return rc;
 }
 
+static void kernel_free(void *data)
+{
+    struct gpu_kernel *k = data;
+
+    g_free(k->name);
+    g_free(k);
+}
+
 int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
                      size_t log_bytes, struct gpu_module **out)
 {
@@ -55,7 +63,7 @@ int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length,
     struct gpu_module *m = g_new0(struct gpu_module, 1);
     m->context = c;
     m->handle = handle;
-    m->kernels = g_ptr_array_new_with_free_func(g_free);
+    m->kernels = g_ptr_array_new_with_free_func(kernel_free);
     m->charged = bytes;
     *out = m;
     return GPU_SUCCESS;
@@ -72,26 +80,36 @@ void cuda__module_free(struct gpu_context *c, struct gpu_module *m)
     gpu_quota_give(c->quota, m->charged);
     cuda__ranges_drop(c, m);
     g_ptr_array_free(m->kernels, TRUE);
+    g_clear_pointer(&m->places, g_array_unref);
+    g_clear_pointer(&m->functions, g_array_unref);
+    g_clear_pointer(&m->uses, g_hash_table_unref);
     g_free(m);
+}
+
+int cuda__variable(struct gpu_module *m, const char *name, uint64_t *address, uint64_t *bytes)
+{
+    struct gpu_context *c = m->context;
+    size_t size = 0;
+    int rc = cuda__enter(c);
+
+    if (!rc)
+        rc = cuda__result(c, c->d->module_global(address, &size, m->handle, name));
+    *bytes = size;
+    return rc;
 }
 
 int cuda__global(struct gpu_context *c, struct gpu_module *m, const char *name, uint64_t *address,
                  uint64_t *bytes)
 {
     struct cuda_range r = {.module = m};
-    size_t size = 0;
-    int rc = cuda__enter(c);
+    int rc = cuda__variable(m, name, &r.base, &r.bytes);
 
-    if (!rc)
-        rc = cuda__result(c, c->d->module_global(&r.base, &size, m->handle, name));
     if (rc)
         return rc;
-    r.bytes = size;
-    uint64_t base, known;
-    if (cuda__range(c, r.base, &base, &known) || base != r.base)
+    if (!cuda__range_at(c, r.base))
         cuda__range_add(c, &r);
     *address = r.base;
-    *bytes = size;
+    *bytes = r.bytes;
     return GPU_SUCCESS;
 }
 
@@ -147,6 +165,7 @@ int cuda__kernel(struct gpu_context *c, struct gpu_module *m, const char *name,
     struct gpu_kernel *k = g_malloc0(sizeof(*k) + info->n_params * sizeof(k->offsets[0]));
     k->context = c;
     k->handle = f;
+    k->name = g_strdup(name);
     k->n_params = info->n_params;
     for (unsigned i = 0; i < k->n_params; i++)
         k->offsets[i] = info->params[i].offset;

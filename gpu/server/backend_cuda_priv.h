@@ -74,6 +74,9 @@ struct gpu_context {
     uint64_t late_bytes;          /* of the quota */
     uint64_t limits[CUDA_LIMITS]; /* of the quota: what limits take that were raised */
     void *window;                 /* registered; NULL */
+    uint64_t nowhere;             /* bytes that were given away of no memory: see move */
+    struct gpu_event *epoch;      /* when times were told last; NULL: never */
+    uint64_t epoch_ns;            /* the same, of the host's clock */
     /* Functions of the host: */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -86,12 +89,18 @@ struct gpu_module {
     struct gpu_context *context;
     struct cuda_module *handle;
     GPtrArray *kernels; /* struct gpu_kernel, owned */
+    /* Of what was saved, as the software device sees it; NULL: it never was. Owned: */
+    GArray *places;    /* struct gpu_place: what it has, */
+    GArray *functions; /* uint64_t: where that begins with addresses of functions */
+    GHashTable *uses;  /* of kernels by name: bits of soft_function_uses() */
     uint64_t charged;
 };
 
 struct gpu_kernel {
     struct gpu_context *context;
     struct cuda_function *handle;
+    char *name;    /* owned */
+    bool launched; /* ever */
     unsigned n_params;
     uint32_t offsets[];
 };
@@ -107,11 +116,13 @@ struct gpu_event {
     struct gpu_context *context;
     struct cuda_event *handle;
     unsigned flags;
+    bool recorded; /* ever */
 };
 
 enum { CUDA_EVENT_NO_TIMING = 2 };
 
 extern const struct gpu_backend_ops cuda__ops;
+extern const struct gpu_move_ops cuda__move;
 /* A backend of the driver D's device WHICH in B; false as cuda_driver_find(). */
 bool cuda__backend_init(struct cuda_backend *b, const struct gpu_backend_ops *ops,
                         const struct cuda_driver *d, const char *which, GError **err);
@@ -127,6 +138,8 @@ int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address);
 int cuda__free(struct gpu_context *c, uint64_t address);
 int cuda__free_on(struct gpu_stream *s, uint64_t address);
 int cuda__range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes);
+/* The range that begins at ADDRESS, or NULL. */
+struct cuda_range *cuda__range_at(struct gpu_context *c, uint64_t address);
 void cuda__range_add(struct gpu_context *c, const struct cuda_range *r);
 /* Forgets what is of MODULE. */
 void cuda__ranges_drop(struct gpu_context *c, const struct gpu_module *module);
@@ -158,6 +171,8 @@ int cuda__limit(struct gpu_context *c, unsigned limit, bool set, uint64_t *value
 int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
                      size_t log_bytes, struct gpu_module **out);
 void cuda__module_free(struct gpu_context *c, struct gpu_module *m);
+/* Where the variable NAME of M is. */
+int cuda__variable(struct gpu_module *m, const char *name, uint64_t *address, uint64_t *bytes);
 int cuda__kernel(struct gpu_context *c, struct gpu_module *m, const char *name,
                  struct gpu_kernel **out, struct gpu_kernel_info *info);
 int cuda__kernel_set(struct gpu_kernel *k, unsigned attribute, unsigned value);
@@ -194,6 +209,8 @@ int cuda__value_wait(struct gpu_stream *s, uint64_t address, uint64_t value, uns
                      unsigned compare);
 int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_launch *launch);
 int cuda__host(struct gpu_stream *s, void (*fn)(void *opaque), void *opaque);
+/* Waits until nothing runs; false: the driver cannot, or there is an error. */
+bool cuda__settle(struct gpu_context *c);
 /* No function of the host runs any more, and none will. */
 void cuda__host_end(struct gpu_context *c);
 

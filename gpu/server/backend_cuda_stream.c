@@ -107,6 +107,11 @@ int cuda__context_query(struct gpu_context *c)
     return rc ? rc : some;
 }
 
+bool cuda__settle(struct gpu_context *c)
+{
+    return c->d->ctx_sync && cuda__result(c, c->d->ctx_sync()) == GPU_SUCCESS;
+}
+
 int cuda__stream_wait(struct gpu_stream *s, struct gpu_event *e)
 {
     struct gpu_context *c = s->context;
@@ -163,7 +168,10 @@ int cuda__event_record(struct gpu_event *e, struct gpu_stream *s)
     struct gpu_context *c = s->context;
     int rc = submit(s);
 
-    return rc ? rc : cuda__result(c, c->d->event_record(e->handle, s->handle));
+    if (!rc)
+        rc = cuda__result(c, c->d->event_record(e->handle, s->handle));
+    e->recorded |= !rc;
+    return rc;
 }
 
 int cuda__event_query(struct gpu_event *e)
@@ -306,6 +314,7 @@ int cuda__launch(struct gpu_stream *s, struct gpu_kernel *k, const struct gpu_la
     for (unsigned i = 0; i < k->n_params; i++)
         params[i] = (void *)(l->params + k->offsets[i]);
     struct launching x = {s, k, l, params};
+    k->launched = true;
     return cuda__result(c, cuda__meter_launch(s, launch_now, &x));
 }
 

@@ -47,5 +47,6 @@ struct gpu_backend *backend_hip_new(const char *which, GError **err)
     b->ops.close = hip_close;
     b->ops.driver_version = hip_version;
     b->ops.target = hip_target;
+    b->ops.move = NULL; /* nothing but such a GPU runs what is in it */
     return &g_steal_pointer(&b)->base.base;
 }

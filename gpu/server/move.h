@@ -14,8 +14,8 @@ struct gpu_place {
     uint64_t address, bytes;
 };
 
-enum { GPU_PLACE_ALIGN = 512 };
-
+/* What is saved: IDLE to EVENT_TIME, and PRINT_BACK. What is loaded: the others; all NULL of a
+ * backend that nothing can be moved to. */
 struct gpu_move_ops {
     /* Nothing is queued in C, whatever error sticks to it. */
     bool (*idle)(struct gpu_context *c);
@@ -27,9 +27,10 @@ struct gpu_move_ops {
     /* BYTES that are in one allocation. DATA NULL, of write: zeros. */
     int (*read)(struct gpu_context *c, uint64_t address, void *data, uint64_t bytes);
     int (*write)(struct gpu_context *c, uint64_t address, const void *data, uint64_t bytes);
-    /* What M has in C's memory, in its own order; and which blocks kernels hold of its heap. */
-    void (*module_places)(struct gpu_context *c, struct gpu_module *m, GArray *places,
-                          GArray *blocks);
+    /* What M, of IMAGE, has in C's memory, in the order of the image; and which blocks kernels hold
+     * of its heap. False: it cannot be had elsewhere, and why. */
+    bool (*module_places)(struct gpu_context *c, struct gpu_module *m, const GByteArray *image,
+                          GArray *places, GArray *blocks, GError **err);
     /* A module as the one of which that was said. IMAGE ends with a 0 behind LENGTH. */
     int (*module_new)(struct gpu_context *c, const uint8_t *image, size_t length,
                       const GArray *places, const GArray *blocks, struct gpu_module **out);

@@ -65,10 +65,11 @@ static int move_write(struct gpu_context *c, uint64_t address, const void *data,
     return GPU_SUCCESS;
 }
 
-static void move_module_places(struct gpu_context *c, struct gpu_module *m, GArray *places,
-                               GArray *blocks)
+static bool move_module_places(struct gpu_context *c, struct gpu_module *m, const GByteArray *image,
+                               GArray *places, GArray *blocks, GError **err)
 {
     c->ops->module_places(m, places, blocks);
+    return true;
 }
 
 static int move_module_new(struct gpu_context *c, const uint8_t *image, size_t length,

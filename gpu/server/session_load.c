@@ -169,7 +169,7 @@ bool session_load(void *opaque, void *move)
     struct image_item item;
     const uint8_t *payload;
 
-    if (!seat->env->backend->ops->move)
+    if (!seat->env->backend->ops->move || !seat->env->backend->ops->move->alloc)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "nothing can be moved to the backend %s",
                         seat->env->backend->ops->name);
     if (!image_next(m, &item, &payload) || item.kind != IMAGE_SESSION || item.bytes != sizeof(head))

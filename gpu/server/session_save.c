@@ -60,7 +60,8 @@ static bool put_module(struct session *s, struct image *m, const struct object *
     if (!o->image)
         return vmd_fail(err, VMD_ERROR_LIMIT, "a program has modules of more than %d MiB",
                         LIMIT_GPU_KEPT_MIB);
-    OPS(s)->move->module_places(o->context->ctx, o->mod, places, blocks);
+    if (!OPS(s)->move->module_places(o->context->ctx, o->mod, o->image, places, blocks, err))
+        return false;
     const struct image_module head = {o->context->id, o->id, places->len, blocks->len};
     const struct gpu_call_image image = {.bytes = o->image->len - 1};
     g_array_append_vals(places, blocks->data, blocks->len);
@@ -155,21 +156,22 @@ static gint by_address(gconstpointer a, gconstpointer b)
     return one < two ? -1 : one > two;
 }
 
-/* All that modules of CONTEXT have, by address. */
-static GArray *places_of_modules(struct session *s, const struct object *context)
+/* All that modules of CONTEXT have, which are saved, by address. */
+static bool places_of_modules(struct session *s, const struct object *context, GArray *places,
+                              GError **err)
 {
-    GArray *places = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
     g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
     GHashTableIter iter;
     struct object *o;
+    bool ok = true;
 
     g_hash_table_iter_init(&iter, s->objects);
-    while (g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
+    while (ok && g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
         if (o->kind == OBJECT_MODULE && o->context == context)
-            OPS(s)->move->module_places(context->ctx, o->mod, places, blocks);
+            ok = OPS(s)->move->module_places(context->ctx, o->mod, o->image, places, blocks, err);
     }
     g_array_sort(places, by_address);
-    return places;
+    return ok;
 }
 
 static bool is_zero(const uint8_t *data, size_t bytes)
@@ -211,17 +213,18 @@ static bool put_memory(struct session *s, struct image *m, const struct object *
                        GError **err)
 {
     g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
-    g_autoptr(GArray) modules = places_of_modules(s, context);
-    bool ok = true;
+    g_autoptr(GArray) modules = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
+    bool ok = places_of_modules(s, context, modules, err);
 
     OPS(s)->move->places(context->ctx, all);
     for (guint i = 0, next = 0; ok && i < all->len; i++) {
         const struct gpu_place *place = &g_array_index(all, struct gpu_place, i);
         const struct image_alloc alloc = {context->id, place->address, place->bytes};
-        if (next < modules->len &&
-            g_array_index(modules, struct gpu_place, next).address == place->address)
+        while (next < modules->len &&
+               g_array_index(modules, struct gpu_place, next).address < place->address)
             next++;
-        else
+        if (next == modules->len ||
+            g_array_index(modules, struct gpu_place, next).address != place->address)
             image_put(m, IMAGE_ALLOC, &alloc, sizeof(alloc), NULL, 0);
         if (!error)
             ok = put_data(s, m, context, place, err);

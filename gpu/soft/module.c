@@ -36,7 +36,8 @@ static struct soft_module *module_new(struct soft_space *space)
 
     m->space = space;
     m->functions = g_ptr_array_new_with_free_func(function_free);
-    m->globals = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, global_free);
+    m->variables = g_ptr_array_new_with_free_func(global_free);
+    m->globals = g_hash_table_new(g_str_hash, g_str_equal);
     m->owned = g_array_new(false, false, sizeof(uint64_t));
     m->heap_used = g_array_new(false, false, sizeof(struct soft_global));
     pthread_mutex_init(&m->heap_lock, NULL);
@@ -51,6 +52,7 @@ void soft_module_unload(struct soft_module *module)
         soft_space_release_own(module->space, g_array_index(module->owned, uint64_t, i));
     g_ptr_array_unref(module->functions);
     g_hash_table_unref(module->globals);
+    g_ptr_array_unref(module->variables);
     g_array_unref(module->owned);
     g_array_unref(module->heap_used);
     pthread_mutex_destroy(&module->heap_lock);
@@ -71,7 +73,7 @@ uint64_t soft_module_bytes(const struct soft_module *module)
 {
     uint64_t bytes = sizeof(*module), base, size;
 
-    bytes += g_hash_table_size(module->globals) * (sizeof(struct soft_global) + FUNCTION_BYTES);
+    bytes += module->variables->len * (sizeof(struct soft_global) + FUNCTION_BYTES);
     for (unsigned i = 0; i < module->owned->len; i++) {
         uint64_t addr = g_array_index(module->owned, uint64_t, i);
         if (soft_space_range(module->space, addr, &base, &size) == SOFT_OK)

@@ -17,6 +17,45 @@ unsigned soft_module_places(const struct soft_module *module, struct soft_place 
     return n;
 }
 
+unsigned soft_module_variables(const struct soft_module *module, struct soft_variable **variables)
+{
+    unsigned n = module->variables->len;
+
+    *variables = g_new0(struct soft_variable, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        const struct soft_global *g = module->variables->pdata[i];
+        (*variables)[i] = (struct soft_variable){g->name, g->size, g->used, g->functions};
+    }
+    if (module->heap)
+        (*variables)[n++] = (struct soft_variable){NULL, SOFT_HEAP, true, false};
+    return n;
+}
+
+unsigned soft_function_uses(const struct soft_function *function)
+{
+    g_autofree bool *seen = g_new0(bool, function->module->functions->len);
+    g_autoptr(GPtrArray) left = g_ptr_array_new();
+    unsigned uses = 0;
+
+    g_ptr_array_add(left, (void *)function);
+    while (left->len) {
+        const struct soft_function *fn = g_ptr_array_steal_index_fast(left, left->len - 1);
+
+        if (seen[fn->index])
+            continue;
+        seen[fn->index] = true;
+        uses |= fn->takes_functions ? SOFT_USES_FUNCTIONS : 0;
+        uses |= fn->builtin == BUILTIN_MALLOC || fn->builtin == BUILTIN_FREE ? SOFT_USES_HEAP : 0;
+        for (unsigned i = 0; i < fn->calls->len; i++) {
+            const struct soft_call *call = fn->calls->pdata[i];
+
+            if (call->callee)
+                g_ptr_array_add(left, (void *)call->callee);
+        }
+    }
+    return uses;
+}
+
 unsigned soft_module_blocks(struct soft_module *module, struct soft_place **blocks)
 {
     pthread_mutex_lock(&module->heap_lock);

@@ -106,7 +106,7 @@ struct soft_place {
     uint64_t addr, size;
 };
 
-/* soft_space_alloc() at ADDR, a multiple of 512; errors as of soft_space_alloc_at(). */
+/* soft_space_alloc() at ADDR, a multiple of 256; errors as of soft_space_alloc_at(). */
 int soft_space_restore(struct soft_space *space, uint64_t addr, uint64_t size);
 /* All that is allocated, variables of modules too, by address; their number. *PLACES is to g_free(). */
 unsigned soft_space_places(struct soft_space *space, struct soft_place **places);
@@ -130,6 +130,14 @@ uint64_t soft_module_bytes(const struct soft_module *module);
 
 /* What MODULE has in its space, in the order in which that was allocated; their number. *PLACES is to g_free(). */
 unsigned soft_module_places(const struct soft_module *module, struct soft_place **places);
+/* What those are, one each, in the same order. NAMES are the module's; NULL: the heap. */
+struct soft_variable {
+    const char *name;
+    uint64_t size;
+    bool used;      /* by a function, or another variable's value: compilers drop what is not */
+    bool functions; /* addresses of some are in its first value, which are a device's own */
+};
+unsigned soft_module_variables(const struct soft_module *module, struct soft_variable **variables);
 /* Blocks of its heap that kernels hold, by address, likewise. */
 unsigned soft_module_blocks(struct soft_module *module, struct soft_place **blocks);
 /*
@@ -171,6 +179,11 @@ struct soft_attributes {
 };
 
 void soft_function_attributes(const struct soft_function *function, struct soft_attributes *out);
+
+/* What FUNCTION does, or a function that it calls by name: has of the heap, or of addresses of functions, so that
+ * these may be in memory. */
+enum { SOFT_USES_HEAP = 1, SOFT_USES_FUNCTIONS = 2 };
+unsigned soft_function_uses(const struct soft_function *function);
 
 /* Parameter N; SOFT_INVALID_VALUE when there are no more. */
 int soft_function_param(const struct soft_function *function, unsigned n, struct soft_param *out);

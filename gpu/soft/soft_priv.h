@@ -108,6 +108,7 @@ struct soft_function {
     uint32_t pmem;             /* bytes a thread: of those, and of the arguments of its calls */
     uint32_t frame, local, shared; /* bytes: registers, local memory a thread, static shared memory */
     uint32_t max_threads, required[3], registers;
+    bool takes_functions;      /* their addresses, as values or of variables */
     struct soft_op *ops;
     unsigned n_ops;
     uint8_t *consts;
@@ -118,12 +119,15 @@ struct soft_function {
 struct soft_global {
     char *name;
     uint64_t addr, size;
+    bool used;      /* by a function, or another variable's value */
+    bool functions; /* addresses of some are in its first value, or in those that it leads to */
 };
 
 struct soft_module {
     struct soft_space *space;
     GPtrArray *functions;      /* struct soft_function */
-    GHashTable *globals;       /* name: struct soft_global */
+    GPtrArray *variables;      /* struct soft_global, as they are in the text */
+    GHashTable *globals;       /* name: the last of those */
     GArray *owned;             /* addresses to release */
     unsigned version, target;
     uint32_t const_bytes;

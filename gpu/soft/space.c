@@ -12,7 +12,7 @@
 
 #define SPACE_FIRST 0x700000000000ull /* where allocations begin */
 #define SPACE_END   0x7ff000000000ull
-enum { SPACE_ALIGN = 512 };
+enum { SPACE_ALIGN = 512, SPACE_ALIGN_LEAST = 256 /* of any device's */ };
 
 struct soft_block {
     unsigned refs;
@@ -151,18 +151,21 @@ static uint64_t map_gap(const struct soft_map *map, uint64_t size, unsigned *at)
     return addr < SPACE_END && size < SPACE_END - addr ? addr : 0;
 }
 
-/* New memory of SIZE bytes in the map, at ADDR and index AT. */
+/* New memory of SIZE bytes in the map, at ADDR and index AT. What is aligned there is so in this process: other
+ * devices have variables close together, each at a multiple of no more than its own alignment. */
 static int put_locked(struct soft_space *s, uint64_t addr, uint64_t size, bool own, unsigned at)
 {
     struct soft_range r = {.addr = addr, .size = size, .own = own};
+    uint64_t lead = addr % SPACE_ALIGN;
     struct soft_block *block;
+    void *host = mmap(NULL, lead + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    r.host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (r.host == MAP_FAILED)
+    if (host == MAP_FAILED)
         return SOFT_OUT_OF_MEMORY;
     block = g_new0(struct soft_block, 1);
-    block->host = r.host;
-    block->size = size;
+    block->host = host;
+    block->size = lead + size;
+    r.host = (uint8_t *)host + lead;
     r.block = block;
     map_change(s, at, &r);
     s->used += size;
@@ -194,7 +197,7 @@ static int planned_locked(struct soft_space *s, uint64_t size, bool own, uint64_
 
     if (s->planned == s->n_plan || place->size != size)
         return SOFT_INVALID_VALUE;
-    int r = place_locked(s, place->addr, size, own, SPACE_ALIGN);
+    int r = place_locked(s, place->addr, size, own, 1);
     if (!r) {
         *addr = place->addr;
         s->planned++;
@@ -251,7 +254,7 @@ int soft_space_alloc_at(struct soft_space *space, uint64_t addr, uint64_t size)
 int soft_space_restore(struct soft_space *space, uint64_t addr, uint64_t size)
 {
     pthread_mutex_lock(&space_lock);
-    int r = place_locked(space, addr, size, false, SPACE_ALIGN);
+    int r = place_locked(space, addr, size, false, SPACE_ALIGN_LEAST);
     pthread_mutex_unlock(&space_lock);
     return r;
 }

@@ -96,7 +96,7 @@ class Worker:
 class Host:
     """A window, whose first channel the program has that connects, and the worker that serves it."""
 
-    def __init__(self, args, folder, memory=512 << 20):
+    def __init__(self, args, folder, memory=512 << 20, backend=b"soft", **env):
         self.args, self.memory, self.moves = args, memory, 0
         self.window = os.memfd_create("window")
         os.ftruncate(self.window, CHANNELS * CHANNEL_BYTES)
@@ -106,11 +106,8 @@ class Host:
         self.listener.bind(self.path)
         self.listener.listen(4)
         self.mapped = mmap.mmap(self.window, CHANNELS * CHANNEL_BYTES)
-        self.worker = self.start(False)
+        self.worker = Worker(args.worker, self.window, self.bells, memory, False, backend, **env)
         threading.Thread(target=self.admit, daemon=True).start()
-
-    def start(self, moved, **env):
-        return Worker(self.args.worker, self.window, self.bells, self.memory, moved, **env)
 
     def admit(self):
         """A program at a time; its channel is closed when it is gone."""
@@ -131,8 +128,8 @@ class Host:
         return image
 
     def move(self):
-        """To another worker: what is wrong, after which the first goes on."""
-        other = self.start(True)
+        """To another worker on the software device, after which the first goes on where that fails."""
+        other = Worker(self.args.worker, self.window, self.bells, self.memory, True)
         image = self.save()
         wrong = other.load(image)
         os.close(image)

@@ -525,6 +525,64 @@ START_TEST(spaces)
 }
 END_TEST
 
+/* --- modules that are where another device had them -------------------------------------------- */
+
+static const char moved[] =
+    ".version 7.0\n.target sm_70\n.address_size 64\n"
+    ".extern .func (.param .b64 r) malloc (.param .b64 n);\n"
+    ".func twice() { ret; }\n"
+    ".func allocates() { .reg .b64 %p; .param .b64 a; .param .b64 b; mov.u64 %p, 8; st.param.b64 [a], %p;\n"
+    "  call (b), malloc, (a); ret; }\n"
+    ".global .align 1 .b8 letter[3] = {1, 2, 3};\n"
+    ".global .align 8 .u64 table = twice;\n"
+    ".global .align 8 .u64 table_at = table;\n"
+    ".global .align 8 .u64 wide = 7;\n"
+    ".const .align 4 .u32 idle = 5;\n"
+    ".visible .entry plain() { .reg .b64 %a, %v; mov.u64 %a, letter; mov.u64 %a, wide;\n"
+    "  atom.global.add.u64 %v, [%a], 1; ret; }\n"
+    ".visible .entry deep() { call allocates; ret; }\n"
+    ".visible .entry takes() { .reg .b64 %f; mov.u64 %f, twice; ret; }\n"
+    ".visible .entry reads() { .reg .b64 %f; ld.global.u64 %f, [table_at]; ret; }\n";
+
+/* Another device has variables close together, at no more than their own alignment. */
+START_TEST(placed)
+{
+    static const struct soft_variable want[] = {{"letter", 3, true, false}, {"table", 8, true, true},
+                                                {"table_at", 8, true, true}, {"wide", 8, true, false},
+                                                {"idle", 4, false, false},   {NULL, SOFT_HEAP, true, false}};
+    static const struct soft_place places[] = {{0x7f0000000001, 3}, {0x7f0000000008, 8}, {0x7f0000000010, 8},
+                                               {0x7f0000000018, 8}, {1ull << 47, 4},     {0x7f0000001000, SOFT_HEAP}};
+    static const struct {
+        const char *kernel;
+        unsigned uses;
+    } kernels[] = {{"plain", 0}, {"deep", SOFT_USES_HEAP}, {"takes", SOFT_USES_FUNCTIONS}, {"reads", SOFT_USES_FUNCTIONS}};
+    g_autofree struct soft_variable *variables = NULL;
+    struct rig r = {.space = soft_space_new(64 << 20), .printed = g_string_new(NULL)};
+    const struct soft_function *f;
+    g_autofree char *log = NULL;
+
+    int e = soft_module_load_at(r.space, moved, sizeof(moved) - 1, places, G_N_ELEMENTS(places), NULL, 0, &r.module, &log);
+    ck_assert_msg(e == SOFT_OK, "%d: %s", e, log ? log : "");
+    ck_assert_uint_eq(soft_module_variables(r.module, &variables), G_N_ELEMENTS(want));
+    for (unsigned i = 0; i < G_N_ELEMENTS(want); i++) {
+        ck_assert_pstr_eq(variables[i].name, want[i].name);
+        ck_assert_uint_eq(variables[i].size, want[i].size);
+        ck_assert_msg(variables[i].used == want[i].used && variables[i].functions == want[i].functions, "%u", i);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(kernels); i++) {
+        ck_assert_int_eq(soft_module_function(r.module, kernels[i].kernel, &f), SOFT_OK);
+        ck_assert_msg(soft_function_uses(f) == kernels[i].uses, "%s: %u", kernels[i].kernel, soft_function_uses(f));
+    }
+    ck_assert_uint_eq((uintptr_t)soft_space_host(r.space, 0x7f0000000018, 8) % 8, 0);
+    ck_assert_int_eq(memcmp(soft_space_host(r.space, 0x7f0000000001, 3), "\1\2\3", 3), 0);
+    ck_assert_int_eq(soft_module_function(r.module, "plain", &f), SOFT_OK);
+    const struct soft_launch launch = {.function = f, .grid = {1, 1, 1}, .block = {64, 1, 1}};
+    ck_assert_int_eq(soft_launch_run(&launch, NULL), SOFT_OK);
+    ck_assert_uint_eq(*AT(&r, 0x7f0000000018, uint64_t), 7 + 64);
+    rig_free(&r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu_soft");
@@ -538,6 +596,7 @@ int main(void)
     tcase_add_loop_test(tc, integers, 0, 2);
     tcase_add_loop_test(tc, fault, 0, G_N_ELEMENTS(faults));
     tcase_add_test(tc, asserts);
+    tcase_add_test(tc, placed);
     tcase_add_test(tc, cancelled);
     tcase_add_loop_test(tc, load, 0, G_N_ELEMENTS(loads));
     tcase_add_test(tc, spaces);

@@ -45,6 +45,10 @@ static void symbol(struct ptx_parser *p, struct ptx_atom *atom)
     } else if (sym && sym->kind == SYM_VAR) {
         atom->kind = ATOM_VAR;
         p->entry_used_shared |= sym->space == SPACE_SHARED;
+        if (sym->global) {
+            sym->global->used = true;
+            p->fn->takes_functions |= sym->global->functions;
+        }
     } else if (sym && sym->kind == SYM_FUNCTION) {
         atom->kind = ATOM_FUNCTION;
     } else if (ptx_token_is(&p->tok, "WARP_SZ")) {

@@ -177,6 +177,7 @@ bool ptx_source(struct ptx_parser *p, const struct ptx_insn *in, const struct pt
     case ATOM_FUNCTION:
         if (width != 'd')
             break;
+        p->fn->takes_functions = true;
         *out = ptx_const(p, SOFT_CODE_BASE + (uint64_t)atom->sym->fn->index * SOFT_CODE_STEP, 'd');
         return !p->error;
     case ATOM_SPECIAL:

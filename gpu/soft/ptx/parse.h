@@ -26,6 +26,7 @@ struct ptx_sym {
     uint32_t count;             /* SYM_REG: registers NAME0 ... of NAME<count>; 0: NAME itself */
     uint32_t index;             /* SYM_LABEL: operation; SYM_TABLE: table */
     uint64_t addr, size;        /* SYM_VAR; SYM_REG: offset of the first */
+    struct soft_global *global; /* SYM_VAR of SPACE_GLOBAL and SPACE_CONST; else NULL */
     struct soft_function *fn;   /* SYM_FUNCTION */
     struct soft_call *proto;    /* SYM_PROTO: sizes of arguments and results; owned */
 };

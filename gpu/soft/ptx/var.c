@@ -132,13 +132,14 @@ bool ptx_formal(struct ptx_parser *p, uint32_t *bytes, struct soft_formal *out, 
 /* ---- First values ---- */
 
 struct init {
+    struct soft_global *global;
     uint8_t *host;
     uint64_t at, size;
     struct ptx_type type;
 };
 
 /* A name, with generic() or an offset, as an address. */
-static bool init_address(struct ptx_parser *p, uint64_t *out)
+static bool init_address(struct ptx_parser *p, struct soft_global *global, uint64_t *out)
 {
     bool generic = ptx_token_is(&p->tok, "generic");
     struct ptx_sym *sym;
@@ -147,13 +148,17 @@ static bool init_address(struct ptx_parser *p, uint64_t *out)
     if (generic && (!ptx_next(p) || !ptx_expect(p, '(')))
         return false;
     sym = ptx_find(p, p->scope, &p->tok);
-    if (sym && sym->kind == SYM_FUNCTION)
+    if (sym && sym->kind == SYM_FUNCTION) {
         *out = SOFT_CODE_BASE + (uint64_t)sym->fn->index * SOFT_CODE_STEP;
-    else if (sym && sym->kind == SYM_VAR && (sym->space == SPACE_GLOBAL || sym->space == SPACE_CONST))
+        global->functions = true;
+    } else if (sym && sym->kind == SYM_VAR && sym->global) {
         *out = sym->addr;
-    else
+        sym->global->used = true;
+        global->functions |= sym->global->functions;
+    } else {
         return ptx_fail(p, SOFT_INVALID_PTX, &p->tok, "'%.*s' has no address yet",
                         (int)MIN(p->tok.len, 200u), p->tok.text);
+    }
     if (!ptx_next(p) || (generic && !ptx_expect(p, ')')))
         return false;
     if (ptx_is(p, '+') && (!ptx_next(p) || !ptx_int(p, &offset)))
@@ -172,7 +177,7 @@ static bool init_value(struct ptx_parser *p, struct init *in)
     if (in->at + in->type.size > in->size)
         return ptx_fail(p, SOFT_INVALID_PTX, &p->tok, "more values than elements");
     if (p->tok.kind == PTX_ID) {
-        if (!init_address(p, &v))
+        if (!init_address(p, in->global, &v))
             return false;
     } else if (p->tok.kind == PTX_INT) {
         v = minus ? -p->tok.num : p->tok.num;
@@ -230,7 +235,9 @@ static bool place_global(struct ptx_parser *p, struct decl *d, struct ptx_sym *s
     g->name = g_strndup(d->name.text, d->name.len);
     g->addr = sym->addr;
     g->size = sym->size;
+    g_ptr_array_add(m->variables, g);
     g_hash_table_replace(m->globals, g->name, g);
+    sym->global = in.global = g;
     if (d->space == SPACE_CONST)
         m->const_bytes += sym->size;
     return !ptx_is(p, '=') || (ptx_next(p) && init_list(p, &in, 0));
