@@ -58,6 +58,7 @@ struct vm_device {
     bool shown;     /* the guest can find it */
     bool taken;     /* the guest has it: of one without a frontend of its own */
     bool held;      /* another's frontend has it still, or the guest does */
+    bool removed;   /* the agent had the guest's kernel forget it, which has searched for none since */
     struct pull *pull;    /* a disk that is taken from the guest; NULL */
     struct road *carrier; /* it is what others come by, of this road: it stays; NULL */
     struct vm_device *guest; /* of a port of the road "link": the device whose backend it has; NULL */

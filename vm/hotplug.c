@@ -173,6 +173,7 @@ static void answered(void *opaque, const struct agent_reply *reply)
 
     device->question = NULL;
     g_free(q);
+    device->removed |= event == SLOT_EV_LET_GO;
     if (event == SLOT_EV_TAKEN)
         hotplug_found(h, device);
     else if (event != SLOT_EVENTS)

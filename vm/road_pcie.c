@@ -376,11 +376,15 @@ static bool port_publish(struct road *road, struct vm_device *device, GError **e
 }
 
 /* Has the agent search the bus for DEVICE. Where it went away meanwhile the guest never takes it,
- * and that is told. */
+ * and that is told. A card that was let go of, and is there still, is found again. */
 static void search(struct ports *ports, struct vm_device *device)
 {
     static const char *const words[] = {"pci-rescan", NULL};
 
+    for (unsigned i = 0; i < ports->n; i++) {
+        if (ports->port[i].device)
+            ports->port[i].device->removed = false;
+    }
     hotplug_ask_agent(ports->rescan.hotplug, device, words,
                       device->gpu ? SLOT_EV_TAKEN : SLOT_EVENTS);
 }
@@ -528,8 +532,7 @@ static void port_withdraw(struct road *road, struct vm_device *device)
     if (p->ports->plug)
         pci_plug_withdraw(p->ports->plug, p->number);
     p->device = NULL;
-    /* What it let go of in order is asked for once more, which costs nothing. */
-    p->stale = !watched(p) && device->road != DEVICE_ROAD_ACPI &&
+    p->stale = !watched(p) && device->road != DEVICE_ROAD_ACPI && !device->removed &&
                (device->road == DEVICE_ROAD_RESCAN || vm_device_taken(device));
     if (device->hotplug || device->leaver) /* else the machine ends */
         clean(p);
