@@ -36,6 +36,9 @@ static void add_up(struct image *m, const uint8_t *at, size_t bytes)
 static void flush(struct image *m)
 {
     add_up(m, m->buffer, m->have);
+    m->written += m->have;
+    if (m->most && m->written > m->most && !m->error)
+        m->error = EFBIG;
     for (size_t at = 0; at < m->have && !m->error;) {
         ssize_t n = write(m->fd, m->buffer + at, m->have - at);
         if (n > 0)
@@ -91,6 +94,10 @@ bool image_finish(struct image *m, GError **err)
     uint64_t sum = m->sum;
     put(m, &sum, sizeof(sum));
     flush(m);
+    if (m->error == EFBIG)
+        return vmd_fail(err, VMD_ERROR_LIMIT,
+                        "the GPU's programs have modules, batches and handles of more than %d MiB",
+                        LIMIT_GPU_MOVED_MIB);
     return !m->error || vmd_set_errno(err, m->error, "writing what the GPU's programs have");
 }
 

@@ -76,6 +76,7 @@ struct image {
     uint8_t *buffer; /* of IMAGE_CHUNK; the reader's of an item */
     size_t have;     /* in the buffer, to be written */
     int error;       /* an errno that came; then nothing is written */
+    uint64_t most, written; /* bytes of the file: what the writer may make of it, 0: any number */
 };
 
 /* Of the file FD, the caller's, at its start. */
@@ -87,7 +88,8 @@ void image_begin(struct image *image, const struct image_head *head);
 /* An item of HEAD, HEAD_BYTES, and BODY, BODY_BYTES, together at most IMAGE_ITEM_MOST. */
 void image_put(struct image *image, enum image_kind kind, const void *head, size_t head_bytes,
                const void *body, size_t body_bytes);
-/* Writes the end; false with VMD_ERROR_IO where any of it could not be written. */
+/* Writes the end; false with VMD_ERROR_IO where any of it could not be written, VMD_ERROR_LIMIT where
+ * it would be more than MOST. */
 bool image_finish(struct image *image, GError **err);
 
 /* Judges the whole file, and is then behind the head. VMD_ERROR_INVALID: it is none, of another

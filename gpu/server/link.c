@@ -27,6 +27,7 @@ struct link {
     void (*on_wait)(void *opaque);
     void (*on_full)(void *opaque);
     void *full_opaque;
+    bool full; /* an answer waits for room: atomic */
     void *opaque;
     /* A stream of bytes. */
     int fd;
@@ -338,6 +339,7 @@ static bool full(struct link *l, uint64_t *began)
 {
     if (!*began)
         *began = now_ns();
+    __atomic_store_n(&l->full, true, __ATOMIC_RELAXED);
     if (l->on_full)
         l->on_full(l->full_opaque);
     return !l->bound_ms || now_ns() - *began <= (uint64_t)l->bound_ms * 1000000;
@@ -367,13 +369,11 @@ static bool stream_post(struct link *l, const uint8_t *at, size_t length)
     return true;
 }
 
-bool link_post(struct link *l, const void *answer, uint32_t length)
+static bool ring_post(struct link *l, const void *answer, uint32_t length)
 {
     struct timespec pause = {.tv_nsec = FULL_NS};
     uint64_t began = 0;
 
-    if (!l->shared)
-        return stream_post(l, answer, length);
     while (!ring_put(&l->answers, answer, length)) {
         if (gpu_load(&l->shared->guest_open) != l->open || !full(l, &began))
             return false;
@@ -381,6 +381,19 @@ bool link_post(struct link *l, const void *answer, uint32_t length)
         pause.tv_nsec = MIN(pause.tv_nsec * 2, FULL_MOST_NS);
     }
     return true;
+}
+
+bool link_post(struct link *l, const void *answer, uint32_t length)
+{
+    bool posted = l->shared ? ring_post(l, answer, length) : stream_post(l, answer, length);
+
+    __atomic_store_n(&l->full, false, __ATOMIC_RELAXED);
+    return posted;
+}
+
+bool link_full(const struct link *l)
+{
+    return __atomic_load_n(&l->full, __ATOMIC_RELAXED);
 }
 
 /* --- the window ------------------------------------------------------------------------------- */

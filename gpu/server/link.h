@@ -51,6 +51,8 @@ int link_next(struct link *l, uint8_t *buf);
 /* Sends an answer; waits while there is no room for it, see link_bound(). False: the program is
  * gone. */
 bool link_post(struct link *l, const void *answer, uint32_t length);
+/* Whether link_post() waits for room now. Any thread. */
+bool link_full(const struct link *l);
 /* Returns when there may be a call, or link_wake() was called; at the latest after MS (-1: never).
  */
 void link_wait(struct link *l, int ms);

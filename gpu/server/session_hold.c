@@ -37,6 +37,7 @@ void session__value_wait(struct session *s, struct gpu_stream *stream, struct ob
         OPS(s)->event_free(w->event);
         w->event = NULL;
     }
+    s->submitted += w->event != NULL;
 }
 
 static void forget(struct session *s, guint i)

@@ -43,6 +43,7 @@ static bool write_all(const struct session_env *env, struct worker_seats *seats,
     struct session_move move = {&image, err};
 
     image_init(&image, fd);
+    image.most = env->quota->most + MIB(LIMIT_GPU_MOVED_MIB);
     image_begin(&image, &head);
     bool ok = do_all(seats, session_save, &move) && image_finish(&image, err);
     image_clear(&image);
@@ -69,7 +70,10 @@ int worker_save(const struct session_env *env, struct worker_seats *seats, unsig
         link_wake(seats->seats[i].link);
     if (!hold_wait(seats->hold, ms, &late))
         vmd_fail(err, VMD_ERROR_TIMEOUT,
-                 "what the program of channel %u has the GPU do does not end in %u ms", late, ms);
+                 link_full(seats->seats[late].link)
+                     ? "the program of channel %u takes no answers, in %u ms"
+                     : "what the program of channel %u has the GPU do does not end in %u ms",
+                 late, ms);
     else if (write_all(env, seats, fd, err))
         return steal_fd(&fd);
     hold_end(seats->hold);

@@ -21,6 +21,7 @@ enum {
     NOT_PERMITTED = 800,
     SYSTEM_NOT_READY = 802,
     PORT_MS = 15000, /* how long all serial ports may be in use, or one without a worker */
+    AGAIN_MS = 500,  /* before one is opened anew */
     PAUSE_MS = 5,
 };
 
@@ -229,8 +230,8 @@ static bool is_port(const char *name)
     return strncmp(text, WORKER_PORT, strlen(WORKER_PORT)) == 0;
 }
 
-/* One of the ports that no program has open; -1 with *RC: SYSTEM_NOT_READY where there are some that
- * others have, whatever else is wrong with the rest. */
+/* One of the ports that no program has open; -1 with *RC: SYSTEM_NOT_READY where there are some
+ * that others have, whatever else is wrong with the rest. */
 static int free_port(int *rc)
 {
     DIR *dir = opendir("/sys/class/virtio-ports");
@@ -262,20 +263,37 @@ static int port_joined(int fd)
     return n < 0 && errno == ENODEV ? -1 : n != 0;
 }
 
-/* One that this process had may still be closing. */
+/* Opens a port that is free; *WAITED counts the milliseconds. One that this process had may still
+ * be closing. */
+static int take_port(struct transport *t, int *waited)
+{
+    int rc;
+
+    while ((t->fd = free_port(&rc)) < 0 && rc == SYSTEM_NOT_READY && *waited < PORT_MS) {
+        pause_for(PAUSE_MS);
+        *waited += PAUSE_MS;
+    }
+    return t->fd < 0 ? rc : 0;
+}
+
+/* The host joins a port when it is opened. It knows nothing of one that was open before the VM was
+ * restored, and so one that stays alone is closed and opened again now and then. */
 static int open_port(struct transport *t)
 {
     int rc, joined, waited = 0;
 
-    while ((t->fd = free_port(&rc)) < 0 && rc == SYSTEM_NOT_READY && waited < PORT_MS) {
-        pause_for(PAUSE_MS);
-        waited += PAUSE_MS;
+    while (!(rc = take_port(t, &waited))) {
+        int until = waited + AGAIN_MS;
+        for (; (joined = port_joined(t->fd)) == 0 && waited < until; waited += PAUSE_MS)
+            pause_for(PAUSE_MS);
+        if (joined)
+            return joined > 0 ? 0 : NO_DEVICE;
+        if (waited >= PORT_MS)
+            return SYSTEM_NOT_READY;
+        close(t->fd);
+        t->fd = -1;
     }
-    if (t->fd < 0)
-        return rc;
-    for (; (joined = port_joined(t->fd)) == 0 && waited < PORT_MS; waited += PAUSE_MS)
-        pause_for(PAUSE_MS);
-    return joined > 0 ? 0 : joined < 0 ? NO_DEVICE : SYSTEM_NOT_READY;
+    return rc;
 }
 
 /* --- any -------------------------------------------------------------------------------------- */

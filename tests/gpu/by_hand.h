@@ -6,10 +6,9 @@
 
 struct by_hand {
     struct session_env env;
-    int fd; /* the program's end of its stream */
-    /* The rest is by_hand.c's own. */
-    int its;
-    GThread *thread;
+    int fd;          /* the program's end of its stream */
+    int its;         /* the session's */
+    GThread *thread; /* by_hand.c's own */
 };
 
 /* Begins a session of ENV, over a stream of bytes. */

@@ -8,6 +8,9 @@ enum {
     MODULE,
     KERNEL,
     STREAM,
+    OTHER, /* a context, with a stream */
+    ITS_STREAM,
+    GATE,
     LOOKS =
         1500, /* of a session that holds a launch: over half a second, and so more than it gives */
 };
@@ -18,6 +21,8 @@ static struct {
     GCond changed;
     unsigned launches, looks;
     bool value;                    /* what streams wait for is there */
+    unsigned asked;                /* of events and streams, how far they are */
+    unsigned records, most;        /* of an event since one came, and the most there were */
     struct meter_program *program; /* of the context */
     const struct gpu_backend_ops *real;
 } driver;
@@ -62,17 +67,58 @@ static int driver_wait(struct gpu_stream *s, uint64_t address, uint64_t value, u
     return driver.real->host(s, stand, NULL);
 }
 
-static int no_event(struct gpu_context *c, unsigned flags, struct gpu_event **out)
-{
-    return GPU_OUT_OF_MEMORY;
-}
-
 static void set_value(bool value)
 {
     g_mutex_lock(&driver.lock);
     driver.value = value;
     g_cond_broadcast(&driver.changed);
     g_mutex_unlock(&driver.lock);
+}
+
+static void count_question(void)
+{
+    g_mutex_lock(&driver.lock);
+    driver.asked++;
+    g_mutex_unlock(&driver.lock);
+}
+
+static int driver_stream_query(struct gpu_stream *s)
+{
+    count_question();
+    return driver.real->stream_query(s);
+}
+
+static int driver_event_query(struct gpu_event *e)
+{
+    int rc = driver.real->event_query(e);
+
+    count_question();
+    g_mutex_lock(&driver.lock);
+    if (rc != GPU_NOT_READY)
+        driver.records = 0;
+    g_mutex_unlock(&driver.lock);
+    return rc;
+}
+
+static int driver_event_record(struct gpu_event *e, struct gpu_stream *s)
+{
+    g_mutex_lock(&driver.lock);
+    driver.records++;
+    driver.most = MAX(driver.most, driver.records);
+    g_mutex_unlock(&driver.lock);
+    return driver.real->event_record(e, s);
+}
+
+/* What runs in a context that ends is over. */
+static void driver_context_end(struct gpu_context *c)
+{
+    set_value(true);
+    driver.real->context_end(c);
+}
+
+static int no_event(struct gpu_context *c, unsigned flags, struct gpu_event **out)
+{
+    return GPU_OUT_OF_MEMORY;
 }
 
 static void expect_launches(unsigned n)
@@ -120,6 +166,10 @@ static void begin(bool events)
     t.ops.context_new = driver_context;
     t.ops.launch = driver_launch;
     t.ops.value_wait = driver_wait;
+    t.ops.stream_query = driver_stream_query;
+    t.ops.event_query = driver_event_query;
+    t.ops.event_record = driver_event_record;
+    t.ops.context_end = driver_context_end;
     if (!events)
         t.ops.event_new = no_event;
     t.h.env.backend->ops = &t.ops;
@@ -158,11 +208,16 @@ static void launch(void)
     by_hand_say(&t.h, GPU_OP_LAUNCH, GPU_CALL_ASYNC, &call, parameters, sizeof(parameters));
 }
 
-static void wait_for_value(void)
+static void wait_in(uint64_t stream)
 {
-    const struct gpu_call_value_wait call = {.stream = STREAM, .address = 8, .bytes = 4};
+    const struct gpu_call_value_wait call = {.stream = stream, .address = 8, .bytes = 4};
 
     by_hand_say(&t.h, GPU_OP_VALUE_WAIT, GPU_CALL_ASYNC, &call, "", 0);
+}
+
+static void wait_for_value(void)
+{
+    wait_in(STREAM);
 }
 
 /* The bounds on time and on launches, as vmd sets them. */
@@ -222,6 +277,86 @@ START_TEST(nothing_in_flight)
 }
 END_TEST
 
+/* A function of the program's runs, and no stream waits for a value: launches in flight may wait
+ * for what is behind the one that is held, until that function is over. */
+START_TEST(gates)
+{
+    const struct gpu_call_gate gate = {.stream = STREAM, .gate = GATE};
+
+    begin(_i);
+    launch();
+    expect_launches(1);
+    by_hand_say(&t.h, GPU_OP_GATE, GPU_CALL_ASYNC, &gate, "", 0);
+    grant(0, 0);
+    launch();
+    expect_launches(2);
+    launch();
+    expect_launches(3);
+    ASK(GPU_OP_GATE_OPEN, gate_open, "", 0, GATE);
+    ASK(GPU_OP_STREAM_SYNC, stream_sync, "", 0, STREAM);
+    launch();
+    expect_held(3);
+    end();
+}
+END_TEST
+
+/* A stream that goes with its context waits for nothing, and is not asked. */
+START_TEST(context_ends)
+{
+    begin(_i);
+    ASK(GPU_OP_CTX_NEW, ctx_new, "", 0, .ctx = OTHER);
+    ASK(GPU_OP_STREAM_NEW, stream_new, "", 0, OTHER, ITS_STREAM, 1);
+    launch();
+    expect_launches(1);
+    wait_in(ITS_STREAM);
+    grant(0, 0);
+    launch();
+    expect_launches(2);
+    ASK(GPU_OP_CTX_FREE, ctx_free, "", 0, .ctx = OTHER);
+    g_mutex_lock(&driver.lock);
+    driver.asked = 0;
+    g_mutex_unlock(&driver.lock);
+    launch();
+    expect_held(2);
+    g_mutex_lock(&driver.lock);
+    ck_assert_uint_eq(driver.asked, 0);
+    g_mutex_unlock(&driver.lock);
+    end();
+}
+END_TEST
+
+/* A stream waits for a value again when it had waited before; and for so many that events behind
+ * them would fill a driver's queue. */
+START_TEST(again)
+{
+    enum { MANY = 150, RECORDS = 64 };
+    unsigned waits = _i == 2 ? MANY : 1;
+
+    begin(_i);
+    launch();
+    expect_launches(1);
+    for (unsigned round = 0; round < 3; round++) {
+        set_value(false);
+        grant(SHARE_UNBOUND, 0);
+        driver.records = 0; /* all have come */
+        for (unsigned i = 0; i < waits; i++)
+            wait_for_value();
+        grant(0, 0);
+        launch();
+        expect_launches(2 + 2 * round);
+        set_value(true);
+        ASK(GPU_OP_STREAM_SYNC, stream_sync, "", 0, STREAM);
+        launch();
+        expect_held(2 + 2 * round);
+        grant(SHARE_UNBOUND, 0);
+        expect_launches(3 + 2 * round);
+    }
+    ck_assert_uint_le(driver.most, RECORDS);
+    ck_assert(_i != 1 || driver.most > 0);
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu-hold");
@@ -230,6 +365,9 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, values, 0, 2);
     tcase_add_test(tc, nothing_in_flight);
+    tcase_add_loop_test(tc, gates, 0, 2);
+    tcase_add_loop_test(tc, context_ends, 0, 2);
+    tcase_add_loop_test(tc, again, 0, 3);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -1,6 +1,7 @@
 /* Sessions that are written and made again: files of them, and what is refused. */
 #include "gpu/server/engine_soft.h"
 #include "gpu/server/session_priv.h"
+#include "gpu/server/worker.h"
 #include "tests/unit/unit.h"
 
 #include <sys/mman.h>
@@ -181,9 +182,8 @@ START_TEST(round_trip)
     /* A variable is no allocation of the program's. */
     ck_assert_int_eq(say(&one, GPU_OP_FREE, &(struct gpu_call_free){CONTEXT, answer}, NULL, 0),
                      GPU_INVALID_VALUE);
-    ck_assert_int_eq(
-        say(&one, GPU_OP_FREE_ON, &(struct gpu_call_free_on){STREAM, answer}, NULL, 0),
-        GPU_INVALID_VALUE);
+    ck_assert_int_eq(say(&one, GPU_OP_FREE_ON, &(struct gpu_call_free_on){STREAM, answer}, NULL, 0),
+                     GPU_INVALID_VALUE);
     save(&one, first);
     rig_init(&two);
     ck_assert_msg(load(&two, first, &err), "%s", err ? err->message : "?");
@@ -282,6 +282,56 @@ START_TEST(no_room)
 }
 END_TEST
 
+/* --- sessions that do not come to rest ----------------------------------------------------------
+ */
+
+static void *post(void *opaque)
+{
+    const struct gpu_answer_head answer = {.bytes = sizeof(answer)};
+
+    while (link_post(opaque, &answer, sizeof(answer)))
+        ;
+    return NULL;
+}
+
+/* What a worker says that is to be saved, and whose first session does not come to rest. */
+static void expect_refusal(const struct session_env *env, struct worker_seats *seats,
+                           const char *text)
+{
+    g_autoptr(GError) err = NULL;
+
+    ck_assert_int_eq(worker_save(env, seats, 10, &err), -1);
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_TIMEOUT));
+    ck_assert_msg(strstr(err->message, text) != NULL, "%s", err->message);
+}
+
+/* A program that takes no answers is told from one whose work does not end. */
+START_TEST(not_at_rest)
+{
+    g_autofree uint8_t *channel = g_malloc0(GPU_CHANNEL_BYTES);
+    volatile struct gpu_channel *shared = (volatile struct gpu_channel *)channel;
+    struct worker_seats seats = {.hold = hold_new(GPU_CHANNELS, false)};
+    struct rig r;
+
+    rig_init(&r);
+    for (unsigned i = 0; i < GPU_CHANNELS; i++)
+        seats.seats[i].link = i ? link_moved(r.channel, -1) : link_ring(channel, -1);
+    expect_refusal(&r.env, &seats, "what the program of channel 0 has the GPU do does not end");
+    gpu_store(&shared->guest_open, 1);
+    ck_assert(link_open(seats.seats[0].link));
+    GThread *thread = g_thread_new("post", post, seats.seats[0].link);
+    while (!link_full(seats.seats[0].link))
+        g_usleep(1000);
+    expect_refusal(&r.env, &seats, "the program of channel 0 takes no answers");
+    gpu_store(&shared->guest_open, 0);
+    g_thread_join(thread);
+    for (unsigned i = 0; i < GPU_CHANNELS; i++)
+        link_free(seats.seats[i].link);
+    hold_free(seats.hold);
+    rig_clear(&r);
+}
+END_TEST
+
 /* --- files that say what cannot be --------------------------------------------------------------
  */
 
@@ -326,6 +376,42 @@ static const struct lie lies[] = {
     {"prints of no context", IMAGE_PRINTED, "12345678hello", 13},
 };
 
+/* What becomes of a file that may have MOST bytes (0: any number); its size to *BYTES. */
+static bool write_most(uint64_t most, off_t *bytes, GError **err)
+{
+    g_autofree uint8_t *body = g_malloc0(IMAGE_CHUNK);
+    autofd fd = file_new();
+    struct image image;
+
+    image_init(&image, fd);
+    image.most = most;
+    image_begin(&image, &head);
+    for (unsigned i = 0; i < 8; i++)
+        image_put(&image, IMAGE_DATA, NULL, 0, body, IMAGE_CHUNK);
+    bool ok = image_finish(&image, err);
+    image_clear(&image);
+    *bytes = lseek(fd, 0, SEEK_END);
+    return ok;
+}
+
+/* A file that would become larger than it may is written no more, and that is told. */
+START_TEST(bounded)
+{
+    off_t whole, bytes;
+
+    ck_assert(write_most(0, &whole, NULL));
+    ck_assert_int_gt(whole, 8 * IMAGE_CHUNK);
+    ck_assert(write_most((uint64_t)whole, &bytes, NULL));
+    ck_assert_int_eq(bytes, whole);
+    for (off_t most = whole - 1; most > 0; most = most == 1 ? 0 : most / 3 + 1) {
+        g_autoptr(GError) err = NULL;
+        ck_assert(!write_most((uint64_t)most, &bytes, &err));
+        ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_LIMIT));
+        ck_assert_int_le(bytes, most);
+    }
+}
+END_TEST
+
 START_TEST(lie)
 {
     const struct lie *l = &lies[_i];
@@ -361,6 +447,8 @@ int main(void)
     tcase_add_test(tc, nobody);
     tcase_add_test(tc, damage);
     tcase_add_test(tc, no_room);
+    tcase_add_test(tc, bounded);
+    tcase_add_test(tc, not_at_rest);
     tcase_add_loop_test(tc, lie, 0, G_N_ELEMENTS(lies));
     suite_add_tcase(suite, tc);
     return unit_run(suite);

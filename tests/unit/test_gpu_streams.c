@@ -10,10 +10,48 @@
 
 static struct {
     struct gpu_quota quota;
+    struct gpu_backend_ops ops;
     struct session_env env;
     int vm, its; /* ends of the connection */
     GThread *thread;
 } t;
+
+/* Time, which tests can move on. */
+static int64_t years;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
+int __real_clock_gettime(clockid_t clock, struct timespec *out);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
+{
+    int rc = __real_clock_gettime(clock, out);
+
+    out->tv_sec += __atomic_load_n(&years, __ATOMIC_ACQUIRE) * 365 * 24 * 3600;
+    return rc;
+}
+
+/* How often sessions looked at their device: also whenever an answer finds no room. */
+static unsigned looks;
+
+static bool look_again(struct gpu_quota *program)
+{
+    __atomic_fetch_add(&looks, 1, __ATOMIC_ACQ_REL);
+    return false;
+}
+
+static void full(void *opaque)
+{
+    look_again(NULL);
+}
+
+/* A year goes by for an answer that finds no room: it is seen to be too long, or not. */
+static void pass_a_year(void)
+{
+    __atomic_fetch_add(&years, 1, __ATOMIC_ACQ_REL);
+    unsigned until = __atomic_load_n(&looks, __ATOMIC_ACQUIRE) + 2;
+    while (__atomic_load_n(&looks, __ATOMIC_ACQUIRE) < until)
+        g_usleep(1000);
+}
 
 static void *report_thread(void *opaque)
 {
@@ -38,6 +76,9 @@ static void setup(void)
 
     t.quota = (struct gpu_quota){.most = MIB(16)};
     t.env = (struct session_env){.backend = backend_queue_new(&engine_test), .quota = &t.quota};
+    t.ops = *t.env.backend->ops;
+    t.ops.meter_look = look_again;
+    t.env.backend->ops = &t.ops;
     ck_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     t.vm = pair[0];
     t.its = pair[1];
@@ -233,6 +274,7 @@ START_TEST(stalled)
     int pair[2], said = say_much(paused);
 
     ck_assert_int_gt(said, 0);
+    pass_a_year();
     bounded = t.env;
     bounded.answers_ms = 1;
     ck_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
@@ -247,6 +289,7 @@ START_TEST(stalled)
         ck_assert(answer.head.seq == 5 && !answer.head.result);
     }
     ck_assert(greets(paused));
+    __atomic_store_n(&years, 0, __ATOMIC_RELEASE);
 }
 END_TEST
 
@@ -275,14 +318,20 @@ START_TEST(stalled_ring)
     while (post(l))
         ;
     link_bound(l, 0);
+    link_on_full(l, full, NULL);
     GThread *thread = g_thread_new("post", post, l);
+    pass_a_year();
     ck_assert_int_eq(ring_get(&answers, record), (int)sizeof(struct gpu_answer_head));
     ck_assert_ptr_nonnull(g_thread_join(thread));
     /* And when the program goes it is over. */
     thread = g_thread_new("post", post, l);
+    pass_a_year();
+    ck_assert(link_full(l));
     gpu_store(&shared->guest_open, 0);
     ck_assert_ptr_null(g_thread_join(thread));
+    ck_assert(!link_full(l));
     link_free(l);
+    __atomic_store_n(&years, 0, __ATOMIC_RELEASE);
 }
 END_TEST
 

@@ -7,15 +7,19 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 enum { NO_DEVICE = 100, NOT_PERMITTED = 800, SYSTEM_NOT_READY = 802, PORTS = 3 };
 
 static char *root;        /* in the place of / for /sys */
-static int errors[PORTS]; /* with which each port cannot be opened */
-static unsigned pauses;
+static int errors[PORTS]; /* with which each port cannot be opened; 0: it can */
+static unsigned lone;     /* how often one that is opened has nobody at its other end */
+static unsigned pauses, opened;
+static int other = -1; /* the other end */
 
 DIR *__wrap_opendir(const char *path);
 FILE *__wrap_fopen64(const char *path, const char *mode);
@@ -56,7 +60,14 @@ int __wrap_open64(const char *path, int flags, ...)
         return __real_open64(path, flags, mode);
     ck_assert_uint_lt(port, PORTS);
     errno = errors[port];
-    return -1;
+    if (errors[port])
+        return -1;
+    if (opened++ < lone)
+        return __real_open64("/dev/null", O_RDWR | O_CLOEXEC); /* of which 0 bytes are read */
+    int pair[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    other = pair[1];
+    return pair[0];
 }
 
 /* Time does not pass, but it is seen that somebody waits. */
@@ -71,6 +82,7 @@ static const struct ports {
     int errors[PORTS];
     int result;
     bool waits; /* until one is free, as long as that may take */
+    unsigned lone;
 } rows[] = {
     {"all busy", {EBUSY, EBUSY, EBUSY}, SYSTEM_NOT_READY, true},
     {"the first is", {EBUSY, EACCES, EACCES}, SYSTEM_NOT_READY, true},
@@ -78,6 +90,10 @@ static const struct ports {
     {"the third is", {ENODEV, EACCES, EBUSY}, SYSTEM_NOT_READY, true},
     {"none may be opened", {EACCES, EACCES, EACCES}, NOT_PERMITTED, false},
     {"all have gone", {ENODEV, ENODEV, ENOENT}, NO_DEVICE, false},
+    {"the host is there", {EBUSY, 0, EBUSY}, 0, false, 0},
+    {"the host lost it while it was open", {EBUSY, 0, EBUSY}, 0, true, 1},
+    {"again and again", {EBUSY, EBUSY, 0}, 0, true, 20},
+    {"there is no worker", {0, EBUSY, EBUSY}, SYSTEM_NOT_READY, true, UINT_MAX},
 };
 
 static void remove_all(const char *path)
@@ -103,10 +119,19 @@ START_TEST(why)
         ck_assert(g_file_set_contents(name, "org.vmd.gpu.0\n", -1, NULL));
         errors[i] = row->errors[i];
     }
+    lone = row->lone;
     int rc = transport_open(&t);
     remove_all(root);
     ck_assert_msg(rc == row->result, "%s: %d", row->name, rc);
     ck_assert_msg(row->waits == (pauses > 0), "%s: %u pauses", row->name, pauses);
+    ck_assert_msg(rc || opened == lone + 1, "%s: opened %u times", row->name, opened);
+    /* What is opened anew comes long before the end of the wait, and not at each look. */
+    ck_assert_msg(pauses <= 3001 && (rc || pauses <= 150 * lone), "%s: %u pauses", row->name,
+                  pauses);
+    ck_assert_msg(opened <= 31, "%s: opened %u times", row->name, opened);
+    transport_close(&t);
+    if (other >= 0)
+        close(other);
     g_free(root);
 }
 END_TEST
