@@ -289,8 +289,6 @@ static bool check_gpu(const struct vm_config *c, GError **err)
 {
     if (!c->gpu)
         return true;
-    if (c->arch == VM_ARCH_X86_64)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "config.gpu: x86_64 guests have no GPU yet");
     if (c->gpu->memory & (MIB(1) - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.gpu.memory is not a multiple of 1 MiB");
     if (c->gpu->device && c->gpu->backend == VM_GPU_BACKEND_SOFT &&

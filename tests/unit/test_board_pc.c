@@ -2,6 +2,7 @@
  * The pc machine as a guest sees it: scripts of port and register accesses with the interrupts
  * and requests that they make, a row a case; its clock; its start; its saved state.
  */
+#include "gpu/device/gpu_function.h"
 #include "machine/boards/pc.h"
 #include "machine/bus/pci.h"
 #include "machine/devices/cmos.h"
@@ -789,6 +790,70 @@ START_TEST(own_ioapic)
 }
 END_TEST
 
+/* --- a GPU ------------------------------------------------------------------------------------ */
+
+enum { GPU_SLOT = 6 };
+
+static void config_write(struct pc_rig *p, unsigned slot, unsigned at, unsigned size,
+                         uint64_t value)
+{
+    rig_write(&p->r, PC_ECAM + (slot << 15) + at, size, value);
+}
+
+static uint64_t config_read(struct pc_rig *p, unsigned slot, unsigned at)
+{
+    return rig_read(&p->r, PC_ECAM + (slot << 15) + at, 4);
+}
+
+/* Machines with no RAM above 4 GiB, with some, and with as much as reaches into a window's place.
+ */
+static const uint64_t gpu_memories[] = {MIB(64), GIB(8), GIB(16) + MIB(2), GIB(100)};
+
+/* Its registers are in the window below 4 GiB, the memory that guest and worker share at either end
+ * of the one for 64-bit BARs, whose size guests find out as firmware does. */
+START_TEST(test_gpu)
+{
+    struct pc_rig p;
+    struct board_config config = pc_begin(&p, gpu_memories[_i]);
+    const gpa_t low = pc_mem64(config.memory), high = low + PC_MEM64_SIZE - GPU_SHARED_BYTES;
+    const uint64_t mark = UINT64_C(0x1122334455667788);
+    uint64_t got = 0;
+
+    rig_make(&p.r, &config);
+    struct gpu_function *gpu = gpu_function_new(NULL);
+    ck_assert(pci_host_add(board_pci(p.r.board), gpu_function_pci(gpu), GPU_SLOT, 0, NULL));
+    /* By ports, as SeaBIOS looks; the second BAR has 64 bits and is prefetchable. */
+    out(&p, 0xcf8, 4, 0x80000000 | GPU_SLOT << 11);
+    ck_assert_uint_eq(in(&p, 0xcfc, 4), GPU_PCI_DEVICE << 16 | GPU_PCI_VENDOR);
+    config_write(&p, GPU_SLOT, 0x18, 4, 0xffffffff);
+    config_write(&p, GPU_SLOT, 0x1c, 4, 0xffffffff);
+    ck_assert_uint_eq(config_read(&p, GPU_SLOT, 0x18), (uint32_t)-GPU_SHARED_BYTES | 0xc);
+    ck_assert_uint_eq(config_read(&p, GPU_SLOT, 0x1c), 0xffffffff);
+    config_write(&p, GPU_SLOT, 0x10, 4, PC_MEM32);
+    for (int end = 0; end < 2; end++) {
+        gpa_t at = end ? high : low;
+        config_write(&p, GPU_SLOT, 4, 2, 0);
+        config_write(&p, GPU_SLOT, 0x18, 4, (uint32_t)at);
+        config_write(&p, GPU_SLOT, 0x1c, 4, at >> 32);
+        ck_assert_ptr_null(mem_map_host(p.r.mem, at, 8, true));
+        config_write(&p, GPU_SLOT, 4, 2, 2); /* decodes memory */
+        ck_assert_uint_eq(rig_read(&p.r, PC_MEM32 + GPU_REG_MAGIC, 4), (uint32_t)GPU_MAGIC);
+        ck_assert_int_eq(mem_map_write(p.r.mem, at + GPU_SHARED_BYTES - 8, &mark, 8), 0);
+        ck_assert_int_eq(pread(gpu_function_memory(gpu), &got, 8, GPU_SHARED_BYTES - 8), 8);
+        ck_assert_uint_eq(got, mark);
+        rig_write(&p.r, PC_MEM32 + GPU_REG_DOORBELL + 4, 4, 1);
+        ck_assert_int_eq(read(gpu_function_doorbell(gpu, 1), &got, 8), 8);
+        got = 0;
+        ck_assert_int_eq(pwrite(gpu_function_memory(gpu), &got, 8, GPU_SHARED_BYTES - 8), 8);
+    }
+    pci_host_remove(gpu_function_pci(gpu));
+    ck_assert_ptr_null(mem_map_host(p.r.mem, high, 8, true));
+    ck_assert_uint_eq(config_read(&p, GPU_SLOT, 0), 0xffffffff);
+    gpu_function_free(gpu);
+    pc_end(&p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("board_pc");
@@ -801,6 +866,7 @@ int main(void)
     tcase_add_test(tc, test_paused_time);
     tcase_add_test(tc, test_start);
     tcase_add_test(tc, test_hole);
+    tcase_add_loop_test(tc, test_gpu, 0, G_N_ELEMENTS(gpu_memories));
     tcase_add_test(tc, test_state);
     tcase_add_test(tc, test_firmware);
     tcase_add_test(tc, test_variables);
