@@ -299,6 +299,25 @@ static bool check_gpu(const struct vm_config *c, GError **err)
     return true;
 }
 
+/* Names by which clients and guests know ports apart. */
+static bool check_channels(const struct vm_config *c, GError **err)
+{
+    if (c->n_channels && !c->devices->console)
+        return vmd_fail(err, VMD_ERROR_INVALID,
+                        "config.channels: they are ports of the virtio console, which is not there");
+    for (size_t i = 0; i < c->n_channels; i++) {
+        const char *name = c->channels[i];
+        if (g_str_has_prefix(name, "org.vmd.") || g_str_has_prefix(name, "hvc") ||
+            strcmp(name, "serial0") == 0)
+            return vmd_fail(err, VMD_ERROR_INVALID, "config.channels: %s is a name of vmd's own", name);
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(c->channels[j], name) == 0)
+                return vmd_fail(err, VMD_ERROR_INVALID, "config.channels: %s is there twice", name);
+        }
+    }
+    return true;
+}
+
 static bool check_machine(const struct vm_config *c, GError **err)
 {
     if ((c->cpu || c->has_irqchip) && c->arch != VM_ARCH_X86_64)
@@ -312,7 +331,8 @@ static bool check_machine(const struct vm_config *c, GError **err)
         return false;
     if (c->memory & (MEMORY_GRAIN - 1))
         return vmd_fail(err, VMD_ERROR_INVALID, "config.memory is not a multiple of 4 KiB");
-    if (!check_max_memory(c, err) || !check_gpu(c, err) || !pins_check(c, err))
+    if (!check_max_memory(c, err) || !check_gpu(c, err) || !pins_check(c, err) ||
+        !check_channels(c, err))
         return false;
     if (!c->kernel && !c->firmware)
         return vmd_fail(err, VMD_ERROR_INVALID, "a kernel or a firmware is needed to boot");

@@ -16,7 +16,7 @@
 
 #include <errno.h>
 
-enum { CONSOLE_MS = 1000, PORT_AGENT = 1, PORT_GPU };
+enum { CONSOLE_MS = 1000, PORT_AGENT = 1, PORT_NEXT };
 
 struct devices {
     struct device_env env;
@@ -24,6 +24,8 @@ struct devices {
     const struct vm_config *config;
     struct mem_ram *room; /* NULL: none */
     GPtrArray *all; /* struct vm_device */
+    const char *socket_dir;
+    struct channels *channels;   /* NULL: there are none */
     struct agent *agent;         /* NULL: there was no console from the start */
     struct vm_device *agent_at;  /* the console whose port it is at; NULL: that is gone */
     bool quiet;
@@ -151,20 +153,34 @@ static bool add_nic(struct devices *d, const struct vm_nic_config *c,
     return plug(d, vm_device_nic(&d->env, c, &own, true, err), err);
 }
 
-/* The first console, with a port for the agent, and for a GPU where there may be one. */
+/* The first console, with a port for the agent, others for a GPU where there may be one, and the channels. */
 static bool add_console(struct devices *d, GError **err)
 {
-    struct virtio_console_port ports[1 + WORKER_PORTS] = {{LINE_PORT, &agent_port_ops, d}};
+    struct virtio_console_port ports[1 + WORKER_PORTS + LIMIT_CHANNELS] = {
+        {LINE_PORT, &agent_port_ops, d}};
+    const struct vm_config *c = d->config;
+    unsigned n = 1;
 
-    if (d->config->gpu || d->config->hotplug->ports) {
-        d->env.gpu_ports = gpu_ports_new(d->env.virtio.loop);
-        gpu_ports_fill(d->env.gpu_ports, ports + 1);
+    G_STATIC_ASSERT(G_N_ELEMENTS(ports) < VIRTIO_CONSOLE_PORTS);
+    if (c->n_channels) {
+        d->channels =
+            channels_new(d->env.virtio.loop, d->socket_dir, c->channels, c->n_channels, err);
+        if (!d->channels)
+            return false;
     }
+    if (c->gpu || c->hotplug->ports) {
+        d->env.gpu_ports = gpu_ports_new(d->env.virtio.loop);
+        gpu_ports_fill(d->env.gpu_ports, ports + n);
+        n += WORKER_PORTS;
+    }
+    unsigned channels = n;
+    n += channels_fill(d->channels, ports + n);
     d->agent = agent_new(d->env.virtio.loop, d->env.virtio.clock, &agent_ops, d);
-    d->agent_at =
-        vm_device_console(&d->env, "hvc0", ports, d->env.gpu_ports ? G_N_ELEMENTS(ports) : 1, err);
+    d->agent_at = vm_device_console(&d->env, "hvc0", ports, n, err);
     if (d->agent_at && d->env.gpu_ports)
-        gpu_ports_at(d->env.gpu_ports, d->agent_at->frontend, PORT_GPU);
+        gpu_ports_at(d->env.gpu_ports, d->agent_at->frontend, PORT_NEXT);
+    if (d->agent_at)
+        channels_at(d->channels, d->agent_at->frontend, 1 + channels);
     return plug(d, d->agent_at, err);
 }
 
@@ -252,6 +268,7 @@ struct devices *devices_new(const struct vm_config *config, const struct devices
         .opaque = env->opaque,
     };
     d->pci = env->pci;
+    d->socket_dir = env->socket_dir;
     d->config = config;
     d->room = env->room;
     d->all = g_ptr_array_new();
@@ -309,6 +326,7 @@ static void finish(struct devices *d)
     if (d->freeing) {
         agent_free(d->agent);
         gpu_ports_free(d->env.gpu_ports);
+        channels_free(d->channels);
         vfio_container_free(d->env.host);
         g_ptr_array_free(d->all, TRUE);
         g_free(d);
@@ -351,6 +369,7 @@ void devices_close(struct devices *d, struct vm_device *device, void (*closed)(v
         agent_opened(d->agent, false);
         if (d->env.gpu_ports)
             gpu_ports_at(d->env.gpu_ports, NULL, 0);
+        channels_at(d->channels, NULL, 0);
     }
     struct pci_function *function = vm_device_function(device);
     if (function && !d->quiet)
@@ -429,6 +448,11 @@ struct console *devices_console(struct devices *d, const char *name)
     struct vm_device *device = devices_find(d, name);
 
     return device ? device->console : NULL;
+}
+
+struct channels *devices_channels(const struct devices *d)
+{
+    return d->channels;
 }
 
 static struct nic_stats *nic_row(const struct vm_device *device)

@@ -8,6 +8,7 @@
 #include "machine/bus/pci.h"
 #include "proto/schema/types.h"
 #include "vm/agent.h"
+#include "vm/channels.h"
 #include "vm/device.h"
 #include "vm/machine.h"
 #include "vm/sandbox.h"
@@ -30,6 +31,7 @@ struct devices_env {
     struct pci_host *pci;
     struct mem_ram *room;              /* for memory that comes and goes; NULL: none does */
     const char *log_dir;               /* of consoles */
+    const char *socket_dir;            /* of channels; NULL: they have none */
     const struct machine_files *files; /* taps come from here; may be NULL */
     void (*warning)(void *opaque, const char *text);
     disk_failed_fn disk_failed;
@@ -69,6 +71,9 @@ void devices_clock_changed(struct devices *devices);
 
 /* By name; NULL. */
 struct console *devices_console(struct devices *devices, const char *name);
+
+/* Those that the guest and programs of the host speak by; NULL where there are none. */
+struct channels *devices_channels(const struct devices *devices);
 
 /* Asks the guest to keep BYTES in the balloon; what it is asked for then, and what is there. False where
  * there is no balloon. */

@@ -431,6 +431,11 @@ void machine_free(struct machine *m, unsigned console_ms, machine_done_fn done, 
 
 /* --- what can be asked ------------------------------------------------------------------------ */
 
+int machine_channel(struct machine *m, const char *name, GError **err)
+{
+    return channels_attach(m->devices ? devices_channels(m->devices) : NULL, name, err);
+}
+
 struct console *machine_console(struct machine *m, const char *name)
 {
     if (strcmp(name, console_name(m->serial)) == 0)

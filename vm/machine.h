@@ -44,6 +44,7 @@ typedef void (*machine_done_fn)(void *opaque);
 struct machine_files {
     int (*take)(void *opaque, const char *name);
     void *opaque;
+    const char *socket_dir;    /* where channels listen; NULL: nowhere. Borrowed */
     const struct hotlist *hot; /* hot blocks of earlier runs; NULL: none. Borrowed */
 };
 
@@ -90,6 +91,8 @@ void machine_end(struct machine *machine, enum vm_end_reason reason, const char 
 bool machine_running(const struct machine *machine);
 
 struct console *machine_console(struct machine *machine, const char *name);
+/* A connection to a channel, as channels_attach() says. */
+int machine_channel(struct machine *machine, const char *name, GError **err);
 
 /* New structs, the caller's. */
 struct vm_stats *machine_stats(struct machine *machine);

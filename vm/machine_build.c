@@ -204,6 +204,7 @@ static bool build_devices(struct machine *m, const char *log_dir, const struct m
         .pci = board_pci(m->board),
         .room = board_room(m->board),
         .log_dir = log_dir,
+        .socket_dir = files ? files->socket_dir : NULL,
         .files = files,
         .warning = machine_warning,
         .disk_failed = disk_failed,

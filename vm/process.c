@@ -334,7 +334,8 @@ static bool confine(struct process *p, GError **err)
 
 static bool start_machine(struct process *p, GError **err)
 {
-    struct machine_files files = {.take = take_file, .opaque = p};
+    struct machine_files files = {
+        .take = take_file, .opaque = p, .socket_dir = p->start->runtime_dir};
     struct vmi_start_params *s = p->start;
     struct hotlist *hot = NULL;
 
@@ -679,20 +680,32 @@ static struct console *need_console(struct rpc_call *call, const char *name)
     return c;
 }
 
+/* A channel is had whole, and has no past. */
+static int attach_channel(struct machine *m, const struct vmi_console_attach_params *p, GError **err)
+{
+    if (!p->readonly && !p->replay)
+        return machine_channel(m, p->console, err);
+    vmd_fail(err, VMD_ERROR_INVALID, "%s is no console: a channel is not shared, and keeps nothing",
+             p->console);
+    return -1;
+}
+
 static void console_attach_method(struct rpc_call *call, struct vmi_console_attach_params *params)
 {
-    struct console *c = need_console(call, params->console);
+    struct machine *m = process__machine(call);
     GError *err = NULL;
 
-    if (!c)
+    if (!m)
         return;
-    int fd = console_attach(c, params->readonly, params->replay, &err);
+    struct console *c = machine_console(m, params->console);
+    int fd = c ? console_attach(c, params->readonly, params->replay, &err)
+               : attach_channel(m, params, &err);
     if (fd < 0) {
         rpc_call_fail(call, err);
         return;
     }
     struct vmi_console_attach_result result = {.console = params->console,
-                                               .total = console_total(c)};
+                                               .total = c ? console_total(c) : 0};
     vmi_console_attach_reply(call, &result, fd);
 }
 

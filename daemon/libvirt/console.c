@@ -162,16 +162,29 @@ static void open_console(struct client *c, struct libvirt_request *request, cons
         join(c, request, vm, a->device ? a->device : "serial0");
 }
 
-/* The ports of virtio consoles are the channels that there are; what else the guest's console has is vmd's own. */
+static bool has_channel(const struct vm *vm, const char *name)
+{
+    const struct vm_config *config = vm_config_of(vm);
+
+    for (size_t i = 0; i < config->n_channels; i++) {
+        if (strcmp(config->channels[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The channels of the configuration, and the ports of virtio consoles; what else the guest's console has is
+ * vmd's own. The first channel where none is named. */
 static void open_channel(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_open_console *a = args;
     struct vm *vm = bridge_need(c, request, &a->dom);
-    const char *name = a->device ? a->device : "hvc0";
 
     if (!vm || !bridge_flags(request, a->flags, FORCE))
         return;
-    if (g_str_has_prefix(name, "hvc"))
+    const struct vm_config *config = vm_config_of(vm);
+    const char *name = a->device ? a->device : config->n_channels ? config->channels[0] : "hvc0";
+    if (g_str_has_prefix(name, "hvc") || has_channel(vm, name))
         join(c, request, vm, name);
     else
         libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,

@@ -25,7 +25,10 @@ static void get_xml(struct client *c, struct libvirt_request *request, const voi
     bool next = a->flags & XML_INACTIVE;
     g_autoptr(vm_config) config =
         next ? vm_config_copy(vm_next_config_of(vm)) : bridge_live_config(vm);
-    g_autofree char *xml = domain_xml_write(config, vm_id(vm), next ? -1 : bridge_number(vm));
+    g_autofree char *dir = paths_vm_runtime(&c->bridge->daemon->paths, vm_id(vm));
+    const struct xml_run run = {bridge_number(vm), dir};
+    g_autofree char *xml =
+        domain_xml_write(config, vm_id(vm), next || run.number <= 0 ? NULL : &run);
     libvirt_reply(request, &(struct libvirt_text){.value = xml});
 }
 

@@ -55,10 +55,10 @@ static const struct state_field port_fields[] = {
 static const struct state_desc port_state = {"virtio-console-port", 2, sizeof(struct port),
                                              G_N_ELEMENTS(port_fields), port_fields};
 static const struct state_field console_fields[] = {
-    STATE_FIELD_STRUCT(struct console, ports, struct port, port_state, 3),
+    STATE_FIELD_STRUCT(struct console, ports, struct port, port_state, 4),
     STATE_FIELD_U8(struct console, ready, 2),
 };
-static const struct state_desc console_state = {"virtio-console", 3, sizeof(struct console),
+static const struct state_desc console_state = {"virtio-console", 4, sizeof(struct console),
                                                 G_N_ELEMENTS(console_fields), console_fields};
 
 /* Queues 2 and 3 are those of control, wherever there are more than two. */
@@ -467,7 +467,8 @@ static const struct virtio_ops console_ops = {
 struct virtio_device *virtio_console_new(const struct virtio_env *env,
                                          const struct virtio_console_port *ports, unsigned n)
 {
-    static const uint16_t sizes[] = {64, 64, 32, 32, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64};
+    static const uint16_t sizes[] = {64, 64, 32, 32, 64, 64, 64, 64, 64, 64, 64,
+                                     64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64};
     struct console *con = g_new0(struct console, 1);
     uint64_t features = VIRTIO_FEATURE(VIRTIO_CONSOLE_F_SIZE);
 

@@ -11,7 +11,7 @@
 
 #include "machine/virtio/virtio.h"
 
-#define VIRTIO_CONSOLE_PORTS 6  /* most ports of one device */
+#define VIRTIO_CONSOLE_PORTS 10 /* most ports of one device */
 #define VIRTIO_CONSOLE_NAME  64 /* bytes of the longest name, with its end */
 
 struct virtio_console_ops {

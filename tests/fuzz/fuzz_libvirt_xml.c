@@ -10,6 +10,8 @@
 #include <string.h>
 
 static const char id[] = "11111111-2222-3333-4444-555555555555";
+static const struct xml_run run = {1, "/run/vmd/vms/1"};
+static const struct xml_options own = {.sockets = "/run/vmd/vms"};
 
 static void domain(const char *text)
 {
@@ -21,8 +23,8 @@ static void domain(const char *text)
     /* Beyond the schema's bounds it is refused by the method that takes it. */
     if (!config || !codec_check(&vm_config_type, config, "config", NULL))
         return;
-    g_autofree char *xml = domain_xml_write(config, id, 1);
-    g_autoptr(vm_config) again = domain_xml_read(xml, NULL, config, &again_uuid, &err);
+    g_autofree char *xml = domain_xml_write(config, id, &run);
+    g_autoptr(vm_config) again = domain_xml_read(xml, &own, config, &again_uuid, &err);
     g_assert(again);
     g_assert(strcmp(again_uuid, id) == 0);
     g_autoptr(json_object) a = vm_config_encode(config), b = vm_config_encode(again);

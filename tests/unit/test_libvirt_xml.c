@@ -14,8 +14,13 @@
 #define HOSTDEV(domain, bus, slot, function)                                                       \
     "<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='" domain          \
     "' bus='" bus "' slot='" slot "' function='" function "'/></source></hostdev>"
+#define CHANNEL(in, name)                                                                          \
+    "<channel type='unix'>" in "<target type='virtio' name='" name "'/></channel>"
 #define DISK(attrs, in)                                                                            \
     DEVICES("<disk " attrs "><source file='/d'/><target dev='vda' bus='virtio'/>" in "</disk>")
+
+static const struct xml_run run = {7, "/run/vmd/vms/" ID};
+static const struct xml_options own = {.sockets = "/run/vmd/vms"};
 
 static struct vm_config *read_ok(const char *text, const struct vm_config *base)
 {
@@ -125,9 +130,14 @@ static const struct {
     {DEVICES("<console type='pty'><target type='virtio'/></console>"), "devices.console", "true"},
     {DEVICES("<emulator>/q</emulator><controller type='usb'/><input type='tablet' "
              "bus='usb'/><serial type='pty'/>"
-             "<channel type='unix'><target type='virtio' "
-             "name='org.qemu.guest_agent.0'/></channel><audio id='1' type='none'/>"),
+             "<channel type='spicevmc'><target type='virtio' "
+             "name='com.redhat.spice.0'/></channel><audio id='1' type='none'/>"),
      "disks.0", "none"},
+    {DEVICES("<channel type='spicevmc'><target type='virtio' name='s'/></channel>"), "channels.0",
+     "none"},
+    {DEVICES(CHANNEL("", "a.0") CHANNEL("<source mode='bind'/><alias name='x'/>", "b.0")),
+     "channels.1", "b.0"},
+    {DEVICES(CHANNEL("", "a.0")), "devices.console", "true"},
 };
 
 START_TEST(elements_taken)
@@ -236,7 +246,17 @@ static const struct {
     {DEVICES("<tpm/>"), VMD_ERROR_UNSUPPORTED, "<tpm>"},
     {DEVICES("<memballoon model='virtio'><stats period='86401'/></memballoon>"), VMD_ERROR_INVALID,
      "period='86401'"},
-    {DEVICES("<channel type='tcp'/>"), VMD_ERROR_UNSUPPORTED, "<channel>"},
+    {DEVICES("<channel type='tcp'/>"), VMD_ERROR_UNSUPPORTED, "<channel type='tcp'>"},
+    {DEVICES("<channel type='unix'><target type='guestfwd'/></channel>"), VMD_ERROR_UNSUPPORTED,
+     "type='guestfwd'"},
+    {DEVICES("<channel type='unix'><target type='virtio'/></channel>"), VMD_ERROR_UNSUPPORTED,
+     "<target name"},
+    {DEVICES(CHANNEL("<source mode='connect' path='/s'/>", "a")), VMD_ERROR_UNSUPPORTED,
+     "mode='connect'"},
+    {DEVICES(CHANNEL("<source mode='bind' path='/s'/>", "a")), VMD_ERROR_UNSUPPORTED, "path='/s'"},
+    {DEVICES(CHANNEL("<log file='/l'/>", "a")), VMD_ERROR_UNSUPPORTED, "<log>"},
+    {DEVICES(CHANNEL("", "a") CHANNEL("", "b") CHANNEL("", "c") CHANNEL("", "d") CHANNEL("", "e")),
+     VMD_ERROR_LIMIT, "<channel>"},
 };
 
 START_TEST(elements_refused)
@@ -395,9 +415,9 @@ END_TEST
 START_TEST(round_trip)
 {
     g_autoptr(vm_config) config = read_ok(taken[_i].xml, NULL);
-    g_autofree char *xml = domain_xml_write(config, ID, _i % 2 ? 7 : -1);
+    g_autofree char *xml = domain_xml_write(config, ID, _i % 2 ? &run : NULL);
     g_autofree char *uuid = NULL;
-    g_autoptr(vm_config) again = domain_xml_read(xml, NULL, config, &uuid, NULL);
+    g_autoptr(vm_config) again = domain_xml_read(xml, &own, config, &uuid, NULL);
 
     ck_assert_msg(again != NULL, "%s", xml);
     ck_assert_str_eq(uuid, ID);
@@ -406,6 +426,20 @@ START_TEST(round_trip)
                   json_object_to_json_string(y), xml);
     ck_assert(!strstr(xml, "type=\"vmd\""));
     ck_assert((strstr(xml, " id=\"7\"") != NULL) == (_i % 2 == 1));
+}
+END_TEST
+
+/* Where a channel's socket is, is a run's, and may be written back. */
+START_TEST(channel_socket)
+{
+    g_autoptr(vm_config) config = read_ok(DEVICES(CHANNEL("", "a.0")), NULL);
+    g_autofree char *live = domain_xml_write(config, ID, &run);
+    g_autofree char *next = domain_xml_write(config, ID, NULL);
+
+    ck_assert(strstr(live, "<source mode=\"bind\" path=\"/run/vmd/vms/" ID "/channel0\"/>") != NULL);
+    ck_assert(strstr(live, "<target type=\"virtio\" name=\"a.0\"/>") != NULL);
+    ck_assert(strstr(next, "<target type=\"virtio\" name=\"a.0\"/>") != NULL);
+    ck_assert(!strstr(next, "channel0\"/><target") && !strstr(next, "/run/vmd"));
 }
 END_TEST
 
@@ -442,7 +476,7 @@ START_TEST(verbatim)
         "<metadata><o:info k='&quot;v'><o:os id='x'/><!-- c --></o:info><z "
         "xmlns='http://z'>t</z></metadata></domain>",
         NULL);
-    g_autofree char *xml = domain_xml_write(config, ID, -1);
+    g_autofree char *xml = domain_xml_write(config, ID, NULL);
     g_autofree char *o = domain_xml_kept(config, "metadata", "http://o");
     g_autofree char *z = domain_xml_kept(config, "metadata", "http://z");
 
@@ -543,7 +577,7 @@ START_TEST(host_functions)
     ck_assert_int_eq(host->kind, HOT_KIND_HOST);
     ck_assert_str_eq(host->host->device, "0000:01:02.3");
     config->host_devices[0]->id = g_strdup("card");
-    g_autofree char *xml = domain_xml_write(config, ID, -1);
+    g_autofree char *xml = domain_xml_write(config, ID, NULL);
     ck_assert_msg(strstr(xml, "<hostdev mode=\"subsystem\" type=\"pci\" managed=\"yes\">"), "%s", xml);
     ck_assert_msg(strstr(xml, "<address domain=\"0x0000\" bus=\"0x01\" slot=\"0x02\" "
                               "function=\"0x3\"/>"),
@@ -605,6 +639,7 @@ int main(void)
 
     tcase_add_loop_test(tc, elements_taken, 0, G_N_ELEMENTS(taken));
     tcase_add_loop_test(tc, elements_refused, 0, G_N_ELEMENTS(refused));
+    tcase_add_test(tc, channel_socket);
     tcase_add_loop_test(tc, round_trip, 0, G_N_ELEMENTS(taken));
     tcase_add_test(tc, attributes);
     tcase_add_test(tc, namespaces);

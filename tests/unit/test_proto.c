@@ -241,7 +241,7 @@ START_TEST(round_trip)
         "[{\"kind\":\"user\","
         "\"hostfwd\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":65535,"
         "\"guest_port\":1}]}],\"host_devices\":[],\"devices\":{\"rng\":true,\"balloon\":false,\"memory_period_s\":0,\"console\":true,"
-        "\"rtc\":true},\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1,\"host\":false},\"ephemeral\":true,\"on_"
+        "\"rtc\":true},\"channels\":[],\"hotplug\":{\"ports\":2,\"scsi\":false,\"nics\":1,\"host\":false},\"ephemeral\":true,\"on_"
         "reset\":\"end\",\"xlate\":{\"cache_bytes\":1048576,"
         "\"tier\":1,\"warm\":false},\"autostart\":true,\"libvirt_xml\":\"<title/>\"}";
     g_autoptr(json_object) v = NULL;

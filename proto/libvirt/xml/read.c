@@ -356,10 +356,13 @@ static void drop_devices(struct vm_config *config)
         vm_nic_config_free(config->nics[i]);
     for (size_t i = 0; i < config->n_host_devices; i++)
         vm_host_config_free(config->host_devices[i]);
+    for (size_t i = 0; i < config->n_channels; i++)
+        g_free(config->channels[i]);
+    g_clear_pointer(&config->channels, g_free);
     g_clear_pointer(&config->disks, g_free);
     g_clear_pointer(&config->nics, g_free);
     g_clear_pointer(&config->host_devices, g_free);
-    config->n_disks = config->n_nics = config->n_host_devices = 0;
+    config->n_disks = config->n_nics = config->n_host_devices = config->n_channels = 0;
     config->devices->rng = config->devices->console = false;
     config->devices->memory_period_s = 0;
     config->hotplug->nics = 0;

@@ -309,10 +309,53 @@ static bool read_console(struct vm_config *config, xmlNode *node, GError **err)
     return true;
 }
 
+static const struct xml_rule channel_rules[] = {
+    {.name = "source"},
+    {.name = "target"},
+    {.name = "alias"},
+    {.name = "address"},
+    {.name = "protocol", .refused = "bytes go as they are"},
+    {.name = "log", .refused = "what goes through channels is not kept"},
+};
+
+/* vmd listens, at a path of its own, which may be written back as it was shown. */
+static bool check_channel_source(const xmlNode *node, GError **err)
+{
+    const xmlNode *source = xml_child(node, "source");
+    const struct xml_options *options = xml_options(node);
+    g_autofree char *mode = xml_attr(source, "mode"), *path = xml_attr(source, "path");
+
+    if (mode && strcmp(mode, "bind") != 0)
+        return xml_refuse(err, "<channel>: mode='%s': there is bind", mode);
+    return !path || (options->sockets && g_str_has_prefix(path, options->sockets)) ||
+           xml_refuse(err, "<channel>: path='%s': vmd chooses the socket itself", path);
+}
+
+/* A port of the virtio console, which there is then. What a screen's client has is dropped. */
 static bool read_channel(struct vm_config *config, xmlNode *node, GError **err)
 {
-    return xml_attr_is(node, "type", "unix") || xml_attr_is(node, "type", "spicevmc") ||
-           xml_refuse(err, "<channel>: there are none to guests");
+    g_autofree char *type = xml_attr(node, "type"), *target = xml_child_attr(node, "target", "type"),
+                    *name = xml_child_attr(node, "target", "name");
+
+    if (g_strcmp0(type, "spicevmc") == 0)
+        return true;
+    if (g_strcmp0(type, "unix") != 0)
+        return xml_refuse(err, "<channel type='%s'>: use type='unix'", type ? type : "");
+    if (g_strcmp0(target, "virtio") != 0)
+        return xml_refuse(err, "<channel>: target type='%s': use type='virtio'",
+                          target ? target : "");
+    if (!name)
+        return xml_refuse(err, "<channel>: a guest finds it by <target name=...>");
+    if (!xml_apply(channel_rules, G_N_ELEMENTS(channel_rules), config, node, err) ||
+        !check_channel_source(node, err))
+        return false;
+    if (config->n_channels >= LIMIT_CHANNELS)
+        return vmd_fail(err, VMD_ERROR_LIMIT, "more than %d <channel>", LIMIT_CHANNELS);
+    config->channels = g_renew(char *, config->channels, config->n_channels + 2);
+    config->channels[config->n_channels++] = g_steal_pointer(&name);
+    config->channels[config->n_channels] = NULL;
+    config->devices->console = true;
+    return true;
 }
 
 static bool read_audio(struct vm_config *config, xmlNode *node, GError **err)

@@ -204,7 +204,22 @@ static void write_consoles(xmlNode *devices, const struct vm_config *config)
     add(hvc, "alias", "name", "hvc0", NULL);
 }
 
-static void write_devices(xmlNode *root, const struct vm_config *config)
+/* Of a run, where its socket is. */
+static void write_channel(xmlNode *devices, const struct vm_config *config, size_t index,
+                          const struct xml_run *run)
+{
+    xmlNode *node = add(devices, "channel", "type", "unix", NULL);
+    g_autofree char *alias = g_strdup_printf("channel%zu", index);
+
+    if (run) {
+        g_autofree char *path = g_build_filename(run->dir, alias, NULL);
+        add(node, "source", "mode", "bind", "path", path, NULL);
+    }
+    add(node, "target", "type", "virtio", "name", config->channels[index], NULL);
+    add(node, "alias", "name", alias, NULL);
+}
+
+static void write_devices(xmlNode *root, const struct vm_config *config, const struct xml_run *run)
 {
     xmlNode *devices = add(root, "devices", NULL);
 
@@ -216,6 +231,8 @@ static void write_devices(xmlNode *root, const struct vm_config *config)
     for (size_t i = 0; i < config->n_host_devices; i++)
         write_hostdev(devices, config->host_devices[i]);
     write_consoles(devices, config);
+    for (size_t i = 0; i < config->n_channels; i++)
+        write_channel(devices, config, i, run);
     xmlNode *balloon =
         add(devices, "memballoon", "model", config->devices->balloon ? "virtio" : "none", NULL);
     if (config->devices->memory_period_s) {
@@ -288,7 +305,7 @@ static void write_numbers(xmlNode *root, const struct vm_config *config)
     }
 }
 
-char *domain_xml_write(const struct vm_config *config, const char *id, int32_t number)
+char *domain_xml_write(const struct vm_config *config, const char *id, const struct xml_run *run)
 {
     xmlDoc *doc = xmlNewDoc((const xmlChar *)"1.0");
     xmlNode *root = xmlNewNode(NULL, (const xmlChar *)"domain");
@@ -296,8 +313,8 @@ char *domain_xml_write(const struct vm_config *config, const char *id, int32_t n
 
     xmlDocSetRootElement(doc, root);
     attr(root, "type", config->accel == VM_ACCEL_XLATE ? "qemu" : "kvm");
-    if (number > 0) {
-        g_autofree char *text = g_strdup_printf("%d", number);
+    if (run) {
+        g_autofree char *text = g_strdup_printf("%d", run->number);
         attr(root, "id", text);
     }
     add_text(root, "name", config->name);
@@ -309,7 +326,7 @@ char *domain_xml_write(const struct vm_config *config, const char *id, int32_t n
     add_text(root, "on_poweroff", "destroy");
     add_text(root, "on_reboot", config->on_reset == VM_ON_RESET_END ? "destroy" : "restart");
     add_text(root, "on_crash", "destroy");
-    write_devices(root, config);
+    write_devices(root, config, run);
     xmlNodeDump(buffer, doc, root, 0, 1);
     char *out = with_kept((const char *)xmlBufferContent(buffer),
                           config->libvirt_xml ? config->libvirt_xml : "");

@@ -18,6 +18,8 @@
 struct xml_options {
     /* Screens, sound and what is plugged into a screen's client are dropped, not refused. */
     bool headless;
+    /* Below this folder lie the sockets that vmd makes itself; NULL: none do. */
+    const char *sockets;
     /* The path of VOLUME of POOL, the caller's to free; NULL with ERR. NULL: there are no pools. */
     char *(*volume)(void *user, const char *pool, const char *volume, GError **err);
     void *user; /* volume()'s */
@@ -34,9 +36,14 @@ struct vm_config *domain_xml_read(const char *text, const struct xml_options *op
 /* The name and the UUID (NULL: none) of the domain TEXT alone; the caller frees both. */
 bool domain_xml_identity(const char *text, char **name, char **uuid, GError **err);
 
-/* The domain of CONFIG, whose UUID is ID. NUMBER is that of its run, -1 without one. The caller
- * frees. */
-char *domain_xml_write(const struct vm_config *config, const char *id, int32_t number);
+/* A run of a domain. */
+struct xml_run {
+    int32_t number;
+    const char *dir; /* of the sockets of its channels */
+};
+
+/* The domain of CONFIG, whose UUID is ID, in RUN, NULL without one. The caller frees. */
+char *domain_xml_write(const struct vm_config *config, const char *id, const struct xml_run *run);
 
 /* Reads one device, a disk or an interface. The result is the caller's; NULL with ERR as above. */
 struct device_spec *device_xml_read(const char *text, const struct xml_options *options,

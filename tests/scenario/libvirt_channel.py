@@ -1,0 +1,48 @@
+#!/usr/bin/python3
+"""A program of the host at a guest's channel: says each line of its input there, and prints what comes.
+
+    libvirt_channel.py socket URI DOMAIN      at the socket that the domain's XML tells of
+    libvirt_channel.py stream URI DOMAIN NAME through libvirt, by a stream
+
+"connected" is the first line.
+"""
+import socket
+import sys
+import threading
+import xml.etree.ElementTree
+
+import libvirt
+
+
+def by_socket(domain):
+    source = xml.etree.ElementTree.fromstring(domain.XMLDesc()).find("devices/channel[@type='unix']/source")
+    assert source.get("mode") == "bind"
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.connect(source.get("path"))
+    return sock.sendall, sock.recv
+
+
+def by_stream(domain, name):
+    stream = domain.connect().newStream()
+    domain.openChannel(name, stream)
+    return stream.send, stream.recv
+
+
+def main(how, uri, domain, *name):
+    domain = libvirt.open(uri).lookupByName(domain)
+    send, receive = by_socket(domain) if how == "socket" else by_stream(domain, *name)
+    print("connected", flush=True)
+
+    def show():
+        while piece := receive(4096):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        print("the end", flush=True)
+
+    threading.Thread(target=show, daemon=True).start()
+    for line in sys.stdin:
+        send(line.encode())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
