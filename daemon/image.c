@@ -312,7 +312,7 @@ static uint64_t whole_sectors(uint64_t bytes)
     return (bytes + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
 }
 
-static bool check_capacity(uint64_t capacity, GError **err)
+bool image_check_capacity(uint64_t capacity, GError **err)
 {
     return capacity <= (uint64_t)LIMIT_IMAGE_TIB << 40 ||
            vmd_fail(err, VMD_ERROR_LIMIT, "an image has at most %d TiB", LIMIT_IMAGE_TIB);
@@ -323,7 +323,7 @@ bool image_create(const struct image_plan *p, const gint *stop, GError **err)
     g_autoptr(GError) why = NULL;
     struct fresh f;
 
-    if (!check_capacity(p->capacity, err))
+    if (!image_check_capacity(p->capacity, err))
         return false;
     if (p->backing && (!p->qcow2 || strlen(p->backing) > BACKING_MOST))
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
@@ -387,7 +387,7 @@ static bool grow_qcow2(int fd, const char *path, uint64_t capacity, GError **err
 /* Gives FD, which is locked, CAPACITY bytes. */
 static bool set_capacity(int fd, const char *path, bool qcow2, uint64_t capacity, GError **err)
 {
-    if (!check_capacity(capacity, err))
+    if (!image_check_capacity(capacity, err))
         return false;
     capacity = whole_sectors(capacity);
     if (qcow2)

@@ -21,6 +21,9 @@ struct image_sizes {
  * image. */
 bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError **err);
 
+/* Whether an image may have CAPACITY bytes; VMD_ERROR_LIMIT. */
+bool image_check_capacity(uint64_t capacity, GError **err);
+
 struct image_state {
     struct image_sizes sizes;
     bool qcow2; /* it begins as a qcow2 image does; else it is raw */

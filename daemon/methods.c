@@ -312,9 +312,10 @@ static void balloon(struct rpc_call *call, struct vm_balloon_params *params)
 
 static void ask_memory(struct rpc_call *call, struct vm_ask_memory_params *params)
 {
-    struct vmi_ask_memory_params p = {.period_s = params->period_s};
+    struct vm *vm = need_vm(call, params->vm);
 
-    forward(call, params->vm, VMI_ASK_MEMORY, &p);
+    if (vm)
+        vm_ask_memory(vm, params->period_s, call);
 }
 
 static void devices(struct rpc_call *call, struct device_list_params *params)
@@ -437,14 +438,15 @@ static bool grow_image(const struct vm *vm, const struct device_resize_params *p
 
 static void device_resize(struct rpc_call *call, struct device_resize_params *params)
 {
-    const struct vmi_device_resize_params p = {.device = params->device, .bytes = params->bytes};
     struct vm *vm = need_vm(call, params->vm);
     GError *err = NULL;
 
     if (!vm)
         return;
-    if (vm_active(vm))
-        vm_forward(vm, VMI_DEVICE_RESIZE, &p, call);
+    if (!image_check_capacity(params->bytes, &err))
+        rpc_call_fail(call, err);
+    else if (vm_active(vm))
+        vm_resize_disk(vm, params->device, params->bytes, call);
     else if (grow_image(vm, params, &err))
         device_resize_reply(call);
     else

@@ -80,6 +80,11 @@ const struct vm_pause_info *vm_pause_of(const struct vm *vm)
     return vm->pause;
 }
 
+uint32_t vm_memory_period_of(const struct vm *vm)
+{
+    return vm->has_memory_period ? vm->memory_period_s : vm->config->devices->memory_period_s;
+}
+
 const struct vm_pins *vm_pins_of(const struct vm *vm)
 {
     return vm->pins;
@@ -124,6 +129,8 @@ struct vm_info *vm_describe(const struct vm *vm)
     info->pause = vm_pause_info_copy(vm->pause);
     info->size = vm_active(vm) ? resize_result_copy(vm->size) : NULL;
     info->pins = vm_active(vm) ? vm_pins_copy(vm->pins) : NULL;
+    info->has_memory_period_s = vm_active(vm) && vm->has_memory_period;
+    info->memory_period_s = vm->memory_period_s;
     vm_config_free(info->config);
     info->config = vm_config_copy(vm->config);
     info->next = vm_config_copy(vm->next);
@@ -257,6 +264,8 @@ struct vm *vm_load(struct daemon *daemon, const char *id, GError **err)
     vm->pause = g_steal_pointer(&info->pause);
     vm->size = g_steal_pointer(&info->size);
     vm->pins = g_steal_pointer(&info->pins);
+    vm->has_memory_period = info->has_memory_period_s;
+    vm->memory_period_s = info->memory_period_s;
     take_told_end(vm);
     vm->in_file = acked;
     vm->acked = MAX(acked, events_vm_seq(daemon->events, id));

@@ -50,6 +50,8 @@ const struct vm_end *vm_end_of(const struct vm *vm);
 const struct vm_pause_info *vm_pause_of(const struct vm *vm);
 /* Where the vCPUs of the run may run, where that has changed since it began; else NULL. Borrowed. */
 const struct vm_pins *vm_pins_of(const struct vm *vm);
+/* Seconds between questions to its guest about its memory, in the run under way or the next one. */
+uint32_t vm_memory_period_of(const struct vm *vm);
 const struct resize_result *vm_size_of(const struct vm *vm);
 /* A description; the caller frees. */
 struct vm_info *vm_describe(const struct vm *vm);
@@ -103,6 +105,10 @@ void vm_connection_gone(struct vm *vm, const struct rpc_conn *conn);
 void vm_warm(struct vm *vm, struct rpc_call *call);
 /* vm.pin. */
 void vm_pin(struct vm *vm, const struct vm_pin_params *params, struct rpc_call *call);
+/* vm.ask_memory. */
+void vm_ask_memory(struct vm *vm, uint32_t period_s, struct rpc_call *call);
+/* device.resize of a disk of a run. VMD_ERROR_TIMEOUT after half an hour: it goes on. */
+void vm_resize_disk(struct vm *vm, const char *disk, uint64_t bytes, struct rpc_call *call);
 
 /* Called by registry_drop(): tells that VM is deleted and removes what it had. */
 void vm_deleted(struct vm *vm);

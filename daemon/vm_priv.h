@@ -10,6 +10,7 @@
 
 enum {
     CALL_MS = 30000,   /* a VM process answers an ordinary call within this */
+    RESIZE_MS = 1800000, /* and has flushed a disk and given it its size within this */
     START_MS = 60000,  /* and has its VM started within this */
     KILL_MS = 8000,    /* from vmi.quit to SIGKILL */
     LAST_WORDS = 8192, /* bytes of a dead process's log that are said again */
@@ -36,6 +37,8 @@ struct vm {
     struct vm_pause_info *pause; /* why it is paused; NULL: it is not */
     struct resize_result *size;  /* what the run has now; NULL: what it began with */
     struct vm_pins *pins;        /* likewise where vCPUs may run; NULL: as it began */
+    bool has_memory_period;      /* likewise how often the guest is asked about its memory */
+    uint32_t memory_period_s;
 
     struct spawned process;
     struct vmipc_link *link;

@@ -543,6 +543,7 @@ void vm_start(struct vm *vm, bool paused, struct rpc_call *call)
     g_clear_pointer(&vm->accel_text, g_free);
     g_clear_pointer(&vm->size, resize_result_free);
     g_clear_pointer(&vm->pins, vm_pins_free);
+    vm->has_memory_period = false;
     vm->started_ns = vm__now_ns();
     vm->runs++;
     vm->acked = 0;

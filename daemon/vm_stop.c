@@ -213,16 +213,22 @@ bool vm_reachable(const struct vm *vm)
            vmipc_link_ready(vm->link) && !vm->end_known;
 }
 
-void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
-             void *arg)
+static void call_within(struct vm *vm, enum vmi_method method, const void *params, unsigned ms,
+                        rpc_client_reply reply, void *arg)
 {
     if (vm_active(vm) && vm->link && vm->state != VM_STATE_STARTING) {
-        vmipc_link_call(vm->link, method, params, CALL_MS, reply, arg);
+        vmipc_link_call(vm->link, method, params, ms, reply, arg);
         return;
     }
     g_autoptr(GError) err = g_error_new(VMD_ERROR, VMD_ERROR_STATE, "VM %s is %s", vm->config->name,
                                         vm_state_to_string(vm->state));
     reply(arg, NULL, -1, err);
+}
+
+void vm_call(struct vm *vm, enum vmi_method method, const void *params, rpc_client_reply reply,
+             void *arg)
+{
+    call_within(vm, method, params, CALL_MS, reply, arg);
 }
 
 void vm_send_fd(struct vm *vm, const char *name, int fd, rpc_client_reply reply, void *arg)
@@ -239,6 +245,53 @@ void vm_send_fd(struct vm *vm, const char *name, int fd, rpc_client_reply reply,
 void vm_forward(struct vm *vm, enum vmi_method method, const void *params, struct rpc_call *call)
 {
     vm_call(vm, method, params, forwarded, call);
+}
+
+/* What is under way in the VM process goes on whoever waits. */
+static void disk_resized(void *arg, const void *result, int fd, const GError *err)
+{
+    static const char text[] = "the disk is still being given its size; device.list says which it has";
+    g_autoptr(GError) late = g_error_matches(err, VMD_ERROR, VMD_ERROR_TIMEOUT)
+                                 ? g_error_new_literal(VMD_ERROR, VMD_ERROR_TIMEOUT, text)
+                                 : NULL;
+
+    forwarded(arg, result, fd, late ? late : err);
+}
+
+void vm_resize_disk(struct vm *vm, const char *disk, uint64_t bytes, struct rpc_call *call)
+{
+    const struct vmi_device_resize_params p = {.device = (char *)disk, .bytes = bytes};
+
+    call_within(vm, VMI_DEVICE_RESIZE, &p, RESIZE_MS, disk_resized, call);
+}
+
+struct period_call {
+    struct vm *vm;
+    struct rpc_call *call;
+    uint32_t period_s;
+};
+
+/* VM is there, or there would be an error. */
+static void memory_asked(void *arg, const void *result, int fd, const GError *err)
+{
+    struct period_call *p = arg;
+
+    if (!err) {
+        p->vm->has_memory_period = true;
+        p->vm->memory_period_s = p->period_s;
+        vm_store(p->vm);
+    }
+    forwarded(p->call, result, fd, err);
+    g_free(p);
+}
+
+void vm_ask_memory(struct vm *vm, uint32_t period_s, struct rpc_call *call)
+{
+    const struct vmi_ask_memory_params q = {.period_s = period_s};
+    struct period_call *p = g_new0(struct period_call, 1);
+
+    *p = (struct period_call){vm, call, period_s};
+    vm_call(vm, VMI_ASK_MEMORY, &q, memory_asked, p);
 }
 
 struct pin_call {

@@ -153,7 +153,7 @@ bool disk_files(const struct vm_disk_config *config, struct sandbox_files *files
 
 static char *text_of(const struct disk *d)
 {
-    g_autofree char *size = size_format(block_geometry(d->block)->size);
+    g_autofree char *size = size_format(block_size(d->block));
 
     return g_strdup_printf("%s, %s, %s%s", d->config->path,
                            block_format_name(block_format(d->block)), size,
@@ -171,7 +171,7 @@ struct disk *disk_new(const struct vm_disk_config *config, const struct virtio_e
         g_prefix_error(err, "disk %s: ", config->id);
         return NULL;
     }
-    if (block_geometry(block)->size == 0) {
+    if (block_size(block) == 0) {
         vmd_fail(err, VMD_ERROR_INVALID,
                  "disk %s: disk image %s has no bytes: give it a size, with 'truncate -s 10G' or "
                  "'qemu-img resize'", config->id, config->path);
@@ -324,7 +324,7 @@ static void on_grown(void *opaque, int status)
 bool disk_grow(struct disk *d, uint64_t bytes, void (*grown)(void *opaque, const GError *err),
                void *opaque, GError **err)
 {
-    uint64_t now = block_geometry(d->block)->size;
+    uint64_t now = block_size(d->block);
     int r = -EBUSY;
 
     if (bytes < now)
@@ -366,7 +366,7 @@ struct disk_stats *disk_stats_of(const struct disk *d)
     s->write_bytes = b.kind[BLOCK_WRITE].bytes + b.kind[BLOCK_WRITE_ZEROES].bytes;
     s->errors = errors_of(d);
     s->has_size_bytes = true;
-    s->size_bytes = block_geometry(d->block)->size;
+    s->size_bytes = block_size(d->block);
     s->inflight = block_inflight(d->block);
     s->held = d->frontend  ? virtio_blk_held(d->frontend)
               : d->adapter ? virtio_scsi_held(d->adapter, d->lun)

@@ -122,6 +122,22 @@ static enum progress bring_online(struct resize *r)
 
 /* --- the job's part --------------------------------------------------------------------------- */
 
+/* Whole MiB where it is that, else KiB, as guests have pages. The caller frees. */
+static char *exactly(uint64_t bytes)
+{
+    bool mib = bytes % MIB(1) == 0;
+
+    return g_strdup_printf("%" PRIu64 " %s", bytes >> (mib ? 20 : 10), mib ? "MiB" : "KiB");
+}
+
+/* Why the guest has not its size yet: it is at IS of WANTED. */
+static void tell(struct resize *r, const char *what, uint64_t is, uint64_t wanted, const char *rest)
+{
+    g_autofree char *a = exactly(is), *b = exactly(wanted);
+
+    g_string_printf(r->why, "%s %s of %s%s", what, a, b, rest);
+}
+
 static enum progress look_at_plugged(struct resize *r)
 {
     struct virtio_device *dev = device_of(r);
@@ -142,14 +158,11 @@ static enum progress look_at_plugged(struct resize *r)
             "(Debian's for riscv64 has not), or its module virtio_mem is not loaded",
             MEMORY_ID);
     else if (more)
-        g_string_printf(r->why, "the guest took %" PRIu64 " of %" PRIu64 " MiB",
-                        (plugged(r) - r->memory.before) >> 20,
-                        (plugged_wanted(r) - r->memory.before) >> 20);
+        tell(r, "the guest took", plugged(r) - r->memory.before,
+             plugged_wanted(r) - r->memory.before, "");
     else
-        g_string_printf(r->why,
-                        "the guest gave %" PRIu64 " of %" PRIu64 " MiB back; it uses the rest",
-                        (r->memory.before - MIN(plugged(r), r->memory.before)) >> 20,
-                        (r->memory.before - plugged_wanted(r)) >> 20);
+        tell(r, "the guest gave", r->memory.before - MIN(plugged(r), r->memory.before),
+             r->memory.before - plugged_wanted(r), " back; it uses the rest");
     return WAITING;
 }
 
@@ -159,8 +172,7 @@ static enum progress look_at_balloon(struct resize *r)
 
     if (there == balloon_wanted(r))
         return DONE;
-    g_string_printf(r->why, "the balloon holds %" PRIu64 " of %" PRIu64 " MiB", there >> 20,
-                    balloon_wanted(r) >> 20);
+    tell(r, "the balloon holds", there, balloon_wanted(r), "");
     return WAITING;
 }
 
@@ -192,6 +204,8 @@ bool resize__check_memory(const struct resize *r, const struct vmi_resize_params
 {
     const struct vm_config *c = r->config;
     uint64_t block = device_of(r) ? virtio_mem_block(device_of(r)) : MEM_PAGE_SIZE;
+    g_autofree char *first = exactly(c->memory), *most = exactly(c->max_memory),
+                    *step = exactly(block);
 
     if (!p->has_memory)
         return true;
@@ -203,14 +217,12 @@ bool resize__check_memory(const struct resize *r, const struct vmi_resize_params
             "params.memory: the VM was started without room for more memory (max_memory)");
     if (p->memory > c->memory && p->memory > c->max_memory)
         return vmd_fail(err, VMD_ERROR_LIMIT,
-                        "params.memory: the VM was started with room for %" PRIu64 " MiB "
-                        "(max_memory)",
-                        c->max_memory >> 20);
+                        "params.memory: the VM was started with room for %s (max_memory)", most);
     if (p->memory > c->memory && (p->memory - c->memory) % block)
         return vmd_fail(err, VMD_ERROR_INVALID,
-                        "params.memory: beyond the %" PRIu64 " MiB that it began with, memory "
-                        "comes by blocks of %" PRIu64 " MiB",
-                        c->memory >> 20, block >> 20);
+                        "params.memory: beyond the %s that it began with, memory comes by blocks "
+                        "of %s",
+                        first, step);
     return p->memory >= c->memory || devices_has_balloon(r->devices) ||
            vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s has no balloon", c->name);
 }

@@ -133,11 +133,24 @@ void bridge_event(struct client *c, struct json_object *params);
 
 enum { BRIDGE_LIVE = 1 << 0, BRIDGE_CONFIG = 1 << 1 };
 
+/* What a definition is to say; what is 0 or NULL is not asked for, but where the change is of that. */
+struct bridge_wish {
+    uint32_t cpus;
+    uint64_t memory; /* bytes, whole pages */
+    bool most;       /* these are the most that there can be */
+    uint32_t vcpu;
+    char *pin; /* the host's processors of that vCPU; NULL: all */
+    uint32_t period_s;
+};
+
 struct change {
     struct client *c; /* valid while a call does not fail with GONE */
     struct libvirt_request *request;
     char *id;               /* the VM's */
     struct vm_config *next; /* NULL: the definition stays */
+    /* Makes WISH true in the definition as it is when it is stored; NULL: NEXT is that. */
+    bool (*apply)(struct vm_config *next, const struct bridge_wish *wish, GError **err);
+    struct bridge_wish wish;
     struct device_spec *added;
     char *removed; /* a device */
 };

@@ -23,6 +23,7 @@ struct vm_config *bridge_live_config(const struct vm *vm)
     const struct vm_pins *pins = vm_pins_of(vm);
     for (uint32_t vcpu = 0; pins && vcpu < LIMIT_VCPUS; vcpu++)
         pins_set(&config->pins, &config->n_pins, vcpu, pins_of(pins->pins, pins->n_pins, vcpu));
+    config->devices->memory_period_s = vm_memory_period_of(vm);
     domain_xml_order_disks(config);
     return config;
 }
@@ -77,6 +78,7 @@ void bridge_change_free(struct change *ch)
     vm_config_free(ch->next);
     device_spec_free(ch->added);
     g_free(ch->removed);
+    g_free(ch->wish.pin);
     g_free(ch->id);
     g_free(ch);
 }
@@ -97,12 +99,16 @@ void bridge_change_definition(struct change *ch)
     struct vm *vm = registry_find(ch->c->bridge->daemon->registry, ch->id);
     g_autoptr(GError) err = NULL;
 
-    if (ch->next && vm) {
-        bridge_configure(ch->c, vm, ch->next, change_over, ch);
-        return;
+    if (ch->next && vm && ch->apply) {
+        vm_config_free(ch->next);
+        ch->next = vm_config_copy(vm_next_config_of(vm));
     }
     if (!vm)
         vmd_fail(&err, VMD_ERROR_NOT_FOUND, "the domain is gone");
+    else if (ch->next && (!ch->apply || ch->apply(ch->next, &ch->wish, &err))) {
+        bridge_configure(ch->c, vm, ch->next, change_over, ch);
+        return;
+    }
     change_over(ch, NULL, -1, err);
 }
 
@@ -385,20 +391,13 @@ static void update_device(struct client *c, struct libvirt_request *request, con
 
 /* --- sizes --- */
 
-/* What is asked for; 0: nothing. */
-struct size {
-    uint32_t cpus;
-    uint64_t memory; /* bytes, whole pages */
-    bool most;       /* it is the most that there can be */
-};
-
 /* Guests of this kind can be given more while they run. */
 static bool can_grow(const struct vm_config *config)
 {
     return config->arch != VM_ARCH_X86_64;
 }
 
-static bool size_cpus(struct vm_config *c, const struct size *s, GError **err)
+static bool size_cpus(struct vm_config *c, const struct bridge_wish *s, GError **err)
 {
     uint32_t most = s->most ? s->cpus : c->has_max_cpus ? c->max_cpus : c->cpus;
 
@@ -413,7 +412,7 @@ static bool size_cpus(struct vm_config *c, const struct size *s, GError **err)
     return true;
 }
 
-static bool size_memory(struct vm_config *c, const struct size *s, GError **err)
+static bool size_memory(struct vm_config *c, const struct bridge_wish *s, GError **err)
 {
     uint64_t most = s->most ? s->memory : c->has_max_memory ? c->max_memory : c->memory;
 
@@ -428,13 +427,13 @@ static bool size_memory(struct vm_config *c, const struct size *s, GError **err)
     return true;
 }
 
-static bool size_config(struct vm_config *c, const struct size *s, GError **err)
+static bool size_config(struct vm_config *c, const struct bridge_wish *s, GError **err)
 {
     return (!s->cpus || size_cpus(c, s, err)) && (!s->memory || size_memory(c, s, err));
 }
 
 static void resize(struct client *c, struct libvirt_request *request, const struct libvirt_dom *dom,
-                   uint32_t flags, const struct size *size)
+                   uint32_t flags, const struct bridge_wish *size)
 {
     struct vm *vm = bridge_need(c, request, dom);
     uint32_t affects = vm ? bridge_affected(request, vm, flags) : 0;
@@ -446,6 +445,8 @@ static void resize(struct client *c, struct libvirt_request *request, const stru
     if (size->most && (affects & LIVE))
         vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
                  "what a guest can have at most is settled before it starts");
+    ch->wish = *size;
+    ch->apply = size_config;
     if (err || (ch->next && !size_config(ch->next, size, &err))) {
         bridge_fail(request, err);
         bridge_change_free(ch);
@@ -467,7 +468,7 @@ static void resize(struct client *c, struct libvirt_request *request, const stru
 static void set_vcpus(struct client *c, struct libvirt_request *request,
                       const struct libvirt_dom *dom, uint32_t count, uint32_t flags)
 {
-    struct size size = {.cpus = count, .most = flags & MAXIMUM};
+    struct bridge_wish size = {.cpus = count, .most = flags & MAXIMUM};
 
     if (count > 0)
         resize(c, request, dom, flags & ~(uint32_t)MAXIMUM, &size);
@@ -494,7 +495,7 @@ static void set_memory(struct client *c, struct libvirt_request *request,
                        const struct libvirt_dom *dom, uint64_t kib, uint32_t flags)
 {
     uint64_t most = (uint64_t)LIMIT_MEMORY_MAX_MIB * KIB, whole = ALIGN_UP(MIN(kib, most), PAGE_KIB);
-    struct size size = {.memory = whole * KIB, .most = flags & MAXIMUM};
+    struct bridge_wish size = {.memory = whole * KIB, .most = flags & MAXIMUM};
 
     if (kib > 0 && kib <= most)
         resize(c, request, dom, flags & ~(uint32_t)MAXIMUM, &size);

@@ -31,6 +31,12 @@ static void block_resize(struct client *c, struct libvirt_request *request, cons
 
 /* --- memory --- */
 
+static bool apply_period(struct vm_config *next, const struct bridge_wish *wish, GError **err)
+{
+    next->devices->memory_period_s = wish->period_s;
+    return true;
+}
+
 static void set_memory_period(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_memory_period *a = args;
@@ -45,8 +51,8 @@ static void set_memory_period(struct client *c, struct libvirt_request *request,
         return;
     }
     struct change *ch = bridge_change_new(c, request, vm, affects);
-    if (ch->next)
-        ch->next->devices->memory_period_s = (uint32_t)a->period;
+    ch->apply = apply_period;
+    ch->wish.period_s = (uint32_t)a->period;
     if (!(affects & BRIDGE_LIVE)) {
         bridge_change_definition(ch);
         return;

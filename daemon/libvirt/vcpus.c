@@ -161,6 +161,12 @@ static bool list_of(const uint8_t *map, uint32_t bytes, char **list)
     return CPU_COUNT(&set) > 0;
 }
 
+static bool apply_pin(struct vm_config *next, const struct bridge_wish *wish, GError **err)
+{
+    pins_set(&next->pins, &next->n_pins, wish->vcpu, wish->pin);
+    return true;
+}
+
 static void pin(struct client *c, struct libvirt_request *request,
                 const struct libvirt_pin_vcpu_flags *a)
 {
@@ -176,8 +182,9 @@ static void pin(struct client *c, struct libvirt_request *request,
         return;
     }
     struct change *ch = bridge_change_new(c, request, vm, affects);
-    if (ch->next)
-        pins_set(&ch->next->pins, &ch->next->n_pins, a->vcpu, list);
+    ch->apply = apply_pin;
+    ch->wish.vcpu = a->vcpu;
+    ch->wish.pin = g_strdup(list);
     if (!(affects & BRIDGE_LIVE)) {
         bridge_change_definition(ch);
         return;

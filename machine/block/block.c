@@ -142,9 +142,10 @@ static struct block_req *block__next(struct block *b)
 {
     const struct block_req *head = b->waiting.head;
 
-    if (!head || b->alone || (head == &b->grow && b->running > 0))
+    bool grows = head && (int)head->kind == BLOCK__GROW;
+    if (!head || b->alone || (grows && b->running > 0))
         return NULL;
-    b->alone = head == &b->grow;
+    b->alone = grows;
     return queue__pop(&b->waiting);
 }
 
@@ -218,7 +219,7 @@ void block_wait_idle(struct block *b)
 static int block__check(const struct block *b, const struct block_req *req)
 {
     const struct block_geometry *g = &b->image->geometry;
-    uint64_t size = __atomic_load_n(&g->size, __ATOMIC_RELAXED);
+    uint64_t size = block_size(b);
 
     if (req->kind == BLOCK_FLUSH)
         return 0;
@@ -254,6 +255,22 @@ static void block__grow_done(struct block_req *req, int status)
     b->grown(b->grown_opaque, status);
 }
 
+/* What is left to write out is little: the change itself, for which all others wait, is short. */
+static void block__written_out(struct block_req *req, int status)
+{
+    struct block *b = req->block;
+
+    if (status < 0) {
+        block__grow_done(req, status);
+        return;
+    }
+    req->kind = (enum block_kind)BLOCK__GROW;
+    req->done = block__grow_done;
+    req->status = 0;
+    b->inflight++;
+    block__enqueue(b, req);
+}
+
 int block_grow(struct block *b, uint64_t size, void (*grown)(void *opaque, int status),
                void *opaque)
 {
@@ -262,17 +279,15 @@ int block_grow(struct block *b, uint64_t size, void (*grown)(void *opaque, int s
     g_assert(!b->closing);
     if (g->readonly)
         return -EROFS;
-    if (size % BLOCK_SECTOR || size < g->size || size > (uint64_t)INT64_MAX - BLOCK_SECTOR)
+    if (size % BLOCK_SECTOR || size < block_size(b) || size > (uint64_t)INT64_MAX - BLOCK_SECTOR)
         return -EINVAL;
     if (b->growing)
         return -EBUSY;
     b->growing = true;
     b->grown = grown;
     b->grown_opaque = opaque;
-    b->grow = (struct block_req){.kind = (enum block_kind)BLOCK__GROW,
-                                 .length = size,
-                                 .done = block__grow_done,
-                                 .block = b};
+    b->grow = (struct block_req){
+        .kind = BLOCK_FLUSH, .length = size, .done = block__written_out, .block = b};
     if (b->inflight++ == 0)
         uv_ref((uv_handle_t *)&b->wake);
     block__enqueue(b, &b->grow);
@@ -305,8 +320,6 @@ static void block__on_timer(uv_timer_t *timer)
 
 static void block__count(struct block *b, const struct block_req *req)
 {
-    if ((unsigned)req->kind >= BLOCK_KINDS)
-        return;
     b->stats.kind[req->kind].requests++;
     if (req->status < 0)
         b->stats.kind[req->kind].errors++;
@@ -319,10 +332,10 @@ static void block__finish(struct block *b, struct block_req *req)
 {
     bool modifies = req->kind != BLOCK_READ && req->kind != BLOCK_FLUSH;
 
-    if (req != &b->commit) {
+    if (req != &b->commit && req != &b->grow)
         block__count(b, req);
+    if (req != &b->commit)
         b->inflight--;
-    }
     if (modifies && b->image->ops->unsaved && !b->closing &&
         !uv_is_active((uv_handle_t *)&b->timer)) {
         uv_timer_start(&b->timer, block__on_timer, LIMIT_BLOCK_COMMIT_MS, 0);
@@ -463,6 +476,11 @@ struct block *block_open(const char *path, enum block_format format, bool readon
 const struct block_geometry *block_geometry(const struct block *b)
 {
     return &b->image->geometry;
+}
+
+uint64_t block_size(const struct block *b)
+{
+    return __atomic_load_n(&b->image->geometry.size, __ATOMIC_RELAXED);
 }
 
 enum block_format block_format(const struct block *b)

@@ -94,7 +94,10 @@ struct block; /* one open image with its workers; made by block_open(), ended by
 struct block *block_open(const char *path, enum block_format format, bool readonly, uv_loop_t *loop,
                          const struct block_given *given, GError **err);
 
+/* But for its size, which block_grow() changes while others look. */
 const struct block_geometry *block_geometry(const struct block *b);
+/* Bytes that it has now. Any thread. */
+uint64_t block_size(const struct block *b);
 /* Never BLOCK_FORMAT_AUTO. */
 enum block_format block_format(const struct block *b);
 const char *block_path(const struct block *b);
@@ -145,8 +148,8 @@ int block_submit(struct block *b, struct block_req *req);
 
 /*
  * Begins to give the image SIZE bytes, a multiple of BLOCK_SECTOR and not less than it has; what is new reads as
- * zeroes. Requests wait meanwhile. Returns 0, and GROWN is called later from the loop: with 0, when block_geometry()
- * tells the new size and it is on stable storage, or with -ENOSPC (a block device is smaller), -ENOTSUP (a qcow2
+ * zeroes. What was written is flushed before that, beside other requests; these wait while the size changes. Returns 0,
+ * and GROWN is called later from the loop: with 0, when block_size() tells the new size and it is on stable storage, or with -ENOSPC (a block device is smaller), -ENOTSUP (a qcow2
  * image that has snapshots, or whose L1 table has no room), or what the host failed with; the size is then what it
  * was. Else there is no call: -EINVAL (no such SIZE, or less than there is), -EROFS, or -EBUSY (it is under way).
  */

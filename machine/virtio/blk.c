@@ -236,7 +236,7 @@ static bool is_any(const struct storage_request *s, const void *opaque)
 void virtio_blk_resized(struct virtio_device *dev)
 {
     struct virtio_blk *blk = blk_of(dev);
-    const uint64_t capacity = GUINT64_TO_LE(block_geometry(blk->disk.block)->size / BLOCK_SECTOR);
+    const uint64_t capacity = GUINT64_TO_LE(block_size(blk->disk.block) / BLOCK_SECTOR);
 
     if (!blk->lost)
         virtio_config_set(dev, offsetof(struct virtio_blk_config, capacity), &capacity,

@@ -270,7 +270,7 @@ void virtio_scsi_resized(struct virtio_device *dev, unsigned lun)
 
     if (!u)
         return;
-    u->blocks = block_geometry(u->disk.block)->size / u->block_size;
+    u->blocks = block_size(u->disk.block) / u->block_size;
     /* Power-on says more: the driver then asks for all. */
     if (scsi->luns[lun].attention == 0 && virtio_running(dev))
         scsi->luns[lun].attention = SCSI_CAPACITY_CHANGED;

@@ -236,6 +236,50 @@ START_TEST(raw_grows)
 }
 END_TEST
 
+/* While one is set fdatasync() waits for it. */
+static uv_sem_t *hold;
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+    uv_sem_t *held = __atomic_exchange_n(&hold, NULL, __ATOMIC_ACQ_REL);
+
+    if (held)
+        uv_sem_wait(held);
+    return __real_fdatasync(fd);
+}
+
+/* What was written before is flushed beside other requests, and is not counted as a guest's flush. */
+START_TEST(raw_grows_beside)
+{
+    g_autofree char *path = rig_file(&rig, "raw", 1024);
+    struct block *b = rig_block(&rig, path, BLOCK_FORMAT_RAW, false);
+    struct rig_wait w = {0};
+    struct block_stats stats;
+    uint8_t buf[512] = {1};
+    uv_sem_t held;
+
+    uv_sem_init(&held, 0);
+    __atomic_store_n(&hold, &held, __ATOMIC_RELEASE);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, 0, buf, 512, 0), 0);
+    ck_assert_int_eq(block_grow(b, MIB(1), rig_done, &w), 0);
+    while (__atomic_load_n(&hold, __ATOMIC_ACQUIRE))
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_READ, 0, buf, 512, 0), 0);
+    ck_assert_int_eq(rig_io(&rig, b, BLOCK_WRITE, 512, buf, 512, 0), 0);
+    ck_assert(!w.done);
+    ck_assert_uint_eq(block_size(b), 1024);
+    uv_sem_post(&held);
+    ck_assert_int_eq(rig_wait(&rig, &w), 0);
+    ck_assert_uint_eq(block_size(b), MIB(1));
+    block_stats(b, &stats);
+    ck_assert_uint_eq(stats.kind[BLOCK_FLUSH].requests, 0);
+    rig_close_block(&rig, b);
+    uv_sem_destroy(&held);
+}
+END_TEST
+
 /* The host does not let it. */
 START_TEST(raw_cannot_grow)
 {
@@ -880,6 +924,7 @@ int main(void)
     tcase_add_test(tc, many_vectors);
     tcase_add_test(tc, raw_odd_size);
     tcase_add_test(tc, raw_grows);
+    tcase_add_test(tc, raw_grows_beside);
     tcase_add_test(tc, raw_cannot_grow);
     tcase_add_test(tc, raw_cut_short);
     tcase_add_test(tc, readonly);
