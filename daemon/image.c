@@ -104,6 +104,30 @@ static bool measure(int fd, const char *path, struct image_state *out, GError **
     return true;
 }
 
+bool image_peek(const char *path, bool check, uint64_t offset, void *to, size_t n, GError **err)
+{
+    autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct image_state now = {0};
+    size_t done = 0;
+
+    if (!measure(fd, path, &now, err))
+        return false;
+    if (check && now.qcow2)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "bytes of raw images are shown, and %s is qcow2", path);
+    if (offset > now.sizes.physical || n > now.sizes.physical - offset)
+        return vmd_fail(err, VMD_ERROR_INVALID, "%zu bytes at %" G_GUINT64_FORMAT " are not all in the %" G_GUINT64_FORMAT
+                        " of %s", n, offset, now.sizes.physical, path);
+    while (done < n) {
+        ssize_t r = pread(fd, (char *)to + done, n - done, (off_t)(offset + done));
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            return vmd_set_errno(err, r < 0 ? errno : EIO, "%s", path);
+        done += (size_t)r;
+    }
+    return true;
+}
+
 bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError **err)
 {
     autofd fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

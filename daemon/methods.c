@@ -8,6 +8,7 @@
 #include "daemon/accels.h"
 #include "daemon/gpus.h"
 #include "daemon/image.h"
+#include "daemon/peek.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
@@ -453,6 +454,27 @@ static void device_resize(struct rpc_call *call, struct device_resize_params *pa
         rpc_call_fail(call, err);
 }
 
+static void device_peek(struct rpc_call *call, struct device_peek_params *params)
+{
+    struct vm *vm = need_vm(call, params->vm);
+    GError *err = NULL;
+
+    if (!vm)
+        return;
+    int fd = peek_disk(vm, params->device, params->offset, params->bytes, &err);
+    if (fd < 0)
+        rpc_call_fail(call, err);
+    else
+        device_peek_reply(call, fd);
+}
+
+static void peek(struct rpc_call *call, struct vm_peek_params *params)
+{
+    struct vmi_peek_params p = {.address = params->address, .bytes = params->bytes};
+
+    forward(call, params->vm, VMI_PEEK, &p);
+}
+
 static void resize(struct rpc_call *call, struct vm_resize_params *params)
 {
     struct vm_devices *devices = need_devices(call, params->vm);
@@ -657,6 +679,8 @@ static const struct api_handlers handlers = {
     .vm_pin = pin,
     .device_add = device_add,
     .device_remove = device_remove,
+    .vm_peek = peek,
+    .device_peek = device_peek,
     .device_resize = device_resize,
     .slot_list = slots,
     .console_attach = attach,

@@ -310,6 +310,8 @@ static void pinned(void *arg, const void *result, int fd, const GError *err)
             p->vm->pins = pins_of_config(p->vm->config);
         pins_set(&p->vm->pins->pins, &p->vm->pins->n_pins, p->params.vcpu, p->params.cpus);
         vm_store(p->vm);
+        struct vm_pinned_event event = {.vcpu = p->params.vcpu, .cpus = p->params.cpus};
+        vm__emit(p->vm, API_EVENT_VM_PINNED, &event);
     }
     forwarded(p->call, result, fd, err);
     g_free(p->params.cpus);

@@ -543,6 +543,14 @@ static void device_remove(struct rpc_call *call, struct vmi_device_remove_params
         process_device_remove(m, call, params);
 }
 
+static void peek(struct rpc_call *call, struct vmi_peek_params *params)
+{
+    struct machine *m = process__machine(call);
+
+    if (m)
+        process_peek(m, call, params);
+}
+
 static void device_resize(struct rpc_call *call, struct vmi_device_resize_params *params)
 {
     struct machine *m = process__machine(call);
@@ -761,6 +769,7 @@ static const struct vmi_handlers handlers = {
     .vmi_open_file = open_file,
     .vmi_device_add = device_add,
     .vmi_device_remove = device_remove,
+    .vmi_peek = peek,
     .vmi_device_resize = device_resize,
     .vmi_device_cancel = device_cancel,
     .vmi_device_jobs = device_jobs,

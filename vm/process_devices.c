@@ -1,6 +1,7 @@
 /* See process_devices.h. */
 #include "vm/process_devices.h"
 
+#include "base/memfile.h"
 #include "vm/disk.h"
 #include "vm/gpu.h"
 #include "vm/helper/client.h"
@@ -151,6 +152,24 @@ void process_device_remove(struct machine *m, struct rpc_call *call,
         vmi_device_remove_reply(call);
     else
         rpc_call_fail(call, err);
+}
+
+void process_peek(struct machine *m, struct rpc_call *call, const struct vmi_peek_params *p)
+{
+    g_autofree uint8_t *bytes = g_malloc(p->bytes);
+    autofd fd = -1;
+    GError *err = NULL;
+
+    if (p->address > UINT64_MAX - p->bytes ||
+        mem_map_read(machine_memory(m), p->address, bytes, p->bytes) < 0)
+        vmd_fail(&err, VMD_ERROR_INVALID,
+                 "not all of the %u bytes at %#" PRIx64 " are the guest's memory", p->bytes, p->address);
+    else
+        fd = memfile_new(bytes, p->bytes, &err);
+    if (fd < 0)
+        rpc_call_fail(call, err);
+    else
+        vmi_peek_reply(call, steal_fd(&fd));
 }
 
 static void disk_grown(void *opaque, const GError *err)

@@ -27,6 +27,8 @@ void process_device_add(struct machine *machine, struct vmipc_server *server, st
                         const struct vmi_device_add_params *params);
 void process_device_remove(struct machine *machine, struct rpc_call *call,
                            const struct vmi_device_remove_params *params);
+void process_peek(struct machine *machine, struct rpc_call *call,
+                  const struct vmi_peek_params *params);
 void process_device_resize(struct machine *machine, struct rpc_call *call,
                            const struct vmi_device_resize_params *params);
 void process_device_cancel(struct machine *machine, struct rpc_call *call,

@@ -27,6 +27,7 @@ static const struct {
     {bridge_snapshot_rows, &bridge_snapshot_count}, {bridge_vcpu_rows, &bridge_vcpu_count},
     {bridge_pool_rows, &bridge_pool_count},         {bridge_volume_rows, &bridge_volume_count},
     {bridge_transfer_rows, &bridge_transfer_count}, {bridge_tuning_rows, &bridge_tuning_count},
+    {bridge_peek_rows, &bridge_peek_count},
 };
 
 static bridge_handler find(int32_t procedure)
@@ -98,6 +99,7 @@ static bool on_opened(void *user, struct libvirt_conn *conn, GError **err)
     c->callbacks = g_ptr_array_new_with_free_func(g_free);
     c->rpc = rpc_server_join(b->daemon->server, libvirt_conn_peer(conn), &local_ops, c, err);
     libvirt_conn_set_data(conn, c);
+    g_ptr_array_add(b->clients, c);
     bridge__auth_begin(c);
     return c->rpc != NULL;
 }
@@ -106,6 +108,7 @@ static void on_closed(void *user, struct libvirt_conn *conn)
 {
     struct client *c = libvirt_conn_data(conn);
 
+    g_ptr_array_remove_fast(c->bridge->clients, c);
     bridge__auth_end(c);
     forward_end(c);
     if (c->rpc)
@@ -181,6 +184,7 @@ static void free_if_over(struct bridge *b)
     if (b->server || b->works.length)
         return;
     g_clear_pointer(&b->list.written, g_byte_array_unref);
+    g_ptr_array_unref(b->clients);
     pools_free(b->pools);
     polkit_free(b->polkit);
     forward_free(b->forward);
@@ -232,6 +236,7 @@ struct bridge *bridge_open(struct daemon *daemon, const struct bridge_options *o
     b->xml =
         (struct xml_options){.headless = o->headless, .sockets = daemon->paths.runtime, .volume = bridge__volume_path, .user = b};
     g_queue_init(&b->works);
+    b->clients = g_ptr_array_new();
     b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
     b->polkit = daemon->paths.system ? polkit_open(daemon->loop) : NULL;
     b->pools = pools_open(daemon->paths.store, err);

@@ -30,6 +30,7 @@ struct bridge {
     struct polkit *polkit; /* NULL: the system has none, or this is a user's own daemon */
     struct forward *forward; /* NULL: nothing is passed on */
     struct pools *pools;
+    GPtrArray *clients; /* struct client, borrowed */
     GQueue works; /* volumes.c's, under way */
     struct xml_options xml; /* how clients' XML is read */
     void (*done)(void *arg);
@@ -63,12 +64,14 @@ extern const struct bridge_row bridge_auth_rows[], bridge_connect_rows[], bridge
     bridge_life_rows[], bridge_define_rows[], bridge_console_rows[], bridge_event_rows[],
     bridge_device_rows[], bridge_stats_rows[], bridge_host_rows[], bridge_counter_rows[],
     bridge_node_rows[], bridge_network_rows[], bridge_snapshot_rows[], bridge_vcpu_rows[],
-    bridge_pool_rows[], bridge_volume_rows[], bridge_transfer_rows[], bridge_tuning_rows[];
+    bridge_pool_rows[], bridge_volume_rows[], bridge_transfer_rows[], bridge_tuning_rows[],
+    bridge_peek_rows[];
 extern const size_t bridge_auth_count, bridge_connect_count, bridge_domain_count, bridge_list_count, bridge_life_count,
     bridge_define_count, bridge_console_count, bridge_event_count, bridge_device_count,
     bridge_stats_count, bridge_host_count, bridge_counter_count, bridge_node_count,
     bridge_network_count, bridge_snapshot_count, bridge_vcpu_count, bridge_pool_count,
-    bridge_volume_count, bridge_transfer_count, bridge_tuning_count;
+    bridge_volume_count, bridge_transfer_count, bridge_tuning_count,
+    bridge_peek_count;
 
 /* --- who a client is --- */
 
@@ -126,6 +129,9 @@ void bridge_fail_storage(struct libvirt_request *request, const GError *err);
 void bridge__stop_works(struct bridge *b);
 void bridge__work_over(struct bridge *b);
 
+/* What is kept of VM, of KIND and, where that is an element, of the namespace URI, is another: tells all that want to know. */
+void bridge_tell_metadata(struct bridge *b, struct vm *vm, int32_t kind, const char *uri);
+
 /* The daemon's notification of an event, for C. */
 void bridge_event(struct client *c, struct json_object *params);
 
@@ -165,6 +171,9 @@ void bridge_change_free(struct change *ch);
 void bridge_change_definition(struct change *ch);
 /* A reply of rpc_local_call() for a change (ARG) of the run without results: likewise, or the error. */
 void bridge_change_done(void *arg, const void *result, int fd, const GError *err);
+
+/* All of the host's processors as a list; the caller frees. */
+char *bridge_all_cpus(void);
 
 /* --- answers --- */
 

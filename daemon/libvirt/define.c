@@ -256,6 +256,39 @@ static void get_metadata(struct client *c, struct libvirt_request *request, cons
                      "the domain has no such metadata");
 }
 
+struct keeping {
+    struct bridge *bridge;
+    struct libvirt_request *request;
+    char *id, *uri;
+    int32_t kind;
+};
+
+static void metadata_set(void *arg, const void *result, int fd, const GError *err)
+{
+    struct keeping *k = arg;
+    struct vm *vm = err ? NULL : registry_find(k->bridge->daemon->registry, k->id);
+
+    if (vm)
+        bridge_tell_metadata(k->bridge, vm, k->kind, k->uri);
+    bridge_done(k->request, result, fd, err);
+    g_free(k->id);
+    g_free(k->uri);
+    g_free(k);
+}
+
+static void keep_for(struct client *c, struct libvirt_request *request, const struct vm *vm,
+                     struct vm_config *config, const struct libvirt_set_metadata *a)
+{
+    struct keeping *k = g_new0(struct keeping, 1);
+
+    *k = (struct keeping){.bridge = c->bridge,
+                          .request = request,
+                          .id = g_strdup(vm_id(vm)),
+                          .uri = a->type == ELEMENT ? g_strdup(a->uri) : NULL,
+                          .kind = a->type};
+    bridge_configure(c, vm, config, metadata_set, k);
+}
+
 static void set_metadata(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_set_metadata *a = args;
@@ -271,7 +304,7 @@ static void set_metadata(struct client *c, struct libvirt_request *request, cons
                  "metadata needs a kind, and a URI and a key where it is an element");
     else if (domain_xml_keep(config, name, a->type == ELEMENT ? a->uri : NULL, a->key, a->metadata,
                              &err))
-        bridge_configure(c, vm, config, bridge_done, request);
+        keep_for(c, request, vm, config, a);
     if (err)
         bridge_fail_xml(request, err);
 }

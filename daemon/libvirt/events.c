@@ -13,15 +13,17 @@ enum {
     IO_ERROR = 4,
     BALLOON_CHANGE = 13,
     DEVICE_REMOVED = 15,
+    TUNABLE = 17,
     DEVICE_ADDED = 19,
-    REMOVAL_FAILED = 22
+    REMOVAL_FAILED = 22,
+    METADATA_CHANGE = 23
 };
 enum { DEFINED, UNDEFINED, STARTED, SUSPENDED, RESUMED, STOPPED };
 enum { DEFINED_ADDED, DEFINED_UPDATED };
 enum { SUSPENDED_PAUSED = 0, SUSPENDED_IO_ERROR = 2 };
 enum { STOPPED_SHUTDOWN, STOPPED_DESTROYED, STOPPED_CRASHED, STOPPED_FAILED = 5 };
 enum { ACTION_PAUSE = 1, ACTION_REPORT = 2 };
-enum { CALLBACKS_MOST = 256, NO_DOMAINS_EVENT = -1, KIB = 1024 };
+enum { PARAM_STRING = 7, CALLBACKS_MOST = 256, NO_DOMAINS_EVENT = -1, KIB = 1024 };
 
 static const int32_t stop_details[] = {
     [VM_END_REASON_POWERED_OFF] = STOPPED_SHUTDOWN,
@@ -49,8 +51,10 @@ static const struct {
     {IO_ERROR, 322, &libvirt_io_error_event_layout},
     {BALLOON_CHANGE, 331, &libvirt_balloon_event_layout},
     {DEVICE_REMOVED, 333, &libvirt_device_event_layout},
+    {TUNABLE, 346, &libvirt_tunable_event_layout},
     {DEVICE_ADDED, 354, &libvirt_device_event_layout},
     {REMOVAL_FAILED, 367, &libvirt_device_event_layout},
+    {METADATA_CHANGE, 379, &libvirt_metadata_event_layout},
 };
 
 /* Something that happened to a domain. */
@@ -170,6 +174,31 @@ static void on_balloon(const struct news *n, struct json_object *data)
     codec_free(&vm_balloon_event_type, e);
 }
 
+/* As libvirt tells it: a text by the vCPU's name. */
+static void on_pinned(const struct news *n, struct json_object *data)
+{
+    struct vm_pinned_event *e = codec_decode(&vm_pinned_event_type, data, "data", NULL);
+
+    if (!e)
+        return;
+    g_autofree char *field = g_strdup_printf("cputune.vcpupin%u", e->vcpu);
+    g_autofree char *all = bridge_all_cpus();
+    struct libvirt_param param = {field, PARAM_STRING, 0, e->cpus ? e->cpus : all};
+    struct libvirt_tunable_event m = {.dom = n->dom, .params_count = 1, .params = &param};
+    tell(n, TUNABLE, &m);
+    codec_free(&vm_pinned_event_type, e);
+}
+
+void bridge_tell_metadata(struct bridge *b, struct vm *vm, int32_t kind, const char *uri)
+{
+    for (guint i = 0; i < b->clients->len; i++) {
+        struct news n = {.c = b->clients->pdata[i], .vm = vm};
+        bridge_fill(vm, &n.dom);
+        struct libvirt_metadata_event m = {.dom = n.dom, .kind = kind, .uri = (char *)uri};
+        tell(&n, METADATA_CHANGE, &m);
+    }
+}
+
 /* Devices come and go by jobs, whose results name them. */
 static void on_job(const struct news *n, struct json_object *data)
 {
@@ -200,7 +229,7 @@ static const struct {
 } handled[] = {
     {"vm.created", on_created}, {"vm.configured", on_configured}, {"vm.deleted", on_deleted},
     {"vm.state", on_state},     {"vm.reset", on_reset},           {"disk.error", on_disk_error},
-    {"job.ended", on_job},      {"vm.balloon", on_balloon},
+    {"job.ended", on_job},      {"vm.balloon", on_balloon},       {"vm.pinned", on_pinned},
 };
 
 void bridge_event(struct client *c, struct json_object *params)

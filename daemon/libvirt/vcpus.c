@@ -21,6 +21,14 @@ static void all_cpus(cpu_set_t *out)
         CPU_SET(cpu, out);
 }
 
+char *bridge_all_cpus(void)
+{
+    cpu_set_t all;
+
+    all_cpus(&all);
+    return cpulist_format(&all);
+}
+
 /* LIST, of base/cpulist, or all of the host's for NULL, into MAP of BYTES, which is zero. */
 static void put_map(uint8_t *map, uint32_t bytes, const char *list)
 {

@@ -33,6 +33,10 @@ def main(uri):
                                     lambda _, dom, alias, what: say(dom.name(), what, alias), what)
     conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE,
                                 lambda _, dom, kib, __: say(dom.name(), "balloon", kib), None)
+    conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_TUNABLE,
+                                lambda _, dom, params, __: say(dom.name(), "tuned", params), None)
+    conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+                                lambda _, dom, kind, uri, __: say(dom.name(), "metadata", kind, uri), None)
     gone = conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_RTC_CHANGE,
                                        lambda *_: say("a clock changed"), None)
     conn.domainEventDeregisterAny(gone)
