@@ -131,6 +131,7 @@ GArray *g_array_remove_index(GArray *a, guint index);
 #define g_array_append_val(a, v)      shim_array_append(a, &(v), 1)
 #define g_array_set_size              shim_array_set_size
 #define g_array_free(a, all)          shim_array_free(a)
+#define g_array_unref                 shim_array_free /* nobody else has it */
 #define g_array_index(a, type, i)     (((type *)(void *)(a)->data)[i])
 
 /* --- hash tables: keys are 64-bit numbers in memory of their values' ---------------------------- */
@@ -155,6 +156,7 @@ void g_hash_table_insert(GHashTable *t, gpointer key, gpointer value);
 gboolean g_hash_table_remove(GHashTable *t, gconstpointer key);
 guint g_hash_table_size(GHashTable *t);
 void g_hash_table_destroy(GHashTable *t);
+#define g_hash_table_unref g_hash_table_destroy /* nobody else has it */
 void g_hash_table_iter_init(GHashTableIter *i, GHashTable *t);
 gboolean g_hash_table_iter_next(GHashTableIter *i, gpointer *key, gpointer *value);
 void g_hash_table_iter_remove(GHashTableIter *i);
