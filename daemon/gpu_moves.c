@@ -31,7 +31,9 @@ static bool check_move(const struct gpus *g, const struct vm *vm, int index, GEr
     if (vm_devices_gpu_moves(vm_devices_of(vm)))
         return vmd_fail(err, VMD_ERROR_BUSY, "the GPU of VM %s is being moved already",
                         vm_name(vm));
-    return gpus__takes(g, index, err);
+    g_autoptr(vm_gpu_config) then = gpus__at(g, index, gpu);
+    return gpus__takes(g, index, err) &&
+           registry_check_gpu(gpus__daemon(g)->registry, vm, then, err);
 }
 
 /* --- gpu.migrate ------------------------------------------------------------------------------ */
@@ -68,7 +70,8 @@ struct drain {
     struct gpus *gpus;
     struct job *job;
     uid_t uid;
-    int index, to; /* TO GPUS_NONE: any */
+    char *gpu; /* its name: places change with what drivers find */
+    int to;    /* GPUS_NONE: any */
     uint32_t timeout_s;
     GPtrArray *vms; /* ids, owned */
     guint next;     /* of them */
@@ -80,6 +83,7 @@ struct drain {
 static void drain_free(struct drain *d)
 {
     g_ptr_array_free(d->vms, TRUE);
+    g_free(d->gpu);
     g_free(d->name);
     json_object_put(d->moved);
     json_object_put(d->left);
@@ -99,17 +103,17 @@ static void stays(struct drain *d, const char *vm, const GError *err)
 static void drain_end(struct drain *d)
 {
     struct json_object *result = json_object_new_object();
-    g_autofree char *gpu = gpus__name(d->gpus, d->index);
     size_t left = json_object_array_length(d->left), moved = json_object_array_length(d->moved);
     g_autoptr(GError) err = NULL;
 
     if (left) {
         struct json_object *row = json_object_array_get_idx(d->left, 0);
         vmd_fail(&err, VMD_ERROR_STATE, "%zu of %zu VMs stay on %s, which takes no others: %s: %s",
-                 left, left + moved, gpu, json_object_get_string(json_object_object_get(row, "vm")),
+                 left, left + moved, d->gpu,
+                 json_object_get_string(json_object_object_get(row, "vm")),
                  json_object_get_string(json_object_object_get(row, "reason")));
     }
-    json_object_object_add(result, "gpu", json_object_new_string(gpu));
+    json_object_object_add(result, "gpu", json_object_new_string(d->gpu));
     json_object_object_add(result, "moved", json_object_get(d->moved));
     json_object_object_add(result, "left", json_object_get(d->left));
     job_result(d->job, result);
@@ -127,7 +131,8 @@ static int choose(struct drain *d, GError **err)
 
     for (unsigned n = 0; d->to == GPUS_NONE && n < gpus__daemon(g)->soft_gpus; n++) {
         int index = gpus__soft(n);
-        if (index == d->index || gpus__drained(g, index))
+        g_autofree char *name = gpus__name(g, index);
+        if (strcmp(name, d->gpu) == 0 || gpus__drained(g, index))
             continue;
         uint64_t promised = gpus__promised(g, index, NULL, NULL);
         if (promised < least) {
@@ -142,26 +147,37 @@ static int choose(struct drain *d, GError **err)
     return best;
 }
 
+/* Whether VM, which may be NULL, has the device; where that is not known any more it may. */
+static bool is_there(const struct drain *d, const struct vm *vm)
+{
+    const struct vm_gpu_config *gpu = vm && vm_active(vm) ? vm_run_gpu(vm) : NULL;
+    int index = gpu ? gpus__index(d->gpus, gpu) : GPUS_NONE;
+    g_autofree char *name = index == GPUS_NONE ? NULL : gpus__name(d->gpus, index);
+
+    return gpu && (!name || strcmp(name, d->gpu) == 0);
+}
+
 static void drain_next(struct drain *d);
 
 static void drain_moved(void *arg, const GError *err)
 {
     struct drain *d = arg;
+    struct registry *registry = gpus__daemon(d->gpus)->registry;
 
-    if (err)
-        stays(d, d->name, err);
-    else
+    if (!err)
         json_object_array_add(d->moved, json_object_new_string(d->name));
+    else if (is_there(d, registry_find(registry, g_ptr_array_index(d->vms, d->next - 1))))
+        stays(d, d->name, err);
     drain_next(d);
 }
 
 /* Begins to move VM, of which drain_moved() hears. False: it stays, or has gone by itself. */
 static bool drain_one(struct drain *d, struct vm *vm)
 {
-    const struct vm_gpu_config *gpu = vm_active(vm) ? vm_run_gpu(vm) : NULL;
+    bool moves = vm_active(vm) && vm_devices_gpu_moves(vm_devices_of(vm)); /* perhaps to here */
     g_autoptr(GError) err = NULL;
 
-    if (!gpu || gpus__index(d->gpus, gpu) != d->index)
+    if (!moves && !is_there(d, vm))
         return false;
     g_free(d->name);
     d->name = g_strdup(vm_name(vm));
@@ -172,7 +188,7 @@ static bool drain_one(struct drain *d, struct vm *vm)
     }
     g_autofree char *at = gpus__name(d->gpus, to);
     g_autofree char *text = g_strdup_printf("VM %s moves to %s", d->name, at);
-    g_autoptr(vm_gpu_config) config = gpus__at(d->gpus, to, gpu);
+    g_autoptr(vm_gpu_config) config = gpus__at(d->gpus, to, vm_run_gpu(vm));
     job_progress(d->job, 100 * (d->next - 1) / d->vms->len, text);
     vm_devices_move_gpu(vm_devices_of(vm), config, d->timeout_s, d->uid, drain_moved, d);
     return true;
@@ -214,14 +230,14 @@ struct asked {
 static void drain_begin(struct gpus *g, const struct asked *a, int index, int to)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *gpu = gpus__name(g, index);
+    char *gpu = gpus__name(g, index);
     g_autofree char *text = g_strdup_printf("the GPU %s takes no VM any more", gpu);
     uid_t uid = rpc_call_peer(a->call)->uid;
     struct drain *d = g_new0(struct drain, 1);
 
     *d = (struct drain){.gpus = g,
                         .uid = uid,
-                        .index = index,
+                        .gpu = gpu,
                         .to = to,
                         .timeout_s = a->params->timeout_s,
                         .vms = g_ptr_array_new_with_free_func(g_free),

@@ -240,6 +240,14 @@ bool gpus__drained(const struct gpus *g, int index)
     return g_hash_table_contains(gpus__book(g)->drained, name);
 }
 
+static void set_drained(struct gpus_book *b, const char *name, bool drained)
+{
+    if (drained)
+        g_hash_table_add(b->drained, g_strdup(name));
+    else
+        g_hash_table_remove(b->drained, name);
+}
+
 bool gpus__drain(struct gpus *g, int index, bool drained, GError **err)
 {
     struct gpus_book *b = gpus__book(g);
@@ -249,15 +257,16 @@ bool gpus__drain(struct gpus *g, int index, bool drained, GError **err)
     GHashTableIter it;
     gpointer key;
 
-    if (drained)
-        g_hash_table_add(b->drained, g_strdup(name));
-    else
-        g_hash_table_remove(b->drained, name);
+    bool was = g_hash_table_contains(b->drained, name);
+    set_drained(b, name, drained);
     g_hash_table_iter_init(&it, b->drained);
     while (g_hash_table_iter_next(&it, &key, NULL))
         json_object_array_add(rows, json_object_new_string(key));
     json_object_object_add(json, "drained", rows);
-    return store_write(b->path, json, true, err);
+    if (store_write(b->path, json, true, err))
+        return true;
+    set_drained(b, name, was);
+    return false;
 }
 
 bool gpus__takes(const struct gpus *g, int index, GError **err)

@@ -93,7 +93,8 @@ static void hang(struct gpu *g, const char *text)
     uv_timer_stop(g->worker.timer);
     g->used = 0;
     tell(g, GPU_WORKER_STATE_HUNG, text);
-    gpu__move_fail(g, VMD_ERROR_TIMEOUT, text);
+    if (!gpu__move_loads(g)) /* else another has all that it had */
+        gpu__move_fail(g, VMD_ERROR_TIMEOUT, text);
 }
 
 /* A stream of a program's, whose other end the worker has. One that does not read its connection
@@ -178,7 +179,7 @@ static void ask(uv_timer_t *timer)
 
 int gpu_serve(struct gpu *g, GError **err)
 {
-    if (g->worker.fd >= 0) {
+    if (g->worker.fd >= 0 || gpu__move_loads(g)) {
         vmd_fail(err, VMD_ERROR_BUSY, "there is a GPU worker already");
         return -1;
     }

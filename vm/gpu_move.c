@@ -76,7 +76,7 @@ static void fail(struct gpu *g, GError *err)
 
 void gpu__move_fail(struct gpu *g, enum vmd_error kind, const char *text)
 {
-    if (g->move && !(g->move->stage == LOADS && g->hung)) /* it may be loaded all the same */
+    if (g->move)
         fail(g, g_error_new_literal(VMD_ERROR, (int)kind, text));
 }
 
@@ -144,6 +144,11 @@ void gpu__move_saved(struct gpu *g)
         end_failed(g, g_steal_pointer(&m->failed));
     else if (image < 0 || !gpu__order(&m->target, (char[]){WORKER_LOAD}, 1, image))
         gpu__move_fail(g, VMD_ERROR_IO, "the image of what the GPU's programs have is lost");
+}
+
+bool gpu__move_loads(const struct gpu *g)
+{
+    return g->move && g->move->stage == LOADS;
 }
 
 bool gpu__move_widowed(struct gpu *g)

@@ -92,6 +92,8 @@ void gpu__move_served(struct gpu *g);
 void gpu__move_saved(struct gpu *g);
 /* It is gone. True: nothing is lost by that, since another has all that it had. */
 bool gpu__move_widowed(struct gpu *g);
+/* There is a target that may live on what it has alone, whatever becomes of the worker. */
+bool gpu__move_loads(const struct gpu *g);
 /* It hangs, or the function goes. */
 void gpu__move_fail(struct gpu *g, enum vmd_error kind, const char *text);
 /* Is its time over? True: the source does not end to save. */

@@ -18,8 +18,10 @@
 #define NOWHERE (UINT64_C(1) << 47)
 enum { APART = 512, TOGETHER_NS = 1000000000 };
 
+/* A save may follow, and times are told anew for each. */
 static bool move_idle(struct gpu_context *c)
 {
+    c->epoch_ns = 0;
     return cuda__context_query(c) != GPU_NOT_READY;
 }
 

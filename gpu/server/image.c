@@ -85,6 +85,15 @@ void image_put(struct image *m, enum image_kind kind, const void *head, size_t h
     put(m, zeros, -bytes % 8);
 }
 
+bool image_written(const struct image *m, GError **err)
+{
+    if (m->error == EFBIG)
+        return vmd_fail(err, VMD_ERROR_LIMIT,
+                        "the GPU's programs have modules, batches and handles of more than %d MiB",
+                        LIMIT_GPU_MOVED_MIB);
+    return !m->error || vmd_set_errno(err, m->error, "writing what the GPU's programs have");
+}
+
 bool image_finish(struct image *m, GError **err)
 {
     const struct image_item item = {IMAGE_END, sizeof(m->sum)};
@@ -94,11 +103,7 @@ bool image_finish(struct image *m, GError **err)
     uint64_t sum = m->sum;
     put(m, &sum, sizeof(sum));
     flush(m);
-    if (m->error == EFBIG)
-        return vmd_fail(err, VMD_ERROR_LIMIT,
-                        "the GPU's programs have modules, batches and handles of more than %d MiB",
-                        LIMIT_GPU_MOVED_MIB);
-    return !m->error || vmd_set_errno(err, m->error, "writing what the GPU's programs have");
+    return image_written(m, err);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

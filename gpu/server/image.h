@@ -88,8 +88,10 @@ void image_begin(struct image *image, const struct image_head *head);
 /* An item of HEAD, HEAD_BYTES, and BODY, BODY_BYTES, together at most IMAGE_ITEM_MOST. */
 void image_put(struct image *image, enum image_kind kind, const void *head, size_t head_bytes,
                const void *body, size_t body_bytes);
-/* Writes the end; false with VMD_ERROR_IO where any of it could not be written, VMD_ERROR_LIMIT where
- * it would be more than MOST. */
+/* False with VMD_ERROR_IO where something could not be written, VMD_ERROR_LIMIT where all would be
+ * more than MOST. */
+bool image_written(const struct image *image, GError **err);
+/* Writes the end; false as image_written(). */
 bool image_finish(struct image *image, GError **err);
 
 /* Judges the whole file, and is then behind the head. VMD_ERROR_INVALID: it is none, of another

@@ -290,5 +290,5 @@ bool session_save(void *opaque, void *move)
         put_image(m, s->image->data, s->image->len);
     }
     image_put(m, IMAGE_SESSION_END, NULL, 0, NULL, 0);
-    return ok && (!m->error || vmd_set_errno(err, m->error, "writing what a GPU's program has"));
+    return ok && image_written(m, err);
 }

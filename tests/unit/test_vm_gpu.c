@@ -379,6 +379,9 @@ START_TEST(source_dies)
     for (unsigned i = 0; i < 20; i++)
         uv_run(&t.loop, UV_RUN_NOWAIT);
     ck_assert(t.state == GPU_WORKER_STATE_SERVING && !t.ended);
+    g_autoptr(GError) busy = NULL;
+    ck_assert_int_eq(gpu_serve(t.gpu, &busy), -1); /* no other comes between */
+    ck_assert(g_error_matches(busy, VMD_ERROR, VMD_ERROR_BUSY));
     if (_i == 1) {
         say_moved(p.target, true, false);
         wait_end(10);
@@ -390,6 +393,32 @@ START_TEST(source_dies)
         wait_end(10);
         ck_assert_ptr_nonnull(t.why);
     }
+    close(p.target);
+}
+END_TEST
+
+/* A source that makes no sense once it has saved takes nothing along; but what else ends a move
+ * does. */
+START_TEST(source_hangs)
+{
+    struct pair p = begin_move(11);
+
+    saved(&p);
+    ck_assert_int_eq(next_order(p.target, NULL), WORKER_LOAD);
+    report(p.source, 0x12345678, 0, sizeof(struct worker_report));
+    wait_for(GPU_WORKER_STATE_HUNG);
+    ck_assert(!t.ended && gpu_move_job(t.gpu) == 11);
+    if (_i == 0)
+        say_moved(p.target, true, false);
+    else if (_i == 1)
+        report(p.target, 0x12345678, 0, sizeof(struct worker_report));
+    else
+        gpu_going(t.gpu);
+    ck_assert(_i < 2 || t.ended);
+    wait_end(11);
+    ck_assert((t.why != NULL) == (_i > 0));
+    ck_assert(_i != 1 || strstr(t.why, "sense"));
+    close(p.source);
     close(p.target);
 }
 END_TEST
@@ -433,6 +462,7 @@ int main(void)
     tcase_add_loop_test(tc, not_loaded, 0, 5);
     tcase_add_loop_test(tc, not_saved, 0, 3);
     tcase_add_loop_test(tc, source_dies, 0, 3);
+    tcase_add_loop_test(tc, source_hangs, 0, 3);
     tcase_add_test(tc, without);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
