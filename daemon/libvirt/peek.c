@@ -42,6 +42,7 @@ static struct peeking *peeking_new(struct libvirt_request *request, uint32_t siz
     struct peeking *p = g_new0(struct peeking, 1);
 
     *p = (struct peeking){request, size};
+    libvirt_request_alone(request); /* several such answers are more than is queued */
     return p;
 }
 

@@ -15,6 +15,7 @@ struct libvirt_request {
     const struct libvirt_call *call; /* NULL: there is none of that number */
     struct libvirt_head head;        /* as it came */
     void *args;
+    bool alone;
 };
 
 /* --- output --- */
@@ -117,6 +118,7 @@ static void request_free(struct libvirt_request *r)
 
     if (r->args)
         libvirt_clear(r->call->args, r->args);
+    conn->held -= r->alone;
     g_free(r->args);
     g_free(r);
     conn->calls--;
@@ -139,6 +141,12 @@ int32_t libvirt_request_procedure(const struct libvirt_request *request)
 struct libvirt_head libvirt_request__head(const struct libvirt_request *request)
 {
     return request->head;
+}
+
+void libvirt_request_alone(struct libvirt_request *request)
+{
+    request->conn->held += !request->alone;
+    request->alone = true;
 }
 
 const void *libvirt_request_args(const struct libvirt_request *request)

@@ -116,6 +116,8 @@ void libvirt_conn_finish(struct libvirt_conn *conn);
 /* NULL in pass() where the table has no such call. */
 const struct libvirt_call *libvirt_request_call(const struct libvirt_request *request);
 int32_t libvirt_request_procedure(const struct libvirt_request *request);
+/* No other call is taken from its client until this one is answered. */
+void libvirt_request_alone(struct libvirt_request *request);
 /* The struct of arguments; NULL where the call has none. */
 const void *libvirt_request_args(const struct libvirt_request *request);
 /* Its connection; NULL where that has ended. */

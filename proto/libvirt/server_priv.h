@@ -34,7 +34,7 @@ struct libvirt_conn {
     bool readonly, half_closed;
     GError *refused;               /* why nothing is done for it */
     GQueue streams;                /* struct libvirt_stream */
-    unsigned held;                 /* of them that take nothing now */
+    unsigned held; /* of them that take nothing now, and calls that are to be alone */
     unsigned calls;                /* requests under way */
     struct rpc_stream_counts seen; /* when the watch looked last */
     size_t seen_queued;

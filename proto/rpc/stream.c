@@ -12,7 +12,12 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-enum { FDS_KEPT = 16, FDS_MESSAGE = 16, PIECES = 32 };
+enum {
+    FDS_KEPT = 16,
+    FDS_MESSAGE = 16,
+    FDS_QUEUED = 8, /* with so many to send nothing more is read: each may be a file's memory */
+    PIECES = 32
+};
 
 enum stream_state { OPEN, HALF, FINISHING, ENDED };
 
@@ -39,6 +44,7 @@ struct rpc_stream {
     struct rpc_lines in;
     GQueue out;
     size_t queued;
+    unsigned queued_fds;
     uint64_t sent, came;
     int fds[FDS_KEPT];
     unsigned n_fds;
@@ -78,7 +84,7 @@ static void end(struct rpc_stream *s, int errnum)
 
 static bool may_give(struct rpc_stream *s)
 {
-    return s->state <= HALF && !s->stopped && s->ops->ready(s->user);
+    return s->state <= HALF && !s->stopped && s->queued_fds < FDS_QUEUED && s->ops->ready(s->user);
 }
 
 static bool wants_input(struct rpc_stream *s)
@@ -102,10 +108,17 @@ static void update_poll(struct rpc_stream *s)
 
 /* --- output -------------------------------------------------------------------------------- */
 
-static void out_free(struct out *o)
+static void out_close(struct rpc_stream *s, struct out *o)
 {
-    if (o->fd >= 0)
-        close(o->fd);
+    if (o->fd < 0)
+        return;
+    close(steal_fd(&o->fd));
+    s->queued_fds--;
+}
+
+static void out_free(struct rpc_stream *s, struct out *o)
+{
+    out_close(s, o);
     g_free(o->text);
     g_free(o);
 }
@@ -156,12 +169,11 @@ static void forget_sent(struct rpc_stream *s, size_t n)
     while (n > 0) {
         struct out *o = g_queue_peek_head(&s->out);
         size_t part = MIN(n, o->len - o->sent);
-        if (o->fd >= 0) /* it went with the first byte */
-            close(steal_fd(&o->fd));
+        out_close(s, o); /* it went with the first byte */
         o->sent += part;
         n -= part;
         if (o->sent == o->len)
-            out_free(g_queue_pop_head(&s->out));
+            out_free(s, g_queue_pop_head(&s->out));
     }
 }
 
@@ -221,6 +233,7 @@ bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
     o->text[len] = '\n';
     o->len = bytes;
     o->fd = fd;
+    s->queued_fds += fd >= 0;
     s->queued += o->len;
     g_queue_push_tail(&s->out, o);
     if (!s->corked) {
@@ -251,7 +264,7 @@ void rpc_stream_discard(struct rpc_stream *s)
         first = NULL;
     }
     while ((o = g_queue_pop_head(&s->out)))
-        out_free(o);
+        out_free(s, o);
     s->queued = 0;
     if (first) {
         s->queued = first->len - first->sent;
@@ -450,7 +463,7 @@ void rpc_stream_free(struct rpc_stream *s)
     s->dead = true;
     s->state = ENDED;
     while ((o = g_queue_pop_head(&s->out)))
-        out_free(o);
+        out_free(s, o);
     while ((fd = rpc_stream_take_fd(s)) >= 0)
         close(fd);
     uv_close((uv_handle_t *)&s->poll, on_closed);
