@@ -110,8 +110,15 @@ static void happened(uv_poll_t *poll, int status, int events)
 {
     struct channel *c = poll->data;
 
-    if (status < 0 || (events & UV_DISCONNECT && !c->open)) {
+    if ((status < 0 || events & UV_DISCONNECT) && !c->open) {
         lose(c);
+        return;
+    }
+    if (status < 0) { /* it is gone, and did not read all; what it sent can be read still */
+        c->leaving = true;
+        c->events = 0;
+        if (!c->have)
+            receive(c);
         return;
     }
     if (events & UV_DISCONNECT) {
@@ -146,26 +153,45 @@ static int join(struct channel *c, int fd)
     return 0;
 }
 
+/* Whether C has a client. One that is gone is not waited for: what the guest does not take of it is
+ * nobody's. */
+static bool is_taken(struct channel *c)
+{
+    if (c->fd >= 0 && c->leaving)
+        lose(c);
+    return c->fd >= 0;
+}
+
 static void connected(void *user, int fd)
 {
     struct channel *c = user;
 
-    if (c->fd >= 0)
+    if (is_taken(c))
         close(fd);
     else
         join(c, fd);
 }
 
-int channels_attach(struct channels *all, const char *name, GError **err)
+static struct channel *find(struct channels *all, const char *name)
 {
-    struct channel *c = NULL;
-    int pair[2];
-
     for (unsigned i = 0; all && i < all->n; i++) {
         if (strcmp(all->rows[i].name, name) == 0)
-            c = &all->rows[i];
+            return &all->rows[i];
     }
-    if (!c || c->fd >= 0) {
+    return NULL;
+}
+
+bool channels_has(struct channels *all, const char *name)
+{
+    return find(all, name) != NULL;
+}
+
+int channels_attach(struct channels *all, const char *name, GError **err)
+{
+    struct channel *c = find(all, name);
+    int pair[2];
+
+    if (!c || is_taken(c)) {
         vmd_fail(err, c ? VMD_ERROR_BUSY : VMD_ERROR_NOT_FOUND,
                  c ? "channel %s has a client" : "there is no console or channel %s", name);
         return -1;

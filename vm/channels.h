@@ -32,6 +32,8 @@ unsigned channels_fill(struct channels *channels, struct virtio_console_port *ou
 /* They are ports FIRST and on of DEVICE; NULL: that is about to go. */
 void channels_at(struct channels *channels, struct virtio_device *device, unsigned first);
 
+/* ALL may be NULL. */
+bool channels_has(struct channels *all, const char *name);
 /*
  * A client's end of a new socket pair, the caller's. -1 with ERR: VMD_ERROR_NOT_FOUND where no channel
  * is named NAME, VMD_ERROR_BUSY where one has a client.

@@ -436,6 +436,11 @@ int machine_channel(struct machine *m, const char *name, GError **err)
     return channels_attach(m->devices ? devices_channels(m->devices) : NULL, name, err);
 }
 
+bool machine_has_channel(struct machine *m, const char *name)
+{
+    return m->devices && channels_has(devices_channels(m->devices), name);
+}
+
 struct console *machine_console(struct machine *m, const char *name)
 {
     if (strcmp(name, console_name(m->serial)) == 0)

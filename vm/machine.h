@@ -93,6 +93,7 @@ bool machine_running(const struct machine *machine);
 struct console *machine_console(struct machine *machine, const char *name);
 /* A connection to a channel, as channels_attach() says. */
 int machine_channel(struct machine *machine, const char *name, GError **err);
+bool machine_has_channel(struct machine *machine, const char *name);
 
 /* New structs, the caller's. */
 struct vm_stats *machine_stats(struct machine *machine);

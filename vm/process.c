@@ -688,12 +688,12 @@ static struct console *need_console(struct rpc_call *call, const char *name)
     return c;
 }
 
-/* A channel is had whole, and has no past. */
+/* A channel is had whole, and has no past that could be played again. */
 static int attach_channel(struct machine *m, const struct vmi_console_attach_params *p, GError **err)
 {
-    if (!p->readonly && !p->replay)
+    if (!p->readonly || !machine_has_channel(m, p->console))
         return machine_channel(m, p->console, err);
-    vmd_fail(err, VMD_ERROR_INVALID, "%s is no console: a channel is not shared, and keeps nothing",
+    vmd_fail(err, VMD_ERROR_INVALID, "%s is no console: a channel cannot be watched only",
              p->console);
     return -1;
 }
