@@ -35,6 +35,8 @@ struct block {
     unsigned inflight;
     bool committing; /* `commit` is under way */
     bool growing;    /* `grow` is, and counts as in flight */
+    unsigned grow_rounds;   /* of flushes before it */
+    uint64_t grow_began_ns; /* the latest of them */
     bool closing;
     bool flushed; /* closing, and the last flush is done */
     struct block_req commit, grow;
@@ -255,18 +257,25 @@ static void block__grow_done(struct block_req *req, int status)
     b->grown(b->grown_opaque, status);
 }
 
-/* What is left to write out is little: the change itself, for which all others wait, is short. */
+/* What is left to write out is as much as was written meanwhile. So that the change itself, for
+ * which all others wait, is short, that is flushed as well, until it is little or a guest writes as
+ * fast as it is flushed. */
 static void block__written_out(struct block_req *req, int status)
 {
+    enum { ROUNDS = 4, SHORT_MS = 300 };
     struct block *b = req->block;
+    bool is_short = uv_hrtime() - b->grow_began_ns < SHORT_MS * UINT64_C(1000000);
 
     if (status < 0) {
         block__grow_done(req, status);
         return;
     }
-    req->kind = (enum block_kind)BLOCK__GROW;
-    req->done = block__grow_done;
+    if (is_short || ++b->grow_rounds == ROUNDS) {
+        req->kind = (enum block_kind)BLOCK__GROW;
+        req->done = block__grow_done;
+    }
     req->status = 0;
+    b->grow_began_ns = uv_hrtime();
     b->inflight++;
     block__enqueue(b, req);
 }
@@ -286,6 +295,8 @@ int block_grow(struct block *b, uint64_t size, void (*grown)(void *opaque, int s
     b->growing = true;
     b->grown = grown;
     b->grown_opaque = opaque;
+    b->grow_rounds = 0;
+    b->grow_began_ns = uv_hrtime();
     b->grow = (struct block_req){
         .kind = BLOCK_FLUSH, .length = size, .done = block__written_out, .block = b};
     if (b->inflight++ == 0)
