@@ -87,7 +87,7 @@ def command_of(part, kernel, initrd, tmp):
     port = lambda n: ["-device", f"pcie-root-port,id=port{n},chassis={n},slot={n}"]
     return [QEMU, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults",
             "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd, "-append",
-            f"console=ttyS0 intel_iommu=on quiet loglevel=3 panic=-1 mitigations=off vfio={part}",
+            f"console=ttyS0 intel_iommu=on quiet loglevel=3 panic=-1 mitigations=off no_timer_check vfio={part}",
             "-device", "intel-iommu,intremap=on,caching-mode=on",
             "-device", "edu,addr=0x10,dma_mask=0xffffffffffffffff",
             *port(1), "-device", "edu,bus=port1,dma_mask=0xffffffffffffffff",
