@@ -16,14 +16,15 @@ CHANGES = 5  # each is stored; the first one is long under way then, and not giv
 
 def main(uri, name):
     domain = libvirt.open(uri).lookupByName(name)
+    other = libvirt.open(uri).lookupByName(name)
     process = domain.ID()  # it does not answer for a while
     first = threading.Thread(target=lambda: domain.setMemoryStatsPeriod(7, BOTH))
     os.kill(process, signal.SIGSTOP)
     try:
         first.start()
         for i in range(CHANGES):
-            domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, f"change {i}", None, None,
-                               libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            other.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, f"change {i}", None, None,
+                              libvirt.VIR_DOMAIN_AFFECT_CONFIG)
         assert first.is_alive()
     finally:
         os.kill(process, signal.SIGCONT)
