@@ -343,7 +343,7 @@ static void block__finish(struct block *b, struct block_req *req)
 {
     bool modifies = req->kind != BLOCK_READ && req->kind != BLOCK_FLUSH;
 
-    if (req != &b->commit && req != &b->grow)
+    if (req != &b->commit && req != &b->grow && (unsigned)req->kind < BLOCK_KINDS)
         block__count(b, req);
     if (req != &b->commit)
         b->inflight--;
