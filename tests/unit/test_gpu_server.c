@@ -537,8 +537,10 @@ START_TEST(both_ways)
     for (unsigned i = 0; i < FILLS; i++)
         CU_OK(MemsetD8Async, other, i % 256, (size_t)64, NULL);
     CU_OK(CtxSynchronize);
+    unsigned right = 0; /* an assertion for each byte takes minutes */
     for (unsigned i = 0; i < BYTES * TIMES; i++)
-        ck_assert_uint_eq(from[i], 0x5a);
+        right += from[i] == 0x5a;
+    ck_assert_uint_eq(right, BYTES * TIMES);
     CU_OK(CtxDestroy, c);
 }
 END_TEST
