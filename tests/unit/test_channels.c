@@ -7,6 +7,7 @@
 #include "vm/channels.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_console.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -244,6 +245,57 @@ START_TEST(early)
 }
 END_TEST
 
+/* A client that is gone keeps no other away, though the guest takes nothing of what it said. */
+START_TEST(left_behind)
+{
+    struct rig r;
+    g_autoptr(GError) err = NULL;
+
+    begin(&r);
+    set_open(&r, 0, true);
+    int fd = dial(&r, 0);
+    expect_message(&r, "0 6 1");
+    ck_assert_int_eq(send(fd, "unread", 6, MSG_NOSIGNAL), 6);
+    close(fd);
+    for (int i = 0; i < 10; i++)
+        guest_poll(&r.g);
+    int other = _i ? channels_attach(r.channels, "org.a.0", &err) : dial(&r, 0);
+    expect_message(&r, "0 6 0");
+    expect_message(&r, "0 6 1");
+    fcntl(other, F_SETFL, O_NONBLOCK);
+    write_text(&r, 0, "to the next");
+    expect_heard(&r, other, "to the next");
+    close(other);
+    expect_message(&r, "0 6 0");
+    end(&r);
+}
+END_TEST
+
+/* What a client said last is the guest's, though the client did not read what there was for it. */
+START_TEST(reads_nothing)
+{
+    struct rig r;
+    uint32_t length;
+
+    begin(&r);
+    struct piece in = {r.block, 64, true};
+    set_open(&r, 0, true);
+    int fd = dial(&r, 0);
+    expect_message(&r, "0 6 1");
+    write_text(&r, 0, "unread");
+    ck_assert_int_eq(send(fd, "last", 4, MSG_NOSIGNAL), 4);
+    close(fd);
+    for (int i = 0; i < 10; i++)
+        guest_poll(&r.g);
+    driver_add(&r.d, in_queue(0), &in, 1);
+    driver_kick(&r.d, in_queue(0));
+    guest_wait(&r.g, driver_used(&r.d, in_queue(0), NULL, &length));
+    ck_assert(length == 4 && memcmp(guest_ptr(&r.g, r.block), "last", 4) == 0);
+    expect_message(&r, "0 6 0");
+    end(&r);
+}
+END_TEST
+
 /* A client that does not read has the guest's buffers wait, no more; and what it reads is whole. */
 START_TEST(slow)
 {
@@ -289,6 +341,8 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, both_ways);
     tcase_add_test(tc, early);
+    tcase_add_loop_test(tc, left_behind, 0, 2);
+    tcase_add_test(tc, reads_nothing);
     tcase_add_test(tc, slow);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

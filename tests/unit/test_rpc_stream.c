@@ -15,15 +15,20 @@ static struct rig {
     int peer;
     unsigned drained;
     bool answers; /* each message with SIZE bytes */
+    bool files;   /* and with a descriptor */
     size_t size;
+    unsigned messages;
 } rig;
 
 static void on_message(void *user, const char *bytes, size_t len)
 {
     g_autofree char *text = g_malloc0(rig.size);
+    int fd = rig.files ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
 
+    rig.messages++;
+    ck_assert(fd >= 0 || !rig.files);
     if (rig.answers)
-        ck_assert(rpc_stream_send(rig.stream, text, rig.size, -1));
+        ck_assert(rpc_stream_send(rig.stream, text, rig.size, fd));
 }
 
 static bool always(void *user)
@@ -151,6 +156,28 @@ START_TEST(what_waits_is_drained_when_it_is_dropped)
 END_TEST
 
 /* Answers to messages that came together are queued until all of them are given. */
+/* Few are kept open for a peer that asks for many and reads none; all come to one that reads. */
+START_TEST(descriptors_hold_back_what_asks_for_more)
+{
+    enum { ASKED = 200, SIZE = 65536, SOME = 40 };
+    int64_t until = g_get_monotonic_time() + PATIENCE_S * G_USEC_PER_SEC;
+
+    rig.answers = rig.files = true;
+    rig.size = SIZE;
+    for (unsigned i = 0; i < ASKED; i++)
+        ck_assert_int_eq(write(rig.peer, "{}\n", 3), 3);
+    for (unsigned i = 0; i < 100; i++)
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_gt(rig.messages, 0);
+    ck_assert_uint_lt(rig.messages, SOME);
+    while (rig.messages < ASKED) {
+        ck_assert_msg(g_get_monotonic_time() < until, "%u were asked for", rig.messages);
+        peer_reads();
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    }
+}
+END_TEST
+
 START_TEST(answers_are_drained_after_the_messages)
 {
     rig.answers = true;
@@ -170,6 +197,7 @@ int main(void)
     tcase_add_test(tc, what_waits_is_drained_by_the_loop);
     tcase_add_test(tc, what_waits_is_drained_by_a_later_message);
     tcase_add_test(tc, what_waits_is_drained_when_it_is_dropped);
+    tcase_add_test(tc, descriptors_hold_back_what_asks_for_more);
     tcase_add_test(tc, answers_are_drained_after_the_messages);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
