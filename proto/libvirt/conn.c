@@ -20,13 +20,15 @@ struct libvirt_request {
 
 /* --- output --- */
 
-/* Ends the frame of OUT and queues it. Who does not read is disconnected. */
-void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *out)
+/* Who does not read is disconnected. */
+void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *frame)
 {
+    g_autoptr(GByteArray) out = frame;
+
     if (!conn->stream || rpc_stream_closing(conn->stream))
         return;
     if (libvirt_frame_end(out, 0) < 0 ||
-        !rpc_stream_send(conn->stream, (const char *)out->data, out->len, -1)) {
+        !rpc_stream_send_bytes(conn->stream, g_steal_pointer(&out))) {
         rpc_stream_discard(conn->stream);
         libvirt_conn_finish(conn);
     }
@@ -43,7 +45,7 @@ void libvirt_conn__send_error(struct libvirt_conn *conn, const struct libvirt_he
     head.status = LIBVIRT_ERROR;
     libvirt_frame_begin(out, &head);
     if (libvirt_write(&libvirt_error_layout, &error, out) == 0)
-        libvirt_conn__send(conn, out);
+        libvirt_conn__send(conn, g_steal_pointer(&out));
 }
 
 /* The answer to CALL. */
@@ -65,7 +67,7 @@ void libvirt_conn_event(struct libvirt_conn *conn, int32_t procedure,
 
     libvirt_frame_begin(out, &head);
     if (libvirt_write(layout, message, out) == 0)
-        libvirt_conn__send(conn, out);
+        libvirt_conn__send(conn, g_steal_pointer(&out));
 }
 
 void libvirt_conn_event_raw(struct libvirt_conn *conn, int32_t procedure, const uint8_t *bytes,
@@ -77,7 +79,7 @@ void libvirt_conn_event_raw(struct libvirt_conn *conn, int32_t procedure, const 
 
     libvirt_frame_begin(out, &head);
     g_byte_array_append(out, bytes, (guint)len);
-    libvirt_conn__send(conn, out);
+    libvirt_conn__send(conn, g_steal_pointer(&out));
 }
 
 void libvirt_conn_finish(struct libvirt_conn *conn)
@@ -170,7 +172,7 @@ void libvirt_reply(struct libvirt_request *r, const void *result)
         send_error(r->conn, &r->head, LIBVIRT_ERR_INTERNAL, LIBVIRT_FROM_RPC,
                    "the answer is longer than the protocol has");
     else
-        libvirt_conn__send(r->conn, out);
+        libvirt_conn__send(r->conn, g_steal_pointer(&out));
     request_free(r);
 }
 
@@ -184,7 +186,7 @@ void libvirt_reply_raw(struct libvirt_request *r, bool error, const uint8_t *byt
     libvirt_frame_begin(out, &head);
     if (len)
         g_byte_array_append(out, bytes, (guint)len);
-    libvirt_conn__send(r->conn, out);
+    libvirt_conn__send(r->conn, g_steal_pointer(&out));
     request_free(r);
 }
 
@@ -263,7 +265,7 @@ static void keepalive(struct libvirt_conn *conn, const struct libvirt_head *head
         return;
     pong.procedure = LIBVIRT_PONG;
     libvirt_frame_begin(out, &pong);
-    libvirt_conn__send(conn, out);
+    libvirt_conn__send(conn, g_steal_pointer(&out));
 }
 
 static void unknown_program(struct libvirt_conn *conn, const struct libvirt_head *head)

@@ -48,8 +48,8 @@ struct libvirt_conn *libvirt_conn__new(struct libvirt_server *s, int fd, struct 
                                        bool readonly, GError **err);
 /* Disconnects it where nothing went on since the last time, and something should have. */
 void libvirt_conn__watch(struct libvirt_conn *conn);
-/* Ends the frame of OUT and queues it. Who does not read is disconnected. */
-void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *out);
+/* Ends the frame, which is taken, and queues it. Who does not read is disconnected. */
+void libvirt_conn__send(struct libvirt_conn *conn, GByteArray *frame);
 /* Sends an error in a frame with HEAD, which is a reply's or a stream's. */
 void libvirt_conn__send_error(struct libvirt_conn *conn, const struct libvirt_head *head, int code,
                               int domain, const char *text);

@@ -25,7 +25,7 @@ static void send_frame(struct libvirt_stream *s, int32_t type, int32_t status, c
     libvirt_frame_begin(out, &head);
     if (len)
         g_byte_array_append(out, bytes, (guint)len);
-    libvirt_conn__send(s->conn, out);
+    libvirt_conn__send(s->conn, g_steal_pointer(&out));
 }
 
 struct libvirt_stream *libvirt_stream_begin(struct libvirt_request *request,

@@ -49,6 +49,7 @@ struct rpc_stream {
     int fds[FDS_KEPT];
     unsigned n_fds;
     uv_poll_t poll;
+    int events;      /* that POLL looks for: to ask anew costs two system calls */
     uv_idle_t later; /* runs pump() soon */
     uv_timer_t linger;
     unsigned handles;
@@ -103,7 +104,10 @@ static void update_poll(struct rpc_stream *s)
         events |= UV_READABLE;
     if (!g_queue_is_empty(&s->out))
         events |= UV_WRITABLE;
-    uv_poll_start(&s->poll, events ? events : UV_PRIORITIZED, on_poll);
+    if (!events)
+        events = UV_PRIORITIZED;
+    if (events != s->events && uv_poll_start(&s->poll, events, on_poll) == 0)
+        s->events = events;
 }
 
 /* --- output -------------------------------------------------------------------------------- */
@@ -218,20 +222,18 @@ static void tell_drained(struct rpc_stream *s)
         s->ops->drained(s->user);
 }
 
-bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
+/* TEXT is the queue's, or nobody's any more. */
+static bool queue(struct rpc_stream *s, char *text, size_t len, int fd)
 {
-    size_t bytes = len + (s->in.framing == RPC_LINES);
-
-    if (s->state == ENDED || s->queued + bytes > s->max_queue) {
+    if (s->state == ENDED || s->queued + len > s->max_queue) {
         if (fd >= 0)
             close(fd);
+        g_free(text);
         return s->state == ENDED;
     }
     struct out *o = g_new0(struct out, 1);
-    o->text = g_malloc(len + 1);
-    memcpy(o->text, text, len);
-    o->text[len] = '\n';
-    o->len = bytes;
+    o->text = text;
+    o->len = len;
     o->fd = fd;
     s->queued_fds += fd >= 0;
     s->queued += o->len;
@@ -243,6 +245,22 @@ bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
     }
     s->waited |= !g_queue_is_empty(&s->out);
     return true;
+}
+
+bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd)
+{
+    char *copy = g_malloc(len + 1);
+
+    memcpy(copy, text, len);
+    copy[len] = '\n';
+    return queue(s, copy, len + (s->in.framing == RPC_LINES), fd);
+}
+
+bool rpc_stream_send_bytes(struct rpc_stream *s, GByteArray *bytes)
+{
+    size_t len = bytes->len;
+
+    return queue(s, (char *)g_byte_array_free(bytes, FALSE), len, -1);
 }
 
 size_t rpc_stream_queued(const struct rpc_stream *s)
@@ -412,9 +430,11 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     pump(s);
 }
 
+/* While messages are given, each is followed by a look at whether the next may be. */
 void rpc_stream_resume(struct rpc_stream *s)
 {
-    soon(s);
+    if (!s->corked)
+        soon(s);
 }
 
 /* --- life ---------------------------------------------------------------------------------- */

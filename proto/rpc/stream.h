@@ -39,6 +39,8 @@ struct rpc_stream *rpc_stream_new(uv_loop_t *loop, int fd, enum rpc_framing fram
 /* Queues TEXT (LEN bytes, and a line feed where messages are lines) and FD (-1: none). Both are
  * copied or taken, always. False: over the bound, nothing was queued. */
 bool rpc_stream_send(struct rpc_stream *s, const char *text, size_t len, int fd);
+/* Queues just BYTES, which are taken, always. False: over the bound. */
+bool rpc_stream_send_bytes(struct rpc_stream *s, GByteArray *bytes);
 
 /* The oldest file descriptor that came in, or -1. The caller owns it. */
 int rpc_stream_take_fd(struct rpc_stream *s);
