@@ -92,6 +92,8 @@ static struct gpu_context *context_object(struct cuda_backend *b, struct cuda_co
     c->slabs = g_ptr_array_new();
     c->blocks = g_ptr_array_new();
     c->late = g_array_new(FALSE, FALSE, sizeof(struct cuda_range));
+    c->pieces = g_array_new(FALSE, FALSE, sizeof(struct cuda_piece));
+    c->printed = g_string_new(NULL);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     c->first = cuda__stream_object(c, NULL);
@@ -148,6 +150,7 @@ static void cuda_context_free(struct gpu_context *c)
     if (c->epoch)
         cuda__event_free(c->epoch);
     cuda__memory_end(c);
+    g_string_free(c->printed, TRUE);
     g_ptr_array_free(c->leaving, TRUE);
     g_ptr_array_free(c->spare, TRUE);
     g_array_free(c->runs, TRUE);
@@ -179,7 +182,9 @@ const struct gpu_backend_ops cuda__ops = {
     .buffer_free = cuda__buffer_free,
     .memory = cuda__memory,
     .limit = cuda__limit,
+    .printed = cuda__printed,
     .alloc = cuda__alloc,
+    .alloc_at = cuda__alloc_at,
     .free = cuda__free,
     .free_on = cuda__free_on,
     .range = cuda__range,

@@ -38,6 +38,13 @@ struct cuda_range *cuda__range_at(struct gpu_context *c, uint64_t address)
     return r && r->base == address ? r : NULL;
 }
 
+bool cuda__range_vacant(const struct gpu_context *c, uint64_t base, uint64_t bytes)
+{
+    size_t n = ranges_before(c, base + bytes - 1);
+
+    return !n || c->ranges[n - 1].base + c->ranges[n - 1].bytes <= base;
+}
+
 void cuda__range_add(struct gpu_context *c, const struct cuda_range *r)
 {
     size_t at = ranges_before(c, r->base);
@@ -60,8 +67,12 @@ static void range_drop(struct gpu_context *c, struct cuda_range *r)
 void cuda__ranges_drop(struct gpu_context *c, const struct gpu_module *module)
 {
     for (size_t i = c->n_ranges; i-- > 0;) {
-        if (c->ranges[i].module == module)
-            range_drop(c, &c->ranges[i]);
+        const struct cuda_range r = c->ranges[i];
+        if (r.module != module)
+            continue;
+        range_drop(c, &c->ranges[i]);
+        if (r.placed)
+            cuda__unplace(c, r.base, r.bytes);
     }
 }
 
@@ -126,6 +137,8 @@ int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
 /* The quota is given back what R took, whatever the driver says. */
 static int release(struct gpu_context *c, const struct cuda_range *r)
 {
+    if (r->placed)
+        return cuda__unplace(c, r->base, r->bytes);
     cuda__release_begins(c->backend, r->charged);
     int rc = cuda__result(c, c->d->free(r->base));
     cuda__release_ends(c->backend, r->charged);
@@ -219,6 +232,7 @@ void cuda__memory_end(struct gpu_context *c)
             gpu_quota_give(c->quota, c->ranges[i].charged);
     }
     gpu_quota_give(c->quota, c->late_bytes);
+    cuda__places_end(c);
     for (unsigned i = 0; i < CUDA_LIMITS; i++)
         gpu_quota_give(c->quota, c->limits[i]);
     g_ptr_array_free(c->slabs, TRUE);

@@ -83,6 +83,7 @@ void cuda__module_free(struct gpu_context *c, struct gpu_module *m)
     g_clear_pointer(&m->places, g_array_unref);
     g_clear_pointer(&m->functions, g_array_unref);
     g_clear_pointer(&m->uses, g_hash_table_unref);
+    g_clear_pointer(&m->variables, g_hash_table_unref);
     g_free(m);
 }
 
@@ -101,11 +102,19 @@ int cuda__variable(struct gpu_module *m, const char *name, uint64_t *address, ui
 int cuda__global(struct gpu_context *c, struct gpu_module *m, const char *name, uint64_t *address,
                  uint64_t *bytes)
 {
+    const struct cuda_variable *v = m->variables ? g_hash_table_lookup(m->variables, name) : NULL;
     struct cuda_range r = {.module = m};
-    int rc = cuda__variable(m, name, &r.base, &r.bytes);
+    int rc = m->variables ? v ? GPU_SUCCESS : GPU_NOT_FOUND
+                          : cuda__variable(m, name, &r.base, &r.bytes);
 
     if (rc)
         return rc;
+    if (v) {
+        *address = v->place.address;
+        *bytes = v->place.bytes;
+        m->asked |= v->functions;
+        return GPU_SUCCESS;
+    }
     if (!cuda__range_at(c, r.base))
         cuda__range_add(c, &r);
     *address = r.base;

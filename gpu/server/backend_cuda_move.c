@@ -25,13 +25,13 @@ static bool move_idle(struct gpu_context *c)
     return cuda__context_query(c) != GPU_NOT_READY;
 }
 
-static bool move_event_time(struct gpu_event *e, uint64_t *ns)
+bool cuda__event_time(struct gpu_event *e, uint64_t *ns)
 {
     struct gpu_context *c = e->context;
     uint64_t now = meter_now(), ago;
 
-    *ns = now;
-    if (!e->recorded || (e->flags & CUDA_EVENT_NO_TIMING) || cuda__enter(c))
+    *ns = e->moved_ns ? e->moved_ns : now;
+    if (e->moved_ns || !e->recorded || (e->flags & CUDA_EVENT_NO_TIMING) || cuda__enter(c))
         return e->recorded;
     /* All that are saved at once are told from one moment, so that times between them are right. */
     if (!c->epoch && cuda__event_new(c, 0, &c->epoch))
@@ -107,7 +107,7 @@ static bool find_all(struct gpu_module *m, const struct soft_variable *variables
     return true;
 }
 
-static void note_uses(struct gpu_module *m, struct soft_module *soft)
+void cuda__note_uses(struct gpu_module *m, struct soft_module *soft)
 {
     const struct soft_function *f;
     struct soft_attributes a;
@@ -135,7 +135,7 @@ static bool look(struct gpu_module *m, const GByteArray *image, GError **err)
     m->functions = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     ok = ok && find_all(m, variables, n, places, err);
     if (ok) {
-        note_uses(m, soft);
+        cuda__note_uses(m, soft);
         m->places = g_steal_pointer(&places);
     }
     soft_module_unload(soft);
@@ -146,6 +146,8 @@ static bool look(struct gpu_module *m, const GByteArray *image, GError **err)
 /* What the program may have in memory, or in such a variable, that is a device's own. */
 static bool check_uses(struct gpu_module *m, GError **err)
 {
+    if (m->asked)
+        return refused(err, "it may have changed pointers to functions", "");
     for (guint i = 0; i < m->functions->len; i++) {
         if (cuda__range_at(m->context, g_array_index(m->functions, uint64_t, i)))
             return refused(err, "it may have changed pointers to functions", "");
@@ -161,14 +163,14 @@ static bool check_uses(struct gpu_module *m, GError **err)
     return true;
 }
 
-static bool move_module_places(struct gpu_context *c, struct gpu_module *m, const GByteArray *image,
-                               GArray *places, GArray *blocks, GError **err)
+static bool move_module_state(struct gpu_context *c, struct gpu_module *m, const GByteArray *image,
+                              struct gpu_module_state *state, GError **err)
 {
     if (!m->places && !look(m, image, err))
         return false;
     if (!c->error && !check_uses(m, err))
         return false;
-    g_array_append_vals(places, m->places->data, m->places->len);
+    g_array_append_vals(state->places, m->places->data, m->places->len);
     return true;
 }
 
@@ -196,9 +198,16 @@ static int move_read(struct gpu_context *c, uint64_t address, void *data, uint64
 }
 
 const struct gpu_move_ops cuda__move = {
+    .takes = cuda__takes,
     .idle = move_idle,
     .places = move_places,
+    .alloc = cuda__move_alloc,
     .read = move_read,
-    .module_places = move_module_places,
-    .event_time = move_event_time,
+    .write = cuda__move_write,
+    .module_state = move_module_state,
+    .module_new = cuda__move_module_new,
+    .event_time = cuda__event_time,
+    .event_set = cuda__move_event_set,
+    .print_back = cuda__move_print_back,
+    .fail = cuda__move_fail,
 };

@@ -9,6 +9,7 @@
 
 #include "gpu/server/backend_cuda.h"
 #include "gpu/server/cuda_driver.h"
+#include "gpu/server/move.h"
 
 #include <pthread.h>
 
@@ -28,6 +29,14 @@ struct cuda_range {
     uint64_t base, bytes;
     const struct gpu_module *module; /* NULL: an allocation, which can be freed */
     uint64_t charged;                /* of the quota */
+    bool placed;                     /* in pieces of memory: see backend_cuda_place.c */
+};
+
+/* Memory at an address that the driver did not choose. */
+struct cuda_piece {
+    uint64_t base, bytes; /* the quota is charged */
+    unsigned long long handle;
+    unsigned ranges; /* that are in it, or partly */
 };
 
 /* Launches that follow each other in a stream, between two events. */
@@ -72,6 +81,8 @@ struct gpu_context {
     GPtrArray *blocks;            /* free ones of them */
     GArray *late;                 /* struct cuda_range: freed once nothing runs */
     uint64_t late_bytes;          /* of the quota */
+    GArray *pieces;               /* struct cuda_piece, by base */
+    GString *printed;             /* before it moved here, and not taken yet */
     uint64_t limits[CUDA_LIMITS]; /* of the quota: what limits take that were raised */
     void *window;                 /* registered; NULL */
     uint64_t nowhere;             /* bytes that were given away of no memory: see move */
@@ -93,7 +104,16 @@ struct gpu_module {
     GArray *places;    /* struct gpu_place: what it has, */
     GArray *functions; /* uint64_t: where that begins with addresses of functions */
     GHashTable *uses;  /* of kernels by name: bits of soft_function_uses() */
+    /* Of one that moved here: */
+    GHashTable *variables; /* struct cuda_variable by name, owned; NULL: it did not */
+    bool asked;            /* where one is that has addresses of functions */
     uint64_t charged;
+};
+
+/* A variable that is not where the driver would have it. */
+struct cuda_variable {
+    struct gpu_place place;
+    bool functions; /* as struct soft_variable has it */
 };
 
 struct gpu_kernel {
@@ -116,7 +136,8 @@ struct gpu_event {
     struct gpu_context *context;
     struct cuda_event *handle;
     unsigned flags;
-    bool recorded; /* ever */
+    bool recorded;     /* ever */
+    uint64_t moved_ns; /* when, before it moved here, of the host's clock; 0 */
 };
 
 enum { CUDA_EVENT_NO_TIMING = 2 };
@@ -140,6 +161,8 @@ int cuda__free_on(struct gpu_stream *s, uint64_t address);
 int cuda__range(struct gpu_context *c, uint64_t address, uint64_t *base, uint64_t *bytes);
 /* The range that begins at ADDRESS, or NULL. */
 struct cuda_range *cuda__range_at(struct gpu_context *c, uint64_t address);
+/* No range is, or is partly, in BYTES from BASE on. */
+bool cuda__range_vacant(const struct gpu_context *c, uint64_t base, uint64_t bytes);
 void cuda__range_add(struct gpu_context *c, const struct cuda_range *r);
 /* Forgets what is of MODULE. */
 void cuda__ranges_drop(struct gpu_context *c, const struct gpu_module *module);
@@ -164,6 +187,34 @@ void cuda__free_late(struct gpu_context *c);
 void cuda__host_memory_end(struct gpu_context *c);
 /* What is kept of all that, when there is none any more. */
 void cuda__memory_end(struct gpu_context *c);
+
+/* As struct gpu_move_ops has it. */
+bool cuda__takes(struct gpu_backend *base, GError **err);
+/* Memory at just PLACE, which is added to the ranges, as MODULE's. GPU_NOT_SUPPORTED: the driver
+ * cannot; GPU_INVALID_VALUE: there is something else. */
+int cuda__place(struct gpu_context *c, const struct gpu_place *place,
+                const struct gpu_module *module);
+/* What is of BYTES at BASE, which no range has any more; 0, or what the driver says. */
+int cuda__unplace(struct gpu_context *c, uint64_t base, uint64_t bytes);
+int cuda__alloc_at(struct gpu_context *c, uint64_t address, uint64_t bytes);
+/* The driver's context is gone, or its end has come. */
+void cuda__places_end(struct gpu_context *c);
+
+/* What is loaded: backend_cuda_load.c. */
+int cuda__move_alloc(struct gpu_context *c, const struct gpu_place *place);
+int cuda__move_write(struct gpu_context *c, uint64_t address, const void *data, uint64_t bytes);
+int cuda__move_module_new(struct gpu_context *c, const uint8_t *image, size_t length,
+                          const struct gpu_module_state *state, struct gpu_module **out,
+                          GError **why);
+void cuda__move_event_set(struct gpu_event *e, uint64_t ns);
+void cuda__move_print_back(struct gpu_context *c, const char *text, size_t length);
+void cuda__move_fail(struct gpu_context *c, int rc);
+uint32_t cuda__printed(struct gpu_context *c, char *to, uint32_t most);
+/* When E was recorded, in nanoseconds of the host's clock, as near as the driver tells. */
+bool cuda__event_time(struct gpu_event *e, uint64_t *ns);
+/* Keeps what kernels of M may do, which SOFT has loaded. */
+struct soft_module;
+void cuda__note_uses(struct gpu_module *m, struct soft_module *soft);
 
 int cuda__limit(struct gpu_context *c, unsigned limit, bool set, uint64_t *value);
 

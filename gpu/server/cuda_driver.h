@@ -41,6 +41,26 @@ struct cuda_rows {
     size_t width, height;
 };
 
+/* CUmemLocation; CUmemAllocationProp, of pinned memory that no other process has; CUmemAccessDesc.
+ */
+struct cuda_location {
+    int type, device;
+};
+
+enum { CUDA_LOCATION_DEVICE = 1, CUDA_MEMORY_PINNED = 1, CUDA_ACCESS_READ_WRITE = 3 };
+
+struct cuda_memory {
+    int type, handle_types;
+    struct cuda_location location;
+    void *windows;
+    unsigned char flags[8];
+};
+
+struct cuda_access {
+    struct cuda_location location;
+    int flags;
+};
+
 struct cuda_driver {
     const char *name, *backend; /* for people: "CUDA"; the backend's: "cuda" */
     int version;                /* as cuDriverGetVersion() tells */

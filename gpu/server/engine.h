@@ -43,9 +43,9 @@ struct gpu_engine_ops {
     /* As those of struct gpu_move_ops; NULL where no session of the engine's moves. */
     void (*places)(struct gpu_engine *e, GArray *places);
     int (*restore)(struct gpu_engine *e, uint64_t address, uint64_t bytes);
-    void (*module_places)(struct gpu_module *m, GArray *places, GArray *blocks);
+    void (*module_state)(struct gpu_module *m, struct gpu_module_state *state);
     int (*module_at)(struct gpu_engine *e, const uint8_t *image, size_t length,
-                     const GArray *places, const GArray *blocks, struct gpu_module **out);
+                     const struct gpu_module_state *state, struct gpu_module **out);
 };
 
 /* A backend of one device over ENGINE. */

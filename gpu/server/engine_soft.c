@@ -215,27 +215,36 @@ static int soft_restore(struct gpu_engine *e, uint64_t address, uint64_t bytes)
     return soft_space_restore(e->space, address, bytes);
 }
 
-static void soft_module_at_places(struct gpu_module *m, GArray *places, GArray *blocks)
+_Static_assert(GPU_USES_HEAP == (int)SOFT_USES_HEAP &&
+                   GPU_USES_FUNCTIONS == (int)SOFT_USES_FUNCTIONS,
+               "uses are copied");
+
+static void soft_module_state(struct gpu_module *m, struct gpu_module_state *state)
 {
     struct soft_module *module = (struct soft_module *)m;
     struct soft_place *all;
     unsigned n = soft_module_places(module, &all);
 
-    append(places, all, n);
+    append(state->places, all, n);
     n = soft_module_blocks(module, &all);
-    append(blocks, all, n);
+    append(state->blocks, all, n);
+    state->uses |= soft_module_uses(module);
 }
 
 static int soft_module_at(struct gpu_engine *e, const uint8_t *image, size_t length,
-                          const GArray *places, const GArray *blocks, struct gpu_module **out)
+                          const struct gpu_module_state *state, struct gpu_module **out)
 {
+    const GArray *places = state->places, *blocks = state->blocks;
     struct soft_module *module;
-    int rc = soft_module_load_at(e->space, image, length, (const void *)places->data, places->len,
-                                 (const void *)blocks->data, blocks->len, &module, NULL);
+    int rc =
+        soft_module_load_at(e->space, image, length, (const void *)places->data, places->len,
+                            (const void *)blocks->data, blocks->len, &module, NULL, NULL);
 
-    if (!rc)
-        *out = (struct gpu_module *)module;
-    return rc;
+    if (rc)
+        return rc;
+    soft_module_used(module, state->uses);
+    *out = (struct gpu_module *)module;
+    return GPU_SUCCESS;
 }
 
 const struct gpu_engine_ops engine_soft = {
@@ -258,6 +267,6 @@ const struct gpu_engine_ops engine_soft = {
     .launch = soft_run,
     .places = soft_places,
     .restore = soft_restore,
-    .module_places = soft_module_at_places,
+    .module_state = soft_module_state,
     .module_at = soft_module_at,
 };

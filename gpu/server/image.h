@@ -13,13 +13,12 @@
 
 #define IMAGE_MAGIC UINT64_C(0x3145564f4d555047)
 
-enum { IMAGE_VERSION = 1, IMAGE_ITEM_MOST = 1 << 21, IMAGE_CHUNK = 1 << 16 };
+enum { IMAGE_VERSION = 2, IMAGE_ITEM_MOST = 1 << 21, IMAGE_CHUNK = 1 << 16 };
 
 struct image_head {
     uint64_t magic;
     uint32_t version, channels;
-    uint64_t used;         /* of the quota */
-    uint32_t major, minor; /* the device's compute capability */
+    uint64_t used; /* of the quota */
     char backend[16];
 };
 
@@ -44,12 +43,15 @@ struct image_session {
     uint32_t channel, open;  /* the number of the program that has the channel; 0 */
     uint32_t calls, answers; /* counters of the rings */
     uint32_t there;          /* 0: nothing follows */
-    uint32_t greeted, late, reserved;
+    uint32_t greeted, late;
+    uint32_t major, minor; /* compute capability of the device that the program was told of */
+    uint32_t reserved;
 };
 
 struct image_module {
     uint64_t context, module;
     uint32_t places, blocks; /* of struct gpu_place, behind this */
+    uint32_t uses, reserved; /* bits of GPU_USES_* */
 };
 
 struct image_alloc {

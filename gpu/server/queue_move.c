@@ -65,18 +65,19 @@ static int move_write(struct gpu_context *c, uint64_t address, const void *data,
     return GPU_SUCCESS;
 }
 
-static bool move_module_places(struct gpu_context *c, struct gpu_module *m, const GByteArray *image,
-                               GArray *places, GArray *blocks, GError **err)
+static bool move_module_state(struct gpu_context *c, struct gpu_module *m, const GByteArray *image,
+                              struct gpu_module_state *state, GError **err)
 {
-    c->ops->module_places(m, places, blocks);
+    c->ops->module_state(m, state);
     return true;
 }
 
 static int move_module_new(struct gpu_context *c, const uint8_t *image, size_t length,
-                           const GArray *places, const GArray *blocks, struct gpu_module **out)
+                           const struct gpu_module_state *state, struct gpu_module **out,
+                           GError **why)
 {
     struct gpu_module *m;
-    int rc = c->ops->module_at(c->engine, image, length, places, blocks, &m);
+    int rc = c->ops->module_at(c->engine, image, length, state, &m);
 
     return rc ? rc : queue__own_module(c, m, out);
 }
@@ -124,7 +125,7 @@ const struct gpu_move_ops queue__move = {
     .alloc = move_alloc,
     .read = move_read,
     .write = move_write,
-    .module_places = move_module_places,
+    .module_state = move_module_state,
     .module_new = move_module_new,
     .event_time = move_event_time,
     .event_set = move_event_set,

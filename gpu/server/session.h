@@ -43,6 +43,7 @@ void session_serve(struct session_seat *seat);
 struct session_move {
     struct image *image;
     GError **err;
+    unsigned major, minor; /* the device's compute capability */
 };
 bool session_save(void *seat, void *move);
 bool session_load(void *seat, void *move);

@@ -40,6 +40,7 @@ static bool load_module(struct session *s, const uint8_t *at, uint32_t bytes, GE
 {
     g_autoptr(GArray) places = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
     g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
+    struct gpu_module_state state = {places, blocks, 0};
     struct image_module head;
     int rc = GPU_SUCCESS;
 
@@ -59,12 +60,13 @@ static bool load_module(struct session *s, const uint8_t *at, uint32_t bytes, GE
     guint length = s->image->len;
     g_byte_array_append(s->image, (const guint8 *)"", 1);
     session__enter(s, GPU_OP_MODULE_NEW);
-    rc = OPS(s)->move->module_new(context->ctx, s->image->data, length, places, blocks, &o->mod);
+    state.uses = head.uses;
+    rc = OPS(s)->move->module_new(context->ctx, s->image->data, length, &state, &o->mod, err);
     session__leave(s);
     session__keep_image(s, rc ? NULL : o);
     if (rc)
         session__drop(s, o);
-    return !rc || refused(err, "a module", rc);
+    return !rc || (err && *err) ? !rc : refused(err, "a module", rc);
 }
 
 static bool load_alloc(struct session *s, const uint8_t *at, uint32_t bytes, GError **err)
@@ -163,8 +165,9 @@ static bool load_items(struct session *s, struct image *m, GError **err)
 bool session_load(void *opaque, void *move)
 {
     struct session_seat *seat = opaque;
-    struct image *m = ((struct session_move *)move)->image;
-    GError **err = ((struct session_move *)move)->err;
+    const struct session_move *how = move;
+    struct image *m = how->image;
+    GError **err = how->err;
     struct image_session head;
     struct image_item item;
     const uint8_t *payload;
@@ -172,6 +175,9 @@ bool session_load(void *opaque, void *move)
     if (!seat->env->backend->ops->move || !seat->env->backend->ops->move->alloc)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "nothing can be moved to the backend %s",
                         seat->env->backend->ops->name);
+    if (seat->env->backend->ops->move->takes &&
+        !seat->env->backend->ops->move->takes(seat->env->backend, err))
+        return false;
     if (!image_next(m, &item, &payload) || item.kind != IMAGE_SESSION || item.bytes != sizeof(head))
         return bad(err);
     memcpy(&head, payload, sizeof(head));
@@ -182,8 +188,14 @@ bool session_load(void *opaque, void *move)
     link_adopt(seat->link, &state, head.there);
     if (!head.there)
         return load_items(NULL, m, err);
+    if (how->major < head.major || (how->major == head.major && how->minor < head.minor))
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "the GPU has compute capability %u.%u, a program has begun with %u.%u",
+                        how->major, how->minor, head.major, head.minor);
     seat->session = session__new(seat->env, seat->link, seat);
     seat->session->greeted = head.greeted;
+    seat->session->major = head.major;
+    seat->session->minor = head.minor;
     seat->session->late = (int)head.late;
     if (load_items(seat->session, m, err))
         return true;

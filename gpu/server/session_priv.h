@@ -85,6 +85,8 @@ struct session {
     pthread_mutex_t gates;
     pthread_cond_t gate_opened;
     bool greeted;
+    unsigned major, minor; /* compute capability of another device, which the program began with;
+                            * 0: it began here */
     unsigned streams;
     uint64_t batched;          /* bytes of all batches */
     uint64_t kept;             /* bytes of all modules' images */

@@ -34,7 +34,56 @@ static void put_call(struct image *m, unsigned op, const void *fields, const voi
 /* --- contexts and what is in them --------------------------------------------------------------
  */
 
-static void put_context(struct session *s, struct image *m, const struct object *o)
+static gint by_address(gconstpointer a, gconstpointer b)
+{
+    uint64_t one = ((const struct gpu_place *)a)->address,
+             two = ((const struct gpu_place *)b)->address;
+
+    return one < two ? -1 : one > two;
+}
+
+/* All that modules of CONTEXT have, which are saved, by address. */
+static bool places_of_modules(struct session *s, const struct object *context, GArray *places,
+                              GError **err)
+{
+    g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
+    struct gpu_module_state state = {places, blocks, 0};
+    GHashTableIter iter;
+    struct object *o;
+    bool ok = true;
+
+    g_hash_table_iter_init(&iter, s->objects);
+    while (ok && g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
+        if (o->kind == OBJECT_MODULE && o->context == context)
+            ok = OPS(s)->move->module_state(context->ctx, o->mod, o->image, &state, err);
+    }
+    g_array_sort(places, by_address);
+    return ok;
+}
+
+/* Before its modules, of which a driver may have something at any other place. */
+static bool put_allocs(struct session *s, struct image *m, const struct object *context,
+                       GError **err)
+{
+    g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
+    g_autoptr(GArray) modules = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
+    bool ok = places_of_modules(s, context, modules, err);
+
+    OPS(s)->move->places(context->ctx, all);
+    for (guint i = 0, next = 0; ok && i < all->len; i++) {
+        const struct gpu_place *place = &g_array_index(all, struct gpu_place, i);
+        const struct image_alloc alloc = {context->id, place->address, place->bytes};
+        while (next < modules->len &&
+               g_array_index(modules, struct gpu_place, next).address < place->address)
+            next++;
+        if (next == modules->len ||
+            g_array_index(modules, struct gpu_place, next).address != place->address)
+            image_put(m, IMAGE_ALLOC, &alloc, sizeof(alloc), NULL, 0);
+    }
+    return ok;
+}
+
+static bool put_context(struct session *s, struct image *m, const struct object *o, GError **err)
 {
     put_records(m, o->made);
     for (unsigned i = 0; i < LIMITS && OPS(s)->limit; i++) {
@@ -42,6 +91,7 @@ static void put_context(struct session *s, struct image *m, const struct object 
         if (OPS(s)->limit(o->ctx, i, false, &limit.value) == GPU_SUCCESS)
             put_call(m, GPU_OP_LIMIT, &limit, NULL, 0);
     }
+    return put_allocs(s, m, o, err);
 }
 
 static void put_image(struct image *m, const uint8_t *data, uint32_t bytes)
@@ -56,13 +106,18 @@ static bool put_module(struct session *s, struct image *m, const struct object *
 {
     g_autoptr(GArray) places = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
     g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
+    struct gpu_module_state state = {places, blocks, 0};
 
     if (!o->image)
         return vmd_fail(err, VMD_ERROR_LIMIT, "a program has modules of more than %d MiB",
                         LIMIT_GPU_KEPT_MIB);
-    if (!OPS(s)->move->module_places(o->context->ctx, o->mod, o->image, places, blocks, err))
+    if (!OPS(s)->move->module_state(o->context->ctx, o->mod, o->image, &state, err))
         return false;
-    const struct image_module head = {o->context->id, o->id, places->len, blocks->len};
+    const struct image_module head = {.context = o->context->id,
+                                      .module = o->id,
+                                      .places = places->len,
+                                      .blocks = blocks->len,
+                                      .uses = state.uses};
     const struct gpu_call_image image = {.bytes = o->image->len - 1};
     g_array_append_vals(places, blocks->data, blocks->len);
     size_t bytes = places->len * sizeof(struct gpu_place);
@@ -101,8 +156,7 @@ static bool put_object(struct session *s, struct image *m, const struct object *
 {
     switch (o->kind) {
     case OBJECT_CONTEXT:
-        put_context(s, m, o);
-        break;
+        return put_context(s, m, o, err);
     case OBJECT_MODULE:
         return put_module(s, m, o, err);
     case OBJECT_KERNEL:
@@ -148,32 +202,6 @@ static bool put_objects(struct session *s, struct image *m, GError **err)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static gint by_address(gconstpointer a, gconstpointer b)
-{
-    uint64_t one = ((const struct gpu_place *)a)->address,
-             two = ((const struct gpu_place *)b)->address;
-
-    return one < two ? -1 : one > two;
-}
-
-/* All that modules of CONTEXT have, which are saved, by address. */
-static bool places_of_modules(struct session *s, const struct object *context, GArray *places,
-                              GError **err)
-{
-    g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
-    GHashTableIter iter;
-    struct object *o;
-    bool ok = true;
-
-    g_hash_table_iter_init(&iter, s->objects);
-    while (ok && g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
-        if (o->kind == OBJECT_MODULE && o->context == context)
-            ok = OPS(s)->move->module_places(context->ctx, o->mod, o->image, places, blocks, err);
-    }
-    g_array_sort(places, by_address);
-    return ok;
-}
-
 static bool is_zero(const uint8_t *data, size_t bytes)
 {
     return !bytes || (!data[0] && !memcmp(data, data + 1, bytes - 1));
@@ -208,27 +236,15 @@ static bool put_data(struct session *s, struct image *m, const struct object *co
     return true;
 }
 
-/* Of a context with an error nothing can be read any more, also by its program. */
-static bool put_memory(struct session *s, struct image *m, const struct object *context, bool error,
+static bool put_memory(struct session *s, struct image *m, const struct object *context,
                        GError **err)
 {
     g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
-    g_autoptr(GArray) modules = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
-    bool ok = places_of_modules(s, context, modules, err);
+    bool ok = true;
 
     OPS(s)->move->places(context->ctx, all);
-    for (guint i = 0, next = 0; ok && i < all->len; i++) {
-        const struct gpu_place *place = &g_array_index(all, struct gpu_place, i);
-        const struct image_alloc alloc = {context->id, place->address, place->bytes};
-        while (next < modules->len &&
-               g_array_index(modules, struct gpu_place, next).address < place->address)
-            next++;
-        if (next == modules->len ||
-            g_array_index(modules, struct gpu_place, next).address != place->address)
-            image_put(m, IMAGE_ALLOC, &alloc, sizeof(alloc), NULL, 0);
-        if (!error)
-            ok = put_data(s, m, context, place, err);
-    }
+    for (guint i = 0; ok && i < all->len; i++)
+        ok = put_data(s, m, context, &g_array_index(all, struct gpu_place, i), err);
     return ok;
 }
 
@@ -256,7 +272,8 @@ static bool put_context_state(struct session *s, struct image *m, const struct o
     int rc = OPS(s)->context_query(context->ctx);
     const struct image_error error = {.context = context->id, .result = (uint32_t)rc};
 
-    if (!put_memory(s, m, context, rc, err))
+    /* Of a context with an error nothing can be read any more, also by its program. */
+    if (!rc && !put_memory(s, m, context, err))
         return false;
     put_printed(s, m, context);
     if (rc)
@@ -268,10 +285,11 @@ bool session_save(void *opaque, void *move)
 {
     struct session_seat *seat = opaque;
     struct session *s = seat->session;
-    struct image *m = ((struct session_move *)move)->image;
-    GError **err = ((struct session_move *)move)->err;
+    const struct session_move *how = move;
+    struct image *m = how->image;
+    GError **err = how->err;
     struct link_state state;
-    bool ok = true;
+    bool ok = true, from_elsewhere = s && s->major;
 
     link_state(seat->link, &state);
     const struct image_session head = {.channel = seat->number,
@@ -280,7 +298,9 @@ bool session_save(void *opaque, void *move)
                                        .answers = state.answers,
                                        .there = s != NULL,
                                        .greeted = s && s->greeted,
-                                       .late = s ? (uint32_t)s->late : 0};
+                                       .late = s ? (uint32_t)s->late : 0,
+                                       .major = from_elsewhere ? s->major : how->major,
+                                       .minor = from_elsewhere ? s->minor : how->minor};
     image_put(m, IMAGE_SESSION, &head, sizeof(head), NULL, 0);
     if (s) {
         put_records(m, s->program);

@@ -9,19 +9,26 @@
 
 /* --- saving and loading ----------------------------------------------------------------------- */
 
-static struct image_head head_of(const struct session_env *env)
+static struct session_move move_of(const struct session_env *env, struct image *image, GError **err)
 {
     enum { MAJOR = 75, MINOR = 76 }; /* CUdevice_attribute */
     g_autofree struct gpu_device_info *info = g_new0(struct gpu_device_info, 1);
+    struct session_move move = {.image = image, .err = err};
+
+    if (env->backend->ops->device(env->backend, 0, info) == GPU_SUCCESS) {
+        move.major = (unsigned)info->attributes[MAJOR];
+        move.minor = (unsigned)info->attributes[MINOR];
+    }
+    return move;
+}
+
+static struct image_head head_of(const struct session_env *env)
+{
     struct image_head head = {.magic = IMAGE_MAGIC,
                               .version = IMAGE_VERSION,
                               .channels = GPU_CHANNELS,
                               .used = __atomic_load_n(&env->quota->used, __ATOMIC_RELAXED)};
 
-    if (env->backend->ops->device(env->backend, 0, info) == GPU_SUCCESS) {
-        head.major = (uint32_t)info->attributes[MAJOR];
-        head.minor = (uint32_t)info->attributes[MINOR];
-    }
     g_strlcpy(head.backend, env->backend->ops->name, sizeof(head.backend));
     return head;
 }
@@ -40,7 +47,7 @@ static bool write_all(const struct session_env *env, struct worker_seats *seats,
 {
     const struct image_head head = head_of(env);
     struct image image;
-    struct session_move move = {&image, err};
+    struct session_move move = move_of(env, &image, err);
 
     image_init(&image, fd);
     image.most = env->quota->most + MIB(LIMIT_GPU_MOVED_MIB);
@@ -80,18 +87,11 @@ int worker_save(const struct session_env *env, struct worker_seats *seats, unsig
     return -1;
 }
 
-/* What HEAD's device was, this one can be for programs that know it. */
 static bool fits(const struct session_env *env, const struct image_head *head, GError **err)
 {
-    const struct image_head here = head_of(env);
-
     if (head->channels != GPU_CHANNELS)
         return vmd_fail(err, VMD_ERROR_INVALID, "the image is of %u channels", head->channels);
-    if (here.major < head->major || (here.major == head->major && here.minor < head->minor))
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
-                        "the GPU has compute capability %u.%u, programs have begun with %u.%u",
-                        here.major, here.minor, head->major, head->minor);
-    if (strcmp(here.backend, "hip") == 0 || strcmp(head->backend, "hip") == 0)
+    if (strcmp(env->backend->ops->name, "hip") == 0 || strcmp(head->backend, "hip") == 0)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the backend hip cannot be moved to or from");
     return head->used <= env->quota->most ||
            vmd_fail(err, VMD_ERROR_LIMIT, "the programs have more memory than the GPU is to give");
@@ -101,7 +101,7 @@ bool worker_load(const struct session_env *env, struct worker_seats *seats, int 
 {
     struct image image;
     struct image_head head;
-    struct session_move move = {&image, err};
+    struct session_move move = move_of(env, &image, err);
     unsigned late;
 
     if (!hold_wanted(seats->hold))

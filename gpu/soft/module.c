@@ -1,7 +1,7 @@
 /*
  * Modules: an image parsed into functions and variables of a space.
  */
-#include "gpu/soft/soft_priv.h"
+#include "gpu/soft/ptx/edit.h"
 
 #include <string.h>
 
@@ -55,6 +55,7 @@ void soft_module_unload(struct soft_module *module)
     g_ptr_array_unref(module->variables);
     g_array_unref(module->owned);
     g_array_unref(module->heap_used);
+    g_free(module->launched);
     pthread_mutex_destroy(&module->heap_lock);
     g_free(module);
 }
@@ -100,10 +101,11 @@ static int heap(struct soft_module *m)
     return SOFT_OK;
 }
 
-int soft_module_load(struct soft_space *space, const void *image, size_t size,
-                     struct soft_module **module, char **log)
+int soft_module_load_text(struct soft_space *space, const void *image, size_t size, struct soft_module **module,
+                          char **edited, char **log)
 {
     g_autofree char *text = NULL, *why = NULL;
+    struct ptx_edits edits;
     struct soft_module *m;
     size_t len;
     int r;
@@ -113,9 +115,14 @@ int soft_module_load(struct soft_space *space, const void *image, size_t size,
     r = soft_image_ptx(image, size, &text, &len, &why);
     if (!r) {
         m = module_new(space);
-        r = ptx_parse(m, text, len, &why);
+        ptx_edits_init(&edits);
+        r = ptx_parse(m, text, len, edited ? &edits : NULL, &why);
         if (!r)
             r = heap(m);
+        if (!r && edited)
+            *edited = ptx_edits_apply(&edits, text, len);
+        ptx_edits_clear(&edits);
+        m->launched = g_new0(atomic_bool, m->functions->len + 1);
         if (r)
             soft_module_unload(m);
         else
@@ -124,6 +131,12 @@ int soft_module_load(struct soft_space *space, const void *image, size_t size,
     if (log)
         *log = g_steal_pointer(&why);
     return r;
+}
+
+int soft_module_load(struct soft_space *space, const void *image, size_t size,
+                     struct soft_module **module, char **log)
+{
+    return soft_module_load_text(space, image, size, module, NULL, log);
 }
 
 const struct soft_function *soft_module_kernel(struct soft_module *module, unsigned n)
@@ -160,6 +173,8 @@ int soft_module_global(struct soft_module *module, const char *name, uint64_t *a
         return SOFT_NOT_FOUND;
     *addr = g->addr;
     *size = g->size;
+    if (g->functions)
+        soft_module_used(module, SOFT_USES_FUNCTIONS);
     return SOFT_OK;
 }
 

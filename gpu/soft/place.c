@@ -56,6 +56,26 @@ unsigned soft_function_uses(const struct soft_function *function)
     return uses;
 }
 
+unsigned soft_module_uses(const struct soft_module *module)
+{
+    return atomic_load(&module->uses);
+}
+
+void soft_module_used(struct soft_module *module, unsigned uses)
+{
+    atomic_fetch_or(&module->uses, uses);
+}
+
+void soft_function_launched(const struct soft_function *function)
+{
+    atomic_bool *launched = &function->module->launched[function->index];
+
+    if (!atomic_load_explicit(launched, memory_order_relaxed)) {
+        soft_module_used(function->module, soft_function_uses(function));
+        atomic_store_explicit(launched, true, memory_order_relaxed);
+    }
+}
+
 unsigned soft_module_blocks(struct soft_module *module, struct soft_place **blocks)
 {
     pthread_mutex_lock(&module->heap_lock);
@@ -88,13 +108,14 @@ static bool take_blocks(struct soft_module *m, const struct soft_place *blocks, 
 
 int soft_module_load_at(struct soft_space *space, const void *image, size_t size, const struct soft_place *places,
                         unsigned n_places, const struct soft_place *blocks, unsigned n_blocks,
-                        struct soft_module **module, char **log)
+                        struct soft_module **module, char **text, char **log)
 {
     static const struct soft_place none;
+    g_autofree char *edited = NULL;
     struct soft_module *m;
 
     soft_space_plan(space, places ? places : &none, n_places);
-    int r = soft_module_load(space, image, size, &m, log);
+    int r = soft_module_load_text(space, image, size, &m, text ? &edited : NULL, log);
     bool all = soft_space_as_planned(space);
     soft_space_plan(space, NULL, 0);
     if (r)
@@ -104,5 +125,7 @@ int soft_module_load_at(struct soft_space *space, const void *image, size_t size
         return SOFT_INVALID_VALUE;
     }
     *module = m;
+    if (text)
+        *text = g_steal_pointer(&edited);
     return SOFT_OK;
 }

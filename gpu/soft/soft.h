@@ -140,13 +140,19 @@ struct soft_variable {
 unsigned soft_module_variables(const struct soft_module *module, struct soft_variable **variables);
 /* Blocks of its heap that kernels hold, by address, likewise. */
 unsigned soft_module_blocks(struct soft_module *module, struct soft_place **blocks);
+/* Bits of soft_function_uses() of all kernels of MODULE that were launched, of those that were noted, and FUNCTIONS where the
+ * address of a variable with some was asked for. Any thread. */
+unsigned soft_module_uses(const struct soft_module *module);
+void soft_module_used(struct soft_module *module, unsigned uses);
 /*
  * As soft_module_load(), with its memory at just PLACES and with BLOCKS in use of its heap: what the other functions
  * said of a module of the same image. SOFT_INVALID_VALUE or SOFT_OUT_OF_MEMORY where these are no such places.
+ * TEXT, where it is not NULL, becomes the image's PTX for another device, to g_free(): with the variables at PLACES, which it neither
+ * declares nor initialises, but for those with functions, which are that device's own; and constants are global memory.
  */
 int soft_module_load_at(struct soft_space *space, const void *image, size_t size, const struct soft_place *places,
                         unsigned n_places, const struct soft_place *blocks, unsigned n_blocks,
-                        struct soft_module **module, char **log);
+                        struct soft_module **module, char **text, char **log);
 
 /* The kernel called NAME, or SOFT_NOT_FOUND. It lives as long as its module. */
 int soft_module_function(struct soft_module *module, const char *name,

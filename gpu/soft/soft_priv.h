@@ -133,8 +133,18 @@ struct soft_module {
     uint32_t const_bytes;
     uint64_t heap;             /* of malloc(), or 0 */
     GArray *heap_used;         /* struct soft_global without names, by address */
+    atomic_bool *launched;     /* functions by index; owned */
+    atomic_uint uses;          /* what those do, and what was asked for: soft_module_uses() */
     pthread_mutex_t heap_lock;
 };
+
+/* A kernel of FUNCTION's module is launched, which is noted in its uses. */
+void soft_function_launched(const struct soft_function *function);
+
+/* As soft_module_load(); *TEXT, where TEXT is not NULL, to g_free(), is the image's PTX with the addresses of its variables for their names, for a
+ * device that places variables itself: see ptx/edit.h. */
+int soft_module_load_text(struct soft_space *space, const void *image, size_t size, struct soft_module **module,
+                          char **text, char **log);
 
 /* ---- Space, as launches see it ---- */
 
@@ -173,8 +183,10 @@ const struct soft_range *soft_map_find(const struct soft_map *map, uint64_t addr
 /* The PTX in an image: *TEXT is to g_free(). Errors as soft_module_load() has them. */
 int soft_image_ptx(const void *image, size_t size, char **text, size_t *len, char **log);
 
-/* Parses TEXT into the empty MODULE; on failure *LOG says why. */
-int ptx_parse(struct soft_module *module, const char *text, size_t len, char **log);
+struct ptx_edits;
+/* Parses TEXT into the empty MODULE; on failure *LOG says why. EDITS, which may be NULL, get what it takes to have its
+ * variables where they are: see ptx/edit.h. */
+int ptx_parse(struct soft_module *module, const char *text, size_t len, struct ptx_edits *edits, char **log);
 
 /* Fills in joins (where divergent lanes meet again) of a function's finished operations, whose last is its
  * only return. */

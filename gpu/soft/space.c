@@ -4,6 +4,9 @@
  * Each change makes a new map and leaves the old one to the launches that hold it; a map counts the memory
  * blocks in it, so that memory freed during a launch lives until that launch ends. The lock guards which
  * map is the newest and all counts.
+ *
+ * No address means something in two spaces of a process, as far as there is room: a program that moves to a real GPU keeps
+ * its addresses, and there all programs of a worker share one space.
  */
 #include "gpu/soft/soft_priv.h"
 
@@ -12,6 +15,8 @@
 
 #define SPACE_FIRST 0x700000000000ull /* where allocations begin */
 #define SPACE_END   0x7ff000000000ull
+#define SPACE_PART  (1ull << 38) /* what a space has to itself, while there are fewer than PARTS */
+enum { SPACE_PARTS = (SPACE_END - SPACE_FIRST) / SPACE_PART };
 enum { SPACE_ALIGN = 512, SPACE_ALIGN_LEAST = 256 /* of any device's */ };
 
 struct soft_block {
@@ -22,6 +27,8 @@ struct soft_block {
 
 struct soft_space {
     uint64_t limit, used;
+    uint64_t first; /* of its part; 0: it has none yet */
+    struct soft_space *next;
     struct soft_map *map;
     struct soft_pool *pool;
     const struct soft_place *plan; /* where the next allocations are to be; NULL: anywhere */
@@ -30,6 +37,7 @@ struct soft_space {
 
 /* Counts are few and short-lived: one lock for all spaces. */
 static pthread_mutex_t space_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct soft_space *spaces; /* all of them */
 
 struct soft_space *soft_space_new(uint64_t limit)
 {
@@ -39,6 +47,10 @@ struct soft_space *soft_space_new(uint64_t limit)
     s->map = g_malloc0(sizeof(struct soft_map));
     s->map->refs = 1;
     s->pool = soft_pool_get();
+    pthread_mutex_lock(&space_lock);
+    s->next = spaces;
+    spaces = s;
+    pthread_mutex_unlock(&space_lock);
     return s;
 }
 
@@ -80,7 +92,13 @@ void soft_space_free(struct soft_space *space)
     if (!space)
         return;
     soft_pool_put();
-    soft_map_put(space->map);
+    pthread_mutex_lock(&space_lock);
+    struct soft_space **at = &spaces;
+    while (*at != space)
+        at = &(*at)->next;
+    *at = space->next;
+    map_put_locked(space->map);
+    pthread_mutex_unlock(&space_lock);
     g_free(space);
 }
 
@@ -136,10 +154,9 @@ static void map_change(struct soft_space *s, unsigned at, const struct soft_rang
     map_put_locked(old);
 }
 
-/* The lowest free place for SIZE bytes: its address, and its index in *AT. 0 when there is none. */
-static uint64_t map_gap(const struct soft_map *map, uint64_t size, unsigned *at)
+/* The lowest free place for SIZE bytes from ADDR on: its address, and its index in *AT. 0 when there is none. */
+static uint64_t map_gap(const struct soft_map *map, uint64_t addr, uint64_t size, unsigned *at)
 {
-    uint64_t addr = SPACE_FIRST;
     unsigned i;
 
     for (i = map_index(map, addr); i < map->n; i++) {
@@ -205,6 +222,34 @@ static int planned_locked(struct soft_space *s, uint64_t size, bool own, uint64_
     return r;
 }
 
+/* Marks the parts in which S has something. */
+static void mark_parts(const struct soft_space *s, bool used[SPACE_PARTS])
+{
+    if (s->first)
+        used[(s->first - SPACE_FIRST) / SPACE_PART] = true;
+    for (unsigned i = map_index(s->map, SPACE_FIRST); i < s->map->n && s->map->range[i].addr < SPACE_END; i++) {
+        const struct soft_range *r = &s->map->range[i];
+        uint64_t from = MAX(r->addr, SPACE_FIRST) - SPACE_FIRST, to = r->addr + r->size - 1 - SPACE_FIRST;
+
+        for (uint64_t part = from / SPACE_PART; part <= to / SPACE_PART && part < SPACE_PARTS; part++)
+            used[part] = true;
+    }
+}
+
+/* Where a space begins to allocate: in a part in which there is nothing yet; the first one where there is none. */
+static uint64_t part_locked(void)
+{
+    bool used[SPACE_PARTS] = {false};
+
+    for (const struct soft_space *s = spaces; s; s = s->next)
+        mark_parts(s, used);
+    for (unsigned i = 0; i < SPACE_PARTS; i++) {
+        if (!used[i])
+            return SPACE_FIRST + i * SPACE_PART;
+    }
+    return SPACE_FIRST;
+}
+
 static int space_alloc_locked(struct soft_space *s, uint64_t size, bool own, uint64_t *addr)
 {
     unsigned at;
@@ -213,7 +258,11 @@ static int space_alloc_locked(struct soft_space *s, uint64_t size, bool own, uin
         return planned_locked(s, size, own, addr);
     if (size > s->limit || s->used > s->limit - size)
         return SOFT_OUT_OF_MEMORY;
-    uint64_t found = map_gap(s->map, size, &at);
+    if (!s->first)
+        s->first = part_locked();
+    uint64_t found = map_gap(s->map, s->first, size, &at);
+    if (!found)
+        found = map_gap(s->map, SPACE_FIRST, size, &at);
     int r = found ? put_locked(s, found, size, own, at) : SOFT_OUT_OF_MEMORY;
 
     if (!r)

@@ -97,7 +97,7 @@ class Host:
     """A window, whose first channel the program has that connects, and the worker that serves it."""
 
     def __init__(self, args, folder, memory=512 << 20, backend=b"soft", **env):
-        self.args, self.memory, self.moves = args, memory, 0
+        self.args, self.memory, self.backend, self.moves = args, memory, backend, 0
         self.window = os.memfd_create("window")
         os.ftruncate(self.window, CHANNELS * CHANNEL_BYTES)
         self.bells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(CHANNELS)]
@@ -127,9 +127,9 @@ class Host:
             raise Failed(f"saving: {wrong}")
         return image
 
-    def move(self):
-        """To another worker on the software device, after which the first goes on where that fails."""
-        other = Worker(self.args.worker, self.window, self.bells, self.memory, True)
+    def move(self, backend=b"soft", **env):
+        """To another worker; where that fails, the first goes on."""
+        other = Worker(self.args.worker, self.window, self.bells, self.memory, True, backend, **env)
         image = self.save()
         wrong = other.load(image)
         os.close(image)
@@ -140,7 +140,7 @@ class Host:
         said = self.worker.end()
         if said:
             raise Failed(f"a worker said: {said}")
-        self.worker = other
+        self.worker, self.backend = other, backend
         other.go()
         self.moves += 1
 

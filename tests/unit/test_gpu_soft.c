@@ -561,7 +561,7 @@ START_TEST(placed)
     const struct soft_function *f;
     g_autofree char *log = NULL;
 
-    int e = soft_module_load_at(r.space, moved, sizeof(moved) - 1, places, G_N_ELEMENTS(places), NULL, 0, &r.module, &log);
+    int e = soft_module_load_at(r.space, moved, sizeof(moved) - 1, places, G_N_ELEMENTS(places), NULL, 0, &r.module, NULL, &log);
     ck_assert_msg(e == SOFT_OK, "%d: %s", e, log ? log : "");
     ck_assert_uint_eq(soft_module_variables(r.module, &variables), G_N_ELEMENTS(want));
     for (unsigned i = 0; i < G_N_ELEMENTS(want); i++) {

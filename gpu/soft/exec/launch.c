@@ -109,6 +109,7 @@ int soft_launch_run(const struct soft_launch *launch, char **log)
         r = workspace(&g);
     if (r)
         return r;
+    soft_function_launched(g.fn);
     g.params = (struct exec_view){(uint8_t *)launch->params, 0, g.fn->param_bytes, 0};
     pthread_mutex_init(&g.lock, NULL);
     g.map = soft_map_get(g.fn->module->space);

@@ -157,6 +157,8 @@ static bool named(struct ptx_parser *p)
 /* .loc file line column [, function_name label, inlined_at file line column] */
 static bool location(struct ptx_parser *p)
 {
+    const char *from = ptx_begin(&p->tok);
+
     if (!ptx_next(p))
         return false;
     while (!p->error && (p->tok.kind == PTX_INT || ptx_is(p, ',') || ptx_is(p, '+') ||
@@ -166,6 +168,7 @@ static bool location(struct ptx_parser *p)
         if (!ptx_next(p) || (names && !ptx_next(p)))
             return false;
     }
+    ptx_edit_drop(p->edits, from, ptx_begin(&p->tok));
     return !p->error;
 }
 
@@ -175,9 +178,9 @@ static bool directive(struct ptx_parser *p)
         return registers(p);
     if (ptx_is_dot(p, "local") || ptx_is_dot(p, "shared") || ptx_is_dot(p, "param") ||
         ptx_is_dot(p, "global") || ptx_is_dot(p, "const"))
-        return ptx_variables(p, false);
+        return ptx_variables(p, false, ptx_begin(&p->tok));
     if (ptx_is_dot(p, "extern"))
-        return ptx_next(p) && ptx_variables(p, true);
+        return ptx_next(p) && ptx_variables(p, true, ptx_begin(&p->tok));
     if (ptx_is_dot(p, "loc"))
         return location(p);
     if (ptx_is_dot(p, "pragma"))
@@ -269,11 +272,13 @@ bool ptx_body(struct ptx_parser *p)
         p->params = 0;
     p->fn->pmem = p->params;
     p->scope->param_mark = p->params;
+    ptx_edit_function(p->edits, p->tok.text + 1);
     if (!ptx_next(p) || !statements(p))
         return false;
     if (!ptx_emit(p, NULL, exec_join) || !ptx_emit(p, NULL, exec_ret) || !resolve(p))
         return false;
     finish(p);
+    ptx_edit_function_end(p->edits);
     p->fn = NULL;
     return true;
 }

@@ -99,6 +99,8 @@ static bool atom(struct ptx_parser *p, struct ptx_atom *out)
             return false;
         out->value += offset;
     }
+    if (out->kind == ATOM_VAR)
+        ptx_edit_operand(p->edits, &out->token, ptx_begin(&p->tok), out->sym->global, out->value);
     return true;
 }
 
@@ -173,6 +175,7 @@ static bool opcode(struct ptx_parser *p, struct ptx_insn *in)
         if (in->mods == PTX_MODS || p->tok.len >= PTX_MOD_LEN)
             return ptx_fail(p, SOFT_INVALID_PTX, &p->tok, "too many modifiers");
         memcpy(in->mod[in->mods++], p->tok.text, p->tok.len);
+        ptx_edit_const(p->edits, &p->tok);
         if (!ptx_next(p))
             return false;
     }
@@ -183,6 +186,7 @@ bool ptx_instruction(struct ptx_parser *p)
 {
     g_autofree struct ptx_insn *in = g_new0(struct ptx_insn, 1);
 
+    ptx_edit_insn(p->edits, &p->tok);
     if (!guard(p, in) || !opcode(p, in))
         return false;
     if (!strcmp(in->op, "call"))

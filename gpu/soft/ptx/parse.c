@@ -44,6 +44,11 @@ bool ptx_token_is(const struct ptx_token *t, const char *text)
     return t->len == strlen(text) && !memcmp(t->text, text, t->len);
 }
 
+const char *ptx_begin(const struct ptx_token *t)
+{
+    return t->text - (t->kind == PTX_DOT || t->kind == PTX_STRING);
+}
+
 bool ptx_is_dot(const struct ptx_parser *p, const char *name)
 {
     return p->tok.kind == PTX_DOT && ptx_token_is(&p->tok, name);
@@ -424,22 +429,27 @@ static bool target(struct ptx_parser *p)
 static bool debug(struct ptx_parser *p)
 {
     bool section = ptx_is_dot(p, "section");
+    const char *from = ptx_begin(&p->tok);
 
     if (!section) {
         unsigned line = p->tok.line;
 
         while (p->tok.kind != PTX_END && p->tok.line == line && !p->error)
             ptx_next(p);
+        ptx_edit_drop(p->edits, from, ptx_begin(&p->tok));
         return !p->error;
     }
     while (p->tok.kind != PTX_END && !ptx_is(p, '}'))
         p->tok = ptx_lex_next(&p->lexer); /* what is in it is not ours to judge */
+    if (p->tok.kind != PTX_END)
+        ptx_edit_drop(p->edits, from, p->tok.text + 1);
     return ptx_expect(p, '}');
 }
 
 static bool statement(struct ptx_parser *p)
 {
     static const char *const linkage[] = {"visible", "extern", "weak", "common"};
+    const char *first = ptx_begin(&p->tok);
     bool external = false, more = true;
 
     while (more) {
@@ -456,7 +466,7 @@ static bool statement(struct ptx_parser *p)
     if (ptx_is_dot(p, "func"))
         return function(p, false, external);
     if (ptx_is_dot(p, "global") || ptx_is_dot(p, "const") || ptx_is_dot(p, "shared"))
-        return ptx_variables(p, external);
+        return ptx_variables(p, external, first);
     if (ptx_is_dot(p, "file") || ptx_is_dot(p, "section") || ptx_is_dot(p, "loc"))
         return debug(p);
     if (ptx_is_dot(p, "pragma"))
@@ -506,9 +516,9 @@ static bool resolved(struct ptx_parser *p)
     return true;
 }
 
-int ptx_parse(struct soft_module *module, const char *text, size_t len, char **log)
+int ptx_parse(struct soft_module *module, const char *text, size_t len, struct ptx_edits *edits, char **log)
 {
-    struct ptx_parser p = {.module = module};
+    struct ptx_parser p = {.module = module, .edits = edits};
 
     p.log = g_string_new(NULL);
     p.scopes = g_ptr_array_new_with_free_func(scope_free);

@@ -5,6 +5,7 @@
 #ifndef GPU_SOFT_PTX_PARSE_H
 #define GPU_SOFT_PTX_PARSE_H
 
+#include "gpu/soft/ptx/edit.h"
 #include "gpu/soft/ptx/lex.h"
 #include "gpu/soft/soft_priv.h"
 
@@ -78,6 +79,7 @@ struct ptx_parser {
     struct ptx_lexer lexer;
     struct ptx_token tok;
     struct soft_module *module;
+    struct ptx_edits *edits;  /* NULL: the text is not to be edited */
     struct ptx_scope *top, *scope;
     int error;
     GString *log;
@@ -109,6 +111,8 @@ bool ptx_expect(struct ptx_parser *p, char punct);
 bool ptx_int(struct ptx_parser *p, int64_t *out);
 bool ptx_type(const char *name, size_t len, struct ptx_type *out);
 bool ptx_token_is(const struct ptx_token *t, const char *text);
+/* Where T begins in the text. */
+const char *ptx_begin(const struct ptx_token *t);
 
 struct ptx_sym *ptx_find(struct ptx_parser *p, struct ptx_scope *scope, const struct ptx_token *name);
 /* A new symbol in the innermost scope, or NULL when the name is taken there. */
@@ -117,8 +121,9 @@ struct ptx_scope *ptx_scope_push(struct ptx_parser *p);
 
 /* ---- var.c ---- */
 
-/* Declarations that begin with a state space (the token at hand), up to and with the semicolon. */
-bool ptx_variables(struct ptx_parser *p, bool external);
+/* Declarations that begin with a state space (the token at hand), up to and with the semicolon; FIRST is where their
+ * linkage, or that, begins in the text. */
+bool ptx_variables(struct ptx_parser *p, bool external, const char *first);
 /* One .param or .reg declaration of a list "(...)": its symbol, and offset and size from *BYTES on. */
 bool ptx_formal(struct ptx_parser *p, uint32_t *bytes, struct soft_formal *out, bool declare);
 

@@ -59,6 +59,7 @@ static bool attributes(struct ptx_parser *p, struct decl *d)
         } else if (ptx_is_dot(p, "ptr") || (pointer && (ptx_is_dot(p, "global") || ptx_is_dot(p, "const") ||
                                                         ptx_is_dot(p, "shared") || ptx_is_dot(p, "local")))) {
             pointer = true;
+            ptx_edit_const(p->edits, &p->tok);
             ok = ptx_next(p);
         } else {
             bool opaque = ptx_is_dot(p, "texref") || ptx_is_dot(p, "surfref") || ptx_is_dot(p, "samplerref") ||
@@ -142,6 +143,7 @@ struct init {
 static bool init_address(struct ptx_parser *p, struct soft_global *global, uint64_t *out)
 {
     bool generic = ptx_token_is(&p->tok, "generic");
+    const char *from = ptx_begin(&p->tok);
     struct ptx_sym *sym;
     int64_t offset = 0;
 
@@ -164,6 +166,8 @@ static bool init_address(struct ptx_parser *p, struct soft_global *global, uint6
     if (ptx_is(p, '+') && (!ptx_next(p) || !ptx_int(p, &offset)))
         return false;
     *out += offset;
+    if (sym->kind == SYM_VAR)
+        ptx_edit_value(p->edits, from, ptx_begin(&p->tok), global, sym->global, *out);
     return true;
 }
 
@@ -240,7 +244,10 @@ static bool place_global(struct ptx_parser *p, struct decl *d, struct ptx_sym *s
     sym->global = in.global = g;
     if (d->space == SPACE_CONST)
         m->const_bytes += sym->size;
-    return !ptx_is(p, '=') || (ptx_next(p) && init_list(p, &in, 0));
+    if (ptx_is(p, '=') && (!ptx_next(p) || !init_list(p, &in, 0)))
+        return false;
+    ptx_edit_variable(p->edits, g);
+    return true;
 }
 
 static bool place_shared(struct ptx_parser *p, struct decl *d, struct ptx_sym *sym)
@@ -294,13 +301,14 @@ static bool place(struct ptx_parser *p, struct decl *d)
     }
 }
 
-bool ptx_variables(struct ptx_parser *p, bool external)
+bool ptx_variables(struct ptx_parser *p, bool external, const char *first)
 {
     static const struct {
         const char *name;
         enum soft_space_kind space;
     } spaces[] = {{"global", SPACE_GLOBAL}, {"const", SPACE_CONST}, {"shared", SPACE_SHARED},
                   {"local", SPACE_LOCAL}, {"param", SPACE_PARAM}};
+    const struct ptx_token space = p->tok;
     struct decl d = {.external = external};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(spaces); i++) {
@@ -309,11 +317,16 @@ bool ptx_variables(struct ptx_parser *p, bool external)
     }
     if (!p->fn && (d.space == SPACE_LOCAL || d.space == SPACE_PARAM))
         return ptx_fail(p, SOFT_INVALID_PTX, &p->tok, "only functions have such variables");
+    ptx_edit_variables(p->edits);
     if (!ptx_next(p) || !attributes(p, &d))
         return false;
     do {
         if (!declarator(p, &d) || !place(p, &d))
             return false;
     } while (ptx_accept(p, ','));
+    if (ptx_is(p, ';') && !ptx_edit_variables_end(p->edits, first, &space, p->tok.text + 1))
+        return ptx_fail(p, SOFT_NOT_SUPPORTED, &d.name,
+                        "'%.*s' has addresses of functions, and is declared with others or has its own",
+                        (int)MIN(d.name.len, 200u), d.name.text);
     return ptx_expect(p, ';');
 }
