@@ -13,6 +13,7 @@
 static bool check_move(const struct gpus *g, const struct vm *vm, int index, GError **err)
 {
     const struct vm_gpu_config *gpu = vm_run_gpu(vm);
+    g_autoptr(vm_gpu_config) then = gpus__at(g, index, gpu);
     g_autofree char *to = gpus__name(g, index);
 
     if (!vm_active(vm) || !vm_reachable(vm))
@@ -23,45 +24,79 @@ static bool check_move(const struct gpus *g, const struct vm *vm, int index, GEr
     if (gpu->backend == VM_GPU_BACKEND_HIP)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
                         "VM %s: nothing can be moved from the backend hip", vm_name(vm));
-    if (index >= 0)
-        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "VM %s: nothing can be moved from %s to %s",
-                        vm_name(vm), vm_gpu_backend_to_string(gpu->backend), to);
+    if (then->backend == VM_GPU_BACKEND_HIP)
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED,
+                        "VM %s: nothing can be moved to %s, of the backend hip", vm_name(vm), to);
     if (index == gpus__index(g, gpu))
         return vmd_fail(err, VMD_ERROR_EXISTS, "VM %s has %s already", vm_name(vm), to);
     if (vm_devices_gpu_moves(vm_devices_of(vm)))
         return vmd_fail(err, VMD_ERROR_BUSY, "the GPU of VM %s is being moved already",
                         vm_name(vm));
-    g_autoptr(vm_gpu_config) then = gpus__at(g, index, gpu);
     return gpus__takes(g, index, err) &&
            registry_check_gpu(gpus__daemon(g)->registry, vm, then, err);
 }
 
 /* --- gpu.migrate ------------------------------------------------------------------------------ */
 
+/* What was asked for, while drivers are asked what there is. */
+struct migrate {
+    struct rpc_call *call;
+    char *vm; /* its id */
+    struct gpu_migrate_params *params;
+};
+
+static void migrate_free(struct migrate *m)
+{
+    gpu_migrate_params_free(m->params);
+    g_free(m->vm);
+    g_free(m);
+}
+
+/* Where VM's GPU is to go; GPUS_NONE with an error. */
+static int migrate_to(struct gpus *g, const struct vm *vm, const struct migrate *m, GError **err)
+{
+    int index = GPUS_NONE;
+
+    if (!vm)
+        vmd_fail(err, VMD_ERROR_NOT_FOUND, "the VM was deleted");
+    else if (strcmp(m->params->gpu, VM_GPU_ID) != 0)
+        vmd_fail(err, VMD_ERROR_NOT_FOUND, "VM %s has no GPU %s: its GPU is " VM_GPU_ID,
+                 vm_name(vm), m->params->gpu);
+    else if (gpus__resolve(g, m->params->to, &index, err) && check_move(g, vm, index, err))
+        return index;
+    return GPUS_NONE;
+}
+
+static void migrate_known(struct gpus *g, void *arg, const GError *unknown)
+{
+    struct migrate *m = arg;
+    struct vm *vm = registry_find(gpus__daemon(g)->registry, m->vm);
+    GError *err = unknown ? g_error_copy(unknown) : NULL;
+    int index = err ? GPUS_NONE : migrate_to(g, vm, m, &err);
+    struct job_ref ref;
+
+    if (err) {
+        rpc_call_fail(m->call, err);
+    } else {
+        g_autoptr(vm_gpu_config) to = gpus__at(g, index, vm_run_gpu(vm));
+        /* Before the client knows of it, so that it outlives this daemon. */
+        ref.job = vm_devices_move_gpu(vm_devices_of(vm), to, m->params->timeout_s,
+                                      rpc_call_peer(m->call)->uid, NULL, NULL);
+        gpu_migrate_reply(m->call, &ref);
+    }
+    migrate_free(m);
+}
+
 void gpus_migrate(struct gpus *g, struct vm *vm, const struct gpu_migrate_params *params,
                   struct rpc_call *call)
 {
-    struct job_ref ref;
-    GError *err = NULL;
-    int index = GPUS_NONE;
+    struct migrate *m = g_new0(struct migrate, 1);
 
-    if (strcmp(params->gpu, VM_GPU_ID) != 0)
-        vmd_fail(&err, VMD_ERROR_NOT_FOUND, "VM %s has no GPU %s: its GPU is " VM_GPU_ID,
-                 vm_name(vm), params->gpu);
-    else if (!gpus__is_soft(params->to)) /* whatever a driver has */
-        vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
-                 "GPUs are moved to devices of the backend soft; %s is none", params->to);
-    else if (gpus__resolve(g, params->to, &index, &err))
-        check_move(g, vm, index, &err);
-    if (err) {
-        rpc_call_fail(call, err);
-        return;
-    }
-    g_autoptr(vm_gpu_config) to = gpus__at(g, index, vm_run_gpu(vm));
-    /* Before the client knows of it, so that it outlives this daemon. */
-    ref.job = vm_devices_move_gpu(vm_devices_of(vm), to, params->timeout_s,
-                                  rpc_call_peer(call)->uid, NULL, NULL);
-    gpu_migrate_reply(call, &ref);
+    *m = (struct migrate){call, g_strdup(vm_id(vm)), gpu_migrate_params_copy(params)};
+    if (gpus__is_soft(params->to))
+        migrate_known(g, m, NULL);
+    else
+        gpus__when_known(g, migrate_known, m);
 }
 
 /* --- gpu.drain -------------------------------------------------------------------------------- */
@@ -71,7 +106,7 @@ struct drain {
     struct job *job;
     uid_t uid;
     char *gpu; /* its name: places change with what drivers find */
-    int to;    /* GPUS_NONE: any */
+    char *to;  /* likewise; NULL: any of the backend soft */
     uint32_t timeout_s;
     GPtrArray *vms; /* ids, owned */
     guint next;     /* of them */
@@ -84,6 +119,7 @@ static void drain_free(struct drain *d)
 {
     g_ptr_array_free(d->vms, TRUE);
     g_free(d->gpu);
+    g_free(d->to);
     g_free(d->name);
     json_object_put(d->moved);
     json_object_put(d->left);
@@ -122,17 +158,20 @@ static void drain_end(struct drain *d)
     drain_free(d);
 }
 
-/* The software device with least memory promised; GPUS_NONE with an error. */
+/* That which was named, or the software device with least memory promised; GPUS_NONE with an error.
+ */
 static int choose(struct drain *d, GError **err)
 {
     struct gpus *g = d->gpus;
     uint64_t least = UINT64_MAX;
     int best = GPUS_NONE;
 
-    for (unsigned n = 0; d->to == GPUS_NONE && n < gpus__daemon(g)->soft_gpus; n++) {
+    if (d->to)
+        return gpus__resolve(g, d->to, &best, err) ? best : GPUS_NONE;
+    for (unsigned n = 0; n < gpus__daemon(g)->soft_gpus; n++) {
         int index = gpus__soft(n);
         g_autofree char *name = gpus__name(g, index);
-        if (strcmp(name, d->gpu) == 0 || gpus__drained(g, index))
+        if (strcmp(name, d->gpu) == 0 || gpus__drained(g, name))
             continue;
         uint64_t promised = gpus__promised(g, index, NULL, NULL);
         if (promised < least) {
@@ -140,8 +179,6 @@ static int choose(struct drain *d, GError **err)
             best = index;
         }
     }
-    if (d->to != GPUS_NONE)
-        return d->to;
     if (best == GPUS_NONE)
         vmd_fail(err, VMD_ERROR_UNSUPPORTED, "the host has no other GPU that takes it");
     return best;
@@ -238,7 +275,7 @@ static void drain_begin(struct gpus *g, const struct asked *a, int index, int to
     *d = (struct drain){.gpus = g,
                         .uid = uid,
                         .gpu = gpu,
-                        .to = to,
+                        .to = to == GPUS_NONE ? NULL : gpus__name(g, to),
                         .timeout_s = a->params->timeout_s,
                         .vms = g_ptr_array_new_with_free_func(g_free),
                         .moved = json_object_new_array(),
@@ -259,16 +296,22 @@ static void drain_begin(struct gpus *g, const struct asked *a, int index, int to
 static void drain_known(struct gpus *g, void *arg, const GError *unknown)
 {
     struct asked *a = arg;
-    GError *err = unknown ? g_error_copy(unknown) : NULL;
-    int index, to = GPUS_NONE;
+    g_autofree char *name = NULL;
+    int index = GPUS_NONE, to = GPUS_NONE;
+    GError *err = NULL;
 
-    if (err || !gpus__resolve(g, a->params->gpu, &index, &err) ||
-        (a->params->to && !gpus__resolve(g, a->params->to, &to, &err)))
+    if (a->undrain && gpus__drained(g, a->params->gpu)) /* it may be there no more */
+        name = g_strdup(a->params->gpu);
+    else if (unknown)
+        err = g_error_copy(unknown);
+    else if (gpus__resolve(g, a->params->gpu, &index, &err))
+        name = gpus__name(g, index);
+    if (!name || (a->params->to && !gpus__resolve(g, a->params->to, &to, &err)))
         ;
-    else if (to == index)
+    else if (a->params->to && to == index)
         vmd_fail(&err, VMD_ERROR_INVALID, "params.to: %s is what is drained", a->params->to);
     else
-        gpus__drain(g, index, !a->undrain, &err);
+        gpus__drain(g, name, !a->undrain, &err);
     if (err)
         rpc_call_fail(a->call, err);
     else if (a->undrain)

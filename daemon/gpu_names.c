@@ -233,10 +233,8 @@ void gpus__book_free(struct gpus_book *b)
     g_free(b);
 }
 
-bool gpus__drained(const struct gpus *g, int index)
+bool gpus__drained(const struct gpus *g, const char *name)
 {
-    g_autofree char *name = gpus__name(g, index);
-
     return g_hash_table_contains(gpus__book(g)->drained, name);
 }
 
@@ -248,10 +246,9 @@ static void set_drained(struct gpus_book *b, const char *name, bool drained)
         g_hash_table_remove(b->drained, name);
 }
 
-bool gpus__drain(struct gpus *g, int index, bool drained, GError **err)
+bool gpus__drain(struct gpus *g, const char *name, bool drained, GError **err)
 {
     struct gpus_book *b = gpus__book(g);
-    g_autofree char *name = gpus__name(g, index);
     g_autoptr(json_object) json = json_object_new_object();
     struct json_object *rows = json_object_new_array();
     GHashTableIter it;
@@ -279,7 +276,14 @@ bool gpus__takes(const struct gpus *g, int index, GError **err)
                         "the host has no GPU %s, but %u of soft "
                         "(vmd --soft-gpus)",
                         name, most);
-    return !gpus__drained(g, index) ||
+    return !gpus__drained(g, name) ||
            vmd_fail(err, VMD_ERROR_STATE,
                     "the GPU %s is drained, and takes no VM until gpu.undrain", name);
+}
+
+bool gpus_takes(const struct gpus *g, const struct vm_gpu_config *gpu, GError **err)
+{
+    int index = gpus__index(g, gpu);
+
+    return index == GPUS_NONE || gpus__takes(g, index, err);
 }

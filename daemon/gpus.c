@@ -369,12 +369,13 @@ void gpus_check_add(struct gpus *g, const struct vm *vm, const struct vm_gpu_con
 
 static void set_vms(struct gpus *g, struct host_gpu_info *i, int index)
 {
+    g_autofree char *name = gpus__name(g, index);
     GPtrArray *vms = g_ptr_array_new();
 
     i->promised_bytes = gpus__promised(g, index, NULL, vms);
     i->n_vms = vms->len;
     i->vms = (char **)g_ptr_array_free(vms, FALSE);
-    i->drained = gpus__drained(g, index);
+    i->drained = gpus__drained(g, name);
 }
 
 static struct host_gpu_info *describe_soft(struct gpus *g, unsigned number)

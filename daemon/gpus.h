@@ -35,6 +35,8 @@ bool gpus_check_start(struct gpus *gpus, const struct vm *vm, GError **err);
 typedef void (*gpus_checked_fn)(void *arg, const GError *err);
 void gpus_check_add(struct gpus *gpus, const struct vm *vm, const struct vm_gpu_config *gpu,
                     gpus_checked_fn done, void *arg);
+/* Whether the device that GPU is takes VMs: it may have been drained since that was checked. */
+bool gpus_takes(const struct gpus *gpus, const struct vm_gpu_config *gpu, GError **err);
 /* The id of the host's device that GPU is; the caller frees. NULL: it is none, or not known yet. */
 char *gpus_host_device(const struct gpus *gpus, const struct vm_gpu_config *gpu);
 /* The host lost a device: what the driver said last may be so no more. */

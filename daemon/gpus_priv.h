@@ -76,9 +76,10 @@ struct gpus_book;
 struct gpus_book *gpus__book_new(const char *store);
 void gpus__book_free(struct gpus_book *book);
 struct gpus_book *gpus__book(const struct gpus *gpus);
-bool gpus__drained(const struct gpus *gpus, int index);
+/* NAME is what gpus__name() gave, once. */
+bool gpus__drained(const struct gpus *gpus, const char *name);
 /* False: nothing is changed. */
-bool gpus__drain(struct gpus *gpus, int index, bool drained, GError **err);
+bool gpus__drain(struct gpus *gpus, const char *name, bool drained, GError **err);
 /* Whether INDEX is there and not drained. */
 bool gpus__takes(const struct gpus *gpus, int index, GError **err);
 

@@ -672,8 +672,9 @@ static void begin_move(struct device_job *j)
         .job = j->number, .to = j->to, .timeout_ms = j->timeout_ms};
     g_autoptr(GError) err = NULL;
 
-    if (attached_moves_gpu(d->attached)) {
+    if (attached_moves_gpu(d->attached))
         vmd_fail(&err, VMD_ERROR_BUSY, "the GPU of VM %s is being moved already", vm_name(d->vm));
+    if (err || !gpus_takes(vm_daemon(d->vm)->gpus, j->to, &err)) {
         end_refused(j, err);
     } else {
         attached_move_gpu(d->attached, j->to, j->number);

@@ -90,6 +90,7 @@ struct gpu_launch {
  * program hold of that, which may be gone when the last of its streams is. Any thread. */
 struct gpu_quota {
     uint64_t most, used;           /* USED is changed atomically */
+    int64_t beside;                /* atomic; see gpu_quota_beside() */
     unsigned streams;              /* atomic */
     unsigned programs;             /* atomic; those that come by streams of bytes */
     unsigned contexts;             /* atomic; counted in all of them alone */
@@ -105,6 +106,12 @@ static inline struct gpu_quota *gpu_quota_all(struct gpu_quota *q)
 
 bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes);
 void gpu_quota_give(struct gpu_quota *q, uint64_t bytes);
+/*
+ * What programs came with from another device takes BYTES more of this one than it counts, or
+ * (negative) no more. A part of that is free, so that programs see no difference; the rest is not
+ * theirs to take any more. False: there is not so much.
+ */
+bool gpu_quota_beside(struct gpu_quota *q, int64_t bytes);
 
 struct gpu_backend_ops {
     const char *name;

@@ -42,8 +42,7 @@ static int load_text(struct gpu_context *c, const char *text, struct gpu_module 
 {
     enum { LOG_BYTES = 4096 };
     g_autofree char *log = g_malloc0(LOG_BYTES);
-    int rc =
-        cuda__module_new(c, (const uint8_t *)text, strlen(text), log, LOG_BYTES, out);
+    int rc = cuda__module_moved(c, (const uint8_t *)text, strlen(text), log, LOG_BYTES, out);
 
     log[LOG_BYTES - 1] = 0;
     return rc ? refused(why, rc, *log ? log : "the driver does not load it") : rc;

@@ -72,7 +72,7 @@ void cuda__ranges_drop(struct gpu_context *c, const struct gpu_module *module)
             continue;
         range_drop(c, &c->ranges[i]);
         if (r.placed)
-            cuda__unplace(c, r.base, r.bytes);
+            cuda__unplace(c, &r);
     }
 }
 
@@ -138,7 +138,7 @@ int cuda__alloc(struct gpu_context *c, uint64_t bytes, uint64_t *address)
 static int release(struct gpu_context *c, const struct cuda_range *r)
 {
     if (r->placed)
-        return cuda__unplace(c, r->base, r->bytes);
+        return cuda__unplace(c, r);
     cuda__release_begins(c->backend, r->charged);
     int rc = cuda__result(c, c->d->free(r->base));
     cuda__release_ends(c->backend, r->charged);
@@ -228,10 +228,14 @@ void cuda__host_memory_end(struct gpu_context *c)
 void cuda__memory_end(struct gpu_context *c)
 {
     for (size_t i = 0; i < c->n_ranges; i++) {
-        if (!c->ranges[i].module)
+        if (!c->ranges[i].placed)
             gpu_quota_give(c->quota, c->ranges[i].charged);
     }
-    gpu_quota_give(c->quota, c->late_bytes);
+    for (guint i = 0; i < c->late->len; i++) {
+        const struct cuda_range *r = &g_array_index(c->late, struct cuda_range, i);
+        if (!r->placed)
+            gpu_quota_give(c->quota, r->charged);
+    }
     cuda__places_end(c);
     for (unsigned i = 0; i < CUDA_LIMITS; i++)
         gpu_quota_give(c->quota, c->limits[i]);

@@ -40,8 +40,13 @@ static void kernel_free(void *data)
     g_free(k);
 }
 
-int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
-                     size_t log_bytes, struct gpu_module **out)
+static bool take(struct gpu_context *c, uint64_t bytes, bool beside)
+{
+    return beside ? gpu_quota_beside(c->quota, (int64_t)bytes) : gpu_quota_take(c->quota, bytes);
+}
+
+static int module_new(struct gpu_context *c, const uint8_t *image, size_t length, bool beside,
+                      char *log, size_t log_bytes, struct gpu_module **out)
 {
     struct cuda_module *handle = NULL;
     uint64_t bytes;
@@ -53,7 +58,7 @@ int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length,
     if (rc)
         return rc;
     bytes = MAX(length, bytes);
-    if (!gpu_quota_take(c->quota, bytes)) {
+    if (!take(c, bytes, beside)) {
         cuda__release_begins(c->backend, bytes);
         c->d->module_free(handle);
         cuda__release_ends(c->backend, bytes);
@@ -65,8 +70,21 @@ int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length,
     m->handle = handle;
     m->kernels = g_ptr_array_new_with_free_func(kernel_free);
     m->charged = bytes;
+    m->beside = beside;
     *out = m;
     return GPU_SUCCESS;
+}
+
+int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                     size_t log_bytes, struct gpu_module **out)
+{
+    return module_new(c, image, length, false, log, log_bytes, out);
+}
+
+int cuda__module_moved(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                       size_t log_bytes, struct gpu_module **out)
+{
+    return module_new(c, image, length, true, log, log_bytes, out);
 }
 
 void cuda__module_free(struct gpu_context *c, struct gpu_module *m)
@@ -77,7 +95,10 @@ void cuda__module_free(struct gpu_context *c, struct gpu_module *m)
         c->d->module_free(m->handle);
         cuda__release_ends(c->backend, m->charged);
     }
-    gpu_quota_give(c->quota, m->charged);
+    if (m->beside)
+        gpu_quota_beside(c->quota, -(int64_t)m->charged);
+    else
+        gpu_quota_give(c->quota, m->charged);
     cuda__ranges_drop(c, m);
     g_ptr_array_free(m->kernels, TRUE);
     g_clear_pointer(&m->places, g_array_unref);

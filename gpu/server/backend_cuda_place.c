@@ -1,9 +1,10 @@
 /*
  * Memory of the CUDA backend at addresses that the driver did not choose, for what moved here.
  *
- * A driver maps memory at given addresses in pieces of its own grain, 2 MiB as a rule, which several
- * allocations and variables are in. A piece is there as long as one of them is, and counts whole.
- * Pieces are the process's, not the driver's context's, so that they are given back one by one.
+ * A driver maps memory at given addresses in pieces of its own grain, 2 MiB as a rule, which
+ * several allocations and variables are in. A piece is there as long as one of them is; what it has
+ * more than they is beside the quota (gpu_quota_beside()). Pieces are the process's, not the
+ * driver's context's, so that they are given back one by one.
  */
 #include "gpu/server/backend_cuda_priv.h"
 
@@ -91,7 +92,7 @@ static int reserve(struct gpu_context *c, const struct cuda_piece *p)
 
 static int piece_new(struct gpu_context *c, struct cuda_piece *p)
 {
-    if (!gpu_quota_take(c->quota, p->bytes))
+    if (!gpu_quota_beside(c->quota, (int64_t)p->bytes))
         return GPU_OUT_OF_MEMORY;
     int rc = reserve(c, p);
     if (!rc) {
@@ -100,7 +101,7 @@ static int piece_new(struct gpu_context *c, struct cuda_piece *p)
             c->d->address_free(p->base, p->bytes);
     }
     if (rc)
-        gpu_quota_give(c->quota, p->bytes);
+        gpu_quota_beside(c->quota, -(int64_t)p->bytes);
     return rc;
 }
 
@@ -112,7 +113,7 @@ static int piece_free(struct gpu_context *c, const struct cuda_piece *p)
     if (!rc) /* else it is not to be had again */
         c->d->address_free(p->base, p->bytes);
     cuda__release_ends(c->backend, p->bytes);
-    gpu_quota_give(c->quota, p->bytes);
+    gpu_quota_beside(c->quota, -(int64_t)p->bytes);
     return rc;
 }
 
@@ -163,8 +164,11 @@ static int hold(struct gpu_context *c, uint64_t base, uint64_t end, uint64_t gra
 int cuda__place(struct gpu_context *c, const struct gpu_place *place,
                 const struct gpu_module *module)
 {
-    const struct cuda_range r = {
-        .base = place->address, .bytes = place->bytes, .module = module, .placed = true};
+    const struct cuda_range r = {.base = place->address,
+                                 .bytes = place->bytes,
+                                 .charged = place->bytes,
+                                 .module = module,
+                                 .placed = true};
     uint64_t size = grain(c->backend), at;
     int rc = cuda__enter(c);
 
@@ -174,16 +178,23 @@ int cuda__place(struct gpu_context *c, const struct gpu_place *place,
         r.base > (UINT64_C(1) << 48) - r.bytes || !cuda__range_vacant(c, r.base, r.bytes))
         return GPU_INVALID_VALUE;
     rc = hold(c, r.base, r.base + r.bytes, size, &at);
-    if (rc && at > r.base)
-        let_go(c, r.base, at - r.base);
-    if (!rc)
-        cuda__range_add(c, &r);
-    return rc;
+    if (!rc && !gpu_quota_take(c->quota, r.charged))
+        rc = GPU_OUT_OF_MEMORY;
+    if (rc) {
+        if (at > r.base)
+            let_go(c, r.base, at - r.base);
+        return rc;
+    }
+    gpu_quota_beside(c->quota, -(int64_t)r.charged); /* it is in pieces, which were counted so */
+    cuda__range_add(c, &r);
+    return GPU_SUCCESS;
 }
 
-int cuda__unplace(struct gpu_context *c, uint64_t base, uint64_t bytes)
+int cuda__unplace(struct gpu_context *c, const struct cuda_range *r)
 {
-    return let_go(c, base, bytes);
+    gpu_quota_give(c->quota, r->charged);
+    __atomic_fetch_add(&gpu_quota_all(c->quota)->beside, (int64_t)r->charged, __ATOMIC_RELAXED);
+    return let_go(c, r->base, r->bytes);
 }
 
 int cuda__alloc_at(struct gpu_context *c, uint64_t address, uint64_t bytes)
@@ -195,7 +206,14 @@ int cuda__alloc_at(struct gpu_context *c, uint64_t address, uint64_t bytes)
 
 void cuda__places_end(struct gpu_context *c)
 {
-    for (guint i = 0; i < c->pieces->len; i++)
-        piece_free(c, piece(c, i));
+    for (size_t i = 0; i < c->n_ranges; i++) {
+        if (c->ranges[i].placed)
+            cuda__unplace(c, &c->ranges[i]);
+    }
+    for (guint i = 0; i < c->late->len; i++) {
+        const struct cuda_range *r = &g_array_index(c->late, struct cuda_range, i);
+        if (r->placed)
+            cuda__unplace(c, r);
+    }
     g_array_free(c->pieces, TRUE);
 }

@@ -34,7 +34,7 @@ struct cuda_range {
 
 /* Memory at an address that the driver did not choose. */
 struct cuda_piece {
-    uint64_t base, bytes; /* the quota is charged */
+    uint64_t base, bytes;
     unsigned long long handle;
     unsigned ranges; /* that are in it, or partly */
 };
@@ -108,6 +108,7 @@ struct gpu_module {
     GHashTable *variables; /* struct cuda_variable by name, owned; NULL: it did not */
     bool asked;            /* where one is that has addresses of functions */
     uint64_t charged;
+    bool beside; /* the quota */
 };
 
 /* A variable that is not where the driver would have it. */
@@ -194,10 +195,10 @@ bool cuda__takes(struct gpu_backend *base, GError **err);
  * cannot; GPU_INVALID_VALUE: there is something else. */
 int cuda__place(struct gpu_context *c, const struct gpu_place *place,
                 const struct gpu_module *module);
-/* What is of BYTES at BASE, which no range has any more; 0, or what the driver says. */
-int cuda__unplace(struct gpu_context *c, uint64_t base, uint64_t bytes);
+/* What R had, which is no range any more; 0, or what the driver says. */
+int cuda__unplace(struct gpu_context *c, const struct cuda_range *r);
 int cuda__alloc_at(struct gpu_context *c, uint64_t address, uint64_t bytes);
-/* The driver's context is gone, or its end has come. */
+/* All of them: nothing runs any more. */
 void cuda__places_end(struct gpu_context *c);
 
 /* What is loaded: backend_cuda_load.c. */
@@ -221,6 +222,9 @@ int cuda__limit(struct gpu_context *c, unsigned limit, bool set, uint64_t *value
 /* Modules: backend_cuda_module.c. */
 int cuda__module_new(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
                      size_t log_bytes, struct gpu_module **out);
+/* The same of one that was elsewhere: what it takes is beside the quota. */
+int cuda__module_moved(struct gpu_context *c, const uint8_t *image, size_t length, char *log,
+                       size_t log_bytes, struct gpu_module **out);
 void cuda__module_free(struct gpu_context *c, struct gpu_module *m);
 /* Where the variable NAME of M is. */
 int cuda__variable(struct gpu_module *m, const char *name, uint64_t *address, uint64_t *bytes);

@@ -1,13 +1,34 @@
 /* What all contexts of a worker, or of a program, hold together. See backend.h. */
 #include "gpu/server/backend.h"
 
+/* MOST without that part of what is taken beside which is not free. */
+static uint64_t most_of(const struct gpu_quota *all)
+{
+    int64_t beside = __atomic_load_n(&all->beside, __ATOMIC_RELAXED);
+    int64_t free = (int64_t)MIN(all->most / 4, MIB(LIMIT_GPU_PLACED_MIB));
+    uint64_t counts = beside > free ? (uint64_t)(beside - free) : 0;
+
+    return all->most - MIN(all->most, counts);
+}
+
+bool gpu_quota_beside(struct gpu_quota *q, int64_t bytes)
+{
+    struct gpu_quota *all = gpu_quota_all(q);
+
+    __atomic_fetch_add(&all->beside, bytes, __ATOMIC_RELAXED);
+    if (bytes <= 0 || __atomic_load_n(&all->used, __ATOMIC_RELAXED) <= most_of(all))
+        return true;
+    __atomic_fetch_sub(&all->beside, bytes, __ATOMIC_RELAXED);
+    return false;
+}
+
 bool gpu_quota_take(struct gpu_quota *q, uint64_t bytes)
 {
     struct gpu_quota *all = gpu_quota_all(q);
-    uint64_t used = __atomic_load_n(&all->used, __ATOMIC_RELAXED);
+    uint64_t used = __atomic_load_n(&all->used, __ATOMIC_RELAXED), most = most_of(all);
 
     do {
-        if (bytes > all->most || used > all->most - bytes)
+        if (bytes > most || used > most - bytes)
             return false;
     } while (!__atomic_compare_exchange_n(&all->used, &used, used + bytes, true, __ATOMIC_RELAXED,
                                           __ATOMIC_RELAXED));
