@@ -93,7 +93,7 @@ static struct gpu_context *context_object(struct cuda_backend *b, struct cuda_co
     c->blocks = g_ptr_array_new();
     c->late = g_array_new(FALSE, FALSE, sizeof(struct cuda_range));
     c->pieces = g_array_new(FALSE, FALSE, sizeof(struct cuda_piece));
-    c->printed = g_string_new(NULL);
+    c->printed = g_byte_array_new();
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     c->first = cuda__stream_object(c, NULL);
@@ -150,7 +150,7 @@ static void cuda_context_free(struct gpu_context *c)
     if (c->epoch)
         cuda__event_free(c->epoch);
     cuda__memory_end(c);
-    g_string_free(c->printed, TRUE);
+    g_byte_array_free(c->printed, TRUE);
     g_ptr_array_free(c->leaving, TRUE);
     g_ptr_array_free(c->spare, TRUE);
     g_array_free(c->runs, TRUE);

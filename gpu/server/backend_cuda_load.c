@@ -140,18 +140,17 @@ void cuda__move_event_set(struct gpu_event *e, uint64_t ns)
 /* The driver's own prints are in the worker's log; these were another device's, for the program. */
 void cuda__move_print_back(struct gpu_context *c, const char *text, size_t length)
 {
-    g_string_prepend_len(c->printed, text, (gssize)length);
+    g_byte_array_prepend(c->printed, (const guint8 *)text, (guint)length);
 }
 
 uint32_t cuda__printed(struct gpu_context *c, char *to, uint32_t most)
 {
-    uint32_t n = (uint32_t)MIN(c->printed->len, UINT32_MAX);
+    uint32_t n = to ? MIN(c->printed->len, most) : c->printed->len;
 
-    if (!to)
-        return n;
-    n = MIN(n, most);
-    memcpy(to, c->printed->str, n);
-    g_string_erase(c->printed, 0, n);
+    if (to && n) {
+        memcpy(to, c->printed->data, n);
+        g_byte_array_remove_range(c->printed, 0, n);
+    }
     return n;
 }
 

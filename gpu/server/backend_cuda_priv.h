@@ -82,7 +82,7 @@ struct gpu_context {
     GArray *late;                 /* struct cuda_range: freed once nothing runs */
     uint64_t late_bytes;          /* of the quota */
     GArray *pieces;               /* struct cuda_piece, by base */
-    GString *printed;             /* before it moved here, and not taken yet */
+    GByteArray *printed;          /* before it moved here, and not taken yet */
     uint64_t limits[CUDA_LIMITS]; /* of the quota: what limits take that were raised */
     void *window;                 /* registered; NULL */
     uint64_t nowhere;             /* bytes that were given away of no memory: see move */

@@ -33,6 +33,31 @@ static void run(struct soft_space *space, const struct soft_function *fn, unsign
     soft_space_release(space, memory);
 }
 
+/* The text for a device that places variables itself, of what was loaded, is a module too, with as many kernels. */
+static void edit(const struct soft_module *m, const uint8_t *image, size_t size)
+{
+    struct soft_space *space = soft_space_new(UINT64_MAX), *other = soft_space_new(UINT64_MAX);
+    g_autofree struct soft_place *places = NULL;
+    g_autofree char *text = NULL, *log = NULL;
+    struct soft_module *same = NULL, *theirs = NULL;
+    unsigned n = soft_module_places(m, &places), kernels = 0;
+
+    int e = soft_module_load_at(space, image, size, places, n, NULL, 0, &same, &text, NULL);
+    g_assert((e == SOFT_OK) == (text != NULL) && (e == SOFT_OK || e == SOFT_NOT_SUPPORTED));
+    if (text && !memmem(image, size, "vmd_place_", 10)) { /* which is the text's own name */
+        e = soft_module_load(other, text, strlen(text), &theirs, &log);
+        if (e)
+            g_error("%d: %s\n%s", e, log, text);
+        while (soft_module_kernel(theirs, kernels))
+            g_assert(soft_module_kernel(same, kernels++));
+        g_assert(!soft_module_kernel(same, kernels));
+    }
+    soft_module_unload(theirs);
+    soft_module_unload(same);
+    soft_space_free(other);
+    soft_space_free(space);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct soft_space *space = soft_space_new(16 << 20);
@@ -46,6 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         g_assert((e == SOFT_OK) == (m != NULL) && (e == SOFT_OK) == (log == NULL));
         for (unsigned i = 0; m && i < 4 && (fn = soft_module_kernel(m, i)); i++)
             run(space, fn, 1 + data[0] % 96);
+        if (m)
+            edit(m, data + 1, size - 1);
         soft_module_unload(m);
     }
     g_assert(soft_space_used(space) == 0);

@@ -583,6 +583,159 @@ START_TEST(placed)
 }
 END_TEST
 
+/* What a device that places variables itself is to be told, and that it does the same. */
+static const char edited_from[] =
+    ".version 7.0\n.target sm_70\n.address_size 64\n"
+    ".func twice() { ret; }\n"
+    "/* .const */ .visible .global .align 4 .u32 sum = 5, other;\n"
+    ".const .align 4 .u32 weights[2] = {10, 20};\n"
+    ".global .u64 at = generic(weights)+4;\n"
+    ".visible .const .u64 calls[2] = {twice, generic(at)};\n"
+    "\t.file 1 \"sum.cu\"\n"
+    ".visible .entry k(.param .u64 .ptr .const .align 4 p) {\n"
+    "  .loc 1 2 3, function_name $name, inlined_at 1 4 5\n"
+    "  .reg .b64 %a<4>; .reg .b32 %r<4>; .reg .pred %q;\n"
+    "  .global .u32 mine = 7;\n"
+    "  setp.eq.u32 %q, 0, 0;\n"
+    "  { .reg .b32 weights; mov.u32 weights, 1; add.u32 %r3, weights, 0; }\n"
+    "  mov.u64 %a1, weights+4;\n"
+    "  @%q ld.const.u32 %r1, [weights]; ld.const.u32 %r2, [%a1];\n"
+    "  add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3;\n"
+    "  ld.global.u64 %a2, [at]; ld.u32 %r2, [%a2]; add.u32 %r1, %r1, %r2;\n"
+    "  cvta.global.u64 %a3, mine; ld.u32 %r2, [%a3]; add.u32 %r1, %r1, %r2;\n"
+    "  ld.const.u64 %a3, [calls+8]; ld.global.u64 %a3, [%a3+0]; ld.u32 %r2, [%a3]; add.u32 %r1, %r1, %r2;\n"
+    "  atom.global.add.u32 %r2, [sum+0], %r1; st.global.u32 [other], %r2; ret;\n"
+    "}\n"
+    ".section .debug_str { $name: .b8 115,117,109,0 }\n";
+
+static const struct soft_place edited_places[] = {
+    {0x710000000000, 4}, {0x710000000004, 4}, {0x710000000010, 8}, {0x710000000020, 8}, {0x710000000030, 16}, {0x710000000040, 4}};
+
+static void expect_text(const char *text, const char *part, bool there)
+{
+    ck_assert_msg((strstr(text, part) != NULL) == there, "%s\"%s\" in:\n%s", there ? "no " : "", part, text);
+}
+
+START_TEST(edited)
+{
+    struct rig r = {.space = soft_space_new(64 << 20), .printed = g_string_new(NULL)};
+    struct soft_space *other = soft_space_new(64 << 20);
+    struct soft_module *m = NULL;
+    const struct soft_function *f;
+    g_autofree char *text = NULL, *log = NULL;
+    uint64_t addr, size;
+
+    int e = soft_module_load_at(r.space, edited_from, sizeof(edited_from) - 1, edited_places, G_N_ELEMENTS(edited_places),
+                                NULL, 0, &r.module, &text, &log);
+    ck_assert_msg(e == SOFT_OK, "%d: %s", e, log ? log : "");
+    expect_text(text, "sum", false); /* nor other, of one declaration; nor names for debuggers */
+    expect_text(text, ".loc", false);
+    expect_text(text, ".section", false);
+    expect_text(text, ".file", false);
+    expect_text(text, "mine", false);
+    expect_text(text, "ld.const", false);
+    expect_text(text, "weights, 1", true); /* a register of that name */
+    expect_text(text, ".ptr .global", true);
+    expect_text(text, ".visible .global .u64 calls[2] = {twice, 0x710000000020", true);
+    expect_text(text, "@%q ld.global.u32 %r1, [%vmd_place_0]", true);
+    expect_text(text, "mov.u64 %vmd_place_0, 0x710000000014;", true);
+    expect_text(text, ".reg .b64 %vmd_place_<1>;", true);
+
+    /* Another device: what was at these places is there already, its own variable is elsewhere. */
+    for (unsigned i = 0; i < G_N_ELEMENTS(edited_places); i++)
+        ck_assert_int_eq(soft_space_restore(other, edited_places[i].addr & ~0xffull, 256), i ? SOFT_INVALID_VALUE : SOFT_OK);
+    memcpy(soft_space_host(other, 0x710000000000, 0x44), soft_space_host(r.space, 0x710000000000, 4), 4);
+    for (unsigned i = 1; i < G_N_ELEMENTS(edited_places); i++)
+        memcpy(soft_space_host(other, edited_places[i].addr, edited_places[i].size),
+               soft_space_host(r.space, edited_places[i].addr, edited_places[i].size), edited_places[i].size);
+    g_free(log);
+    e = soft_module_load(other, text, strlen(text), &m, &log);
+    ck_assert_msg(e == SOFT_OK, "%d: %s\n%s", e, log ? log : "", text);
+    ck_assert_int_eq(soft_module_global(m, "weights", &addr, &size), SOFT_NOT_FOUND);
+    ck_assert_int_eq(soft_module_global(m, "calls", &addr, &size), SOFT_OK);
+    ck_assert(size == 16 && (addr < 0x710000000000 || addr >= 0x710000000100));
+    ck_assert_int_eq(soft_module_function(m, "k", &f), SOFT_OK);
+    const struct soft_launch launch = {.function = f, .grid = {1, 1, 1}, .block = {1, 1, 1}, .params = &addr, .param_bytes = 8};
+    ck_assert_int_eq(soft_launch_run(&launch, NULL), SOFT_OK);
+    ck_assert_uint_eq(*(uint32_t *)soft_space_host(other, 0x710000000000, 4), 5 + 10 + 20 + 1 + 20 + 7 + 20);
+    ck_assert_uint_eq(*(uint32_t *)soft_space_host(other, 0x710000000004, 4), 5);
+    soft_module_unload(m);
+    soft_space_free(other);
+    rig_free(&r);
+}
+END_TEST
+
+/* Of one declaration with both kinds, or of a table that has its own address, no text can be made. */
+START_TEST(not_edited)
+{
+    static const char *const texts[] = {
+        ".version 7.0\n.target sm_70\n.address_size 64\n.func f() { ret; }\n.global .u64 plain = 1, table = f;\n",
+        ".version 7.0\n.target sm_70\n.address_size 64\n.func f() { ret; }\n.global .u64 table[2] = {table, f};\n"};
+    const struct soft_place places[] = {{0x710000000000, _i ? 16 : 8}, {0x710000000010, 8}};
+    struct soft_space *space = soft_space_new(1 << 20);
+    struct soft_module *m = NULL;
+    char *text = NULL;
+    g_autofree char *log = NULL;
+
+    ck_assert_int_eq(soft_module_load_at(space, texts[_i], strlen(texts[_i]), places, _i ? 1 : 2, NULL, 0, &m, &text, &log),
+                     SOFT_NOT_SUPPORTED);
+    ck_assert_ptr_nonnull(strstr(log, "has addresses of functions"));
+    ck_assert(!m && !text);
+    ck_assert_int_eq(soft_module_load_at(space, texts[_i], strlen(texts[_i]), places, _i ? 1 : 2, NULL, 0, &m, NULL, NULL), SOFT_OK);
+    soft_module_unload(m);
+    soft_space_free(space);
+}
+END_TEST
+
+/* What kernels that were launched may have in memory is known; and what has been noted of another device's. */
+START_TEST(used)
+{
+    struct rig r = {.space = soft_space_new(64 << 20), .printed = g_string_new(NULL)};
+    const struct soft_function *f;
+    uint64_t addr, size;
+
+    ck_assert_int_eq(soft_module_load(r.space, moved, sizeof(moved) - 1, &r.module, NULL), SOFT_OK);
+    ck_assert_uint_eq(soft_module_uses(r.module), 0);
+    ck_assert_int_eq(soft_module_global(r.module, "wide", &addr, &size), SOFT_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(soft_module_function(r.module, i ? "deep" : "plain", &f), SOFT_OK);
+        const struct soft_launch launch = {.function = f, .grid = {1, 1, 1}, .block = {1, 1, 1}};
+        ck_assert_int_eq(soft_launch_run(&launch, NULL), SOFT_OK);
+        ck_assert_uint_eq(soft_module_uses(r.module), i ? SOFT_USES_HEAP : 0);
+    }
+    ck_assert_int_eq(soft_module_global(r.module, "table_at", &addr, &size), SOFT_OK);
+    ck_assert_uint_eq(soft_module_uses(r.module), SOFT_USES_HEAP | SOFT_USES_FUNCTIONS);
+    rig_free(&r);
+}
+END_TEST
+
+/* All programs of a worker share one space where they move to. */
+START_TEST(parts)
+{
+    struct soft_space *s[3];
+    uint64_t first, a, b, c;
+
+    for (unsigned i = 0; i < 3; i++)
+        s[i] = soft_space_new(1 << 30);
+    ck_assert_int_eq(soft_space_alloc(s[0], 4096, &a), SOFT_OK);
+    first = a;
+    ck_assert_int_eq(soft_space_alloc(s[1], 4096, &b), SOFT_OK);
+    ck_assert_uint_ge(b, a + (1ull << 38));
+    ck_assert_int_eq(soft_space_alloc(s[0], 4096, &a), SOFT_OK);
+    ck_assert_uint_eq(a, first + 4608);
+    /* One that came from elsewhere, and has something in the next part, begins in the one after that. */
+    ck_assert_int_eq(soft_space_restore(s[2], first + 2 * (1ull << 38), 512), SOFT_OK);
+    ck_assert_int_eq(soft_space_alloc(s[2], 512, &c), SOFT_OK);
+    ck_assert_uint_eq(c, first + 3 * (1ull << 38));
+    soft_space_free(s[0]);
+    s[0] = soft_space_new(1 << 20);
+    ck_assert_int_eq(soft_space_alloc(s[0], 512, &a), SOFT_OK);
+    ck_assert_uint_eq(a, first);
+    for (unsigned i = 0; i < 3; i++)
+        soft_space_free(s[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu_soft");
@@ -597,6 +750,10 @@ int main(void)
     tcase_add_loop_test(tc, fault, 0, G_N_ELEMENTS(faults));
     tcase_add_test(tc, asserts);
     tcase_add_test(tc, placed);
+    tcase_add_test(tc, edited);
+    tcase_add_loop_test(tc, not_edited, 0, 2);
+    tcase_add_test(tc, used);
+    tcase_add_test(tc, parts);
     tcase_add_test(tc, cancelled);
     tcase_add_loop_test(tc, load, 0, G_N_ELEMENTS(loads));
     tcase_add_test(tc, spaces);

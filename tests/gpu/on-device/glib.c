@@ -134,6 +134,16 @@ GByteArray *shim_array_new(size_t size)
     return a;
 }
 
+GByteArray *shim_array_insert(GByteArray *a, guint at, gconstpointer from)
+{
+    guint behind = a->len - at;
+
+    shim_array_append(a, from, 1);
+    memmove(a->data + (at + 1) * a->size, a->data + at * a->size, behind * a->size);
+    memcpy(a->data + at * a->size, from, a->size);
+    return a;
+}
+
 void shim_array_set_size(GByteArray *a, guint n)
 {
     if (n > a->room) {

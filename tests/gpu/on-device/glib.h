@@ -119,6 +119,7 @@ typedef GByteArray GArray;
 
 GByteArray *shim_array_new(size_t size);
 GByteArray *shim_array_append(GByteArray *a, gconstpointer from, guint n);
+GByteArray *shim_array_insert(GByteArray *a, guint at, gconstpointer from);
 void shim_array_set_size(GByteArray *a, guint n);
 void shim_array_free(GByteArray *a);
 void g_byte_array_unref(GByteArray *a); /* nobody else has it */
@@ -129,6 +130,7 @@ GArray *g_array_remove_index(GArray *a, guint index);
 #define g_byte_array_free(a, all)     shim_array_free(a)
 #define g_array_new(zero, clear, of)  shim_array_new(of)
 #define g_array_append_val(a, v)      shim_array_append(a, &(v), 1)
+#define g_array_insert_val(a, i, v)   shim_array_insert(a, i, &(v))
 #define g_array_set_size              shim_array_set_size
 #define g_array_free(a, all)          shim_array_free(a)
 #define g_array_unref                 shim_array_free /* nobody else has it */
