@@ -213,7 +213,7 @@ static bool put_data(struct session *s, struct image *m, const struct object *co
     g_autofree uint8_t *data = g_malloc(IMAGE_CHUNK);
     struct image_data zeros = {.context = context->id, .zero = 1}, head = {.context = context->id};
 
-    for (uint64_t at = 0; at < place->bytes; at += head.bytes) {
+    for (uint64_t at = 0; at < place->bytes && !m->error; at += head.bytes) {
         head.address = place->address + at;
         head.bytes = MIN(place->bytes - at, (uint64_t)IMAGE_CHUNK);
         int rc = OPS(s)->move->read(context->ctx, head.address, data, head.bytes);
@@ -233,7 +233,7 @@ static bool put_data(struct session *s, struct image *m, const struct object *co
     }
     if (zeros.bytes)
         image_put(m, IMAGE_DATA, &zeros, sizeof(zeros), NULL, 0);
-    return true;
+    return image_written(m, err);
 }
 
 static bool put_memory(struct session *s, struct image *m, const struct object *context,
