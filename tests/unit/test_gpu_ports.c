@@ -3,36 +3,24 @@
  * is sockets in the test's hands, at the other.
  */
 #include "gpu/protocol/contract.h"
+#include "tests/unit/port_guest.h"
 #include "tests/unit/unit.h"
-#include "tests/unit/virtio_guest.h"
 #include "vm/gpu_ports.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/virtio_console.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
-/* The first port is a console. */
-enum { FIRST = 1, CONTROL_IN = 2, CONTROL_OUT, QUEUES = 2 * (FIRST + WORKER_PORTS) + 2 };
-G_STATIC_ASSERT(QUEUES <= GUEST_QUEUES);
-enum { BLOCK = 4096, MUCH = MIB(1) };
+enum { PORTS = PORT_FIRST + WORKER_PORTS, BLOCK = PORT_BLOCK, MUCH = MIB(1) };
 
 struct rig {
-    struct guest g;
-    struct driver d;
+    struct port_guest p;
     struct gpu_ports *ports;
     int ends[64]; /* of streams, the worker's; -1: closed */
     unsigned joined;
     bool refuse;
-    gpa_t control, messages, block; /* buffers for control both ways, and for bytes */
-    unsigned offered, filled;
 };
-
-static unsigned in_queue(unsigned port)
-{
-    return 2 * (FIRST + port) + 2;
-}
 
 static int join(void *opaque)
 {
@@ -47,58 +35,6 @@ static int join(void *opaque)
     return pair[0];
 }
 
-static void offer(struct rig *r, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        struct piece p = {r->messages + 64 * (r->offered++ % 32), 64, true};
-        driver_add(&r->d, CONTROL_IN, &p, 1);
-    }
-    driver_kick(&r->d, CONTROL_IN);
-    guest_poll(&r->g);
-}
-
-/* Of a port, as all numbers here from the first of the GPU's. */
-static void say(struct rig *r, uint32_t id, uint16_t event, uint16_t value)
-{
-    struct piece p = {r->control, 8, false};
-
-    memcpy(guest_ptr(&r->g, r->control), &(struct virtio_console_control){FIRST + id, event, value},
-           8);
-    driver_do(&r->d, CONTROL_OUT, &p, 1);
-    guest_poll(&r->g);
-}
-
-/* The next message of the device as "PORT EVENT VALUE [NAME]"; "" where there is none. Its buffer
- * is offered anew. */
-static const char *next(struct rig *r, char *text, size_t size)
-{
-    uint32_t length;
-
-    *text = '\0';
-    if (!driver_used(&r->d, CONTROL_IN, NULL, &length))
-        return text;
-    const uint8_t *at = guest_ptr(&r->g, r->messages + 64 * (r->filled++ % 32));
-    struct virtio_console_control c;
-    memcpy(&c, at, sizeof(c));
-    snprintf(text, size, "%d %u %u%s%.*s", (int)c.id - FIRST, c.event, c.value,
-             length > sizeof(c) ? " " : "", (int)(length - sizeof(c)), at + sizeof(c));
-    offer(r, 1);
-    return text;
-}
-
-#define expect_message(r, want)                                                                    \
-    do {                                                                                           \
-        char text_[80];                                                                            \
-        ck_assert_str_eq(next((r), text_, sizeof(text_)), want);                                   \
-    } while (0)
-
-static size_t console_output(void *opaque, const uint8_t *data, size_t n)
-{
-    return n;
-}
-
-static const struct virtio_console_ops console_ops = {.output = console_output};
-
 /* As Linux does where ports come: it has them, and learns their names. Nobody is at the host's
  * ends. */
 static void expect_ports(struct rig *r)
@@ -106,47 +42,40 @@ static void expect_ports(struct rig *r)
     for (unsigned i = 0; i < WORKER_PORTS; i++) {
         char want[32];
         snprintf(want, sizeof(want), "%u 1 1", i);
-        expect_message(r, want);
+        expect_message(&r->p, want);
     }
     for (unsigned i = 0; i < WORKER_PORTS; i++) {
         char want[32];
-        say(r, i, VIRTIO_CONSOLE_PORT_READY, 1);
+        port_guest_say(&r->p, i, VIRTIO_CONSOLE_PORT_READY, 1);
         snprintf(want, sizeof(want), "%u 7 1 org.vmd.gpu.%u", i, i);
-        expect_message(r, want);
+        expect_message(&r->p, want);
     }
-    expect_message(r, "");
+    expect_message(&r->p, "");
 }
 
 static void begin(struct rig *r)
 {
-    struct virtio_console_port ports[FIRST + WORKER_PORTS] = {{NULL, &console_ops, NULL}};
+    struct virtio_console_port ports[PORTS];
 
     *r = (struct rig){0};
-    guest_init(&r->g, false);
-    struct virtio_env env = guest_env(&r->g);
-    r->ports = gpu_ports_new(&r->g.loop);
-    gpu_ports_fill(r->ports, ports + FIRST);
-    struct virtio_device *device = virtio_console_new(&env, ports, G_N_ELEMENTS(ports));
-    gpu_ports_at(r->ports, device, FIRST);
-    driver_attach(&r->d, &r->g, device, 1);
-    driver_start(&r->d, VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT), QUEUES);
-    r->control = guest_alloc(&r->g, 16, false);
-    r->messages = guest_alloc(&r->g, 2048, false);
-    r->block = guest_alloc(&r->g, BLOCK, true);
-    offer(r, 32);
-    say(r, UINT32_MAX, VIRTIO_CONSOLE_DEVICE_READY, 1);
-    expect_message(r, "-1 1 1");
-    expect_message(r, ""); /* without a GPU there are none */
+    port_guest_init(&r->p, ports, PORTS);
+    struct virtio_env env = guest_env(&r->p.g);
+    r->ports = gpu_ports_new(&r->p.g.loop);
+    gpu_ports_fill(r->ports, ports + PORT_FIRST);
+    struct virtio_device *device = virtio_console_new(&env, ports, PORTS);
+    gpu_ports_at(r->ports, device, PORT_FIRST);
+    port_guest_start(&r->p, device, PORTS);
+    expect_message(&r->p, ""); /* without a GPU there are none */
     gpu_ports_add(r->ports);
     expect_ports(r);
 }
 
 static void end(struct rig *r)
 {
-    driver_detach(&r->d);
+    driver_detach(&r->p.d);
     gpu_ports_at(r->ports, NULL, 0);
     gpu_ports_free(r->ports);
-    guest_fini(&r->g);
+    guest_fini(&r->p.g);
     for (unsigned i = 0; i < r->joined; i++) {
         if (r->ends[i] >= 0)
             close(r->ends[i]);
@@ -159,7 +88,7 @@ static void serve(struct rig *r, bool is)
         gpu_ports_serve(r->ports, join, r);
     else
         gpu_ports_stop(r->ports, r);
-    guest_poll(&r->g);
+    guest_poll(&r->p.g);
 }
 
 /* A worker is there, and the guest is told so. */
@@ -169,78 +98,39 @@ static void serve_first(struct rig *r)
     for (unsigned i = 0; i < WORKER_PORTS; i++) {
         char want[32];
         snprintf(want, sizeof(want), "%u 6 1", i);
-        expect_message(r, want);
+        expect_message(&r->p, want);
     }
 }
-
-static void set_open(struct rig *r, unsigned port, bool open)
-{
-    say(r, port, VIRTIO_CONSOLE_PORT_OPEN, open);
-}
-
-/* Adds TEXT to what PORT sends; whether it was taken. */
-static bool write_text(struct rig *r, unsigned port, const char *text)
-{
-    struct piece p = {r->block, (uint32_t)strlen(text), false};
-
-    memcpy(guest_ptr(&r->g, r->block), text, strlen(text));
-    driver_add(&r->d, in_queue(port) + 1, &p, 1);
-    driver_kick(&r->d, in_queue(port) + 1);
-    guest_poll(&r->g);
-    return driver_used(&r->d, in_queue(port) + 1, NULL, NULL);
-}
-
-/* What came to the worker's end, "" where it is over, "-" where there is nothing. */
-static const char *heard(int fd, char *text, size_t size)
-{
-    ssize_t n = recv(fd, text, size - 1, MSG_DONTWAIT);
-
-    if (n < 0) {
-        ck_assert_int_eq(errno, EAGAIN);
-        return "-";
-    }
-    text[n] = 0;
-    return text;
-}
-
-#define expect_heard(fd, want)                                                                     \
-    do {                                                                                           \
-        char text_[80];                                                                            \
-        ck_assert_str_eq(heard((fd), text_, sizeof(text_)), want);                                 \
-    } while (0)
 
 /* --- a stream's life -------------------------------------------------------------------------- */
 
 START_TEST(joined)
 {
     struct rig r;
-    uint32_t length;
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 1, true);
+    port_guest_open(&r.p, 1, true);
     ck_assert_uint_eq(r.joined, 1);
-    ck_assert(write_text(&r, 1, "from the guest"));
+    ck_assert(port_guest_write(&r.p, 1, "from the guest"));
     expect_heard(r.ends[0], "from the guest");
-    struct piece in = {r.block, 64, true};
-    driver_add(&r.d, in_queue(1), &in, 1);
+    port_guest_offer(&r.p, 1, 64);
     ck_assert_int_eq(send(r.ends[0], "from the worker", 15, 0), 15);
-    guest_wait(&r.g, driver_used(&r.d, in_queue(1), NULL, &length));
-    ck_assert(length == 15 && memcmp(guest_ptr(&r.g, r.block), "from the worker", 15) == 0);
+    expect_read(&r.p, 1, "from the worker");
     /* Another port is another program's. */
-    set_open(&r, 3, true);
+    port_guest_open(&r.p, 3, true);
     ck_assert_uint_eq(r.joined, 2);
-    ck_assert(write_text(&r, 3, "another"));
+    ck_assert(port_guest_write(&r.p, 3, "another"));
     expect_heard(r.ends[1], "another");
     expect_heard(r.ends[0], "-");
-    set_open(&r, 1, false);
+    port_guest_open(&r.p, 1, false);
     expect_heard(r.ends[0], "");
     expect_heard(r.ends[1], "-");
-    ck_assert(write_text(&r, 1, "after its end"));
-    set_open(&r, 1, true);
+    ck_assert(port_guest_write(&r.p, 1, "after its end"));
+    port_guest_open(&r.p, 1, true);
     ck_assert_uint_eq(r.joined, 3);
     expect_heard(r.ends[2], "-");
-    expect_message(&r, "");
+    expect_message(&r.p, "");
     end(&r);
 }
 END_TEST
@@ -251,19 +141,19 @@ START_TEST(early)
     struct rig r;
 
     begin(&r);
-    set_open(&r, 0, true);
-    ck_assert(!write_text(&r, 0, "early"));
+    port_guest_open(&r.p, 0, true);
+    ck_assert(!port_guest_write(&r.p, 0, "early"));
     serve_first(&r);
     ck_assert_uint_eq(r.joined, 1);
-    ck_assert(driver_used(&r.d, in_queue(0) + 1, NULL, NULL));
+    ck_assert(driver_used(&r.p.d, port_queue(0) + 1, NULL, NULL));
     expect_heard(r.ends[0], "early");
     /* And one that is gone before. */
     serve(&r, false);
-    set_open(&r, 0, false);
-    set_open(&r, 0, true);
-    ck_assert(!write_text(&r, 0, "lost"));
-    set_open(&r, 0, false);
-    ck_assert(driver_used(&r.d, in_queue(0) + 1, NULL, NULL));
+    port_guest_open(&r.p, 0, false);
+    port_guest_open(&r.p, 0, true);
+    ck_assert(!port_guest_write(&r.p, 0, "lost"));
+    port_guest_open(&r.p, 0, false);
+    ck_assert(driver_used(&r.p.d, port_queue(0) + 1, NULL, NULL));
     serve(&r, true);
     ck_assert_uint_eq(r.joined, 1);
     end(&r);
@@ -281,7 +171,7 @@ START_TEST(lost)
     begin(&r);
     serve_first(&r);
     r.refuse = _i == 2;
-    set_open(&r, 2, true);
+    port_guest_open(&r.p, 2, true);
     if (_i == 0) {
         serve(&r, false);
         expect_heard(r.ends[0], "");
@@ -293,22 +183,22 @@ START_TEST(lost)
     r.refuse = false;
     char text[80];
     for (bool told = false; !told;) {
-        guest_poll(&r.g);
-        told = strcmp(next(&r, text, sizeof(text)), "2 6 0") == 0;
+        guest_poll(&r.p.g);
+        told = strcmp(port_guest_next(&r.p, text, sizeof(text)), "2 6 0") == 0;
         ck_assert_msg(!strchr(text, '7'), "%s: %s", name, text);
     }
     /* Until it is closed it is nobody's. */
     unsigned had = r.joined;
-    ck_assert_msg(write_text(&r, 2, "to nobody"), "%s", name);
+    ck_assert_msg(port_guest_write(&r.p, 2, "to nobody"), "%s", name);
     ck_assert_msg(r.joined == had, "%s", name);
-    set_open(&r, 2, false);
+    port_guest_open(&r.p, 2, false);
     bool again = false;
-    while (*next(&r, text, sizeof(text)))
+    while (*port_guest_next(&r.p, text, sizeof(text)))
         again |= strcmp(text, "2 6 1") == 0;
     ck_assert_msg(again, "%s", name);
-    set_open(&r, 2, true);
+    port_guest_open(&r.p, 2, true);
     ck_assert_msg(r.joined == had + 1, "%s", name);
-    ck_assert_msg(write_text(&r, 2, "anew"), "%s", name);
+    ck_assert_msg(port_guest_write(&r.p, 2, "anew"), "%s", name);
     expect_heard(r.ends[had], "anew");
     end(&r);
 }
@@ -323,35 +213,35 @@ START_TEST(saved)
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 1, true);
-    ck_assert(write_text(&r, 1, "before"));
+    port_guest_open(&r.p, 1, true);
+    ck_assert(port_guest_write(&r.p, 1, "before"));
     expect_heard(r.ends[0], "before");
     if (!worker) {
         serve(&r, false);
-        expect_message(&r, "0 6 0");
-        expect_message(&r, "1 6 0");
-        expect_message(&r, "2 6 0");
-        expect_message(&r, "3 6 0");
+        expect_message(&r.p, "0 6 0");
+        expect_message(&r.p, "1 6 0");
+        expect_message(&r.p, "2 6 0");
+        expect_message(&r.p, "3 6 0");
     }
-    guest_save_and_load(&r.g);
-    guest_poll(&r.g);
+    guest_save_and_load(&r.p.g);
+    guest_poll(&r.p.g);
     expect_heard(r.ends[0], "");
     if (worker)
-        expect_message(&r, "1 6 0");
-    expect_message(&r, "");
+        expect_message(&r.p, "1 6 0");
+    expect_message(&r.p, "");
     if (!worker) {
         serve(&r, true);
-        expect_message(&r, "0 6 1");
-        expect_message(&r, "2 6 1");
-        expect_message(&r, "3 6 1");
+        expect_message(&r.p, "0 6 1");
+        expect_message(&r.p, "2 6 1");
+        expect_message(&r.p, "3 6 1");
     }
-    ck_assert(write_text(&r, 1, "to nobody"));
+    ck_assert(port_guest_write(&r.p, 1, "to nobody"));
     ck_assert_uint_eq(r.joined, 1);
-    set_open(&r, 1, false);
-    expect_message(&r, "1 6 1");
-    set_open(&r, 1, true);
+    port_guest_open(&r.p, 1, false);
+    expect_message(&r.p, "1 6 1");
+    port_guest_open(&r.p, 1, true);
     ck_assert_uint_eq(r.joined, 2);
-    ck_assert(write_text(&r, 1, "anew"));
+    ck_assert(port_guest_write(&r.p, 1, "anew"));
     expect_heard(r.ends[1], "anew");
     end(&r);
 }
@@ -364,9 +254,9 @@ START_TEST(reset)
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 0, true);
-    driver_reset(&r.d);
-    guest_poll(&r.g);
+    port_guest_open(&r.p, 0, true);
+    driver_reset(&r.p.d);
+    guest_poll(&r.p.g);
     expect_heard(r.ends[0], "");
     end(&r);
 }
@@ -380,39 +270,39 @@ START_TEST(gone)
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 1, true);
-    ck_assert(write_text(&r, 1, "to the first"));
+    port_guest_open(&r.p, 1, true);
+    ck_assert(port_guest_write(&r.p, 1, "to the first"));
     expect_heard(r.ends[0], "to the first");
     serve(&r, false);
     gpu_ports_remove(r.ports);
-    guest_poll(&r.g);
+    guest_poll(&r.p.g);
     expect_heard(r.ends[0], "");
-    expect_message(&r, "0 6 0");
-    expect_message(&r, "1 6 0");
-    expect_message(&r, "2 6 0");
-    expect_message(&r, "3 6 0");
+    expect_message(&r.p, "0 6 0");
+    expect_message(&r.p, "1 6 0");
+    expect_message(&r.p, "2 6 0");
+    expect_message(&r.p, "3 6 0");
     for (unsigned i = 0; i < WORKER_PORTS; i++) {
         snprintf(text, sizeof(text), "%u 2 1", i);
-        expect_message(&r, text);
+        expect_message(&r.p, text);
     }
-    expect_message(&r, "");
+    expect_message(&r.p, "");
     gpu_ports_add(r.ports);
     serve(&r, true);
     /* What is said before the guest has the new port is of the one that went. */
-    ck_assert(write_text(&r, 1, "late"));
-    set_open(&r, 1, true);
+    ck_assert(port_guest_write(&r.p, 1, "late"));
+    port_guest_open(&r.p, 1, true);
     ck_assert_uint_eq(r.joined, 1);
-    ck_assert(write_text(&r, 1, "later"));
+    ck_assert(port_guest_write(&r.p, 1, "later"));
     for (unsigned i = 0; i < WORKER_PORTS; i++) {
         snprintf(text, sizeof(text), "%u 1 1", i);
-        expect_message(&r, text);
+        expect_message(&r.p, text);
     }
-    say(&r, 1, VIRTIO_CONSOLE_PORT_READY, 1);
-    expect_message(&r, "1 7 1 org.vmd.gpu.1");
-    expect_message(&r, "1 6 1");
-    set_open(&r, 1, true);
+    port_guest_say(&r.p, 1, VIRTIO_CONSOLE_PORT_READY, 1);
+    expect_message(&r.p, "1 7 1 org.vmd.gpu.1");
+    expect_message(&r.p, "1 6 1");
+    port_guest_open(&r.p, 1, true);
     ck_assert_uint_eq(r.joined, 2);
-    ck_assert(write_text(&r, 1, "to the second"));
+    ck_assert(port_guest_write(&r.p, 1, "to the second"));
     expect_heard(r.ends[1], "to the second");
     end(&r);
 }
@@ -425,17 +315,17 @@ START_TEST(overlap)
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 0, true);
+    port_guest_open(&r.p, 0, true);
     gpu_ports_add(r.ports);
     gpu_ports_stop(r.ports, "another worker");
     gpu_ports_remove(r.ports);
-    ck_assert(write_text(&r, 0, "still"));
+    ck_assert(port_guest_write(&r.p, 0, "still"));
     expect_heard(r.ends[0], "still");
     serve(&r, true); /* by another worker */
     expect_heard(r.ends[0], "");
     ck_assert_uint_eq(r.joined, 1);
-    set_open(&r, 0, false);
-    set_open(&r, 0, true);
+    port_guest_open(&r.p, 0, false);
+    port_guest_open(&r.p, 0, true);
     ck_assert_uint_eq(r.joined, 2);
     end(&r);
 }
@@ -443,41 +333,17 @@ END_TEST
 
 /* --- how much is held ------------------------------------------------------------------------- */
 
-static uint8_t pattern(uint64_t at)
-{
-    return (uint8_t)(at ^ at >> 8 ^ at >> 16);
-}
-
 /* The guest writes and nobody reads: it waits in the guest's buffers, and comes in order. */
 START_TEST(output_waits)
 {
     struct rig r;
-    uint64_t sent = 0, got = 0;
-    unsigned queue = in_queue(1) + 1;
-    uint8_t bytes[BLOCK];
-    struct piece p;
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 1, true);
-    p = (struct piece){r.block, BLOCK, false};
-    do {
-        for (unsigned i = 0; i < BLOCK; i++)
-            ((uint8_t *)guest_ptr(&r.g, r.block))[i] = pattern(sent + i);
-        driver_add(&r.d, queue, &p, 1);
-        driver_kick(&r.d, queue);
-        guest_poll(&r.g);
-        sent += BLOCK;
-        ck_assert_uint_lt(sent, MUCH);
-    } while (driver_used(&r.d, queue, NULL, NULL));
-    while (got < sent) {
-        ssize_t n = recv(r.ends[0], bytes, sizeof(bytes), MSG_DONTWAIT);
-        for (ssize_t i = 0; i < n; i++)
-            ck_assert_uint_eq(bytes[i], pattern(got + (uint64_t)i));
-        got += n > 0 ? (uint64_t)n : 0;
-        guest_poll(&r.g);
-    }
-    ck_assert(driver_used(&r.d, queue, NULL, NULL));
+    port_guest_open(&r.p, 1, true);
+    uint64_t sent = port_guest_flood(&r.p, 1, MUCH);
+    port_drain(&r.p, r.ends[0], sent);
+    ck_assert(driver_used(&r.p.d, port_queue(1) + 1, NULL, NULL));
     end(&r);
 }
 END_TEST
@@ -486,24 +352,16 @@ END_TEST
 START_TEST(output_dropped)
 {
     struct rig r;
-    char text[8];
-    unsigned n = 0;
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 0, true);
-    struct piece p = {r.block, BLOCK, false};
-    do {
-        driver_add(&r.d, in_queue(0) + 1, &p, 1);
-        driver_kick(&r.d, in_queue(0) + 1);
-        guest_poll(&r.g);
-        ck_assert_uint_lt(++n, MUCH / BLOCK);
-    } while (driver_used(&r.d, in_queue(0) + 1, NULL, NULL));
-    set_open(&r, 0, false);
-    ck_assert(driver_used(&r.d, in_queue(0) + 1, NULL, NULL));
-    set_open(&r, 0, true);
-    ck_assert(write_text(&r, 0, "new"));
-    ck_assert_str_eq(heard(r.ends[1], text, sizeof(text)), "new");
+    port_guest_open(&r.p, 0, true);
+    port_guest_flood(&r.p, 0, MUCH);
+    port_guest_open(&r.p, 0, false);
+    ck_assert(driver_used(&r.p.d, port_queue(0) + 1, NULL, NULL));
+    port_guest_open(&r.p, 0, true);
+    ck_assert(port_guest_write(&r.p, 0, "new"));
+    expect_heard(r.ends[1], "new");
     end(&r);
 }
 END_TEST
@@ -519,23 +377,21 @@ START_TEST(input_waits)
 
     begin(&r);
     serve_first(&r);
-    set_open(&r, 1, true);
+    port_guest_open(&r.p, 1, true);
     for (unsigned idle = 0; idle < 3;) {
         for (unsigned i = 0; i < BLOCK; i++)
-            bytes[i] = pattern(sent + i);
+            bytes[i] = port_pattern(sent + i);
         n = send(r.ends[0], bytes, sizeof(bytes), MSG_DONTWAIT);
         idle = n < 0 ? idle + 1 : 0;
         sent += n > 0 ? (uint64_t)n : 0;
         ck_assert_uint_lt(sent, MUCH);
-        guest_poll(&r.g);
+        guest_poll(&r.p.g);
     }
-    struct piece p = {r.block, BLOCK, true};
     while (got < sent) {
-        driver_add(&r.d, in_queue(1), &p, 1);
-        driver_kick(&r.d, in_queue(1));
-        guest_wait(&r.g, driver_used(&r.d, in_queue(1), NULL, &length));
+        port_guest_offer(&r.p, 1, BLOCK);
+        length = port_guest_read(&r.p, 1);
         for (uint32_t i = 0; i < length; i++)
-            ck_assert_uint_eq(((uint8_t *)guest_ptr(&r.g, r.block))[i], pattern(got + i));
+            ck_assert_uint_eq(((uint8_t *)guest_ptr(&r.p.g, r.p.block))[i], port_pattern(got + i));
         got += length;
     }
     ck_assert_uint_eq(got, sent);
@@ -556,25 +412,25 @@ START_TEST(random_steps)
     for (unsigned step = 0; step < 3000; step++) {
         unsigned port = (unsigned)g_rand_int_range(rand, 0, WORKER_PORTS);
         unsigned stream = r.joined ? (unsigned)g_rand_int_range(rand, 0, (gint32)r.joined) : 0;
-        struct piece in = {r.block, (uint32_t)g_rand_int_range(rand, 1, 64), true};
+        uint32_t length = (uint32_t)g_rand_int_range(rand, 1, 64);
         switch (g_rand_int_range(rand, 0, 9)) {
         case 0:
             serve(&r, g_rand_boolean(rand));
             break;
         case 1:
-            say(&r, (uint32_t)g_rand_int_range(rand, 0, WORKER_PORTS + 2),
-                (uint16_t)g_rand_int_range(rand, 0, 9), (uint16_t)g_rand_int_range(rand, 0, 2));
+            port_guest_say(&r.p, (uint32_t)g_rand_int_range(rand, 0, WORKER_PORTS + 2),
+                           (uint16_t)g_rand_int_range(rand, 0, 9),
+                           (uint16_t)g_rand_int_range(rand, 0, 2));
             break;
         case 2:
         case 3:
-            set_open(&r, port, g_rand_boolean(rand));
+            port_guest_open(&r.p, port, g_rand_boolean(rand));
             break;
         case 4:
-            write_text(&r, port, "some text of a program");
+            port_guest_write(&r.p, port, "some text of a program");
             break;
         case 5:
-            driver_add(&r.d, in_queue(port), &in, 1);
-            driver_kick(&r.d, in_queue(port));
+            port_guest_offer(&r.p, port, length);
             break;
         case 6:
             if (r.joined && r.ends[stream] >= 0)
@@ -591,25 +447,21 @@ START_TEST(random_steps)
                 gpu_ports_remove(r.ports);
                 gpu_ports_add(r.ports);
                 for (unsigned i = 0; i < WORKER_PORTS; i++)
-                    say(&r, i, VIRTIO_CONSOLE_PORT_READY, 1);
+                    port_guest_say(&r.p, i, VIRTIO_CONSOLE_PORT_READY, 1);
             }
             break;
         }
-        guest_poll(&r.g);
-        while (*next(&r, text, sizeof(text)))
+        guest_poll(&r.p.g);
+        while (*port_guest_next(&r.p, text, sizeof(text)))
             ;
         for (unsigned i = 0; i < WORKER_PORTS; i++) { /* rings are small */
-            while (driver_used(&r.d, in_queue(i), NULL, NULL))
+            while (driver_used(&r.p.d, port_queue(i), NULL, NULL))
                 ;
-            while (driver_used(&r.d, in_queue(i) + 1, NULL, NULL))
+            while (driver_used(&r.p.d, port_queue(i) + 1, NULL, NULL))
                 ;
         }
-        if (step % 25 == 24) { /* buffers in flight stay few */
-            driver_start(&r.d, VIRTIO_FEATURE(VIRTIO_CONSOLE_F_MULTIPORT), QUEUES);
-            r.offered = r.filled = 0;
-            offer(&r, 32);
-            say(&r, UINT32_MAX, VIRTIO_CONSOLE_DEVICE_READY, 1);
-        }
+        if (step % 25 == 24) /* buffers in flight stay few */
+            port_guest_restart(&r.p, PORTS);
     }
     end(&r);
 }
