@@ -554,8 +554,10 @@ static void xlate_forget(struct rpc_call *call, struct xlate_forget_params *para
 
 static void attach(struct rpc_call *call, struct console_attach_params *params)
 {
-    struct vmi_console_attach_params p = {
-        .console = params->console, .readonly = params->readonly, .replay = params->replay};
+    struct vmi_console_attach_params p = {.console = params->console,
+                                          .readonly = params->readonly,
+                                          .replay = params->replay,
+                                          .force = params->force};
 
     forward(call, params->vm, VMI_CONSOLE_ATTACH, &p);
 }

@@ -64,12 +64,12 @@ bool channels_has(struct channels *all, const char *name)
     return find(all, name) != NULL;
 }
 
-int channels_attach(struct channels *all, const char *name, GError **err)
+int channels_attach(struct channels *all, const char *name, bool force, GError **err)
 {
     struct channel *c = find(all, name);
     int pair[2];
 
-    if (!c || is_taken(c)) {
+    if (!c || (is_taken(c) && !force)) {
         vmd_fail(err, c ? VMD_ERROR_BUSY : VMD_ERROR_NOT_FOUND,
                  c ? "channel %s has a client" : "there is no console or channel %s", name);
         return -1;
@@ -80,6 +80,8 @@ int channels_attach(struct channels *all, const char *name, GError **err)
     }
     /* The client's end is an ordinary blocking socket. */
     fcntl(pair[1], F_SETFL, fcntl(pair[1], F_GETFL) & ~O_NONBLOCK);
+    if (port_stream_has_socket(c->client))
+        lose(c);
     int rc = port_stream_begin(c->client, pair[0]);
     if (rc == 0)
         return pair[1];

@@ -35,9 +35,9 @@ void channels_at(struct channels *channels, struct virtio_device *device, unsign
 /* ALL may be NULL. */
 bool channels_has(struct channels *all, const char *name);
 /*
- * A client's end of a new socket pair, the caller's. -1 with ERR: VMD_ERROR_NOT_FOUND where no channel
- * is named NAME, VMD_ERROR_BUSY where one has a client.
+ * A client's end of a new socket pair, the caller's. -1 with ERR: VMD_ERROR_NOT_FOUND where no
+ * channel is named NAME, VMD_ERROR_BUSY where one has a client, unless it is lost by FORCE.
  */
-int channels_attach(struct channels *channels, const char *name, GError **err);
+int channels_attach(struct channels *channels, const char *name, bool force, GError **err);
 
 #endif

@@ -431,9 +431,9 @@ void machine_free(struct machine *m, unsigned console_ms, machine_done_fn done, 
 
 /* --- what can be asked ------------------------------------------------------------------------ */
 
-int machine_channel(struct machine *m, const char *name, GError **err)
+int machine_channel(struct machine *m, const char *name, bool force, GError **err)
 {
-    return channels_attach(m->devices ? devices_channels(m->devices) : NULL, name, err);
+    return channels_attach(m->devices ? devices_channels(m->devices) : NULL, name, force, err);
 }
 
 bool machine_has_channel(struct machine *m, const char *name)

@@ -92,7 +92,7 @@ bool machine_running(const struct machine *machine);
 
 struct console *machine_console(struct machine *machine, const char *name);
 /* A connection to a channel, as channels_attach() says. */
-int machine_channel(struct machine *machine, const char *name, GError **err);
+int machine_channel(struct machine *machine, const char *name, bool force, GError **err);
 bool machine_has_channel(struct machine *machine, const char *name);
 
 /* New structs, the caller's. */

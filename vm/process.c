@@ -692,7 +692,7 @@ static struct console *need_console(struct rpc_call *call, const char *name)
 static int attach_channel(struct machine *m, const struct vmi_console_attach_params *p, GError **err)
 {
     if (!p->readonly || !machine_has_channel(m, p->console))
-        return machine_channel(m, p->console, err);
+        return machine_channel(m, p->console, p->force, err);
     vmd_fail(err, VMD_ERROR_INVALID, "%s is no console: a channel cannot be watched only",
              p->console);
     return -1;

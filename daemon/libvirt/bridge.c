@@ -236,6 +236,7 @@ struct bridge *bridge_open(struct daemon *daemon, const struct bridge_options *o
     b->xml =
         (struct xml_options){.headless = o->headless, .sockets = daemon->paths.runtime, .volume = bridge__volume_path, .user = b};
     g_queue_init(&b->works);
+    g_queue_init(&b->consoles);
     b->clients = g_ptr_array_new();
     b->server = libvirt_server_new(daemon->loop, &server_ops, b, STALL_MS);
     b->polkit = daemon->paths.system ? polkit_open(daemon->loop) : NULL;

@@ -32,6 +32,7 @@ struct bridge {
     struct pools *pools;
     GPtrArray *clients; /* struct client, borrowed */
     GQueue works; /* volumes.c's, under way */
+    GQueue consoles;        /* console.c's, whose streams have not ended */
     struct xml_options xml; /* how clients' XML is read */
     void (*done)(void *arg);
     void *done_arg;

@@ -1,6 +1,9 @@
 /*
  * Consoles: a stream of the client's is joined with the socket that console.attach gives. Each way
  * stops while the other end does not take what came.
+ *
+ * Of a console many clients of vmd's have their part; of libvirt's, which look for no others, one
+ * has it at a time, as one has a channel.
  */
 #include "daemon/libvirt/bridge_priv.h"
 
@@ -16,11 +19,14 @@ enum {
 };
 
 struct console {
+    struct bridge *bridge;
+    char *vm, *name; /* the VM's id */
     struct libvirt_stream *stream;
     int fd;
     bool over; /* the console has said all */
     GByteArray *typed;
     uv_poll_t poll;
+    GList link;
 };
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -100,8 +106,11 @@ static void on_closed(void *user)
 {
     struct console *con = user;
 
+    g_queue_unlink(&con->bridge->consoles, &con->link);
     uv_close((uv_handle_t *)&con->poll, poll_closed);
     close(con->fd);
+    g_free(con->vm);
+    g_free(con->name);
     g_byte_array_unref(con->typed);
 }
 
@@ -113,43 +122,98 @@ static const struct libvirt_stream_ops stream_ops = {
 struct opening {
     struct bridge *bridge;
     struct libvirt_request *request;
+    char *vm, *name;
+    bool force;
 };
+
+static void opening_free(struct opening *o)
+{
+    g_free(o->vm);
+    g_free(o->name);
+    g_free(o);
+}
+
+/* The stream that has the console O is of; NULL: none, or it is over. */
+static struct console *find_open(const struct opening *o)
+{
+    for (GList *l = o->bridge->consoles.head; l; l = l->next) {
+        struct console *con = l->data;
+        if (!con->over && strcmp(con->vm, o->vm) == 0 && strcmp(con->name, o->name) == 0)
+            return con;
+    }
+    return NULL;
+}
+
+static void refuse(struct opening *o)
+{
+    libvirt_fail(o->request, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_DOMAIN,
+                 "%s has a client already", o->name);
+}
+
+/* Whether O may have it: nobody has, or loses it now. */
+static bool make_free(struct opening *o)
+{
+    struct console *had = find_open(o);
+
+    if (had && o->force)
+        libvirt_stream_fail(had->stream, LIBVIRT_ERR_OPERATION_FAILED, LIBVIRT_FROM_DOMAIN,
+                            "another client has taken %s", o->name);
+    else if (had)
+        refuse(o);
+    return !had || o->force;
+}
+
+/* Takes FD. */
+static void begin_stream(struct opening *o, int fd)
+{
+    autofd own = fd;
+    struct console *con = g_new0(struct console, 1);
+
+    if (uv_poll_init(o->bridge->daemon->loop, &con->poll, fd) < 0) {
+        libvirt_fail(o->request, LIBVIRT_ERR_INTERNAL, LIBVIRT_FROM_DOMAIN,
+                     "the console cannot be watched");
+        g_free(con);
+        return;
+    }
+    con->bridge = o->bridge;
+    con->vm = g_steal_pointer(&o->vm);
+    con->name = g_steal_pointer(&o->name);
+    con->fd = steal_fd(&own);
+    con->typed = g_byte_array_new();
+    con->poll.data = con;
+    con->link.data = con;
+    g_queue_push_tail_link(&con->bridge->consoles, &con->link);
+    con->stream = libvirt_stream_begin(o->request, &stream_ops, con);
+    if (con->stream)
+        watch(con);
+    else
+        on_closed(con);
+}
 
 static void attached(void *arg, const void *result, int fd, const GError *err)
 {
     struct opening *o = arg;
     autofd own = fd;
-    struct console *con = g_new0(struct console, 1);
 
-    if (err) {
+    if (err && g_error_matches(err, VMD_ERROR, VMD_ERROR_BUSY))
+        refuse(o);
+    else if (err)
         bridge_fail(o->request, err);
-    } else if (!libvirt_request_conn(o->request)) {
+    else if (!libvirt_request_conn(o->request))
         libvirt_reply(o->request, NULL);
-    } else if (uv_poll_init(o->bridge->daemon->loop, &con->poll, fd) < 0) {
-        libvirt_fail(o->request, LIBVIRT_ERR_INTERNAL, LIBVIRT_FROM_DOMAIN,
-                     "the console cannot be watched");
-    } else {
-        con->fd = steal_fd(&own);
-        con->typed = g_byte_array_new();
-        con->poll.data = con;
-        con->stream = libvirt_stream_begin(o->request, &stream_ops, con);
-        if (con->stream)
-            watch(con);
-        else
-            on_closed(con);
-        g_steal_pointer(&con);
-    }
-    g_free(con);
-    g_free(o);
+    else if (make_free(o))
+        begin_stream(o, steal_fd(&own));
+    opening_free(o);
 }
 
 static void join(struct client *c, struct libvirt_request *request, const struct vm *vm,
-                 const char *name)
+                 const char *name, bool force)
 {
-    struct console_attach_params p = {.vm = (char *)vm_id(vm), .console = (char *)name};
+    struct console_attach_params p = {
+        .vm = (char *)vm_id(vm), .console = (char *)name, .force = force};
     struct opening *o = g_new0(struct opening, 1);
 
-    *o = (struct opening){c->bridge, request};
+    *o = (struct opening){c->bridge, request, g_strdup(p.vm), g_strdup(name), force};
     rpc_local_call(c->rpc, API_CONSOLE_ATTACH, &p, attached, o);
 }
 
@@ -159,7 +223,7 @@ static void open_console(struct client *c, struct libvirt_request *request, cons
     struct vm *vm = bridge_need(c, request, &a->dom);
 
     if (vm && bridge_flags(request, a->flags, FORCE | SAFE))
-        join(c, request, vm, a->device ? a->device : "serial0");
+        join(c, request, vm, a->device ? a->device : "serial0", a->flags & FORCE);
 }
 
 static bool has_channel(const struct vm *vm, const char *name)
@@ -185,7 +249,7 @@ static void open_channel(struct client *c, struct libvirt_request *request, cons
     const struct vm_config *config = vm_config_of(vm);
     const char *name = a->device ? a->device : config->n_channels ? config->channels[0] : "hvc0";
     if (g_str_has_prefix(name, "hvc") || has_channel(vm, name))
-        join(c, request, vm, name);
+        join(c, request, vm, name, a->flags & FORCE);
     else
         libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
                      "the domain has no channel %s", name);

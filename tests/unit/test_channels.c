@@ -77,7 +77,7 @@ START_TEST(both_ways)
     await_heard(&r.p, other, "");
     close(other);
     g_autoptr(GError) err = NULL;
-    ck_assert_int_eq(channels_attach(r.channels, "org.b.0", &err), -1);
+    ck_assert_int_eq(channels_attach(r.channels, "org.b.0", false, &err), -1);
     ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_BUSY));
     port_guest_offer(&r.p, 1, 64);
     ck_assert_int_eq(send(fd, "from the host", 13, MSG_NOSIGNAL), 13);
@@ -107,7 +107,7 @@ START_TEST(early)
     close(fd);
     await_message(&r.p, "0 6 0");
     g_autoptr(GError) err = NULL;
-    fd = channels_attach(r.channels, "org.a.0", &err);
+    fd = channels_attach(r.channels, "org.a.0", false, &err);
     ck_assert(fd >= 0);
     await_message(&r.p, "0 6 1");
     ck_assert_int_eq(send(fd, "stays", 5, MSG_NOSIGNAL), 5);
@@ -124,7 +124,7 @@ START_TEST(early)
         guest_poll(&r.p.g);
     port_guest_open(&r.p, 0, false);
     await_message(&r.p, "0 6 0");
-    ck_assert_int_eq(channels_attach(r.channels, "org.c.0", &err), -1);
+    ck_assert_int_eq(channels_attach(r.channels, "org.c.0", false, &err), -1);
     ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_NOT_FOUND));
     end(&r);
 }
@@ -144,7 +144,7 @@ START_TEST(left_behind)
     close(fd);
     for (int i = 0; i < 10; i++)
         guest_poll(&r.p.g);
-    int other = _i ? channels_attach(r.channels, "org.a.0", &err) : dial(&r, 0);
+    int other = _i ? channels_attach(r.channels, "org.a.0", false, &err) : dial(&r, 0);
     await_message(&r.p, "0 6 0");
     await_message(&r.p, "0 6 1");
     fcntl(other, F_SETFL, O_NONBLOCK);
@@ -152,6 +152,45 @@ START_TEST(left_behind)
     await_heard(&r.p, other, "to the next");
     close(other);
     await_message(&r.p, "0 6 0");
+    end(&r);
+}
+END_TEST
+
+/* Who comes by force has it: the guest hears of both, and of what the first said nothing that it
+ * had not taken. */
+START_TEST(displaced)
+{
+    struct rig r;
+    g_autoptr(GError) err = NULL;
+
+    begin(&r);
+    port_guest_open(&r.p, 0, true);
+    int fd = dial(&r, 0);
+    await_message(&r.p, "0 6 1");
+    ck_assert_int_eq(send(fd, "the first's", 11, MSG_NOSIGNAL), 11);
+    for (int i = 0; i < 10; i++)
+        guest_poll(&r.p.g);
+    ck_assert_int_eq(channels_attach(r.channels, "org.a.0", false, &err), -1);
+    ck_assert(g_error_matches(err, VMD_ERROR, VMD_ERROR_BUSY));
+    expect_message(&r.p, "");
+    int other = channels_attach(r.channels, "org.a.0", true, NULL);
+    ck_assert_int_ge(other, 0);
+    expect_message(&r.p, "0 6 0");
+    expect_message(&r.p, "0 6 1");
+    expect_heard(fd, "");
+    port_guest_offer(&r.p, 0, 64);
+    ck_assert_int_eq(send(other, "the second's", 12, MSG_NOSIGNAL), 12);
+    expect_read(&r.p, 0, "the second's");
+    ck_assert(port_guest_write(&r.p, 0, "to the second"));
+    expect_heard(other, "to the second");
+    close(fd);
+    close(other);
+    await_message(&r.p, "0 6 0");
+    /* By force where nobody is. */
+    other = channels_attach(r.channels, "org.a.0", true, NULL);
+    ck_assert_int_ge(other, 0);
+    expect_message(&r.p, "0 6 1");
+    close(other);
     end(&r);
 }
 END_TEST
@@ -202,6 +241,7 @@ int main(void)
     tcase_add_test(tc, both_ways);
     tcase_add_test(tc, early);
     tcase_add_loop_test(tc, left_behind, 0, 2);
+    tcase_add_test(tc, displaced);
     tcase_add_test(tc, reads_nothing);
     tcase_add_test(tc, slow);
     suite_add_tcase(suite, tc);
