@@ -91,10 +91,11 @@ static void client_close(struct client *client)
     check_drained(c);
 }
 
+/* C may be gone with the last one: who waits for a drain frees it. */
 static void close_all(struct console *c)
 {
-    while (c->clients->len)
-        client_close(g_ptr_array_index(c->clients, c->clients->len - 1));
+    for (guint n = c->clients->len; n-- > 0;)
+        client_close(g_ptr_array_index(c->clients, n));
 }
 
 void console_free(struct console *c)

@@ -294,9 +294,13 @@ START_TEST(console_limit_of_clients)
 }
 END_TEST
 
+/* As a VM that is over does. */
 static void on_drained(void *opaque)
 {
-    ((struct rig *)opaque)->drained = true;
+    struct rig *r = opaque;
+
+    r->drained = true;
+    console_free(g_steal_pointer(&r->console));
 }
 
 START_TEST(console_drains)
@@ -325,10 +329,12 @@ START_TEST(console_drain_gives_up)
 
     rig_open(&r);
     int fd = console_attach(r.console, false, 0, NULL);
+    int other = console_attach(r.console, true, 0, NULL);
     console_drain(r.console, 1, on_drained, &r);
     while (!r.drained)
         uv_run(&r.loop, UV_RUN_ONCE);
     close(fd);
+    close(other);
     rig_close(&r);
 }
 END_TEST
