@@ -61,6 +61,11 @@ static void call_free(struct rpc_call *call)
     g_free(call);
 }
 
+static bool brings_fd(const struct rpc_call *call)
+{
+    return call->method->flags & RPC_FD_OUT;
+}
+
 /* Puts the answer on the wire, once. Takes VALUE and FD. */
 static void answer(struct rpc_call *call, const char *member, struct json_object *value, int fd)
 {
@@ -72,6 +77,7 @@ static void answer(struct rpc_call *call, const char *member, struct json_object
     }
     call->answered = true;
     g_queue_unlink(&call->conn->calls, &call->link);
+    call->conn->fds_due -= brings_fd(call);
     if (call->reply) {
         bool ok = strcmp(member, "result") == 0;
         rpc_local__answer(call, ok ? value : NULL, ok ? NULL : value, steal_fd(&own));
@@ -300,6 +306,7 @@ struct rpc_call *rpc_call__new(struct rpc_conn *conn, struct rpc_batch *batch, s
     conn->refs++;
     rpc_server__ref(conn->server);
     g_queue_push_tail_link(&conn->calls, &call->link);
+    conn->fds_due += brings_fd(call);
     return call;
 }
 

@@ -1,14 +1,16 @@
 /*
  * One connection: lines become requests and batches, replies and notifications become lines.
  *
- * Reading stops while LIMIT_RPC_INFLIGHT calls are unanswered or a lot is unsent, so a client can't
- * make the server work ahead of what it reads.
+ * Reading stops while LIMIT_RPC_INFLIGHT calls are unanswered, or a few whose answers bring
+ * descriptors, or a lot is unsent, so a client can't make the server work ahead of what it reads.
  */
 #include "proto/jsonrpc/local.h"
 #include "proto/jsonrpc/rpc_priv.h"
 
-/* Bytes of unread replies at which a client's further requests wait. */
-enum { UNREAD_REPLIES = LIMIT_RPC_OUTQ / 8 };
+enum {
+    UNREAD_REPLIES = LIMIT_RPC_OUTQ / 8, /* bytes at which a client's further requests wait */
+    FDS_DUE = 8,                         /* likewise; each may be a file's memory */
+};
 
 struct json_object *rpc__notification(const char *method, struct json_object *params)
 {
@@ -126,7 +128,7 @@ static bool on_ready(void *user)
 {
     struct rpc_conn *conn = user;
 
-    return conn->calls.length < LIMIT_RPC_INFLIGHT &&
+    return conn->calls.length < LIMIT_RPC_INFLIGHT && conn->fds_due < FDS_DUE &&
            rpc_stream_queued(conn->stream) < UNREAD_REPLIES;
 }
 

@@ -58,6 +58,7 @@ struct rpc_conn {
     enum rpc_role role;
     unsigned version; /* release that the peer speaks; 0: the present one */
     GQueue calls;     /* not yet answered */
+    unsigned fds_due; /* of them whose answer brings a descriptor */
     bool half_closed; /* end when the last call is answered */
     void *data;
     GList link;

@@ -10,12 +10,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum {
     FDS_KEPT = 16,
     FDS_MESSAGE = 16,
-    FDS_QUEUED = 8, /* with so many to send nothing more is read: each may be a file's memory */
+    FDS_AHEAD = 8, /* with so many that the peer has not got nothing more is read: each may be a
+                    * file's memory */
+    LOOK_MS = 20,  /* between looks at whether it has got them, which no event tells */
     PIECES = 32
 };
 
@@ -45,13 +49,14 @@ struct rpc_stream {
     GQueue out;
     size_t queued;
     unsigned queued_fds;
+    unsigned sent_fds; /* since the kernel last held nothing for a peer that may be a stranger's */
     uint64_t sent, came;
     int fds[FDS_KEPT];
     unsigned n_fds;
     uv_poll_t poll;
     int events;      /* that POLL looks for: to ask anew costs two system calls */
     uv_idle_t later; /* runs pump() soon */
-    uv_timer_t linger;
+    uv_timer_t timer; /* of the end, or until the peer has got descriptors */
     unsigned handles;
 };
 
@@ -79,13 +84,36 @@ static void end(struct rpc_stream *s, int errnum)
     s->state = ENDED;
     s->errnum = errnum;
     uv_poll_stop(&s->poll);
-    uv_timer_stop(&s->linger);
+    uv_timer_stop(&s->timer);
     soon(s);
+}
+
+/* --- descriptors that wait for the peer --- */
+
+static void on_look(uv_timer_t *timer)
+{
+    pump(timer->data);
+}
+
+/* Whether so many wait that nothing more is read. What the kernel holds for the peer counts too,
+ * but for one that hands over descriptors itself: that is of vmd's own processes, and reads. */
+static bool many_fds(struct rpc_stream *s)
+{
+    int held;
+
+    if (s->queued_fds >= FDS_AHEAD)
+        return true;
+    if (s->take_fds || s->queued_fds + s->sent_fds < FDS_AHEAD)
+        return false;
+    if (ioctl(s->fd, SIOCOUTQ, &held) < 0 || held > 0)
+        return true;
+    s->sent_fds = 0;
+    return false;
 }
 
 static bool may_give(struct rpc_stream *s)
 {
-    return s->state <= HALF && !s->stopped && s->queued_fds < FDS_QUEUED && s->ops->ready(s->user);
+    return s->state <= HALF && !s->stopped && !many_fds(s) && s->ops->ready(s->user);
 }
 
 static bool wants_input(struct rpc_stream *s)
@@ -108,6 +136,8 @@ static void update_poll(struct rpc_stream *s)
         events = UV_PRIORITIZED;
     if (events != s->events && uv_poll_start(&s->poll, events, on_poll) == 0)
         s->events = events;
+    if (s->state <= HALF && many_fds(s))
+        uv_timer_start(&s->timer, on_look, LOOK_MS, 0);
 }
 
 /* --- output -------------------------------------------------------------------------------- */
@@ -173,6 +203,7 @@ static void forget_sent(struct rpc_stream *s, size_t n)
     while (n > 0) {
         struct out *o = g_queue_peek_head(&s->out);
         size_t part = MIN(n, o->len - o->sent);
+        s->sent_fds += o->fd >= 0;
         out_close(s, o); /* it went with the first byte */
         o->sent += part;
         n -= part;
@@ -451,7 +482,7 @@ void rpc_stream_finish(struct rpc_stream *s, unsigned ms)
     s->state = FINISHING;
     flush(s);
     if (s->state == FINISHING) {
-        uv_timer_start(&s->linger, on_linger, ms, 0);
+        uv_timer_start(&s->timer, on_linger, ms, 0);
         update_poll(s);
     }
 }
@@ -488,7 +519,7 @@ void rpc_stream_free(struct rpc_stream *s)
         close(fd);
     uv_close((uv_handle_t *)&s->poll, on_closed);
     uv_close((uv_handle_t *)&s->later, on_closed);
-    uv_close((uv_handle_t *)&s->linger, on_closed);
+    uv_close((uv_handle_t *)&s->timer, on_closed);
     close(s->fd); /* after the poll handle has left the loop's set */
 }
 
@@ -513,8 +544,8 @@ struct rpc_stream *rpc_stream_new(uv_loop_t *loop, int fd, enum rpc_framing fram
     rpc_lines_init(&s->in, framing, max_message);
     g_queue_init(&s->out);
     uv_idle_init(loop, &s->later);
-    uv_timer_init(loop, &s->linger);
-    s->poll.data = s->later.data = s->linger.data = s;
+    uv_timer_init(loop, &s->timer);
+    s->poll.data = s->later.data = s->timer.data = s;
     s->handles = 3;
     soon(s); /* begins to read once the owner is complete */
     return s;

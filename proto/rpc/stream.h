@@ -1,9 +1,10 @@
 /*
  * proto/rpc/stream.h: messages and file descriptors over a connected unix socket, on a loop.
  *
- * Reading stops while the owner is not ready; writing is queued up to a bound. Callbacks come from
- * the loop, never from inside a function of this header, and none comes after rpc_stream_free().
- * Internal to the servers and clients of proto.
+ * Reading stops while the owner is not ready, and while the peer has several descriptors to get
+ * yet; writing is queued up to a bound. Callbacks come from the loop, never from inside a function
+ * of this header, and none comes after rpc_stream_free(). Internal to the servers and clients of
+ * proto.
  */
 #ifndef PROTO_RPC_STREAM_H
 #define PROTO_RPC_STREAM_H

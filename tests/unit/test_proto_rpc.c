@@ -31,7 +31,7 @@ static struct rig {
     bool cancelled;
     enum rpc_role role;
     unsigned remembered;
-    GQueue held; /* calls of vm.reset */
+    GQueue held; /* calls of vm.reset, and of vm.peek */
 } rig;
 
 /* --- handlers ------------------------------------------------------------------------------ */
@@ -79,6 +79,11 @@ static void on_reset(struct rpc_call *call, struct vm_reset_params *params)
     g_queue_push_tail(&rig.held, call);
 }
 
+static void on_peek(struct rpc_call *call, struct vm_peek_params *params)
+{
+    g_queue_push_tail(&rig.held, call);
+}
+
 static void on_attach(struct rpc_call *call, struct console_attach_params *params)
 {
     struct console_attach_result r = {.console = params->console, .total = 7};
@@ -105,6 +110,7 @@ static const struct api_handlers handlers = {
     .vm_wait = on_wait,
     .vm_start = on_start,
     .vm_reset = on_reset,
+    .vm_peek = on_peek,
     .console_attach = on_attach,
     .console_log = on_log,
 };
@@ -487,6 +493,28 @@ START_TEST(in_flight)
     for (int64_t until = patience(); rig.held.length < 1;)
         turn(until);
     rpc_call_reply(g_queue_pop_head(&rig.held), NULL);
+}
+END_TEST
+
+/* Of those whose answers bring descriptors there are fewer. */
+START_TEST(few_fds_in_flight)
+{
+    enum { ASKED = 32, FEW = 8 };
+    unsigned answered = 0;
+
+    for (int i = 0; i < ASKED; i++)
+        send_line(REQ("1", "vm.peek", "{\"vm\":\"mine\",\"address\":0,\"bytes\":1}"));
+    while (answered < ASKED) {
+        for (int i = 0; i < 50; i++)
+            uv_run(&rig.loop, UV_RUN_NOWAIT);
+        for (int64_t until = patience(); rig.held.length == 0;)
+            turn(until);
+        ck_assert_uint_le(rig.held.length, FEW);
+        for (; rig.held.length; answered++) {
+            vm_peek_reply(g_queue_pop_head(&rig.held), dup(STDIN_FILENO));
+            g_free(next_line());
+        }
+    }
 }
 END_TEST
 
@@ -974,6 +1002,7 @@ int main(void)
     tcase_add_test(tc, byte_by_byte);
     tcase_add_test(tc, pipelining);
     tcase_add_test(tc, in_flight);
+    tcase_add_test(tc, few_fds_in_flight);
     tcase_add_test(tc, out_of_order);
     tcase_add_test(tc, batch);
     tcase_add_test(tc, batch_waits);
