@@ -80,6 +80,11 @@ static bool read_head(int fd, struct head *out)
     return true;
 }
 
+static uint64_t whole_sectors(uint64_t bytes)
+{
+    return (bytes + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
+}
+
 /* --- sizes ------------------------------------------------------------------------------------ */
 
 static bool measure(int fd, const char *path, struct image_state *out, GError **err)
@@ -114,13 +119,18 @@ bool image_peek(const char *path, bool check, uint64_t offset, void *to, size_t 
         return false;
     if (check && now.qcow2)
         return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "bytes of raw images are shown, and %s is qcow2", path);
-    if (offset > now.sizes.physical || n > now.sizes.physical - offset)
+    uint64_t end = whole_sectors(now.sizes.physical);
+    if (offset > end || n > end - offset)
         return vmd_fail(err, VMD_ERROR_INVALID, "%zu bytes at %" G_GUINT64_FORMAT " are not all in the %" G_GUINT64_FORMAT
-                        " of %s", n, offset, now.sizes.physical, path);
+                        " of %s", n, offset, end, path);
     while (done < n) {
         ssize_t r = pread(fd, (char *)to + done, n - done, (off_t)(offset + done));
         if (r < 0 && errno == EINTR)
             continue;
+        if (r == 0 && offset + done >= now.sizes.physical) {
+            memset((char *)to + done, 0, n - done); /* as its guest reads it */
+            break;
+        }
         if (r <= 0)
             return vmd_set_errno(err, r < 0 ? errno : EIO, "%s", path);
         done += (size_t)r;
@@ -329,11 +339,6 @@ static bool fill_raw(int fd, uint64_t capacity, uint64_t taken, const gint *stop
             return errno == EOPNOTSUPP && taken < capacity; /* a part is a wish */
     }
     return true;
-}
-
-static uint64_t whole_sectors(uint64_t bytes)
-{
-    return (bytes + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
 }
 
 bool image_check_capacity(uint64_t capacity, GError **err)

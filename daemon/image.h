@@ -25,7 +25,7 @@ bool image_measure(const char *path, bool qcow2, struct image_sizes *out, GError
 bool image_check_capacity(uint64_t capacity, GError **err);
 
 /* N bytes at OFFSET of the image or block device PATH, by a link too; with CHECK VMD_ERROR_UNSUPPORTED where it looks like
- * a qcow2 image. VMD_ERROR_INVALID: it ends before. */
+ * a qcow2 image. VMD_ERROR_INVALID: it ends before; its last sector is whole, as for its guest. May block. */
 bool image_peek(const char *path, bool check, uint64_t offset, void *to, size_t n, GError **err);
 
 struct image_state {
