@@ -15,6 +15,7 @@ struct gpus;
 struct gpu_shares;
 struct hostdevs;
 struct openers;
+struct peeks;
 struct registry;
 struct warm_lists;
 
@@ -29,6 +30,7 @@ struct daemon {
     struct registry *registry;
     struct hostdevs *hostdevs;
     struct warm_lists *warm;
+    struct peeks *peeks;
     struct openers *openers;
     struct rpc_server *server;
     unsigned soft_gpus; /* devices of the backend soft */

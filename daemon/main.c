@@ -13,6 +13,7 @@
 #include "daemon/libvirt/bridge.h"
 #include "daemon/methods.h"
 #include "daemon/opener.h"
+#include "daemon/peek.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
 #include "daemon/warm.h"
@@ -190,6 +191,7 @@ static bool open_all(struct program *p, const struct options *o, GError **err)
         return false;
     d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
     d->warm = warm_lists_new(d->loop, d->paths.store);
+    d->peeks = peeks_new(d->loop);
     d->accels = accels_new(d->loop, d->paths.vm_program);
     d->soft_gpus = (unsigned)o->soft_gpus;
     d->gpus = gpus_new(d);
@@ -221,6 +223,7 @@ static void close_all(struct program *p)
     hostdevs_free(p->daemon.hostdevs);
     accels_free(p->daemon.accels);
     warm_lists_free(p->daemon.warm);
+    peeks_free(p->daemon.peeks);
     jobs_free(p->daemon.jobs);
     events_free(p->daemon.events);
     if (p->lock >= 0)

@@ -454,18 +454,32 @@ static void device_resize(struct rpc_call *call, struct device_resize_params *pa
         rpc_call_fail(call, err);
 }
 
-static void device_peek(struct rpc_call *call, struct device_peek_params *params)
+static void disk_peeked(void *arg, int fd, GError *err)
 {
-    struct vm *vm = need_vm(call, params->vm);
-    GError *err = NULL;
+    struct rpc_call *call = arg;
 
-    if (!vm)
-        return;
-    int fd = peek_disk(vm, params->device, params->offset, params->bytes, &err);
     if (fd < 0)
         rpc_call_fail(call, err);
     else
         device_peek_reply(call, fd);
+}
+
+static void device_peek(struct rpc_call *call, struct device_peek_params *params)
+{
+    struct daemon *d = rpc_call_user(call);
+    struct vm *vm = need_vm(call, params->vm);
+
+    if (!vm)
+        return;
+    g_autoptr(vm_config) config =
+        vm_active(vm) ? vm_devices_config(vm_devices_of(vm)) : vm_config_copy(vm_config_of(vm));
+    for (size_t i = 0; i < config->n_disks; i++) {
+        if (g_strcmp0(config->disks[i]->id, params->device) != 0)
+            continue;
+        peeks_disk(d->peeks, config->disks[i], params->offset, params->bytes, disk_peeked, call);
+        return;
+    }
+    rpc_call_error(call, VMD_ERROR_NOT_FOUND, "there is no disk %s", params->device);
 }
 
 static void peek(struct rpc_call *call, struct vm_peek_params *params)
