@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 struct range {
     gpa_t gpa;
@@ -666,6 +667,24 @@ int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length)
     if (v.kind != MEM_RAM || v.length < length)
         return -EFAULT;
     memcpy(to, v.host, length);
+    return 0;
+}
+
+int mem_map_peek(struct mem_map *map, gpa_t gpa, void *to, uint64_t length)
+{
+    struct mem_view v;
+
+    mem_map_lookup(map, gpa, &v);
+    if (v.kind != MEM_RAM || v.length < length || v.ram->fd < 0)
+        return mem_map_read(map, gpa, to, length);
+    /* A fault would bring a page where the file has a hole. */
+    for (uint64_t done = 0; done < length;) {
+        off_t at = (off_t)(v.host - v.ram->host + done);
+        ssize_t n = pread(v.ram->fd, (uint8_t *)to + done, length - done, at);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return n ? -errno : -EIO;
+        done += n > 0 ? (uint64_t)n : 0;
+    }
     return 0;
 }
 

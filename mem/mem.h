@@ -227,6 +227,9 @@ void mem_map_written(struct mem_map *map, gpa_t gpa, uint64_t length);
 /* Copies; 0, or -EFAULT when not all of it is RAM (nothing copied then). */
 int mem_map_read(struct mem_map *map, gpa_t gpa, void *to, uint64_t length);
 int mem_map_write(struct mem_map *map, gpa_t gpa, const void *from, uint64_t length);
+/* As mem_map_read(), but what nobody touched yet takes no memory of the host by it. May also fail
+ * with another -errno of the host's. */
+int mem_map_peek(struct mem_map *map, gpa_t gpa, void *to, uint64_t length);
 
 /*
  * A device of the host reaches RAM by itself and holds its pages, as many times as said with PINNED: nobody may

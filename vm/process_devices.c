@@ -8,6 +8,8 @@
 #include "vm/helper/protocol.h"
 #include "vm/sandbox.h"
 
+#include <errno.h>
+
 /* --- opening for others ----------------------------------------------------------------------- */
 
 void process_opener_clear(struct process_opener *opener)
@@ -159,9 +161,13 @@ void process_peek(struct machine *m, struct rpc_call *call, const struct vmi_pee
     g_autofree uint8_t *bytes = g_malloc(p->bytes);
     autofd fd = -1;
     GError *err = NULL;
+    int rc = p->address > UINT64_MAX - p->bytes
+                 ? -EFAULT
+                 : mem_map_peek(machine_memory(m), p->address, bytes, p->bytes);
 
-    if (p->address > UINT64_MAX - p->bytes ||
-        mem_map_read(machine_memory(m), p->address, bytes, p->bytes) < 0)
+    if (rc < 0 && rc != -EFAULT)
+        vmd_set_errno(&err, -rc, "reading the guest's memory");
+    else if (rc < 0)
         vmd_fail(&err, VMD_ERROR_INVALID,
                  "not all of the %u bytes at %#" PRIx64 " are the guest's memory", p->bytes, p->address);
     else

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 enum { PAGE = 4096 };
 
@@ -183,6 +184,30 @@ END_TEST
 
 /* A large page comes whole, or what was asked for alone, and never where something was given back.
  * Whether the host has one may differ from call to call. */
+/* A look at what nobody touched takes no memory. */
+START_TEST(peeking)
+{
+    enum { PAGES = 64, TOUCHED = 5 };
+    struct mem_map *map = mem_map_new();
+    struct mem_ram *ram = mem_map_add_ram(map, 0x100000, PAGES * PAGE, "ram", false, NULL);
+    g_autofree uint8_t *bytes = g_malloc(PAGES * PAGE), *zeros = g_malloc0(PAGE);
+    struct stat st;
+
+    memset(bytes, 1, PAGES * PAGE);
+    ck_assert_int_eq(mem_map_peek(map, 0x100000, bytes, PAGES * PAGE), 0);
+    for (unsigned i = 0; i < PAGES; i++)
+        ck_assert_mem_eq(bytes + i * PAGE, zeros, PAGE);
+    ck_assert_int_eq(fstat(ram->fd, &st), 0);
+    ck_assert_int_eq(st.st_blocks, 0);
+    ck_assert_int_eq(mem_map_write(map, 0x100000 + TOUCHED * PAGE - 1, "here", 4), 0);
+    ck_assert_int_eq(mem_map_peek(map, 0x100000 + TOUCHED * PAGE - 2, bytes, 6), 0);
+    ck_assert_mem_eq(bytes, "\0here\0", 6);
+    ck_assert_int_eq(mem_map_peek(map, 0x100000 + PAGES * PAGE - 1, bytes, 2), -EFAULT);
+    ck_assert_int_eq(mem_map_peek(map, 0x0ff000, bytes, 2), -EFAULT);
+    mem_map_free(map);
+}
+END_TEST
+
 START_TEST(backing_large)
 {
     enum { LARGE = LARGE_PAGE / PAGE };
@@ -482,6 +507,7 @@ int main(void)
     tcase_add_test(tc, lookup_and_dma);
     tcase_add_test(tc, listeners);
     tcase_add_test(tc, backing);
+    tcase_add_test(tc, peeking);
     tcase_add_test(tc, backing_large);
     tcase_add_loop_test(tc, access_rows, 0, G_N_ELEMENTS(accesses));
     tcase_add_loop_test(tc, window_rows, 0, G_N_ELEMENTS(windows));
