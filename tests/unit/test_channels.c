@@ -156,6 +156,40 @@ START_TEST(left_behind)
 }
 END_TEST
 
+/* State is loaded that says that somebody is there, who is not: the guest hears so, without a word of
+ * its own. */
+START_TEST(saved)
+{
+    struct rig r;
+
+    begin(&r);
+    port_guest_open(&r.p, 0, true);
+    int fd = dial(&r, 0);
+    await_message(&r.p, "0 6 1");
+    ck_assert_int_eq(send(fd, "unread", 6, MSG_NOSIGNAL), 6);
+    close(fd);
+    for (int i = 0; i < 10; i++)
+        guest_poll(&r.p.g);
+    expect_message(&r.p, ""); /* it lingers, until the reset in between */
+    guest_save_and_load(&r.p.g);
+    guest_poll(&r.p.g);
+    expect_message(&r.p, "0 6 0");
+    fd = dial(&r, 0);
+    await_message(&r.p, "0 6 1");
+    ck_assert(port_guest_write(&r.p, 0, "anew"));
+    expect_heard(fd, "anew");
+    /* Who is there stays, where it is the same process. */
+    guest_save_and_load(&r.p.g);
+    guest_poll(&r.p.g);
+    expect_message(&r.p, "");
+    ck_assert(port_guest_write(&r.p, 0, "still"));
+    expect_heard(fd, "still");
+    close(fd);
+    await_message(&r.p, "0 6 0");
+    end(&r);
+}
+END_TEST
+
 /* Who comes by force has it: the guest hears of both, and of what the first said nothing that it
  * had not taken. */
 START_TEST(displaced)
@@ -241,6 +275,7 @@ int main(void)
     tcase_add_test(tc, both_ways);
     tcase_add_test(tc, early);
     tcase_add_loop_test(tc, left_behind, 0, 2);
+    tcase_add_test(tc, saved);
     tcase_add_test(tc, displaced);
     tcase_add_test(tc, reads_nothing);
     tcase_add_test(tc, slow);
