@@ -4,8 +4,11 @@
     libvirt_meanwhile.py URI DOMAIN
 """
 import os
+import re
 import signal
+import socket
 import sys
+import tempfile
 import threading
 
 import libvirt
@@ -14,14 +17,55 @@ BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
 CHANGES = 5  # each is stored; the first one is long under way then, and not given up yet
 
 
+class Wire:
+    """A socket that leads to another, and sees what is sent there."""
+
+    def __init__(self, path, target):
+        self.sent = threading.Event()
+        self.target = target
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        threading.Thread(target=self.join, daemon=True).start()
+
+    def join(self):
+        here = self.listener.accept()[0]
+        there = socket.socket(socket.AF_UNIX)
+        there.connect(self.target)
+        threading.Thread(target=self.pass_on, args=(there, here, None), daemon=True).start()
+        self.pass_on(here, there, self.sent)
+
+    @staticmethod
+    def pass_on(source, sink, seen):
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+            if seen:
+                seen.set()
+
+
 def main(uri, name):
-    domain = libvirt.open(uri).lookupByName(name)
-    other = libvirt.open(uri).lookupByName(name)
+    target = re.search(r"socket=([^&]*)", uri)[1]
+    fault = None
+    with tempfile.TemporaryDirectory() as folder:
+        wire = Wire(f"{folder}/wire", target)
+        try:
+            run(wire, libvirt.open(uri.replace(target, f"{folder}/wire")), libvirt.open(uri), name)
+        except (AssertionError, libvirt.libvirtError) as error:
+            fault = f"{type(error).__name__}: {error}"
+    if fault:  # only now: the connection ends while there is a wire
+        sys.exit(fault)
+
+
+def run(wire, connection, second, name):
+    domain, other = connection.lookupByName(name), second.lookupByName(name)
     process = domain.ID()  # it does not answer for a while
     first = threading.Thread(target=lambda: domain.setMemoryStatsPeriod(7, BOTH))
     os.kill(process, signal.SIGSTOP)
     try:
+        wire.sent.clear()
         first.start()
+        wire.sent.wait()
+        connection.getHostname()  # answered: the daemon has begun with what came before it
         for i in range(CHANGES):
             other.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, f"change {i}", None, None,
                               libvirt.VIR_DOMAIN_AFFECT_CONFIG)
