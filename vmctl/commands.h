@@ -4,9 +4,10 @@
 
 #include "vmctl/command.h"
 
-extern const struct command command_run, command_list, command_info, command_start, command_stop, command_reboot,
-    command_pause, command_resume, command_reset, command_kill, command_balloon, command_delete, command_wait,
-    command_console, command_events, command_stats, command_device, command_resize, command_host, command_gpu, command_xlate, command_version,
+extern const struct command command_run, command_list, command_info, command_start, command_stop,
+    command_reboot, command_pause, command_resume, command_reset, command_kill, command_balloon,
+    command_delete, command_wait, command_console, command_events, command_stats, command_device,
+    command_resize, command_pin, command_host, command_gpu, command_xlate, command_version,
     command_rpc, command_completion, command_help;
 
 /* Says how a run ended, where that is worth a word; returns the exit status. */

@@ -5,11 +5,15 @@
 #include <signal.h>
 
 const struct command *const commands[] = {
-    &command_run,     &command_list,    &command_info,       &command_start,   &command_stop,    &command_reboot,
-    &command_pause,   &command_resume,  &command_reset,      &command_kill,    &command_delete,
-    &command_balloon, &command_wait,    &command_console,    &command_device, &command_resize,  &command_host, &command_gpu,
-    &command_events,  &command_stats,   &command_xlate,      &command_version, &command_rpc,
-    &command_completion, &command_help, NULL,
+    &command_run,        &command_list,    &command_info,
+    &command_start,      &command_stop,    &command_reboot,
+    &command_pause,      &command_resume,  &command_reset,
+    &command_kill,       &command_delete,  &command_balloon,
+    &command_wait,       &command_console, &command_device,
+    &command_resize,     &command_pin,     &command_host,
+    &command_gpu,        &command_events,  &command_stats,
+    &command_xlate,      &command_version, &command_rpc,
+    &command_completion, &command_help,    NULL,
 };
 
 const struct option_row common_options[] = {
