@@ -76,6 +76,9 @@ static inline int steal_fd(int *fd)
 
 /* --- sizes ------------------------------------------------------------------------------- */
 
+/* What guest memory, on all machines, and disks, as guests see them, are multiples of. */
+enum { MEMORY_GRAIN = 4096, DISK_SECTOR = 512 };
+
 /*
  * Reads "512", "512K", "64MiB", "1G", "1.5g" (binary multiples, K to T, optional "B" or "iB") as
  * bytes into OUT. Returns false with VMD_ERROR_INVALID, OUT untouched, on anything else or on

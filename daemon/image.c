@@ -82,7 +82,7 @@ static bool read_head(int fd, struct head *out)
 
 static uint64_t whole_sectors(uint64_t bytes)
 {
-    return (bytes + STAT_BYTES - 1) & ~(uint64_t)(STAT_BYTES - 1);
+    return ALIGN_UP(bytes, (uint64_t)DISK_SECTOR);
 }
 
 /* --- sizes ------------------------------------------------------------------------------------ */

@@ -414,8 +414,6 @@ static void device_remove(struct rpc_call *call, struct device_remove_params *pa
         vm_devices_remove(devices, params, call);
 }
 
-enum { DISK_SECTOR = 512 };
-
 /* Of a VM that does not run. */
 static bool grow_image(const struct vm *vm, const struct device_resize_params *params, GError **err)
 {

@@ -2,6 +2,7 @@
 #include "daemon/registry.h"
 
 #include "base/log.h"
+#include "base/pciaddr.h"
 #include "daemon/gpus.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
@@ -268,8 +269,6 @@ static bool check_max_cpus(const struct vm_config *c, GError **err)
     return true;
 }
 
-enum { MEMORY_GRAIN = 4096 }; /* a page, as machines have it */
-
 /* Memory for later, which virtio-mem brings. */
 static bool check_max_memory(const struct vm_config *c, GError **err)
 {
@@ -407,15 +406,10 @@ bool registry_check_nic(const struct vm_nic_config *nic, GError **err)
 
 bool registry_check_host(const struct vm_host_config *host, GError **err)
 {
-    static const char form[] = "xxxx:xx:xx.x";
-    bool ok = true;
-
-    for (unsigned i = 0; ok && form[i]; i++)
-        ok = form[i] == 'x' ? g_ascii_isxdigit(host->device[i]) && !g_ascii_isupper(host->device[i])
-                            : host->device[i] == form[i];
-    return ok || vmd_fail(err, VMD_ERROR_INVALID,
-                          "host device %s: '%s' is no address of a PCI function such as 0000:01:00.0",
-                          host->id ? host->id : "to be added", host->device);
+    return pciaddr_valid(host->device) ||
+           vmd_fail(err, VMD_ERROR_INVALID,
+                    "host device %s: '%s' is no address of a PCI function such as 0000:01:00.0",
+                    host->id ? host->id : "to be added", host->device);
 }
 
 char *registry_new_mac(void)

@@ -2,7 +2,7 @@
 #include "daemon/libvirt/bridge_priv.h"
 #include "proto/libvirt/xml/xml.h"
 
-enum { LIVE = 1 << 0, CONFIG = 1 << 1, MAXIMUM = 1 << 2, TYPED_STRINGS = 1 << 2, KIB = 1024 };
+enum { MAXIMUM = 1 << 2, TYPED_STRINGS = 1 << 2, KIB = 1024 };
 enum { LLONG = 3 };
 /* Tags of memory's counters. */
 enum {
@@ -237,14 +237,14 @@ static void get_vcpus_flags(struct client *client, struct libvirt_request *reque
     const struct libvirt_flagged_dom *a = args;
     struct vm *vm = bridge_need(client, request, &a->dom);
 
-    if (!vm || !bridge_flags(request, a->flags, LIVE | CONFIG | MAXIMUM))
+    if (!vm || !bridge_flags(request, a->flags, BRIDGE_LIVE | BRIDGE_CONFIG | MAXIMUM))
         return;
-    bool live = (a->flags & LIVE) || (!(a->flags & CONFIG) && vm_active(vm));
+    bool live = (a->flags & BRIDGE_LIVE) || (!(a->flags & BRIDGE_CONFIG) && vm_active(vm));
     const struct vm_config *config = live ? vm_config_of(vm) : vm_next_config_of(vm);
     const struct resize_result *size = live && vm_active(vm) ? vm_size_of(vm) : NULL;
     uint32_t most = config->has_max_cpus ? config->max_cpus : config->cpus;
     uint32_t now = size ? size->cpus : config->cpus;
-    if ((a->flags & LIVE) && !vm_active(vm)) {
+    if ((a->flags & BRIDGE_LIVE) && !vm_active(vm)) {
         libvirt_fail(request, LIBVIRT_ERR_OPERATION_INVALID, LIBVIRT_FROM_DOMAIN,
                      "the domain is not running");
         return;

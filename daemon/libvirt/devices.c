@@ -8,8 +8,8 @@
 #include "proto/jsonrpc/json.h"
 #include "proto/libvirt/xml/xml.h"
 
-enum { LIVE = 1 << 0, CONFIG = 1 << 1, KIB = 1024 };
-#define PAGE_KIB UINT64_C(4) /* guests have whole pages */
+enum { KIB = 1024 };
+#define PAGE_KIB ((uint64_t)MEMORY_GRAIN / KIB) /* guests have whole pages */
 /* Of sizes, and of updates. */
 enum { MAXIMUM = 1 << 2, FORCE = 1 << 2 };
 
@@ -153,11 +153,11 @@ uint32_t bridge_affected(struct libvirt_request *request, const struct vm *vm, u
 {
     bool active = vm_active(vm);
 
-    if (!bridge_flags(request, flags, LIVE | CONFIG))
+    if (!bridge_flags(request, flags, BRIDGE_LIVE | BRIDGE_CONFIG))
         return 0;
     if (!flags)
-        return active ? LIVE : CONFIG;
-    if (!(flags & LIVE) || active)
+        return active ? BRIDGE_LIVE : BRIDGE_CONFIG;
+    if (!(flags & BRIDGE_LIVE) || active)
         return flags;
     libvirt_fail(request, LIBVIRT_ERR_OPERATION_INVALID, LIBVIRT_FROM_DOMAIN,
                  "the domain is not running");
@@ -172,7 +172,7 @@ struct change *bridge_change_new(struct client *c, struct libvirt_request *reque
     ch->c = c;
     ch->request = request;
     ch->id = g_strdup(vm_id(vm));
-    if (affects & CONFIG)
+    if (affects & BRIDGE_CONFIG)
         ch->next = vm_config_copy(vm_next_config_of(vm));
     return ch;
 }
@@ -194,15 +194,15 @@ static void attach(struct client *c, struct libvirt_request *request, const stru
         device_spec_free(spec);
         return;
     }
-    struct change *ch = bridge_change_new(c, request, vm, affects & LIVE ? 0 : affects);
+    struct change *ch = bridge_change_new(c, request, vm, affects & BRIDGE_LIVE ? 0 : affects);
     ch->added = spec;
     if (ch->next)
         append(ch->next, spec);
-    if (affects & LIVE) {
+    if (affects & BRIDGE_LIVE) {
         struct device_add_params p = {.vm = ch->id,
                                       .device = spec,
                                       .timeout_s = LIMIT_DEVICE_TIMEOUT_S,
-                                      .persistent = affects & CONFIG};
+                                      .persistent = affects & BRIDGE_CONFIG};
         rpc_local_call(c->rpc, API_DEVICE_ADD, &p, job_begun, ch);
     } else {
         bridge_change_definition(ch);
@@ -228,17 +228,17 @@ static void detach(struct client *c, struct libvirt_request *request, const stru
 
     if (!affects)
         return;
-    struct change *ch = bridge_change_new(c, request, vm, affects & LIVE ? 0 : affects);
+    struct change *ch = bridge_change_new(c, request, vm, affects & BRIDGE_LIVE ? 0 : affects);
     g_autoptr(vm_config) live = bridge_live_config(vm);
     ch->removed = find(text, ch->next ? ch->next : live, &err);
     if (!ch->removed) {
         fail_device(request, err);
         bridge_change_free(ch);
-    } else if (affects & LIVE) {
+    } else if (affects & BRIDGE_LIVE) {
         struct device_remove_params p = {.vm = ch->id,
                                          .device = ch->removed,
                                          .timeout_s = LIMIT_DEVICE_TIMEOUT_S,
-                                         .persistent = affects & CONFIG};
+                                         .persistent = affects & BRIDGE_CONFIG};
         rpc_local_call(c->rpc, API_DEVICE_REMOVE, &p, job_begun, ch);
     } else {
         take_out(ch->next, ch->removed);
@@ -276,7 +276,7 @@ static void attach_device(struct client *c, struct libvirt_request *request, con
 {
     const struct libvirt_device_xml *a = args;
 
-    attach(c, request, &a->dom, a->xml, LIVE);
+    attach(c, request, &a->dom, a->xml, BRIDGE_LIVE);
 }
 
 static void attach_device_flags(struct client *c, struct libvirt_request *request, const void *args)
@@ -290,7 +290,7 @@ static void detach_device(struct client *c, struct libvirt_request *request, con
 {
     const struct libvirt_device_xml *a = args;
 
-    detach(c, request, &a->dom, device_xml_find, a->xml, LIVE);
+    detach(c, request, &a->dom, device_xml_find, a->xml, BRIDGE_LIVE);
 }
 
 static void detach_device_flags(struct client *c, struct libvirt_request *request, const void *args)
@@ -352,7 +352,7 @@ static bool update_in(struct change *ch, const struct vm *vm, const char *xml, u
 
     if (!spec)
         return false;
-    if (affects & LIVE) {
+    if (affects & BRIDGE_LIVE) {
         g_autofree char *id = device_xml_find(xml, live, err);
         if (!id)
             return false;
@@ -362,7 +362,7 @@ static bool update_in(struct change *ch, const struct vm *vm, const char *xml, u
                             "attaching another",
                             id);
     }
-    if (affects & CONFIG) {
+    if (affects & BRIDGE_CONFIG) {
         g_autofree char *id = device_xml_find(xml, ch->next, err);
         if (!id)
             return false;
@@ -442,7 +442,7 @@ static void resize(struct client *c, struct libvirt_request *request, const stru
     if (!affects)
         return;
     struct change *ch = bridge_change_new(c, request, vm, affects);
-    if (size->most && (affects & LIVE))
+    if (size->most && (affects & BRIDGE_LIVE))
         vmd_fail(&err, VMD_ERROR_UNSUPPORTED,
                  "what a guest can have at most is settled before it starts");
     ch->wish = *size;
@@ -452,7 +452,7 @@ static void resize(struct client *c, struct libvirt_request *request, const stru
         bridge_change_free(ch);
         return;
     }
-    if (!(affects & LIVE)) {
+    if (!(affects & BRIDGE_LIVE)) {
         bridge_change_definition(ch);
         return;
     }
@@ -488,7 +488,7 @@ static void set_vcpus_plain(struct client *c, struct libvirt_request *request, c
 {
     const struct libvirt_plain_vcpus *a = args;
 
-    set_vcpus(c, request, &a->dom, a->count, LIVE);
+    set_vcpus(c, request, &a->dom, a->count, BRIDGE_LIVE);
 }
 
 static void set_memory(struct client *c, struct libvirt_request *request,
@@ -517,7 +517,7 @@ static void set_memory_plain(struct client *c, struct libvirt_request *request, 
     const struct libvirt_plain_memory *a = args;
     bool most = libvirt_request_call(request)->number == LIBVIRT_DOMAIN_SET_MAX_MEMORY;
 
-    set_memory(c, request, &a->dom, a->kib, most ? MAXIMUM : LIVE);
+    set_memory(c, request, &a->dom, a->kib, most ? MAXIMUM : BRIDGE_LIVE);
 }
 
 const struct bridge_row bridge_device_rows[] = {

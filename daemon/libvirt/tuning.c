@@ -1,7 +1,7 @@
 /* How large a domain's disks are, and how often its guest is asked about its memory. */
 #include "daemon/libvirt/bridge_priv.h"
 
-enum { RESIZE_BYTES = 1 << 0, SECTOR = 512 };
+enum { RESIZE_BYTES = 1 << 0 };
 
 /* --- disks --- */
 
@@ -17,7 +17,7 @@ static void block_resize(struct client *c, struct libvirt_request *request, cons
     const struct vm_disk_config *disk = bridge_find_disk(request, config, a->device);
     if (!disk)
         return;
-    if (a->size > (uint64_t)INT64_MAX / unit - SECTOR) {
+    if (a->size > (uint64_t)INT64_MAX / unit - DISK_SECTOR) {
         libvirt_fail(request, LIBVIRT_ERR_INVALID_ARG, LIBVIRT_FROM_DOMAIN,
                      "no disk has %" G_GUINT64_FORMAT " %s", a->size, unit == 1 ? "bytes" : "KiB");
         return;
@@ -25,7 +25,7 @@ static void block_resize(struct client *c, struct libvirt_request *request, cons
     /* Whole sectors, as images have them. */
     struct device_resize_params p = {.vm = (char *)vm_id(vm),
                                      .device = disk->id,
-                                     .bytes = ALIGN_UP(a->size * unit, (uint64_t)SECTOR)};
+                                     .bytes = ALIGN_UP(a->size * unit, (uint64_t)DISK_SECTOR)};
     bridge_call(c, request, API_DEVICE_RESIZE, &p);
 }
 

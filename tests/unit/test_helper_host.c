@@ -1,4 +1,5 @@
 /* PCI functions that vmd-helper lends, in a sysfs of the test's own, whose kernel is the test. */
+#include "base/pciaddr.h"
 #include "tests/unit/unit.h"
 #include "vm/helper/host.h"
 #include "vm/helper/protocol.h"
@@ -180,7 +181,7 @@ START_TEST(addresses)
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(rows); i++)
-        ck_assert_msg(host_address_valid(rows[i].text) == rows[i].ok, "'%s'", rows[i].text);
+        ck_assert_msg(pciaddr_valid(rows[i].text) == rows[i].ok, "'%s'", rows[i].text);
 }
 END_TEST
 

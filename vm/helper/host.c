@@ -2,6 +2,7 @@
 #include "vm/helper/host.h"
 
 #include "base/log.h"
+#include "base/pciaddr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -58,21 +59,6 @@ int64_t host_seconds(void *opaque)
 const struct host_kernel host_kernel = {
     .sysfs = "/sys", .dev = "/dev", .write = write_file, .open = open_node, .seconds = host_seconds};
 
-bool host_address_valid(const char *name)
-{
-    static const char form[] = "xxxx:xx:xx.x";
-
-    if (strlen(name) != strlen(form))
-        return false;
-    for (unsigned i = 0; form[i]; i++) {
-        bool ok = form[i] == 'x' ? g_ascii_isxdigit(name[i]) && !g_ascii_isupper(name[i])
-                                 : name[i] == form[i];
-        if (!ok)
-            return false;
-    }
-    return name[11] < '8';
-}
-
 static char *file_of(const struct host_kernel *k, const char *address, const char *name)
 {
     return g_build_filename(k->sysfs, "bus/pci/devices", address, name, NULL);
@@ -100,7 +86,7 @@ int host_group(const struct host_kernel *k, const char *address, GError **err)
 
     if (name && g_ascii_string_to_unsigned(name, 10, 0, INT_MAX, &number, NULL))
         return (int)number;
-    if (!host_address_valid(address) || access(vendor, F_OK) < 0)
+    if (!pciaddr_valid(address) || access(vendor, F_OK) < 0)
         vmd_fail(err, VMD_ERROR_NOT_FOUND, "the host has no PCI function %s", address);
     else
         vmd_fail(err, VMD_ERROR_UNSUPPORTED,
@@ -330,7 +316,7 @@ static struct lease *lease_from(const struct host_kernel *k, const char *line)
     g_auto(GStrv) words = g_strsplit(line, strchr(line, '\t') ? "\t" : " ", 4); /* as they were once */
     guint64 group;
 
-    if (g_strv_length(words) != 4 || !host_address_valid(words[0]) ||
+    if (g_strv_length(words) != 4 || !pciaddr_valid(words[0]) ||
         !g_ascii_string_to_unsigned(words[1], 10, 0, INT_MAX, &group, NULL) ||
         host_group(k, words[0], NULL) != (int)group)
         return NULL;

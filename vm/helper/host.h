@@ -45,8 +45,6 @@ bool host_leases_keep(struct host_leases *leases, int fd, GError **err);
 /* Forgets them, but for what is kept: functions stay where they are. Takes NULL. */
 void host_leases_free(struct host_leases *leases);
 
-/* Whether NAME is a function's address: "0000:01:00.0". */
-bool host_address_valid(const char *name);
 /*
  * The number of the IOMMU group of the function ADDRESS; -1 with VMD_ERROR_NOT_FOUND where the host
  * has no such function, VMD_ERROR_UNSUPPORTED where it has no group.

@@ -2,6 +2,7 @@
 #include "vm/helper/serve.h"
 
 #include "base/log.h"
+#include "base/pciaddr.h"
 #include "machine/net/tap_open.h"
 #include "vm/helper/protocol.h"
 
@@ -57,7 +58,7 @@ static int do_host(const struct question *q, GError **err)
     const char *address = q->request->name, *none;
     g_autofree char *name = g_strdup_printf(HELPER_HOST_PREFIX "%s", address);
 
-    if (!host_address_valid(address)) {
+    if (!pciaddr_valid(address)) {
         vmd_fail(err, VMD_ERROR_INVALID,
                  "'%s' is no address of a PCI function such as 0000:01:00.0", address);
         return -1;

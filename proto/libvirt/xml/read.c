@@ -16,8 +16,6 @@ static const struct {
     {VM_ARCH_X86_64, "/usr/share/seabios/bios-256k.bin", "seabios"},
 };
 
-enum { PAGE = 4096 };
-
 static void set_text(char **at, char *value)
 {
     g_free(*at);
@@ -32,8 +30,8 @@ static bool read_memory(struct vm_config *config, xmlNode *node, GError **err)
     if (!xml_bytes(node, &most, err) || (current && !xml_bytes(current, &now, err)))
         return false;
     /* Whole pages, as a guest's memory is. */
-    most = most > UINT64_MAX - PAGE ? most : ALIGN_UP(most, (uint64_t)PAGE);
-    now = now > most - PAGE + 1 ? most : ALIGN_UP(now, (uint64_t)PAGE);
+    most = most > UINT64_MAX - MEMORY_GRAIN ? most : ALIGN_UP(most, (uint64_t)MEMORY_GRAIN);
+    now = now > most - MEMORY_GRAIN + 1 ? most : ALIGN_UP(now, (uint64_t)MEMORY_GRAIN);
     config->memory = current && now ? now : most;
     config->has_max_memory = config->memory < most;
     config->max_memory = config->has_max_memory ? most : 0;
