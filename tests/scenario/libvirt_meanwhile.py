@@ -14,7 +14,6 @@ import threading
 import libvirt
 
 BOTH = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
-CHANGES = 5  # each is stored; the first one is long under way then, and not given up yet
 
 
 class Wire:
@@ -65,16 +64,19 @@ def run(wire, connection, second, name):
         wire.sent.clear()
         first.start()
         wire.sent.wait()
-        connection.getHostname()  # answered: the daemon has begun with what came before it
-        for i in range(CHANGES):
-            other.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, f"change {i}", None, None,
-                              libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        # What came before the first question is begun with at the second, if not before: the daemon reads
+        # each connection once in a turn of its loop. One on the same connection would not do: clients of
+        # libvirt 9 may keep that until the first call is answered.
+        for _ in range(2):
+            second.getHostname()
+        other.setMetadata(libvirt.VIR_DOMAIN_METADATA_DESCRIPTION, "another's", None, None,
+                          libvirt.VIR_DOMAIN_AFFECT_CONFIG)
         assert first.is_alive()
     finally:
         os.kill(process, signal.SIGCONT)
     first.join()
     text = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    assert f"change {CHANGES - 1}<" in text, text
+    assert "another's<" in text, text
     assert '<stats period="7"/>' in text, text
     print("nothing is lost")
 
