@@ -70,7 +70,7 @@ static int migrate_to(struct gpus *g, const struct vm *vm, const struct migrate 
 static void migrate_known(struct gpus *g, void *arg, const GError *unknown)
 {
     struct migrate *m = arg;
-    struct vm *vm = registry_find(gpus__daemon(g)->registry, m->vm);
+    struct vm *vm = unknown ? NULL : registry_find(gpus__daemon(g)->registry, m->vm);
     GError *err = unknown ? g_error_copy(unknown) : NULL;
     int index = err ? GPUS_NONE : migrate_to(g, vm, m, &err);
     struct job_ref ref;
@@ -208,13 +208,26 @@ static void drain_moved(void *arg, const GError *err)
     drain_next(d);
 }
 
-/* Begins to move VM, of which drain_moved() hears. False: it stays, or has gone by itself. */
+/* It is somewhere now, perhaps here. */
+static void drain_again(void *arg)
+{
+    struct drain *d = arg;
+
+    d->next--;
+    drain_next(d);
+}
+
+/* Begins to move VM, of which drain_moved() hears, or waits for a move that is under way. False: it
+ * stays, or has gone by itself. */
 static bool drain_one(struct drain *d, struct vm *vm)
 {
-    bool moves = vm_active(vm) && vm_devices_gpu_moves(vm_devices_of(vm)); /* perhaps to here */
     g_autoptr(GError) err = NULL;
 
-    if (!moves && !is_there(d, vm))
+    if (vm_active(vm) && vm_devices_gpu_moves(vm_devices_of(vm))) {
+        vm_devices_after_move(vm_devices_of(vm), drain_again, d);
+        return true;
+    }
+    if (!is_there(d, vm))
         return false;
     g_free(d->name);
     d->name = g_strdup(vm_name(vm));

@@ -22,7 +22,14 @@ struct vm_devices {
     GPtrArray *holdings; /* what its devices are on */
     GPtrArray *keeping;  /* jobs that change the definition too */
     struct attached *attached; /* which came and went since the run began */
+    GArray *after_move; /* struct after_move */
     unsigned *alive;   /* shared with calls under way: 0 once this is freed */
+};
+
+/* Who waits for the end of the move that is under way. */
+struct after_move {
+    void (*done)(void *arg);
+    void *arg;
 };
 
 /* A job under way. */
@@ -75,6 +82,7 @@ struct vm_devices *vm_devices_new(struct vm *vm)
     d->holdings = holdings_new();
     d->keeping = keeping_new();
     d->attached = attached_new();
+    d->after_move = g_array_new(FALSE, FALSE, sizeof(struct after_move));
     d->jobs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, job_clear);
     d->alive = g_atomic_rc_box_new0(unsigned);
     *d->alive = 1;
@@ -91,6 +99,7 @@ void vm_devices_free(struct vm_devices *d)
     g_ptr_array_free(d->holdings, TRUE);
     g_ptr_array_free(d->keeping, TRUE);
     attached_free(d->attached);
+    g_array_free(d->after_move, TRUE);
     g_free(d);
 }
 
@@ -158,22 +167,35 @@ static void answer_caller(struct device_job *j, bool cancelled, const GError *er
     }
 }
 
+static void tell_after_move(struct vm_devices *d)
+{
+    if (attached_moves_gpu(d->attached))
+        return;
+    g_autoptr(GArray) all = g_steal_pointer(&d->after_move);
+    d->after_move = g_array_new(FALSE, FALSE, sizeof(struct after_move));
+    for (guint i = 0; i < all->len; i++) {
+        const struct after_move *a = &g_array_index(all, struct after_move, i);
+        a->done(a->arg);
+    }
+}
+
 /* ERR is borrowed; NULL: success. */
 static void end(struct device_job *j, bool cancelled, const GError *err)
 {
+    struct vm_devices *d = j->devices;
     struct job *job = j->job;
     struct device_job *next;
     vm_devices_moved_fn moved = j->moved;
     void *arg = j->moved_arg;
 
-    forget_added(j->devices, j->number);
-    if (attached_move_over(j->devices->attached, j->number))
-        vm_gpu_stay(vm_gpu_of(j->devices->vm));
-    keeping_drop(j->devices->keeping, j->number);
+    forget_added(d, j->number);
+    if (attached_move_over(d->attached, j->number))
+        vm_gpu_stay(vm_gpu_of(d->vm));
+    keeping_drop(d->keeping, j->number);
     answer_caller(j, cancelled, err);
     unchain(j);
     next = j->sent ? NULL : g_steal_pointer(&j->next);
-    g_hash_table_remove(j->devices->jobs, &j->number);
+    g_hash_table_remove(d->jobs, &j->number);
     job_end(job, cancelled, err);
     if (moved && cancelled && !err) {
         g_autoptr(GError) why = g_error_new_literal(VMD_ERROR, VMD_ERROR_STATE, "the job was cancelled");
@@ -183,6 +205,7 @@ static void end(struct device_job *j, bool cancelled, const GError *err)
     }
     if (next)
         begin(next);
+    tell_after_move(d);
 }
 
 static void end_refused(struct device_job *j, const GError *err)
@@ -700,6 +723,13 @@ uint64_t vm_devices_move_gpu(struct vm_devices *d, const struct vm_gpu_config *t
     set_result(j->job, VM_GPU_ID, NULL);
     follow(before, j);
     return number;
+}
+
+void vm_devices_after_move(struct vm_devices *d, void (*done)(void *arg), void *arg)
+{
+    const struct after_move a = {done, arg};
+
+    g_array_append_val(d->after_move, a);
 }
 
 bool vm_devices_gpu_moves(const struct vm_devices *d)

@@ -39,6 +39,8 @@ void vm_devices_detach_gpu(struct vm_devices *devices, bool persistent, struct r
 typedef void (*vm_devices_moved_fn)(void *arg, const GError *err);
 uint64_t vm_devices_move_gpu(struct vm_devices *devices, const struct vm_gpu_config *to,
                              uint32_t timeout_s, uid_t uid, vm_devices_moved_fn done, void *arg);
+/* DONE is called when the move that is under way is over, however; not where this is freed before. */
+void vm_devices_after_move(struct vm_devices *devices, void (*done)(void *arg), void *arg);
 /* One is under way. */
 bool vm_devices_gpu_moves(const struct vm_devices *devices);
 

@@ -29,7 +29,8 @@ struct pci_function *gpu_pci(struct gpu *g)
 
 void gpu_going(struct gpu *g)
 {
-    gpu__move_fail(g, VMD_ERROR_GONE, "the GPU was removed meanwhile");
+    g->going = true;
+    gpu__move_going(g);
     gpu_function_lost(g->function);
 }
 
@@ -128,7 +129,7 @@ static void heard(struct gpu *g, enum gpu_heard what)
     g->worker.unanswered = 0;
     if (what == GPU_HEARD_REPORT)
         reported(g);
-    else if (what == GPU_HEARD_MOVED && g->move)
+    else if (what == GPU_HEARD_MOVED && (g->move || g->going))
         gpu__move_saved(g);
     else
         hang(g, "the GPU worker does not make sense");

@@ -74,6 +74,18 @@ static void fail(struct gpu *g, GError *err)
         end_failed(g, g_steal_pointer(&m->failed));
 }
 
+/* Whatever its worker still says, nothing will come of it. */
+void gpu__move_going(struct gpu *g)
+{
+    if (!g->move)
+        return;
+    g->move->stage = BEGINS;
+    if (g->move->failed)
+        end_failed(g, g_steal_pointer(&g->move->failed));
+    else
+        gpu__move_fail(g, VMD_ERROR_GONE, "the GPU was removed meanwhile");
+}
+
 void gpu__move_fail(struct gpu *g, enum vmd_error kind, const char *text)
 {
     if (g->move)
@@ -132,7 +144,7 @@ void gpu__move_saved(struct gpu *g)
     const struct worker_moved *moved = &g->worker.said.moved;
     autofd image = steal_fd(&g->worker.with);
 
-    if (m->stage != SAVES)
+    if (!m || m->stage != SAVES)
         return;
     if (!moved->done) {
         m->stage = BEGINS; /* it goes on already */

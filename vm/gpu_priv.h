@@ -46,6 +46,7 @@ struct gpu {
     struct gpu_peer worker;
     struct gpu_move *move; /* NULL: none is under way */
     bool serving, hung;
+    bool going; /* its function is off its bus, or about to be */
     bool told; /* STATE is: what was told last */
     enum gpu_worker_state state;
     uint64_t workers; /* that have served */
@@ -100,5 +101,7 @@ void gpu__move_fail(struct gpu *g, enum vmd_error kind, const char *text);
 bool gpu__move_tick(struct gpu *g);
 /* Without a word. */
 void gpu__move_free(struct gpu *g);
+/* The GPU is about to go: a move ends at once. */
+void gpu__move_going(struct gpu *g);
 
 #endif

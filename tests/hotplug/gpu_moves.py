@@ -295,6 +295,17 @@ def drains(rig):
     code, said = vmctl(rig, "migrate", "four2", "gpu0", "--to", "soft")
     check(code == 0 and "gpu0 of four2 was moved" in said, said)
     is_at(vms[2], "soft")
+    # One that is on its way to a device when that is drained does not stay there.
+    with Standing(vms[0]) as standing:
+        job = vms[0].call("gpu.migrate", to="soft:1")["job"]
+        standing.target()
+        drain = client.call("gpu.drain", gpu="soft:1")["job"]
+        check(not rig.book.ended[job] and not rig.book.ended[drain], "both are under way")
+    check(client.wait(job)["state"] == "done", "it goes there")
+    info = client.wait(drain)
+    check(info["state"] == "done" and info["result"]["moved"] == ["four0"], f"{info}")
+    check(listed(client)["soft:1"] == ([], True), "it does not stay there")
+    vmctl(rig, "undrain", "soft:1")
     late.start()
     is_at(late, "soft")
     refused("not-found", lambda: client.call("gpu.drain", gpu="soft:9"))
