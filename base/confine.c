@@ -246,6 +246,8 @@ static uint64_t rights_of(unsigned access)
     if (access & CONFINE_MAKE)
         rights |= LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
                   LANDLOCK_ACCESS_FS_REMOVE_FILE;
+    if (access & CONFINE_FOLDERS)
+        rights |= LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR;
     return rights;
 }
 
@@ -282,9 +284,19 @@ static bool allow_sanitizers(int ruleset, uint64_t handled, GError **err)
     return true;
 }
 
+static long landlock_abi(void)
+{
+    return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+bool confine_has_files(void)
+{
+    return landlock_abi() >= 1;
+}
+
 bool confine_files(const struct confine_path *paths, size_t n, GError **err)
 {
-    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    long abi = landlock_abi();
     struct ruleset attr = {.files = LANDLOCK_ACCESS_FS_EXECUTE | FOLDER_RIGHTS | FILE_RIGHTS};
 
     if (abi < 1)

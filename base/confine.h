@@ -50,9 +50,10 @@ bool confine_calls(const struct confine_rule *rules, size_t n, unsigned phase, b
                    GError **err);
 
 enum confine_access {
-    CONFINE_READ = 1 << 0,  /* of the file, or of all in the directory */
-    CONFINE_WRITE = 1 << 1, /* also truncate */
-    CONFINE_MAKE = 1 << 2,  /* in the directory: make, rename and remove files and sockets */
+    CONFINE_READ = 1 << 0,    /* of the file, or of all in the directory */
+    CONFINE_WRITE = 1 << 1,   /* also truncate */
+    CONFINE_MAKE = 1 << 2,    /* in the directory: make, rename and remove files and sockets */
+    CONFINE_FOLDERS = 1 << 3, /* the same of directories */
 };
 
 struct confine_path {
@@ -66,6 +67,9 @@ struct confine_path {
  * where the kernel knows how. True, and nothing done, where the kernel has no Landlock.
  */
 bool confine_files(const struct confine_path *paths, size_t n, GError **err);
+
+/* Whether the kernel has Landlock. */
+bool confine_has_files(void);
 
 /*
  * Builds with AddressSanitizer or ThreadSanitizer: their leak check starts a process that looks into

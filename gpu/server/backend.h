@@ -38,6 +38,7 @@ enum gpu_result {
     GPU_UNKNOWN = 999,
 };
 
+struct compiler;
 struct gpu_backend;
 struct gpu_move_ops;
 struct gpu_context;
@@ -125,6 +126,8 @@ struct gpu_backend_ops {
     /* Of one that runs code for AMD's GPUs: what the device's is to be compiled for, or NULL where
      * there is no such device. */
     const char *(*target)(struct gpu_backend *b, unsigned device);
+    /* Of one with a target: who compiles for it. NULL: nobody. */
+    struct compiler *(*compiler)(struct gpu_backend *b);
 
     /* QUOTA outlives the context. WAKE(OPAQUE) is called on any thread when something in a stream
      * is over. */

@@ -1,11 +1,13 @@
 /*
  * vmd-gpu: the process that holds the GPU contexts of one VM. Started by vmd with a socket whose
  * other end the VM process has; with --listen it serves programs of the host, for tests and for
- * those who want to see how it works.
+ * those who want to see how it works. With --compile it is what compiles for such a process, which
+ * starts it itself.
  */
 #include "base/log.h"
 #include "gpu/server/backend_cuda.h"
 #include "gpu/server/backend_hip.h"
+#include "gpu/server/compile_serve.h"
 #include "gpu/server/engine_soft.h"
 #include "gpu/server/probe.h"
 #include "gpu/server/sandbox.h"
@@ -147,15 +149,16 @@ int main(int argc, char **argv)
     log_init("vmd-gpu");
     signal(SIGPIPE, SIG_IGN);
     bool serve = argc >= 3 && argc <= 4 && strcmp(argv[1], "--fd") == 0;
-    if (serve || (argc == 3 && strcmp(argv[1], "--probe") == 0)) {
+    bool compile = argc == 3 && strcmp(argv[1], "--compile") == 0;
+    if (serve || compile || (argc == 3 && strcmp(argv[1], "--probe") == 0)) {
         int fd = atoi(argv[2]), more = argc == 4 ? atoi(argv[3]) : -1;
         if (fd < 3 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || (argc == 4 && more <= fd))
             return usage();
-        if (!serve) {
+        if (!serve && !compile) {
             probe_tell(fd);
             return EXIT_SUCCESS;
         }
-        ok = serve_vm(fd, more, &err);
+        ok = compile ? compile_serve(fd, &err) : serve_vm(fd, more, &err);
     } else if (argc >= 4 && argc <= 6 && strcmp(argv[1], "--listen") == 0) {
         ok =
             size_parse(argv[3], &memory, &err) &&

@@ -1,5 +1,5 @@
-/* gpu/server/sandbox: what a worker gives up: all system calls but those of a list, all files, core
- * dumps. */
+/* gpu/server/sandbox: what a worker gives up, or a compiler: all system calls but those of a list,
+ * all files, core dumps. */
 #ifndef GPU_SERVER_SANDBOX_H
 #define GPU_SERVER_SANDBOX_H
 
@@ -12,5 +12,10 @@ bool sandbox_gpu(GError **err);
  * libraries, and what the kernel tells of processors, buses and itself, and writes to the devices
  * alone. */
 bool sandbox_gpu_driver(GError **err);
+
+/* The same of one that compiles a guest's source: it reads what a source may include, and
+ * libraries, those in the folder LIBRARY with them, and writes in FOLDER. Fails where the kernel
+ * has no Landlock, as then it would read all of the host's files. */
+bool sandbox_compiler(const char *folder, const char *library, GError **err);
 
 #endif

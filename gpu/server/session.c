@@ -142,6 +142,8 @@ static int pending_state(struct session *s, struct pending *p)
 {
     bool by_host = p->by_host || p->op == GPU_OP_GATE;
 
+    if (p->compile)
+        return session__compile_state(p);
     if (by_host && !__atomic_load_n(&p->done, __ATOMIC_ACQUIRE))
         return GPU_NOT_READY;
     if (by_host) { /* its stream is at it, or the context has an error */
@@ -240,8 +242,8 @@ bool session__answer_pending(struct session *s)
         }
         bool payload = p->op == GPU_OP_FROM_DEVICE && !rc;
         if (!p->silent &&
-            !session__answer(s, p->op, p->seq, rc, NULL, p->payload, payload ? p->payload_bytes : 0,
-                             answer_flags(s, p->context)))
+            !session__answer(s, p->op, p->seq, rc, p->compile ? &p->compiled : NULL, p->payload,
+                             payload ? p->payload_bytes : 0, answer_flags(s, p->context)))
             return false;
         if (p->op == GPU_OP_GATE)
             p->told = true; /* it stays until it is opened */
@@ -342,9 +344,9 @@ static const call_fn calls[GPU_OP_END] = {
 
 static call_fn handler_of(const struct session *s, unsigned op)
 {
-    static call_fn (*const others[])(unsigned op) = {session__module_call,  session__memory_call,
-                                                     session__stream_call,  session__batch_call,
-                                                     session__context_call, session__usage_call};
+    static call_fn (*const others[])(unsigned op) = {
+        session__module_call,  session__memory_call, session__stream_call, session__batch_call,
+        session__context_call, session__usage_call,  session__compile_call};
     call_fn fn = op < GPU_OP_END ? calls[op] : NULL;
 
     if (!s->greeted && op != GPU_OP_HELLO)
@@ -450,17 +452,26 @@ bool session__take(struct session *s, const uint8_t *record, int length)
     return false;
 }
 
+static bool only_compiles(const struct session *s)
+{
+    for (guint i = 0; i < s->pending->len; i++) {
+        if (!((const struct pending *)g_ptr_array_index(s->pending, i))->compile)
+            return false;
+    }
+    return true;
+}
+
 /* Nobody tells when what is waited for is over: it is asked for at once at first, then, after a
  * while without an answer, with pauses. */
 static void ask_again(struct session *s, int64_t *since)
 {
-    enum { AT_ONCE_US = 200, PAUSE_NS = 50000 };
+    enum { AT_ONCE_US = 200, PAUSE_NS = 50000, COMPILE_PAUSE_NS = 2000000 };
     int64_t now = g_get_monotonic_time();
 
     if (!*since)
         *since = now;
     if (now - *since > AT_ONCE_US)
-        link_doze(s->link, PAUSE_NS);
+        link_doze(s->link, only_compiles(s) ? COMPILE_PAUSE_NS : PAUSE_NS);
 }
 
 static void serve(struct session *s)
@@ -511,6 +522,8 @@ static void object_free(void *opaque)
         g_byte_array_free(o->made, TRUE);
     if (o->image)
         g_byte_array_free(o->image, TRUE);
+    if (o->kind == OBJECT_COMPILE)
+        compile_free(o->compile);
     g_free(o);
 }
 

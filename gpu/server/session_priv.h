@@ -6,6 +6,7 @@
 #ifndef GPU_SERVER_SESSION_PRIV_H
 #define GPU_SERVER_SESSION_PRIV_H
 
+#include "gpu/server/compiler.h"
 #include "gpu/server/move.h"
 #include "gpu/server/session.h"
 
@@ -17,7 +18,8 @@ enum object_kind {
     OBJECT_KERNEL,
     OBJECT_STREAM,
     OBJECT_EVENT,
-    OBJECT_BATCH
+    OBJECT_BATCH,
+    OBJECT_COMPILE
 };
 
 /* What a handle of the guest's stands for. */
@@ -33,7 +35,8 @@ struct object {
         struct gpu_module *mod;
         struct gpu_stream *stream;
         struct gpu_event *event;
-        GByteArray *batch; /* owned: whole records */
+        GByteArray *batch;       /* owned: whole records */
+        struct compile *compile; /* owned; of no context */
         struct {
             struct gpu_kernel *kernel;
             uint32_t params_bytes;
@@ -59,6 +62,8 @@ struct pending {
     uint64_t bytes, address; /* of an allocation; 0 */
     bool by_host;            /* done when DONE is, which a backend's thread sets: atomic */
     bool done;
+    struct compile *compile; /* an object's, which this waits for; NULL */
+    struct gpu_answer_compile compiled;
     /* Of a gate: */
     uint64_t gate;
     int state; /* while answers are made */
@@ -87,7 +92,7 @@ struct session {
     bool greeted;
     unsigned major, minor; /* compute capability of another device, which the program began with;
                             * 0: it began here */
-    unsigned streams;
+    unsigned streams, compiles;
     uint64_t batched;          /* bytes of all batches */
     uint64_t kept;             /* bytes of all modules' images */
     GByteArray *program;       /* owned: the record that told its name; NULL */
@@ -122,6 +127,9 @@ call_fn session__memory_call(unsigned op);
 call_fn session__stream_call(unsigned op);
 call_fn session__batch_call(unsigned op);
 call_fn session__usage_call(unsigned op);
+call_fn session__compile_call(unsigned op);
+/* Whether what P waits for is compiled: GPU_NOT_READY, or GPU_SUCCESS with its answer. */
+int session__compile_state(struct pending *p);
 /* Frees what is in the batch O. */
 void session__batch_clear(struct session *s, struct object *o);
 

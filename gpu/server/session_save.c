@@ -169,6 +169,8 @@ static bool put_object(struct session *s, struct image *m, const struct object *
     case OBJECT_BATCH:
         put_batch(m, o);
         break;
+    case OBJECT_COMPILE: /* of a backend whose sessions do not move */
+        return vmd_fail(err, VMD_ERROR_UNSUPPORTED, "a program has sources compiled");
     }
     return true;
 }

@@ -155,6 +155,10 @@ static inline bool cu_is(const void *object, enum cu_kind kind)
 /* Frees what this library keeps of a module that the host has no more. */
 void cu_module_forget(struct cu_module *m);
 
+/* Sends the BYTES of an image, and then asks OP, which is about it, as channel_begin() does. */
+int cu_image_begin(struct channel *c, const void *image, size_t bytes, unsigned op,
+                   const void *fields, channel_done done, void *opaque);
+
 /* What a stream argument stands for: 0 and CUDA's own numbers are the current context's default
  * stream. */
 struct cu_where {

@@ -85,6 +85,17 @@ static void give_log(const char *log, unsigned n, const int *options, void **val
 /* One module at a time is on its way: its parts must not mix with another's. */
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
+int cu_image_begin(struct channel *c, const void *image, size_t bytes, unsigned op,
+                   const void *fields, channel_done done, void *opaque)
+{
+    pthread_mutex_lock(&loading);
+    int rc = send_image(c, image, bytes);
+    if (!rc)
+        rc = channel_begin(c, op, fields, NULL, 0, done, opaque);
+    pthread_mutex_unlock(&loading);
+    return rc;
+}
+
 static int load(struct cu_module **out, const void *image, unsigned n, const int *options,
                 void **values)
 {

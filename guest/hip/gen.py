@@ -22,7 +22,7 @@ class Function:
         self.kind, self.symbol, self.version = words[:3]
         self.of = words[3] if least > 3 else self.symbol
         self.arguments = words[4].replace("-", "") if least > 4 else ""
-        if not re.fullmatch(r"(hip|__hip)[A-Z]\w+", self.symbol):
+        if not re.fullmatch(r"(hip|__hip|hiprtc)[A-Z]\w+", self.symbol):
             sys.exit(f"{where}: '{self.symbol}' is no function of HIP's")
         if not re.fullmatch(r"\d\.\d", self.version) or set(self.arguments) - set(TYPES):
             sys.exit(f"{where}: '{self.version}' is no version, or '{self.arguments}' are no arguments")

@@ -10,6 +10,10 @@
 #include "guest/hip/api.h"
 #include "guest/hip/entries.h"
 
+/* Finds the devices, and what they run, where that is not known; a hipError_t. */
+int hip_begin(void);
+/* The device that this thread has chosen. */
+int hip_chosen(void);
 /* The target of DEVICE, "gfx90a:sramecc+:xnack-"; "" where there is no such device (any more). */
 void hip_target(int device, char out[TARGET_BYTES]);
 

@@ -22,7 +22,7 @@ GROUPS = [
 ]
 
 TEXT = ("`libamdhip64.so.6` for guests exports these, and each returns `hipErrorNotSupported`; all others of HIP's runtime and "
-        "module API are there, but for what is for tracers, debuggers and hiprtc ([gpu-hip.md](gpu-hip.md)).")
+        "module API are there, but for what is for tracers and debuggers; those of hiprtc are ([gpu-hip.md](gpu-hip.md)).")
 
 if __name__ == "__main__":
     lacking.main(sys.argv, __doc__, "guest/hip/list.py", "Functions of HIP that are lacking", TEXT, GROUPS)

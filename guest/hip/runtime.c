@@ -105,7 +105,7 @@ static bool has_begun(void)
     return of && of == __atomic_load_n(&cu.opened, __ATOMIC_ACQUIRE);
 }
 
-static int begin(void)
+int hip_begin(void)
 {
     int rc = has_begun() ? 0 : cuInit(0);
 
@@ -133,7 +133,7 @@ void hip_target(int device, char out[TARGET_BYTES])
 
 HIP_API hipError_t hipInit(unsigned flags)
 {
-    return hip_left(flags ? hipErrorInvalidValue : begin());
+    return hip_left(flags ? hipErrorInvalidValue : hip_begin());
 }
 
 /* Contexts are made when a device is first used, as one a device that all threads share; where the
@@ -145,12 +145,12 @@ static int use(int device)
 
     if (!rc)
         rc = cuCtxSetCurrent(c);
-    return rc ? rc : begin();
+    return rc ? rc : hip_begin();
 }
 
 int hip_enter(void)
 {
-    int rc = begin();
+    int rc = hip_begin();
 
     if (!rc && !cu_is(cu_current(), KIND_CONTEXT))
         rc = use(chosen);
@@ -159,7 +159,7 @@ int hip_enter(void)
 
 HIP_API hipError_t hipGetDeviceCount(int *count)
 {
-    int rc = count ? begin() : hipErrorInvalidValue;
+    int rc = count ? hip_begin() : hipErrorInvalidValue;
 
     if (count)
         *count = rc ? 0 : cu.devices;
@@ -168,7 +168,7 @@ HIP_API hipError_t hipGetDeviceCount(int *count)
 
 HIP_API hipError_t hipSetDevice(int device)
 {
-    int rc = begin();
+    int rc = hip_begin();
 
     if (!rc && !cu_device_of(device))
         rc = hipErrorInvalidDevice;
@@ -179,19 +179,25 @@ HIP_API hipError_t hipSetDevice(int device)
     return hip_left(rc);
 }
 
-HIP_API hipError_t hipGetDevice(int *device)
+int hip_chosen(void)
 {
-    int rc = device ? begin() : hipErrorInvalidValue;
     const struct cu_context *c = cu_current();
 
+    return cu_is(c, KIND_CONTEXT) ? c->device : chosen;
+}
+
+HIP_API hipError_t hipGetDevice(int *device)
+{
+    int rc = device ? hip_begin() : hipErrorInvalidValue;
+
     if (!rc)
-        *device = cu_is(c, KIND_CONTEXT) ? c->device : chosen;
+        *device = hip_chosen();
     return hip_left(rc);
 }
 
 HIP_API hipError_t hipSetValidDevices(int *devices, int n)
 {
-    return hip_left(n && !devices ? hipErrorInvalidValue : begin());
+    return hip_left(n && !devices ? hipErrorInvalidValue : hip_begin());
 }
 
 HIP_API hipError_t hipDeviceSynchronize(void)
@@ -204,20 +210,20 @@ HIP_API hipError_t hipDeviceSynchronize(void)
 /* Also the way on after its worker was lost: the next call makes a context anew. */
 HIP_API hipError_t hipDeviceReset(void)
 {
-    int rc = begin();
+    int rc = hip_begin();
 
     if (!rc) {
         cuDevicePrimaryCtxReset_v2(chosen); /* of one that is lost it is done as well */
         rc = cu_reopen();
     }
-    return hip_left(rc ? rc : begin());
+    return hip_left(rc ? rc : hip_begin());
 }
 
 HIP_API hipError_t hipDriverGetVersion(int *version)
 {
     if (!version)
         return hip_left(hipErrorInvalidValue);
-    *version = begin() ? 60000000 : cu.driver;
+    *version = hip_begin() ? 60000000 : cu.driver;
     return 0;
 }
 

@@ -1,0 +1,354 @@
+/* The process that starts compilers. See compile_serve.h. */
+#include "gpu/server/compile_serve.h"
+
+#include "base/log.h"
+#include "gpu/server/compile_priv.h"
+#include "gpu/server/compile_run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { SOCKET = 3, LINES = 16 /* of the log: more would be said at a guest's will */ };
+
+/* A source that is compiled, or waits for it. */
+struct job {
+    uint64_t id;
+    char target[TARGET_BYTES];
+    int source, result, said, pidfd; /* owned; -1 */
+    pid_t pid;                       /* 0: it waits */
+    int64_t until;                   /* of g_get_monotonic_time() */
+    bool ended;                      /* nobody wants what comes of it */
+    bool late;
+    char *folder; /* owned */
+};
+
+struct server {
+    int socket;
+    char *folder; /* owned: what jobs' folders are in */
+    unsigned seconds;
+    unsigned lines;  /* that were logged */
+    uint64_t made;   /* folders */
+    GPtrArray *jobs; /* struct job, owned: those that run are the first ones that came */
+};
+
+/* --- starting it ------------------------------------------------------------------------------ */
+
+G_GNUC_NORETURN static void become_server(int socket)
+{
+    char program[] = "/proc/self/exe", number[] = "3";
+    char *const argv[] = {(char[]){"vmd-gpu"}, (char[]){"--compile"}, number, NULL};
+
+    if (dup2(socket, SOCKET) >= 0 && fcntl(SOCKET, F_SETFD, 0) == 0 &&
+        syscall(SYS_close_range, SOCKET + 1, ~0u, 0) == 0)
+        execv(program, argv);
+    _exit(EXIT_FAILURE);
+}
+
+int compile_start(GError **err)
+{
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        vmd_set_errno(err, errno, "making a socket to a compiler");
+        return -1;
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        become_server(ends[1]);
+    close(ends[1]);
+    if (pid > 0)
+        return ends[0];
+    vmd_set_errno(err, errno, "starting a compiler");
+    close(ends[0]);
+    return -1;
+}
+
+/* --- folders ---------------------------------------------------------------------------------- */
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    if (kind == FTW_DP || kind == FTW_DNR || kind == FTW_D)
+        rmdir(path);
+    else
+        unlink(path);
+    return 0;
+}
+
+static void remove_folder(const char *path)
+{
+    enum { OPEN = 16 };
+
+    nftw(path, remove_one, OPEN, FTW_DEPTH | FTW_PHYS);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+static void job_free(void *opaque)
+{
+    struct job *j = opaque;
+    int *const files[] = {&j->source, &j->result, &j->said, &j->pidfd};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
+        if (*files[i] >= 0)
+            close(*files[i]);
+    }
+    if (j->folder)
+        remove_folder(j->folder);
+    g_free(j->folder);
+    g_free(j);
+}
+
+static void report(struct server *s, const struct job *j, int result, const char *text)
+{
+    struct compile_report r = {.magic = COMPILE_MAGIC, .id = j->id, .result = (uint32_t)result};
+
+    g_strlcpy(r.text, text, sizeof(r.text));
+    if (!j->ended)
+        compile__send(s->socket, &r, sizeof(r), *text ? -1 : j->result, 0);
+}
+
+/* The first line that its compiler wrote for people, as far as that is printable: after ": ", or
+ * nothing. */
+static const char *first_line(const struct job *j, char *out, size_t most)
+{
+    ssize_t n = j->said < 0 ? 0 : pread(j->said, out + 2, most - 3, 0);
+    size_t i = 2;
+
+    if (n <= 0)
+        return "";
+    memcpy(out, ": ", 2);
+    for (; i < (size_t)n + 2 && out[i] != '\n'; i++)
+        out[i] = out[i] >= ' ' && out[i] < 127 ? out[i] : '?';
+    out[i] = 0;
+    return out;
+}
+
+/* What went wrong is logged, and is the result. */
+static void fail(struct server *s, const struct job *j, int result, const char *what)
+{
+    char line[256];
+    g_autofree char *text = g_strdup_printf("the compiler on the host %s\n", what);
+
+    if (s->lines < LINES)
+        log_warning("a guest's source for %s: its compiler %s%s", j->target, what,
+                    first_line(j, line, sizeof(line)));
+    if (++s->lines == LINES)
+        log_warning("nothing more is said of sources that are not compiled");
+    report(s, j, result, text);
+}
+
+static bool prepare(struct server *s, struct job *j)
+{
+    j->folder = g_strdup_printf("%s/%" G_GUINT64_FORMAT, s->folder, s->made++);
+    j->result = memfd_create("gpu-compiled", MFD_CLOEXEC);
+    j->said = memfd_create("gpu-compiler-said", MFD_CLOEXEC);
+    return j->result >= 0 && j->said >= 0 && mkdir(j->folder, 0700) == 0;
+}
+
+/* False: it is over, as it could not be begun. */
+static bool start(struct server *s, struct job *j)
+{
+    const struct compile_task task = {.target = j->target, .seconds = s->seconds};
+
+    if (!prepare(s, j)) {
+        fail(s, j, COMPILE_INTERNAL, "has no folder to write in, or no memory");
+        return false;
+    }
+    j->until = g_get_monotonic_time() + s->seconds * G_USEC_PER_SEC;
+    j->pid = fork();
+    if (j->pid == 0) {
+        struct compile_task t = task;
+        t.folder = j->folder;
+        t.source = j->source;
+        t.result = j->result;
+        t.said = j->said;
+        compile_run(&t);
+    }
+    if (j->pid > 0)
+        j->pidfd = (int)syscall(SYS_pidfd_open, j->pid, 0);
+    if (j->pidfd >= 0)
+        return true;
+    if (j->pid > 0) {
+        kill(j->pid, SIGKILL);
+        waitpid(j->pid, NULL, 0);
+    }
+    fail(s, j, COMPILE_INTERNAL, "cannot be started");
+    return false;
+}
+
+static void start_some(struct server *s)
+{
+    for (guint i = 0; i < s->jobs->len && i < LIMIT_GPU_COMPILERS;) {
+        struct job *j = g_ptr_array_index(s->jobs, i);
+        if (!j->pid && !start(s, j))
+            g_ptr_array_remove_index(s->jobs, i);
+        else
+            i++;
+    }
+}
+
+/* The process of J ended with STATUS. */
+static void judge(struct server *s, const struct job *j, int status)
+{
+    g_autofree char *what = NULL;
+
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
+        report(s, j, COMPILE_SUCCESS, "");
+        return;
+    }
+    if (j->ended)
+        return;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == COMPILE_GAVE_UP) {
+        char line[256];
+        if (s->lines++ < 1)
+            log_warning("sources of guests cannot be compiled%s",
+                        first_line(j, line, sizeof(line)));
+        report(s, j, COMPILE_INTERNAL, "");
+        return;
+    }
+    if (j->late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU))
+        what = g_strdup_printf("took more than %u s and was ended", s->seconds);
+    else if (WIFSIGNALED(status))
+        what = g_strdup_printf("died of signal %d", WTERMSIG(status));
+    else
+        what = g_strdup_printf("ended with %d", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    fail(s, j, COMPILE_ERROR, what);
+}
+
+/* Those that are over are reported, those that took too long are ended. */
+static void look(struct server *s)
+{
+    int64_t now = g_get_monotonic_time();
+    int status;
+
+    for (guint i = 0; i < s->jobs->len;) {
+        struct job *j = g_ptr_array_index(s->jobs, i);
+        if (j->pid && waitpid(j->pid, &status, WNOHANG) == j->pid) {
+            judge(s, j, status);
+            g_ptr_array_remove_index(s->jobs, i);
+            continue;
+        }
+        if (j->pid && !j->late && now >= j->until) {
+            j->late = true;
+            kill(j->pid, SIGKILL);
+        }
+        i++;
+    }
+}
+
+/* --- the worker ------------------------------------------------------------------------------- */
+
+static void begin(struct server *s, const struct compile_order_record *order, int source)
+{
+    struct job *j = g_new0(struct job, 1);
+
+    *j = (struct job){.id = order->id, .source = source, .result = -1, .said = -1, .pidfd = -1};
+    g_strlcpy(j->target, order->target, sizeof(j->target));
+    g_ptr_array_add(s->jobs, j);
+}
+
+static void end(struct server *s, uint64_t id)
+{
+    for (guint i = 0; i < s->jobs->len; i++) {
+        struct job *j = g_ptr_array_index(s->jobs, i);
+        if (j->id != id)
+            continue;
+        j->ended = true;
+        if (j->pid)
+            kill(j->pid, SIGKILL); /* it is waited for like others */
+        else
+            g_ptr_array_remove_index(s->jobs, i);
+        return;
+    }
+}
+
+/* False: the worker is gone, or says what makes no sense. */
+static bool obey(struct server *s)
+{
+    struct compile_order_record order;
+    int file, rc = compile__receive(s->socket, &order, sizeof(order), &file, MSG_DONTWAIT);
+
+    if (rc == -EAGAIN)
+        return true;
+    bool good = rc > 0 && order.magic == COMPILE_MAGIC;
+    order.target[good ? sizeof(order.target) - 1 : 0] = 0;
+    if (good && order.order == COMPILE_BEGIN && file >= 0) {
+        begin(s, &order, file);
+        return true;
+    }
+    if (file >= 0)
+        close(file);
+    if (good && order.order == COMPILE_END)
+        end(s, order.id);
+    return good && order.order == COMPILE_END;
+}
+
+/* Until there is an order, a process ends, or one takes too long. */
+static void await(struct server *s)
+{
+    struct pollfd fds[1 + LIMIT_GPU_COMPILERS] = {{.fd = s->socket, .events = POLLIN}};
+    int64_t now = g_get_monotonic_time(), until = INT64_MAX;
+    nfds_t n = 1;
+
+    for (guint i = 0; i < s->jobs->len && n < G_N_ELEMENTS(fds); i++) {
+        const struct job *j = g_ptr_array_index(s->jobs, i);
+        if (!j->pid)
+            continue;
+        fds[n++] = (struct pollfd){.fd = j->pidfd, .events = POLLIN};
+        until = j->late ? until : MIN(until, j->until);
+    }
+    int64_t ms = until == INT64_MAX ? -1 : until > now ? (until - now) / 1000 + 1 : 0;
+    poll(fds, n, (int)MIN(ms, INT_MAX));
+}
+
+static unsigned seconds_allowed(void)
+{
+    const char *other = getenv("VMD_HIPRTC_SECONDS");
+    int seconds = other ? atoi(other) : LIMIT_GPU_COMPILE_S;
+
+    return (unsigned)CLAMP(seconds, 1, LIMIT_GPU_COMPILE_S);
+}
+
+static void end_all(struct server *s)
+{
+    for (guint i = 0; i < s->jobs->len; i++) {
+        const struct job *j = g_ptr_array_index(s->jobs, i);
+        if (j->pid) {
+            kill(j->pid, SIGKILL);
+            waitpid(j->pid, NULL, 0);
+        }
+    }
+    g_ptr_array_free(s->jobs, TRUE);
+    rmdir(s->folder);
+    g_free(s->folder);
+}
+
+bool compile_serve(int fd, GError **err)
+{
+    const struct rlimit none = {0, 0};
+    struct server s = {.socket = fd, .seconds = seconds_allowed()};
+
+    setrlimit(RLIMIT_CORE, &none);
+    s.folder = g_dir_make_tmp("vmd-hiprtc-XXXXXX", err);
+    if (!s.folder)
+        return false;
+    s.jobs = g_ptr_array_new_with_free_func(job_free);
+    for (await(&s); obey(&s); await(&s)) {
+        look(&s);
+        start_some(&s);
+    }
+    end_all(&s);
+    return true;
+}
