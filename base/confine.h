@@ -53,7 +53,7 @@ enum confine_access {
     CONFINE_READ = 1 << 0,    /* of the file, or of all in the directory */
     CONFINE_WRITE = 1 << 1,   /* also truncate */
     CONFINE_MAKE = 1 << 2,    /* in the directory: make, rename and remove files and sockets */
-    CONFINE_FOLDERS = 1 << 3, /* the same of directories */
+    CONFINE_FOLDERS = 1 << 3, /* the same of directories, also from one to another */
 };
 
 struct confine_path {

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""hiprtc for guests: a program's sources are compiled by processes of the worker's, with a stand-in for ROCm's library.
+
+It looks at every byte that it is given, and does what a compiler may not, does not come back, or dies. The workers' own
+lines are looked at, too, and what they leave in the folder for temporary files.
+"""
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from hip import PATIENCE, Failed, Rig, expect, says
+
+
+class Compilers(Rig):
+    """Workers with a compiler, which have a folder for temporary files of their own."""
+
+    def compiler(self, **more):
+        return self.driver(**{"VMD_HIPRTC": self.args.rtc, "TMPDIR": self.temporary(), **more})
+
+    def temporary(self):
+        path = os.path.join(self.folder, "tmp")
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def begin_program(self, name, *words):
+        """A program that says a word."""
+        process = subprocess.Popen([self.args.program, *words], env=self.environment(VMD_GPU_SOCKET=self.socket(name)),
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.programs.append(process)
+        return process
+
+    def end_of(self, name):
+        """Ends the worker NAME: what it said. Nothing that it had made is left, and no process that it had started: they have
+        its output."""
+        process = self.workers.pop(name)
+        process.terminate()
+        said = process.communicate(timeout=PATIENCE)[0]
+        os.unlink(self.socket(name))
+        until = time.monotonic() + PATIENCE
+        while os.listdir(self.temporary()):
+            if time.monotonic() > until:
+                raise Failed(f"worker {name} left {os.listdir(self.temporary())}")
+            time.sleep(0.01)
+        return said
+
+    def ends_silently(self, name):
+        said = self.end_of(name)
+        if said:
+            raise Failed(f"worker {name} says: {said}")
+
+
+def check_cases(rig):
+    """By rings and by a stream, again in a worker that compiled before."""
+    rig.start("cases", "64M", "hip", "0", **rig.compiler())
+    for stream in (False, True):
+        expect(rig.run(rig.args.program, "cases", stream=stream), "cases, all well")
+    expect(rig.run(rig.args.program, "cases", "loaded"), "loaded: well")
+    rig.ends_silently("cases")
+
+
+def check_crash(rig):
+    rig.start("crash", "64M", "hip", "0", **rig.compiler())
+    for _ in range(2):
+        expect(rig.run(rig.args.program, "crash", "crash"), "crash: well")
+    expect(rig.end_of("crash"), "a guest's source for gfx90a:sramecc+:xnack-: its compiler died of signal 6: "
+                                "stand-in: out of its mind?[1m\n")
+
+
+def check_late(rig):
+    rig.start("late", "64M", "hip", "0", **rig.compiler(VMD_HIPRTC_SECONDS="1"))
+    expect(rig.run(rig.args.program, "late", "late"), "late: well")
+    expect(rig.end_of("late"), "its compiler took more than 1 s and was ended\n")
+
+
+def check_none(rig):
+    for library, line in (("/nowhere/libhiprtc.so.6", "there is no hiprtc: "), ("libm.so.6", "hiprtc has no hiprtcCreateProgram")):
+        rig.start("none", "64M", "hip", "0", **rig.compiler(VMD_HIPRTC=library))
+        text = "the host has no hiprtc" if line.startswith("there") else "the host's hiprtc is not one that is known"
+        expect(rig.run(rig.args.program, "none", "none", text), "none: well")
+        said = rig.end_of("none")
+        expect(said, "sources of guests cannot be compiled: " + line)
+        if said.count("\n") != 1:
+            raise Failed(f"that is said more than once: {said}")
+
+
+def children_of(parent):
+    with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def wait_until(what, true):
+    until = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > until:
+            raise Failed(f"it never comes that {what}")
+        time.sleep(0.01)
+
+
+def check_leave(rig):
+    """Programs that are gone have nothing compiled any more, and the worker's end is that of all."""
+    rig.start("leave", "64M", "hip", "0", **rig.compiler())
+    server = children_of(rig.workers["leave"].pid)[0]
+    programs = []
+    for _ in range(6):  # more than there are compilers at once
+        programs.append(rig.begin_program("leave", "leave"))
+        says(programs[-1], "compiling")
+    wait_until("sources are compiled", lambda: len(children_of(server)) == 4)
+    for program in programs:
+        program.kill()
+        program.communicate(timeout=PATIENCE)
+    wait_until("none are", lambda: not children_of(server))
+    expect(rig.run(rig.args.program, "leave", "loaded"), "loaded: well")
+    says(rig.begin_program("leave", "leave"), "compiling")
+    wait_until("a source is compiled", lambda: len(children_of(server)) == 1)
+    rig.ends_silently("leave")
+
+
+def check_include(rig):
+    """What a source may read of the host: what belongs to systems, and nothing else."""
+    secret = rig.socket("secret.h")
+    beside = os.path.join(rig.temporary(), "secret.h")
+    for path in (secret, beside):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#define SECRET 1\n")
+    allowed = "/usr/include/stdio.h"
+    rig.start("include", "64M", "hip", "0", **rig.compiler())
+    refused = ["/etc/passwd", "/etc/hostname", "/proc/self/environ", "/proc/self/maps", "/dev/kfd", "/root/.profile", "/var/log/lastlog",
+               secret, beside]
+    refused = [path for path in refused if os.path.exists(path)]
+    if rig.args.sanitized == "yes":  # whose reports read /proc
+        refused = [path for path in refused if not path.startswith("/proc")]
+    said = rig.run(rig.args.program, "include", "include", allowed, *refused)
+    expect(said, f"{allowed}: read\n")
+    for path in refused:
+        expect(said, f"{path}: Permission denied\n")
+    os.unlink(beside)
+    rig.ends_silently("include")
+
+
+def check(rig):
+    check_cases(rig)
+    check_crash(rig)
+    check_late(rig)
+    check_none(rig)
+    check_leave(rig)
+    check_include(rig)
+    # A worker without such a device compiles nothing, and says so.
+    rig.start("soft", "64M")
+    expect(rig.run(rig.args.program, "soft", "no-device"), "no-device: well")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("worker", "program", "driver", "rtc", "code", "sanitized"):
+        parser.add_argument("--" + name, required=True)
+    with tempfile.TemporaryDirectory(prefix="gpu-rtc-") as folder:
+        rig = Compilers(parser.parse_args(), folder)
+        failed = None
+        try:
+            check(rig)
+        except (Failed, subprocess.TimeoutExpired) as why:
+            failed = str(why)
+        finally:
+            said = rig.end()
+    if failed or said:
+        sys.exit(f"failed: {failed}\nworkers said:\n{said}")
+    print("gpu-hip-rtc: all well")
+
+
+if __name__ == "__main__":
+    main()
