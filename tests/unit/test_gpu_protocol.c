@@ -1,5 +1,6 @@
 /* The GPU ring: records against the table, and rings that wrap, fill and lie. */
 #include "gpu/protocol/ring.h"
+#include "gpu/protocol/source.h"
 #include "tests/unit/unit.h"
 
 #include <string.h>
@@ -158,6 +159,71 @@ START_TEST(lying_writer)
 }
 END_TEST
 
+/* --- sources ---------------------------------------------------------------------------------- */
+
+/* A source with two of each, and a 0 more behind it. */
+struct source_bytes {
+    struct gpu_source_head head;
+    char strings[42];
+};
+
+static const struct source_bytes good_source = {
+    {GPU_SOURCE_MAGIC, 2, 2, 2}, "n.hip\0text\0a.h\0b.h\0A\0\0f<int>\0g\0-O3\0-DX=1"};
+
+enum { SOURCE_BYTES = sizeof(struct gpu_source_head) + 41 };
+
+START_TEST(sources)
+{
+    struct source_bytes again;
+    struct gpu_source s;
+
+    ck_assert(gpu_source_read(&good_source, SOURCE_BYTES, &s));
+    ck_assert_str_eq(s.strings[GPU_SOURCE_NAME], "n.hip");
+    ck_assert_str_eq(s.strings[GPU_SOURCE_TEXT], "text");
+    ck_assert_str_eq(gpu_source_header_names(&s)[1], "b.h");
+    ck_assert_str_eq(gpu_source_header_texts(&s)[0], "A");
+    ck_assert_str_eq(gpu_source_header_texts(&s)[1], "");
+    ck_assert_str_eq(gpu_source_names(&s)[0], "f<int>");
+    ck_assert_str_eq(gpu_source_options(&s)[1], "-DX=1");
+    ck_assert_uint_eq(gpu_source_bytes(&s), SOURCE_BYTES);
+    gpu_source_write(&s, &again);
+    ck_assert_mem_eq(&again, &good_source, SOURCE_BYTES);
+    for (size_t n = 0; n <= sizeof(good_source); n++)
+        ck_assert_msg(gpu_source_read(&good_source, n, &s) == (n == SOURCE_BYTES), "%zu bytes", n);
+}
+END_TEST
+
+static const struct source_case {
+    const char *name;
+    struct gpu_source_head head;
+} source_cases[] = {
+    {"another magic", {GPU_SOURCE_MAGIC + 1, 2, 2, 2}},
+    {"a header more", {GPU_SOURCE_MAGIC, 3, 2, 2}},
+    {"a header less", {GPU_SOURCE_MAGIC, 1, 2, 2}},
+    {"an option more", {GPU_SOURCE_MAGIC, 2, 2, 3}},
+    {"half of all headers that there can be", {GPU_SOURCE_MAGIC, UINT32_C(0x80000003), 2, 0}},
+    {"more options than there can be", {GPU_SOURCE_MAGIC, 2, 2, UINT32_MAX}},
+    {"as many strings as may be, and one", {GPU_SOURCE_MAGIC, 0, 0, GPU_SOURCE_STRINGS - 1}},
+};
+
+START_TEST(bad_sources)
+{
+    struct source_bytes bytes = good_source;
+    struct gpu_source s;
+
+    bytes.head = source_cases[_i].head;
+    ck_assert_msg(!gpu_source_read(&bytes, SOURCE_BYTES, &s), "%s", source_cases[_i].name);
+}
+END_TEST
+
+START_TEST(many_strings)
+{
+    ck_assert_uint_eq(gpu_source_strings(0, 0, GPU_SOURCE_STRINGS - 2), GPU_SOURCE_STRINGS);
+    ck_assert_uint_eq(gpu_source_strings(0, 1, GPU_SOURCE_STRINGS - 2), 0);
+    ck_assert_uint_eq(gpu_source_strings(UINT32_MAX, UINT32_MAX, UINT32_MAX), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu-protocol");
@@ -168,6 +234,9 @@ int main(void)
     tcase_add_test(tc, wraps);
     tcase_add_test(tc, fills);
     tcase_add_loop_test(tc, lying_writer, 0, sizeof(lies) / sizeof(lies[0]));
+    tcase_add_test(tc, sources);
+    tcase_add_loop_test(tc, bad_sources, 0, sizeof(source_cases) / sizeof(source_cases[0]));
+    tcase_add_test(tc, many_strings);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
