@@ -35,7 +35,8 @@ struct rtc_bytes {
     size_t bytes;
 };
 
-/* Has S compiled, and sets PARTS, which are empty, also where it fails: the log says why. */
-hiprtcResult rtc_compile(const struct gpu_source *s, struct rtc_bytes parts[RTC_PARTS]);
+/* Has S compiled, and sets the RTC_PARTS of PARTS, which are empty, also where it fails: the log
+ * says why. */
+hiprtcResult rtc_compile(const struct gpu_source *s, struct rtc_bytes *parts);
 
 #endif

@@ -30,7 +30,7 @@ static void end_turn(void)
     pthread_mutex_unlock(&lock);
 }
 
-static hiprtcResult fail(struct rtc_bytes parts[RTC_PARTS], const char *log)
+static hiprtcResult fail(struct rtc_bytes *parts, const char *log)
 {
     free(parts[RTC_LOG].at);
     parts[RTC_LOG].at = strdup(log);
@@ -39,7 +39,7 @@ static hiprtcResult fail(struct rtc_bytes parts[RTC_PARTS], const char *log)
 }
 
 /* A call that failed, RC, as a result. */
-static hiprtcResult failed(int rc, struct rtc_bytes parts[RTC_PARTS])
+static hiprtcResult failed(int rc, struct rtc_bytes *parts)
 {
     if (rc == hipErrorOutOfMemory)
         return HIPRTC_ERROR_OUT_OF_MEMORY;
@@ -83,7 +83,7 @@ static int read_part(struct channel *c, uint64_t id, unsigned part, uint64_t byt
 }
 
 static hiprtcResult ask(struct channel *c, const void *source, size_t bytes,
-                        struct rtc_bytes parts[RTC_PARTS])
+                        struct rtc_bytes *parts)
 {
     const struct gpu_call_compile call = {.compile = cu_new_id(), .device = (uint32_t)hip_chosen()};
     const struct gpu_call_compile_free end = {.compile = call.compile};
@@ -102,7 +102,7 @@ static hiprtcResult ask(struct channel *c, const void *source, size_t bytes,
     return rc ? failed(rc, parts) : (hiprtcResult)a.fields.result;
 }
 
-hiprtcResult rtc_compile(const struct gpu_source *s, struct rtc_bytes parts[RTC_PARTS])
+hiprtcResult rtc_compile(const struct gpu_source *s, struct rtc_bytes *parts)
 {
     int rc = hip_begin();
     size_t bytes = gpu_source_bytes(s);
