@@ -3,6 +3,8 @@
  * there is, and what there is not. Whatever comes, the session answers or ends, and all that it
  * held is free after it.
  */
+#include "gpu/protocol/source.h"
+#include "gpu/server/compiler.h"
 #include "gpu/server/session.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/gpu/engine_test.h"
@@ -34,12 +36,39 @@ static void say(int fd, const uint8_t *data, size_t size)
     shutdown(fd, SHUT_WR);
 }
 
+/* A compiler that does nothing, or, for every other program, is gone. */
+static struct compiler *no_compiler;
+
+static struct compiler *compiler(struct gpu_backend *b)
+{
+    return no_compiler;
+}
+
+static const char *target(struct gpu_backend *b, unsigned device)
+{
+    return device ? NULL : "gfx90a";
+}
+
+static void set_compiler(struct gpu_backend *b, struct gpu_backend_ops *ops, int fds[2], bool gone)
+{
+    g_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) == 0);
+    if (gone)
+        shutdown(fds[1], SHUT_RDWR);
+    no_compiler = compiler_new(fds[0]);
+    *ops = *b->ops;
+    ops->target = target;
+    ops->compiler = compiler;
+    b->ops = ops;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct session_env env = {.backend = backend_queue_new(&engine_test), .quota = &quota};
+    struct gpu_backend_ops ops;
     pthread_t hears;
-    int fds[2];
+    int fds[2], compiles[2];
 
+    set_compiler(env.backend, &ops, compiles, size % 16);
     g_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     struct link *link = link_stream(fds[0]);
     say(fds[1], data, size);
@@ -51,6 +80,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(fds[0]);
     close(fds[1]);
     g_assert(quota.used == 0);
+    compiler_free(no_compiler);
+    close(compiles[1]);
     env.backend->ops->close(env.backend);
     return 0;
 }
@@ -58,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 /* --- seeds: a context, and calls about it -------------------------------------------------------
  */
 
-enum { CONTEXT = 1, MODULE, KERNEL, STREAM, EVENT, BATCH };
+enum { CONTEXT = 1, MODULE, KERNEL, STREAM, EVENT, BATCH, COMPILE };
 
 static void put(GByteArray *out, unsigned op, unsigned flags, const void *fields,
                 const void *payload, uint32_t bytes)
@@ -140,9 +171,27 @@ static void batches(GByteArray *out)
     PUT(out, GPU_OP_BATCH_FREE, batch_free, BATCH);
 }
 
+/* The first is answered at once, or freed while it is not. */
+static void compiles(GByteArray *out)
+{
+    const struct {
+        struct gpu_source_head head;
+        char strings[4];
+    } source = {{GPU_SOURCE_MAGIC, 0, 0, 0}, "a\0b"};
+    const struct gpu_call_image_part part = {0};
+
+    for (unsigned i = 0; i < 2; i++) {
+        PUT(out, GPU_OP_IMAGE, image, .bytes = sizeof(source));
+        put(out, GPU_OP_IMAGE_PART, 0, &part, &source, sizeof(source));
+        PUT(out, GPU_OP_COMPILE, compile, .compile = COMPILE + i);
+    }
+    PUT(out, GPU_OP_COMPILED, compiled, .compile = COMPILE);
+    PUT(out, GPU_OP_COMPILE_FREE, compile_free, .compile = COMPILE);
+}
+
 bool fuzz_seed(unsigned n, GByteArray *out)
 {
-    static void (*const parts[])(GByteArray * out) = {kernels, streams, batches};
+    static void (*const parts[])(GByteArray * out) = {kernels, streams, batches, compiles};
 
     if (n >= G_N_ELEMENTS(parts))
         return false;
