@@ -21,12 +21,13 @@ static GByteArray *take_source(struct session *s)
 static int begin(struct session *s, struct object *o, const char *target)
 {
     struct compiler *compiler = OPS(s)->compiler(s->env->backend);
-    g_autoptr(GByteArray) source = take_source(s);
+    GByteArray *source = take_source(s);
     int rc = GPU_INVALID_VALUE;
 
     if (!source)
         return rc;
     o->compile = compiler_begin(compiler, target, source->data, source->len, &rc);
+    g_byte_array_free(source, TRUE);
     return o->compile ? GPU_SUCCESS : rc;
 }
 
