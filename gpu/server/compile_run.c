@@ -156,7 +156,7 @@ static bool own_folder(const char *folder, GError **err)
 
 static bool confine(const struct compile_task *t, GError **err)
 {
-    enum { FILES = 256 };
+    enum { FILES = 64 };
     g_autofree char *library = library_folder();
 
     return own_folder(t->folder, err) && limit(RLIMIT_CPU, t->seconds, err) &&

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <ftw.h>
 #include <limits.h>
 #include <poll.h>
@@ -30,14 +31,15 @@ struct job {
     pid_t pid;                       /* 0: it waits */
     int64_t until;                   /* of g_get_monotonic_time() */
     bool ended;                      /* nobody wants what comes of it */
-    bool late;
-    char *folder; /* owned */
+    const char *over;                /* why it was killed; NULL */
+    char *folder;                    /* owned */
 };
 
 struct server {
     int socket;
     char *folder; /* owned: what jobs' folders are in */
     unsigned seconds;
+    char *late;      /* owned: what is said of one that took longer */
     unsigned lines;  /* that were logged */
     uint64_t made;   /* folders */
     GPtrArray *jobs; /* struct job, owned: those that run are the first ones that came */
@@ -91,6 +93,24 @@ static void remove_folder(const char *path)
     enum { OPEN = 16 };
 
     nftw(path, remove_one, OPEN, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Whether there is more in the folder than a compile may have. */
+static bool is_too_large(char *folder)
+{
+    char *const paths[] = {folder, NULL};
+    uint64_t bytes = 0, files = 0;
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    const FTSENT *entry;
+    bool large = false;
+
+    while (tree && !large && (entry = fts_read(tree))) {
+        bytes += entry->fts_info == FTS_F ? 512 * (uint64_t)entry->fts_statp->st_blocks : 0;
+        large = ++files > LIMIT_GPU_COMPILE_FILES || bytes > MIB(LIMIT_GPU_COMPILE_FILES_MIB);
+    }
+    if (tree)
+        fts_close(tree);
+    return large;
 }
 
 /* --- jobs ------------------------------------------------------------------------------------- */
@@ -218,8 +238,8 @@ static void judge(struct server *s, const struct job *j, int status)
         report(s, j, COMPILE_INTERNAL, "");
         return;
     }
-    if (j->late || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU))
-        what = g_strdup_printf("took more than %u s and was ended", s->seconds);
+    if (j->over || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU))
+        what = g_strdup(j->over ? j->over : s->late);
     else if (WIFSIGNALED(status))
         what = g_strdup_printf("died of signal %d", WTERMSIG(status));
     else
@@ -227,10 +247,17 @@ static void judge(struct server *s, const struct job *j, int status)
     fail(s, j, COMPILE_ERROR, what);
 }
 
-/* Those that are over are reported, those that took too long are ended. */
+/* Why J is to be ended; NULL: it is not. */
+static const char *too_much(const struct server *s, const struct job *j)
+{
+    if (g_get_monotonic_time() >= j->until)
+        return s->late;
+    return is_too_large(j->folder) ? "made too many files, or too large ones, and was ended" : NULL;
+}
+
+/* Those that are over are reported, those that took too much are ended. */
 static void look(struct server *s)
 {
-    int64_t now = g_get_monotonic_time();
     int status;
 
     for (guint i = 0; i < s->jobs->len;) {
@@ -240,10 +267,8 @@ static void look(struct server *s)
             g_ptr_array_remove_index(s->jobs, i);
             continue;
         }
-        if (j->pid && !j->late && now >= j->until) {
-            j->late = true;
+        if (j->pid && !j->over && (j->over = too_much(s, j)))
             kill(j->pid, SIGKILL);
-        }
         i++;
     }
 }
@@ -301,13 +326,14 @@ static void await(struct server *s)
     struct pollfd fds[1 + LIMIT_GPU_COMPILERS] = {{.fd = s->socket, .events = POLLIN}};
     int64_t now = g_get_monotonic_time(), until = INT64_MAX;
     nfds_t n = 1;
+    enum { LOOK_US = 500000 };
 
     for (guint i = 0; i < s->jobs->len && n < G_N_ELEMENTS(fds); i++) {
         const struct job *j = g_ptr_array_index(s->jobs, i);
         if (!j->pid)
             continue;
         fds[n++] = (struct pollfd){.fd = j->pidfd, .events = POLLIN};
-        until = j->late ? until : MIN(until, j->until);
+        until = j->over ? until : MIN(until, MIN(j->until, now + LOOK_US));
     }
     int64_t ms = until == INT64_MAX ? -1 : until > now ? (until - now) / 1000 + 1 : 0;
     poll(fds, n, (int)MIN(ms, INT_MAX));
@@ -333,6 +359,7 @@ static void end_all(struct server *s)
     g_ptr_array_free(s->jobs, TRUE);
     rmdir(s->folder);
     g_free(s->folder);
+    g_free(s->late);
 }
 
 bool compile_serve(int fd, GError **err)
@@ -344,6 +371,7 @@ bool compile_serve(int fd, GError **err)
     s.folder = g_dir_make_tmp("vmd-hiprtc-XXXXXX", err);
     if (!s.folder)
         return false;
+    s.late = g_strdup_printf("took more than %u s and was ended", s.seconds);
     s.jobs = g_ptr_array_new_with_free_func(job_free);
     for (await(&s); obey(&s); await(&s)) {
         look(&s);

@@ -25,7 +25,7 @@ enum { COMPILER = 1 };
 static const struct confine_rule rules[] = {
     {"read write readv writev pread64 pwrite64 close dup dup2 dup3 fcntl lseek ftruncate poll "
      "ppoll "
-     "fsync fdatasync fallocate copy_file_range sendfile pipe pipe2 flock fadvise64 memfd_create "
+     "fsync fdatasync fallocate copy_file_range sendfile pipe pipe2 flock fadvise64 "
      "fstat newfstatat stat lstat statx statfs fstatfs access faccessat faccessat2 readlink "
      "readlinkat getcwd getdents64 umask",
      COMPILER},

@@ -69,6 +69,14 @@ def check_crash(rig):
                                 "stand-in: out of its mind?[1m\n")
 
 
+def check_files(rig):
+    rig.start("files", "64M", "hip", "0", **rig.compiler())
+    expect(rig.run(rig.args.program, "files", "files"), "files: well")
+    said = rig.end_of("files")
+    if said.count("its compiler made too many files, or too large ones, and was ended\n") != 2:
+        raise Failed(f"the worker says: {said}")
+
+
 def check_late(rig):
     rig.start("late", "64M", "hip", "0", **rig.compiler(VMD_HIPRTC_SECONDS="1"))
     expect(rig.run(rig.args.program, "late", "late"), "late: well")
@@ -143,6 +151,7 @@ def check_include(rig):
 def check(rig):
     check_cases(rig)
     check_crash(rig)
+    check_files(rig)
     check_late(rig)
     check_none(rig)
     check_leave(rig)

@@ -6,6 +6,7 @@
  *
  * WHAT is, in place of all cases:
  *   crash | late     the compiler dies, or takes too long, and the next source is compiled
+ *   files            it makes too many files, or too large ones
  *   none TEXT        nothing can be compiled, and the log says TEXT
  *   no-device        nor where there is none
  *   loaded           the library is found as programs look for it at run time
@@ -316,9 +317,9 @@ static void rights(void)
 /* --- what other programs, or the worker, are to be seen to do ----------------------------------
  */
 
-static void fails(const char *name, const char *log)
+static void fails(const char *name, const char *text, const char *log)
 {
-    hiprtcProgram p = source(name, "");
+    hiprtcProgram p = source(name, text);
 
     IS(COMPILATION, hiprtcCompileProgram(p, 0, NULL));
     log_is(p, log);
@@ -328,12 +329,12 @@ static void fails(const char *name, const char *log)
 
 static void crash(void)
 {
-    fails("crash.hip", "the compiler on the host died of signal 6\n");
+    fails("crash.hip", "", "the compiler on the host died of signal 6\n");
 }
 
 static void *compile_endless(void *opaque)
 {
-    fails("endless.hip", "the compiler on the host took more than 1 s and was ended\n");
+    fails("endless.hip", "", "the compiler on the host took more than 1 s and was ended\n");
     return NULL;
 }
 
@@ -346,6 +347,15 @@ static void late(void)
     OK(hipDeviceSynchronize());
     compile_plain();
     pthread_join(thread, NULL);
+}
+
+static void files(void)
+{
+    static const char log[] =
+        "the compiler on the host made too many files, or too large ones, and was ended\n";
+
+    fails("files.hip", "large", log);
+    fails("files.hip", "many", log);
 }
 
 static void none(void)
@@ -412,9 +422,9 @@ static const struct part cases[] = {{"all", all},          {"plain", plain},
                                     {"error", error},      {"large", large},
                                     {"rights", rights},    {"wrong_arguments", wrong_arguments},
                                     {"together", together}},
-                         parts[] = {{"crash", crash},         {"late", late},     {"none", none},
-                                    {"no-device", no_device}, {"loaded", loaded}, {"leave", leave},
-                                    {"include", include}};
+                         parts[] = {{"crash", crash}, {"late", late},           {"none", none},
+                                    {"files", files}, {"no-device", no_device}, {"loaded", loaded},
+                                    {"leave", leave}, {"include", include}};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

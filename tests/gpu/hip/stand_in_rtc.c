@@ -145,6 +145,25 @@ static int do_endless(struct program *p, int n, const char *const *options)
     return SUCCESS;
 }
 
+/* Files until it is ended: a few large ones, or many. */
+static int do_files(struct program *p, int n, const char *const *options)
+{
+    enum { LARGE = 60 << 20 };
+    off_t bytes = strcmp(p->text, "large") == 0 ? LARGE : 0;
+    char name[32];
+
+    for (int i = 0; i < (bytes ? 5 : 5000); i++) {
+        snprintf(name, sizeof(name), "file-%d", i);
+        int fd = open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        if (fd < 0 || (bytes && posix_fallocate(fd, 0, bytes))) {
+            say(p, "file %d: %s\n", i, strerror(errno));
+            return COMPILATION;
+        }
+        close(fd);
+    }
+    return do_endless(p, n, options);
+}
+
 /* Lines of the text: files that a source would include; each is to be there, or not. */
 static int do_include(struct program *p, int n, const char *const *options)
 {
@@ -207,9 +226,11 @@ static int do_rights(struct program *p, int n, const char *const *options)
 static const struct {
     const char *name;
     int (*run)(struct program *p, int n, const char *const *options);
-} sources[] = {{"all.hip", do_all},         {"", do_plain},           {"error.hip", do_error},
-               {"large.hip", do_large},     {"crash.hip", do_crash},  {"endless.hip", do_endless},
-               {"include.hip", do_include}, {"rights.hip", do_rights}};
+} sources[] = {{"all.hip", do_all},         {"", do_plain},
+               {"error.hip", do_error},     {"large.hip", do_large},
+               {"crash.hip", do_crash},     {"endless.hip", do_endless},
+               {"include.hip", do_include}, {"rights.hip", do_rights},
+               {"files.hip", do_files}};
 
 /* --- the library ------------------------------------------------------------------------------ */
 
