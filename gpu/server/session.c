@@ -452,15 +452,6 @@ bool session__take(struct session *s, const uint8_t *record, int length)
     return false;
 }
 
-static bool only_compiles(const struct session *s)
-{
-    for (guint i = 0; i < s->pending->len; i++) {
-        if (!((const struct pending *)g_ptr_array_index(s->pending, i))->compile)
-            return false;
-    }
-    return true;
-}
-
 /* Nobody tells when what is waited for is over: it is asked for at once at first, then, after a
  * while without an answer, with pauses. */
 static void ask_again(struct session *s, int64_t *since)
@@ -471,7 +462,7 @@ static void ask_again(struct session *s, int64_t *since)
     if (!*since)
         *since = now;
     if (now - *since > AT_ONCE_US)
-        link_doze(s->link, only_compiles(s) ? COMPILE_PAUSE_NS : PAUSE_NS);
+        link_doze(s->link, session__only_compiles(s) ? COMPILE_PAUSE_NS : PAUSE_NS);
 }
 
 static void serve(struct session *s)

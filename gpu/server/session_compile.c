@@ -67,6 +67,15 @@ int session__compile_state(struct pending *p)
     return GPU_SUCCESS;
 }
 
+bool session__only_compiles(const struct session *s)
+{
+    for (guint i = 0; i < s->pending->len; i++) {
+        if (!((const struct pending *)g_ptr_array_index(s->pending, i))->compile)
+            return false;
+    }
+    return true;
+}
+
 static int call_compiled(struct session *s, struct call *c)
 {
     const struct gpu_call_compiled *in = FIELDS(c, compiled);

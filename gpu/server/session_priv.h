@@ -130,6 +130,8 @@ call_fn session__usage_call(unsigned op);
 call_fn session__compile_call(unsigned op);
 /* Whether what P waits for is compiled: GPU_NOT_READY, or GPU_SUCCESS with its answer. */
 int session__compile_state(struct pending *p);
+/* Whether answers wait for nothing but that, which takes its time. */
+bool session__only_compiles(const struct session *s);
 /* Frees what is in the batch O. */
 void session__batch_clear(struct session *s, struct object *o);
 
