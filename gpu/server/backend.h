@@ -113,6 +113,10 @@ void gpu_quota_give(struct gpu_quota *q, uint64_t bytes);
  * theirs to take any more. False: there is not so much.
  */
 bool gpu_quota_beside(struct gpu_quota *q, int64_t bytes);
+/* The same of what is so already. */
+void gpu_quota_beside_force(struct gpu_quota *q, int64_t bytes);
+/* What all may take: the limit without what is not free of that. */
+uint64_t gpu_quota_most(const struct gpu_quota *q);
 
 struct gpu_backend_ops {
     const char *name;

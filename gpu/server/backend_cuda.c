@@ -94,6 +94,7 @@ static struct gpu_context *context_object(struct cuda_backend *b, struct cuda_co
     c->late = g_array_new(FALSE, FALSE, sizeof(struct cuda_range));
     c->pieces = g_array_new(FALSE, FALSE, sizeof(struct cuda_piece));
     c->printed = g_byte_array_new();
+    c->absent = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     c->first = cuda__stream_object(c, NULL);
@@ -149,8 +150,11 @@ static void cuda_context_free(struct gpu_context *c)
         cuda__event_free(g_ptr_array_index(c->leaving, i));
     if (c->epoch)
         cuda__event_free(c->epoch);
+    if (c->arrived)
+        cuda__event_free(c->arrived);
     cuda__memory_end(c);
     g_byte_array_free(c->printed, TRUE);
+    g_array_free(c->absent, TRUE);
     g_ptr_array_free(c->leaving, TRUE);
     g_ptr_array_free(c->spare, TRUE);
     g_array_free(c->runs, TRUE);

@@ -93,6 +93,7 @@ int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
 {
     const struct gpu_quota *all = gpu_quota_all(c->quota);
     uint64_t used = __atomic_load_n(&all->used, __ATOMIC_RELAXED) - c->late_bytes;
+    uint64_t most = gpu_quota_most(all);
     size_t device_free = 0, device_total = 0;
     int rc = cuda__enter(c);
 
@@ -101,7 +102,7 @@ int cuda__memory(struct gpu_context *c, uint64_t *free, uint64_t *total)
     if (rc)
         return rc;
     *total = MIN(all->most, device_total);
-    *free = MIN(all->most - MIN(used, all->most), device_free + c->late_bytes);
+    *free = MIN(most - MIN(used, most), device_free + c->late_bytes);
     return GPU_SUCCESS;
 }
 

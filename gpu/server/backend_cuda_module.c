@@ -125,17 +125,18 @@ int cuda__global(struct gpu_context *c, struct gpu_module *m, const char *name, 
 {
     const struct cuda_variable *v = m->variables ? g_hash_table_lookup(m->variables, name) : NULL;
     struct cuda_range r = {.module = m};
-    int rc = m->variables ? v ? GPU_SUCCESS : GPU_NOT_FOUND
-                          : cuda__variable(m, name, &r.base, &r.bytes);
 
-    if (rc)
-        return rc;
-    if (v) {
+    if (m->variables && !v)
+        return GPU_NOT_FOUND;
+    if (v && !v->functions) {
         *address = v->place.address;
         *bytes = v->place.bytes;
-        m->asked |= v->functions;
         return GPU_SUCCESS;
     }
+    int rc = cuda__variable(m, name, &r.base, &r.bytes);
+    if (rc)
+        return rc;
+    m->asked |= v != NULL;
     if (!cuda__range_at(c, r.base))
         cuda__range_add(c, &r);
     *address = r.base;

@@ -13,9 +13,6 @@
 
 #include <stdio.h>
 
-/* Where variables are said to be that the driver has not: above all that a process has on x86-64,
- * where CUDA's memory has addresses like its own. */
-#define NOWHERE (UINT64_C(1) << 47)
 enum { APART = 512, TOGETHER_NS = 1000000000 };
 
 /* A save may follow, and times are told anew for each. */
@@ -25,7 +22,7 @@ static bool move_idle(struct gpu_context *c)
     return cuda__context_query(c) != GPU_NOT_READY;
 }
 
-bool cuda__event_time(struct gpu_event *e, uint64_t *ns)
+static bool move_event_time(struct gpu_event *e, uint64_t *ns)
 {
     struct gpu_context *c = e->context;
     uint64_t now = meter_now(), ago;
@@ -81,7 +78,7 @@ static bool find(struct gpu_module *m, const struct soft_variable *v, uint64_t *
 
 static uint64_t nowhere(struct gpu_context *c, uint64_t bytes)
 {
-    uint64_t address = NOWHERE + c->nowhere;
+    uint64_t address = CUDA_NOWHERE + c->nowhere;
 
     c->nowhere += ALIGN_UP(bytes, (uint64_t)APART) + APART;
     return address;
@@ -206,8 +203,9 @@ const struct gpu_move_ops cuda__move = {
     .write = cuda__move_write,
     .module_state = move_module_state,
     .module_new = cuda__move_module_new,
-    .event_time = cuda__event_time,
+    .event_time = move_event_time,
     .event_set = cuda__move_event_set,
     .print_back = cuda__move_print_back,
     .fail = cuda__move_fail,
+    .loaded = cuda__move_loaded,
 };

@@ -8,6 +8,8 @@
  */
 #include "gpu/server/backend_cuda_priv.h"
 
+enum { PAGE = 4096 }; /* of whoever has memory at the same address */
+
 static struct cuda_memory memory_of(const struct cuda_backend *b)
 {
     return (struct cuda_memory){.type = CUDA_MEMORY_PINNED,
@@ -85,9 +87,10 @@ static int reserve(struct gpu_context *c, const struct cuda_piece *p)
     uint64_t got = 0;
     int rc = c->d->address_reserve(&got, p->bytes, 0, p->base, 0);
 
-    if (!rc && got != p->base)
-        c->d->address_free(got, p->bytes);
-    return rc || got != p->base ? GPU_INVALID_VALUE : GPU_SUCCESS;
+    if (rc || got == p->base)
+        return rc;
+    c->d->address_free(got, p->bytes);
+    return GPU_INVALID_VALUE;
 }
 
 static int piece_new(struct gpu_context *c, struct cuda_piece *p)
@@ -105,34 +108,37 @@ static int piece_new(struct gpu_context *c, struct cuda_piece *p)
     return rc;
 }
 
+/* Where it cannot be unmapped it stays, and counts. */
 static int piece_free(struct gpu_context *c, const struct cuda_piece *p)
 {
-    cuda__release_begins(c->backend, p->bytes);
     int rc = c->d->unmap(p->base, p->bytes);
+
+    if (rc)
+        return rc;
+    cuda__release_begins(c->backend, p->bytes);
     c->d->memory_free(p->handle);
-    if (!rc) /* else it is not to be had again */
-        c->d->address_free(p->base, p->bytes);
+    c->d->address_free(p->base, p->bytes);
     cuda__release_ends(c->backend, p->bytes);
-    gpu_quota_beside(c->quota, -(int64_t)p->bytes);
+    gpu_quota_beside_force(c->quota, -(int64_t)p->bytes);
     return rc;
 }
 
 /* --- ranges in them --------------------------------------------------------------------------- */
 
-/* One range fewer in what is there from BASE on. */
+/* One range fewer in what is there from BASE on. What no range is in any more, and the driver does
+ * not unmap, is tried again at the context's end. */
 static int let_go(struct gpu_context *c, uint64_t base, uint64_t bytes)
 {
     guint i = pieces_from(c, base);
     int rc = GPU_SUCCESS;
 
     while (i < c->pieces->len && piece(c, i)->base < base + bytes) {
-        if (--piece(c, i)->ranges) {
+        int failed = --piece(c, i)->ranges ? GPU_SUCCESS : piece_free(c, piece(c, i));
+        if (piece(c, i)->ranges || failed)
             i++;
-            continue;
-        }
-        int failed = piece_free(c, piece(c, i));
+        else
+            g_array_remove_index(c->pieces, i);
         rc = rc ? rc : failed;
-        g_array_remove_index(c->pieces, i);
     }
     return rc;
 }
@@ -161,6 +167,13 @@ static int hold(struct gpu_context *c, uint64_t base, uint64_t end, uint64_t gra
     return rc;
 }
 
+/* What R was charged is its pieces' again, where those stay. */
+static void give_back(struct gpu_context *c, const struct cuda_range *r)
+{
+    gpu_quota_give(c->quota, r->charged);
+    gpu_quota_beside_force(c->quota, (int64_t)r->charged);
+}
+
 int cuda__place(struct gpu_context *c, const struct gpu_place *place,
                 const struct gpu_module *module)
 {
@@ -177,30 +190,34 @@ int cuda__place(struct gpu_context *c, const struct gpu_place *place,
     if (!r.base || !r.bytes || r.bytes > (UINT64_C(1) << 48) ||
         r.base > (UINT64_C(1) << 48) - r.bytes || !cuda__range_vacant(c, r.base, r.bytes))
         return GPU_INVALID_VALUE;
+    if (!gpu_quota_take(c->quota, r.charged))
+        return GPU_OUT_OF_MEMORY;
+    gpu_quota_beside(c->quota, -(int64_t)r.charged); /* it is in pieces, which are counted so */
     rc = hold(c, r.base, r.base + r.bytes, size, &at);
-    if (!rc && !gpu_quota_take(c->quota, r.charged))
-        rc = GPU_OUT_OF_MEMORY;
-    if (rc) {
-        if (at > r.base)
-            let_go(c, r.base, at - r.base);
+    if (!rc) {
+        cuda__range_add(c, &r);
         return rc;
     }
-    gpu_quota_beside(c->quota, -(int64_t)r.charged); /* it is in pieces, which were counted so */
-    cuda__range_add(c, &r);
-    return GPU_SUCCESS;
+    if (at > r.base)
+        let_go(c, r.base, at - r.base);
+    give_back(c, &r);
+    return rc;
 }
 
 int cuda__unplace(struct gpu_context *c, const struct cuda_range *r)
 {
-    gpu_quota_give(c->quota, r->charged);
-    __atomic_fetch_add(&gpu_quota_all(c->quota)->beside, (int64_t)r->charged, __ATOMIC_RELAXED);
-    return let_go(c, r->base, r->bytes);
+    int rc = let_go(c, r->base, r->bytes);
+
+    give_back(c, r);
+    return rc;
 }
 
 int cuda__alloc_at(struct gpu_context *c, uint64_t address, uint64_t bytes)
 {
-    const struct gpu_place place = {address, bytes};
+    const struct gpu_place place = {address, ALIGN_UP(bytes, (uint64_t)PAGE)};
 
+    if (address % PAGE || place.bytes < bytes)
+        return GPU_INVALID_VALUE;
     return cuda__place(c, &place, NULL);
 }
 
@@ -214,6 +231,10 @@ void cuda__places_end(struct gpu_context *c)
         const struct cuda_range *r = &g_array_index(c->late, struct cuda_range, i);
         if (r->placed)
             cuda__unplace(c, r);
+    }
+    for (guint i = 0; i < c->pieces->len; i++) {
+        if (piece_free(c, piece(c, i))) /* it is the process's until that ends */
+            gpu_quota_beside_force(c->quota, -(int64_t)piece(c, i)->bytes);
     }
     g_array_free(c->pieces, TRUE);
 }

@@ -82,6 +82,9 @@ struct gpu_context {
     GArray *late;                 /* struct cuda_range: freed once nothing runs */
     uint64_t late_bytes;          /* of the quota */
     GArray *pieces;               /* struct cuda_piece, by base */
+    GArray *absent;               /* struct gpu_place, of modules that moved here: not in memory */
+    struct gpu_event *arrived;    /* when the rest moved here; NULL: nothing did */
+    uint64_t arrived_ns;          /* the same, of the host's clock */
     GByteArray *printed;          /* before it moved here, and not taken yet */
     uint64_t limits[CUDA_LIMITS]; /* of the quota: what limits take that were raised */
     void *window;                 /* registered; NULL */
@@ -111,11 +114,16 @@ struct gpu_module {
     bool beside; /* the quota */
 };
 
-/* A variable that is not where the driver would have it. */
+/* A variable that is not where the driver would have it; or one that is, since addresses of
+ * functions are in it. */
 struct cuda_variable {
     struct gpu_place place;
-    bool functions; /* as struct soft_variable has it */
+    bool functions;
 };
+
+/* Where variables are said to be that the driver has not: above all that a process has on x86-64,
+ * where CUDA's memory has addresses like its own. */
+#define CUDA_NOWHERE (UINT64_C(1) << 47)
 
 struct gpu_kernel {
     struct gpu_context *context;
@@ -211,8 +219,9 @@ void cuda__move_event_set(struct gpu_event *e, uint64_t ns);
 void cuda__move_print_back(struct gpu_context *c, const char *text, size_t length);
 void cuda__move_fail(struct gpu_context *c, int rc);
 uint32_t cuda__printed(struct gpu_context *c, char *to, uint32_t most);
-/* When E was recorded, in nanoseconds of the host's clock, as near as the driver tells. */
-bool cuda__event_time(struct gpu_event *e, uint64_t *ns);
+/* When E was recorded, which was before it moved here or is over. */
+int cuda__event_since(struct gpu_event *e, uint64_t *ns);
+int cuda__move_loaded(struct gpu_context *c);
 /* Keeps what kernels of M may do, which SOFT has loaded. */
 struct soft_module;
 void cuda__note_uses(struct gpu_module *m, struct soft_module *soft);

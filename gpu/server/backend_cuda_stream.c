@@ -188,16 +188,13 @@ int cuda__event_query(struct gpu_event *e)
 static int elapsed_since(struct gpu_event *start, struct gpu_event *end, uint64_t *ns)
 {
     uint64_t from, to;
-    int rc = start->moved_ns ? GPU_SUCCESS : cuda__event_query(start);
+    int rc = cuda__event_since(start, &from);
 
-    if (!rc && !end->moved_ns)
-        rc = cuda__event_query(end);
-    if (rc)
-        return rc;
-    cuda__event_time(start, &from);
-    cuda__event_time(end, &to);
-    *ns = to > from ? to - from : 0;
-    return GPU_SUCCESS;
+    if (!rc)
+        rc = cuda__event_since(end, &to);
+    if (!rc)
+        *ns = to > from ? to - from : 0;
+    return rc;
 }
 
 int cuda__event_elapsed(struct gpu_event *start, struct gpu_event *end, uint64_t *ns)

@@ -236,9 +236,9 @@ static int soft_module_at(struct gpu_engine *e, const uint8_t *image, size_t len
 {
     const GArray *places = state->places, *blocks = state->blocks;
     struct soft_module *module;
-    int rc =
-        soft_module_load_at(e->space, image, length, (const void *)places->data, places->len,
-                            (const void *)blocks->data, blocks->len, &module, NULL, NULL);
+    int rc = soft_module_load_at(e->space, image, length, (const void *)places->data, places->len,
+                                 (const void *)blocks->data, blocks->len, SOFT_TARGET, &module,
+                                 NULL, NULL);
 
     if (rc)
         return rc;

@@ -54,6 +54,8 @@ struct gpu_move_ops {
     void (*print_back)(struct gpu_context *c, const char *text, size_t length);
     /* RC sticks to C. */
     void (*fail)(struct gpu_context *c, int rc);
+    /* All of C is there; NULL: that is no matter. */
+    int (*loaded)(struct gpu_context *c);
 };
 
 #endif

@@ -11,6 +11,16 @@ static uint64_t most_of(const struct gpu_quota *all)
     return all->most - MIN(all->most, counts);
 }
 
+uint64_t gpu_quota_most(const struct gpu_quota *q)
+{
+    return most_of(q->of ? q->of : q);
+}
+
+void gpu_quota_beside_force(struct gpu_quota *q, int64_t bytes)
+{
+    __atomic_fetch_add(&gpu_quota_all(q)->beside, bytes, __ATOMIC_RELAXED);
+}
+
 bool gpu_quota_beside(struct gpu_quota *q, int64_t bytes)
 {
     struct gpu_quota *all = gpu_quota_all(q);

@@ -162,6 +162,15 @@ static bool load_items(struct session *s, struct image *m, GError **err)
     return ok ? bad(err) : false;
 }
 
+static bool all_loaded(struct session *s, GError **err)
+{
+    int rc = GPU_SUCCESS;
+
+    for (guint i = 0; !rc && OPS(s)->move->loaded && i < s->contexts->len; i++)
+        rc = OPS(s)->move->loaded(((struct object *)g_ptr_array_index(s->contexts, i))->ctx);
+    return !rc || refused(err, "what the programs have", rc);
+}
+
 bool session_load(void *opaque, void *move)
 {
     struct session_seat *seat = opaque;
@@ -197,7 +206,7 @@ bool session_load(void *opaque, void *move)
     seat->session->major = head.major;
     seat->session->minor = head.minor;
     seat->session->late = (int)head.late;
-    if (load_items(seat->session, m, err))
+    if (load_items(seat->session, m, err) && all_loaded(seat->session, err))
         return true;
     g_clear_pointer(&seat->session, session__free);
     return false;

@@ -42,6 +42,13 @@ static gint by_address(gconstpointer a, gconstpointer b)
     return one < two ? -1 : one > two;
 }
 
+static bool is_kept(const struct object *module, GError **err)
+{
+    return module->image ||
+           vmd_fail(err, VMD_ERROR_LIMIT, "a program has modules of more than %d MiB",
+                    LIMIT_GPU_KEPT_MIB);
+}
+
 /* All that modules of CONTEXT have, which are saved, by address. */
 static bool places_of_modules(struct session *s, const struct object *context, GArray *places,
                               GError **err)
@@ -55,7 +62,8 @@ static bool places_of_modules(struct session *s, const struct object *context, G
     g_hash_table_iter_init(&iter, s->objects);
     while (ok && g_hash_table_iter_next(&iter, NULL, (gpointer *)&o)) {
         if (o->kind == OBJECT_MODULE && o->context == context)
-            ok = OPS(s)->move->module_state(context->ctx, o->mod, o->image, &state, err);
+            ok = is_kept(o, err) &&
+                 OPS(s)->move->module_state(context->ctx, o->mod, o->image, &state, err);
     }
     g_array_sort(places, by_address);
     return ok;
@@ -108,10 +116,8 @@ static bool put_module(struct session *s, struct image *m, const struct object *
     g_autoptr(GArray) blocks = g_array_new(FALSE, FALSE, sizeof(struct gpu_place));
     struct gpu_module_state state = {places, blocks, 0};
 
-    if (!o->image)
-        return vmd_fail(err, VMD_ERROR_LIMIT, "a program has modules of more than %d MiB",
-                        LIMIT_GPU_KEPT_MIB);
-    if (!OPS(s)->move->module_state(o->context->ctx, o->mod, o->image, &state, err))
+    if (!is_kept(o, err) ||
+        !OPS(s)->move->module_state(o->context->ctx, o->mod, o->image, &state, err))
         return false;
     const struct image_module head = {.context = o->context->id,
                                       .module = o->id,

@@ -97,8 +97,9 @@ static int unpack(const struct entry *e, char **text, size_t *len, char **log)
     return SOFT_OK;
 }
 
-/* The PTX of the highest target that this device has. */
-static int fat_ptx(const uint8_t *image, size_t size, char **text, size_t *len, char **log)
+/* The PTX of the highest target up to MOST. */
+static int fat_ptx(const uint8_t *image, size_t size, unsigned most, char **text, size_t *len,
+                   char **log)
 {
     uint64_t header = read_le(image + 6, 2), total = read_le(image + 8, 8), at, entry_len;
     struct entry e, best = {0};
@@ -109,8 +110,7 @@ static int fat_ptx(const uint8_t *image, size_t size, char **text, size_t *len, 
     for (at = header; at < header + total && n < FAT_ENTRIES; at += entry_len, n++) {
         if (!read_entry(image + at, header + total - at, &e, &entry_len))
             return refuse(SOFT_INVALID_IMAGE, log, "fat binary: an entry that does not fit");
-        if (e.kind == KIND_PTX && e.target <= SOFT_COMPUTE_MAJOR * 10 + SOFT_COMPUTE_MINOR &&
-            (!best.data || e.target > best.target))
+        if (e.kind == KIND_PTX && e.target <= most && (!best.data || e.target > best.target))
             best = e;
     }
     if (!best.data)
@@ -118,7 +118,8 @@ static int fat_ptx(const uint8_t *image, size_t size, char **text, size_t *len, 
     return unpack(&best, text, len, log);
 }
 
-int soft_image_ptx(const void *image, size_t size, char **text, size_t *len, char **log)
+int soft_image_ptx(const void *image, size_t size, unsigned most, char **text, size_t *len,
+                   char **log)
 {
     const uint8_t *bytes = image;
     int r = SOFT_OK;
@@ -126,7 +127,7 @@ int soft_image_ptx(const void *image, size_t size, char **text, size_t *len, cha
     if (size > SOFT_MAX_IMAGE)
         return refuse(SOFT_INVALID_IMAGE, log, "the image is too large");
     if (size >= FAT_HEADER && read_le(bytes, 4) == FAT_MAGIC) {
-        r = fat_ptx(bytes, size, text, len, log);
+        r = fat_ptx(bytes, size, most, text, len, log);
     } else if (size >= 4 && !memcmp(bytes, "\177ELF", 4)) {
         return refuse(SOFT_NO_BINARY_FOR_GPU, log, "a cubin holds no PTX: this device runs PTX only");
     } else {

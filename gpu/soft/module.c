@@ -101,8 +101,8 @@ static int heap(struct soft_module *m)
     return SOFT_OK;
 }
 
-int soft_module_load_text(struct soft_space *space, const void *image, size_t size, struct soft_module **module,
-                          char **edited, char **log)
+int soft_module_load_text(struct soft_space *space, const void *image, size_t size, unsigned most,
+                          struct soft_module **module, char **edited, char **log)
 {
     g_autofree char *text = NULL, *why = NULL;
     struct ptx_edits edits;
@@ -112,7 +112,7 @@ int soft_module_load_text(struct soft_space *space, const void *image, size_t si
 
     if (log)
         *log = NULL;
-    r = soft_image_ptx(image, size, &text, &len, &why);
+    r = soft_image_ptx(image, size, MIN(most, (unsigned)SOFT_TARGET), &text, &len, &why);
     if (!r) {
         m = module_new(space);
         ptx_edits_init(&edits);
@@ -136,7 +136,7 @@ int soft_module_load_text(struct soft_space *space, const void *image, size_t si
 int soft_module_load(struct soft_space *space, const void *image, size_t size,
                      struct soft_module **module, char **log)
 {
-    return soft_module_load_text(space, image, size, module, NULL, log);
+    return soft_module_load_text(space, image, size, SOFT_TARGET, module, NULL, log);
 }
 
 const struct soft_function *soft_module_kernel(struct soft_module *module, unsigned n)

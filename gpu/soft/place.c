@@ -106,8 +106,9 @@ static bool take_blocks(struct soft_module *m, const struct soft_place *blocks, 
     return true;
 }
 
-int soft_module_load_at(struct soft_space *space, const void *image, size_t size, const struct soft_place *places,
-                        unsigned n_places, const struct soft_place *blocks, unsigned n_blocks,
+int soft_module_load_at(struct soft_space *space, const void *image, size_t size,
+                        const struct soft_place *places, unsigned n_places,
+                        const struct soft_place *blocks, unsigned n_blocks, unsigned most,
                         struct soft_module **module, char **text, char **log)
 {
     static const struct soft_place none;
@@ -115,7 +116,7 @@ int soft_module_load_at(struct soft_space *space, const void *image, size_t size
     struct soft_module *m;
 
     soft_space_plan(space, places ? places : &none, n_places);
-    int r = soft_module_load_text(space, image, size, &m, text ? &edited : NULL, log);
+    int r = soft_module_load_text(space, image, size, most, &m, text ? &edited : NULL, log);
     bool all = soft_space_as_planned(space);
     soft_space_plan(space, NULL, 0);
     if (r)

@@ -46,17 +46,18 @@ enum soft_error {
 /* What the device is: the attributes that a driver would report. */
 enum {
     SOFT_WARP = 32,
-    SOFT_MAX_THREADS = 1024,        /* a block */
-    SOFT_MAX_BLOCK_Z = 64,          /* threads of a block in z */
-    SOFT_MAX_GRID_YZ = 65535,       /* blocks in y and in z; in x 2^31 - 1 */
-    SOFT_MAX_SHARED = 232448,       /* bytes of shared memory a block, static and dynamic */
-    SOFT_MAX_PARAM = 32764,         /* bytes of a kernel's parameters */
-    SOFT_MAX_LOCAL = 256 << 10,     /* bytes of local memory a thread, all its calls together */
-    SOFT_MAX_IMAGE = 64 << 20,      /* bytes of an image, unpacked */
-    SOFT_HEAP = 8 << 20,            /* bytes that malloc() of kernels gives out, a module */
-    SOFT_COMPUTE_MAJOR = 9,         /* compute capability: the newest PTX target it takes */
+    SOFT_MAX_THREADS = 1024,    /* a block */
+    SOFT_MAX_BLOCK_Z = 64,      /* threads of a block in z */
+    SOFT_MAX_GRID_YZ = 65535,   /* blocks in y and in z; in x 2^31 - 1 */
+    SOFT_MAX_SHARED = 232448,   /* bytes of shared memory a block, static and dynamic */
+    SOFT_MAX_PARAM = 32764,     /* bytes of a kernel's parameters */
+    SOFT_MAX_LOCAL = 256 << 10, /* bytes of local memory a thread, all its calls together */
+    SOFT_MAX_IMAGE = 64 << 20,  /* bytes of an image, unpacked */
+    SOFT_HEAP = 8 << 20,        /* bytes that malloc() of kernels gives out, a module */
+    SOFT_COMPUTE_MAJOR = 9,     /* compute capability: the newest PTX target it takes */
     SOFT_COMPUTE_MINOR = 0,
-    SOFT_PTX_VERSION = 90,          /* newest PTX version, times ten */
+    SOFT_TARGET = SOFT_COMPUTE_MAJOR * 10 + SOFT_COMPUTE_MINOR, /* as PTX has it */
+    SOFT_PTX_VERSION = 90,                                      /* newest PTX version, times ten */
 };
 
 struct soft_space;
@@ -145,13 +146,16 @@ unsigned soft_module_blocks(struct soft_module *module, struct soft_place **bloc
 unsigned soft_module_uses(const struct soft_module *module);
 void soft_module_used(struct soft_module *module, unsigned uses);
 /*
- * As soft_module_load(), with its memory at just PLACES and with BLOCKS in use of its heap: what the other functions
- * said of a module of the same image. SOFT_INVALID_VALUE or SOFT_OUT_OF_MEMORY where these are no such places.
- * TEXT, where it is not NULL, becomes the image's PTX for another device, to g_free(): with the variables at PLACES, which it neither
- * declares nor initialises, but for those with functions, which are that device's own; and constants are global memory.
+ * As soft_module_load(), with its memory at just PLACES and with BLOCKS in use of its heap: what
+ * the other functions said of a module of the same image. SOFT_INVALID_VALUE or SOFT_OUT_OF_MEMORY
+ * where these are no such places. TEXT, where it is not NULL, becomes the image's PTX for another
+ * device, to g_free(): with the variables at PLACES, which it neither declares nor initialises, but
+ * for those with functions, which are that device's own; and constants are global memory. Of
+ * several that of the highest target up to MOST is taken.
  */
-int soft_module_load_at(struct soft_space *space, const void *image, size_t size, const struct soft_place *places,
-                        unsigned n_places, const struct soft_place *blocks, unsigned n_blocks,
+int soft_module_load_at(struct soft_space *space, const void *image, size_t size,
+                        const struct soft_place *places, unsigned n_places,
+                        const struct soft_place *blocks, unsigned n_blocks, unsigned most,
                         struct soft_module **module, char **text, char **log);
 
 /* The kernel called NAME, or SOFT_NOT_FOUND. It lives as long as its module. */

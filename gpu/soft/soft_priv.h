@@ -143,8 +143,8 @@ void soft_function_launched(const struct soft_function *function);
 
 /* As soft_module_load(); *TEXT, where TEXT is not NULL, to g_free(), is the image's PTX with the addresses of its variables for their names, for a
  * device that places variables itself: see ptx/edit.h. */
-int soft_module_load_text(struct soft_space *space, const void *image, size_t size, struct soft_module **module,
-                          char **text, char **log);
+int soft_module_load_text(struct soft_space *space, const void *image, size_t size, unsigned most,
+                          struct soft_module **module, char **text, char **log);
 
 /* ---- Space, as launches see it ---- */
 
@@ -180,8 +180,10 @@ const struct soft_range *soft_map_find(const struct soft_map *map, uint64_t addr
 
 /* ---- Loading ---- */
 
-/* The PTX in an image: *TEXT is to g_free(). Errors as soft_module_load() has them. */
-int soft_image_ptx(const void *image, size_t size, char **text, size_t *len, char **log);
+/* The PTX in an image, of the highest target up to MOST where there are several (80: sm_80): *TEXT
+ * is to g_free(). Errors as soft_module_load() has them. */
+int soft_image_ptx(const void *image, size_t size, unsigned most, char **text, size_t *len,
+                   char **log);
 
 struct ptx_edits;
 /* Parses TEXT into the empty MODULE; on failure *LOG says why. EDITS, which may be NULL, get what it takes to have its

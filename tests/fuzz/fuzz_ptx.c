@@ -42,7 +42,8 @@ static void edit(const struct soft_module *m, const uint8_t *image, size_t size)
     struct soft_module *same = NULL, *theirs = NULL;
     unsigned n = soft_module_places(m, &places), kernels = 0;
 
-    int e = soft_module_load_at(space, image, size, places, n, NULL, 0, &same, &text, NULL);
+    int e = soft_module_load_at(space, image, size, places, n, NULL, 0, SOFT_TARGET, &same, &text,
+                                NULL);
     g_assert((e == SOFT_OK) == (text != NULL) && (e == SOFT_OK || e == SOFT_NOT_SUPPORTED));
     if (text && !memmem(image, size, "vmd_place_", 10)) { /* which is the text's own name */
         e = soft_module_load(other, text, strlen(text), &theirs, &log);

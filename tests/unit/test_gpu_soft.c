@@ -561,7 +561,8 @@ START_TEST(placed)
     const struct soft_function *f;
     g_autofree char *log = NULL;
 
-    int e = soft_module_load_at(r.space, moved, sizeof(moved) - 1, places, G_N_ELEMENTS(places), NULL, 0, &r.module, NULL, &log);
+    int e = soft_module_load_at(r.space, moved, sizeof(moved) - 1, places, G_N_ELEMENTS(places),
+                                NULL, 0, SOFT_TARGET, &r.module, NULL, &log);
     ck_assert_msg(e == SOFT_OK, "%d: %s", e, log ? log : "");
     ck_assert_uint_eq(soft_module_variables(r.module, &variables), G_N_ELEMENTS(want));
     for (unsigned i = 0; i < G_N_ELEMENTS(want); i++) {
@@ -585,7 +586,7 @@ END_TEST
 
 /* What a device that places variables itself is to be told, and that it does the same. */
 static const char edited_from[] =
-    ".version 7.0\n.target sm_70\n.address_size 64\n"
+    ".version 7.0\n.target sm_70, debug\n.address_size 64\n"
     ".func twice() { ret; }\n"
     "/* .const */ .visible .global .align 4 .u32 sum = 5, other;\n"
     ".const .align 4 .u32 weights[2] = {10, 20};\n"
@@ -603,13 +604,17 @@ static const char edited_from[] =
     "  add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3;\n"
     "  ld.global.u64 %a2, [at]; ld.u32 %r2, [%a2]; add.u32 %r1, %r1, %r2;\n"
     "  cvta.global.u64 %a3, mine; ld.u32 %r2, [%a3]; add.u32 %r1, %r1, %r2;\n"
-    "  ld.const.u64 %a3, [calls+8]; ld.global.u64 %a3, [%a3+0]; ld.u32 %r2, [%a3]; add.u32 %r1, %r1, %r2;\n"
+    "  ld.const.u64 %a3, [calls+8]; ld.global.u64 %a3, [%a3+0]; ld.u32 %r2, [%a3]; add.u32 %r1, "
+    "%r1, %r2;\n"
     "  atom.global.add.u32 %r2, [sum+0], %r1; st.global.u32 [other], %r2; ret;\n"
     "}\n"
+    ".visible .entry first() {st.global.u32 [sum], 1; ret; }\n"
+    ".visible .entry second() {.global .u32 own = 9; st.global.u32 [own], 1; ret; }\n"
     ".section .debug_str { $name: .b8 115,117,109,0 }\n";
 
 static const struct soft_place edited_places[] = {
-    {0x710000000000, 4}, {0x710000000004, 4}, {0x710000000010, 8}, {0x710000000020, 8}, {0x710000000030, 16}, {0x710000000040, 4}};
+    {0x710000000000, 4},  {0x710000000004, 4}, {0x710000000010, 8}, {0x710000000020, 8},
+    {0x710000000030, 16}, {0x710000000040, 4}, {0x710000000044, 4}};
 
 static void expect_text(const char *text, const char *part, bool there)
 {
@@ -625,14 +630,18 @@ START_TEST(edited)
     g_autofree char *text = NULL, *log = NULL;
     uint64_t addr, size;
 
-    int e = soft_module_load_at(r.space, edited_from, sizeof(edited_from) - 1, edited_places, G_N_ELEMENTS(edited_places),
-                                NULL, 0, &r.module, &text, &log);
+    int e = soft_module_load_at(r.space, edited_from, sizeof(edited_from) - 1, edited_places,
+                                G_N_ELEMENTS(edited_places), NULL, 0, SOFT_TARGET, &r.module, &text,
+                                &log);
     ck_assert_msg(e == SOFT_OK, "%d: %s", e, log ? log : "");
     expect_text(text, "sum", false); /* nor other, of one declaration; nor names for debuggers */
     expect_text(text, ".loc", false);
     expect_text(text, ".section", false);
     expect_text(text, ".file", false);
     expect_text(text, "mine", false);
+    expect_text(text, "debug", false);
+    expect_text(text, "first() {\n.reg .b64 %vmd_place_<1>;\nmov.u64", true);
+    expect_text(text, "second() {\n.reg .b64 %vmd_place_<1>;\n\n ", true);
     expect_text(text, "ld.const", false);
     expect_text(text, "weights, 1", true); /* a register of that name */
     expect_text(text, ".ptr .global", true);
@@ -677,11 +686,14 @@ START_TEST(not_edited)
     char *text = NULL;
     g_autofree char *log = NULL;
 
-    ck_assert_int_eq(soft_module_load_at(space, texts[_i], strlen(texts[_i]), places, _i ? 1 : 2, NULL, 0, &m, &text, &log),
+    ck_assert_int_eq(soft_module_load_at(space, texts[_i], strlen(texts[_i]), places, _i ? 1 : 2,
+                                         NULL, 0, SOFT_TARGET, &m, &text, &log),
                      SOFT_NOT_SUPPORTED);
     ck_assert_ptr_nonnull(strstr(log, "has addresses of functions"));
     ck_assert(!m && !text);
-    ck_assert_int_eq(soft_module_load_at(space, texts[_i], strlen(texts[_i]), places, _i ? 1 : 2, NULL, 0, &m, NULL, NULL), SOFT_OK);
+    ck_assert_int_eq(soft_module_load_at(space, texts[_i], strlen(texts[_i]), places, _i ? 1 : 2,
+                                         NULL, 0, SOFT_TARGET, &m, NULL, NULL),
+                     SOFT_OK);
     soft_module_unload(m);
     soft_space_free(space);
 }

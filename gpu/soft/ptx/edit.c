@@ -35,14 +35,15 @@ void ptx_edit_function(struct ptx_edits *edits, const char *body)
 {
     if (!edits)
         return;
-    edits->body = body;
+    edits->declare = edits->all->len;
     edits->most = 0;
+    add(edits, EDIT_DECLARE, body, body, 0, 0); /* before all else of that place */
 }
 
 void ptx_edit_function_end(struct ptx_edits *edits)
 {
-    if (edits && edits->most)
-        add(edits, EDIT_DECLARE, edits->body, edits->body, edits->most, 0);
+    if (edits)
+        g_array_index(edits->all, struct edit, edits->declare).reg = (uint16_t)edits->most;
 }
 
 void ptx_edit_insn(struct ptx_edits *edits, const struct ptx_token *first)
@@ -147,7 +148,8 @@ static void put(GString *out, const struct edit *e)
         g_string_append_printf(out, "mov.u64 " REGISTER "%u, 0x%" PRIx64 ";\n", e->reg, e->value);
         break;
     case EDIT_DECLARE:
-        g_string_append_printf(out, "\n.reg .b64 " REGISTER "<%u>;\n", e->reg);
+        if (e->reg)
+            g_string_append_printf(out, "\n.reg .b64 " REGISTER "<%u>;\n", e->reg);
         break;
     }
 }
@@ -161,6 +163,7 @@ char *ptx_edits_apply(struct ptx_edits *edits, const char *text, size_t len)
     for (unsigned i = 0; i < edits->all->len; i++) {
         const struct edit *e = &g_array_index(edits->all, struct edit, i);
 
+        g_assert(e->from >= at);
         g_string_append_len(out, at, e->from - at);
         put(out, e);
         at = e->from + e->len;

@@ -15,7 +15,7 @@
 struct ptx_edits {
     GArray *all;         /* struct edit */
     const char *insn;    /* where the instruction at hand begins */
-    const char *body;    /* what follows the brace of the function at hand */
+    unsigned declare;    /* index of the edit that declares registers of the function at hand */
     unsigned used, most; /* registers: of that instruction; of one of the function's at most */
     unsigned statement;  /* edits before the declarations at hand, */
     bool fixed, kept;    /* what they declare: variables with a number for an address, and others */

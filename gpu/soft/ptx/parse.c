@@ -408,10 +408,14 @@ static bool version(struct ptx_parser *p)
 static bool target(struct ptx_parser *p)
 {
     do {
+        const char *comma = p->tok.text;
+
         if (!ptx_next(p))
             return false;
         if (p->tok.kind != PTX_ID)
             return ptx_fail(p, SOFT_INVALID_PTX, &p->tok, "expected a target");
+        if (ptx_token_is(&p->tok, "debug") && *comma == ',') /* what is for debuggers is left out */
+            ptx_edit_drop(p->edits, comma, p->tok.text + p->tok.len);
         if (p->tok.len > 3 && !memcmp(p->tok.text, "sm_", 3)) {
             for (unsigned i = 3; i < p->tok.len && g_ascii_isdigit(p->tok.text[i]) && i < 7; i++)
                 p->module->target = p->module->target * 10 + p->tok.text[i] - '0';

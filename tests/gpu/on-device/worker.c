@@ -6,7 +6,6 @@
  */
 #include "base/log.h"
 #include "gpu/server/backend_cuda_priv.h"
-#include "gpu/server/backend_cuda_priv.h"
 #include "gpu/server/worker.h"
 
 #include <signal.h>
@@ -24,9 +23,9 @@ uint32_t cuda__printed(struct gpu_context *c, char *to, uint32_t most)
     return 0;
 }
 
-bool cuda__event_time(struct gpu_event *e, uint64_t *ns)
+int cuda__event_since(struct gpu_event *e, uint64_t *ns)
 {
-    return false;
+    return GPU_NOT_SUPPORTED;
 }
 
 GQuark vmd_error_quark(void)
