@@ -36,11 +36,11 @@ class Rig:
         """The environment of a worker."""
         return {"VMD_CUDA_DRIVER": library, "VMD_GPU_SOCKET": self.driver} if backend == b"cuda" else {}
 
-    def host(self, backend=b"cuda", library=None):
+    def host(self, backend=b"cuda", library=None, memory=256 << 20):
         self.hosts += 1
         folder = os.path.join(self.folder, str(self.hosts))
         os.mkdir(folder)
-        return Host(self.args, folder, memory=256 << 20, backend=backend,
+        return Host(self.args, folder, memory=memory, backend=backend,
                     **self.driver_of(backend, library or self.args.library))
 
     def end(self):
@@ -132,6 +132,28 @@ def check_there_and_back(rig, first):
         raise Failed("too little was moved")
 
 
+def check_apart(rig, first):
+    """What no case has: each part is moved to and fro at its steps, but one, which cannot be."""
+    host, moves = rig.host(first, rig.args.placing, memory=1 << 30), {b"cuda": 0, b"soft": 0}
+
+    def each(part):
+        to = b"soft" if host.backend == b"cuda" else b"cuda"
+        try:
+            host.move(to, **rig.driver_of(to, rig.args.placing))
+            moves[to] += 1
+        except Failed as why:
+            if part != "images" or "modules of more than 256 MiB" not in str(why):
+                raise Failed(f"{part}, to {to}: {why}") from why
+            moves["refused"] = 1
+
+    run(host, "moved", each=each)
+    if host.worker.report():
+        raise Failed("memory is held after the parts")
+    host.worker.end()
+    if moves.get("refused") != 1 or min(moves[b"cuda"], moves[b"soft"]) < 3:
+        raise Failed(f"{moves}")
+
+
 def check_taken(rig):
     """Where something else is, nothing is put; and a driver without memory at given addresses says so."""
     host, said = rig.host(b"soft"), []
@@ -164,6 +186,7 @@ def main():
         try:
             check_taken(rig)
             for first in (b"soft", b"cuda"):
+                check_apart(rig, first)
                 check_there_and_back(rig, first)
             check_everywhere(rig)
         except Failed as why:

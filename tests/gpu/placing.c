@@ -13,7 +13,9 @@
 enum { PIECES = 4096, GRAIN = 2 << 20, PINNED = 1, DEVICE = 1, READ_WRITE = 3 };
 /* What pieces lie in: allocations of the device behind this, which are larger, so that copies may
  * go over several pieces. They end with their contexts. */
-#define ARENA (UINT64_C(256) << 20)
+/* Addresses of a process end here, and with them a driver's. */
+#define PROCESS (UINT64_C(1) << 47)
+#define ARENA   (UINT64_C(1) << 30)
 
 struct location {
     int type, device;
@@ -94,7 +96,8 @@ CU_API CUresult cuMemAddressReserve(CUdeviceptr *out, size_t bytes, size_t align
 {
     int rc = CUDA_ERROR_OUT_OF_MEMORY;
 
-    if (!out || !bytes || bytes % GRAIN || alignment || at % GRAIN || !at || flags)
+    if (!out || !bytes || bytes % GRAIN || alignment || at % GRAIN || !at || at + bytes > PROCESS ||
+        flags)
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&lock);
     while (taken(at, bytes))

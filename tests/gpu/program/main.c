@@ -45,13 +45,13 @@ CUfunction program_kernel(const char *name)
 }
 
 /* Whoever started the program with VMD_GPU_STEPS does something meanwhile, and says a line then. */
-static void step(void)
+void program_step(const char *name)
 {
     char line[16];
 
     if (!getenv("VMD_GPU_STEPS"))
         return;
-    printf("step %s\n", running);
+    printf("step %s\n", name);
     fflush(stdout);
     if (!fgets(line, sizeof(line), stdin))
         exit(1);
@@ -77,7 +77,7 @@ static uint64_t digest;
 
 void program_get(void *to, CUdeviceptr from, size_t bytes)
 {
-    step();
+    program_step(running);
     CU(cuMemcpyDtoH_v2(to, from, bytes));
     for (size_t i = 0; i < bytes; i++)
         digest = (digest ^ ((const uint8_t *)to)[i]) * 0x100000001b3u;
@@ -91,7 +91,7 @@ void program_launch(const char *name, struct dims d, uint64_t *args)
         params[i] = &args[i];
     CU(cuLaunchKernel(program_kernel(name), d.gx, d.gy, 1, d.bx, d.by, 1, d.shared, NULL, params,
                       NULL));
-    step();
+    program_step(running);
 }
 
 uint32_t program_mix(uint32_t i)
@@ -209,7 +209,8 @@ static const struct {
     int (*run)(void);
 } modes[] = {{"measure", measure_run}, {"lost", lost_run},   {"gone", gone_run},
              {"hang", hang_run},       {"quota", quota_run}, {"through", through_run},
-             {"figures", figures_run}, {"share", share_run},   {"list", list_run}};
+             {"figures", figures_run}, {"share", share_run}, {"list", list_run},
+             {"moved", moved_run}};
 
 int main(int argc, char **argv)
 {
@@ -219,7 +220,7 @@ int main(int argc, char **argv)
 
     if (argc < 2 || argc > 3) {
         fprintf(stderr, "usage: gpu-program KERNELS "
-                        "[CASE|measure|lost|gone|hang|quota|through|figures|share|list]\n");
+                        "[CASE|measure|lost|gone|hang|quota|through|figures|share|list|moved]\n");
         return 2;
     }
     folder = argv[1];

@@ -67,6 +67,8 @@ CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end);
 void program_check(CUresult got, CUresult want, const char *call, const char *file, int line);
 void program_expect(bool so, const char *what, long i, const char *file, int line);
 
+/* Whoever started the program with VMD_GPU_STEPS does something meanwhile, and says a line then. */
+void program_step(const char *name);
 /* The module that the case has loaded, and a kernel of it. */
 CUmodule program_module(void);
 CUfunction program_kernel(const char *name);
@@ -109,6 +111,7 @@ int quota_run(void);
 int through_run(void);
 int figures_run(void);
 int share_run(void);
+int moved_run(void);
 
 /* A context with the module FILE, and its end. */
 void program_begin(const char *file);
