@@ -81,6 +81,9 @@ static void times(void)
     SAME(ab >= 0 && bd >= 100 && ad > ab + bd - 1 && ad < ab + bd + 1, (long)ad);
     CU(cuStreamSynchronize(s));
     CU(cuStreamDestroy_v2(s));
+    CU(cuEventDestroy_v2(a));
+    CU(cuEventDestroy_v2(b));
+    CU(cuEventDestroy_v2(d));
 }
 
 /* --- modules ---------------------------------------------------------------------------------- */
