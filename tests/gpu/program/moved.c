@@ -46,7 +46,7 @@ static volatile bool let_go;
 
 static void wait_for_program(void *opaque)
 {
-    while (!let_go)
+    while (!*(volatile bool *)opaque)
         usleep(1000);
 }
 
@@ -68,7 +68,7 @@ static void times(void)
     CU(cuEventRecord(b, NULL));
     CU(cuEventSynchronize(b));
     let_go = false;
-    CU(cuLaunchHostFunc(s, wait_for_program, NULL));
+    CU(cuLaunchHostFunc(s, wait_for_program, (void *)&let_go));
     alarm(MINUTES * 60);
     CU(cuEventElapsedTime(&ab, a, b));
     let_go = true;
