@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     image[size] = 0;
     cuda_image_is_whole(image, size);
     image = g_realloc(image, MAX(size, 1));
-    int rc = soft_image_ptx(image, size, &text, &length, &log);
+    int rc = soft_image_ptx(image, size, SOFT_TARGET, &text, &length, &log);
     g_assert((rc == SOFT_OK) == (text != NULL) && (rc == SOFT_OK) == (log == NULL));
     for (size_t i = 0; i < length; i++)
         g_assert(text[i]);
