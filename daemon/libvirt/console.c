@@ -45,6 +45,13 @@ static void watch(struct console *con)
         uv_poll_stop(&con->poll);
 }
 
+/* Nobody takes it any more: the client need not wait. */
+static void drop_input(struct console *con)
+{
+    g_byte_array_set_size(con->typed, 0);
+    libvirt_stream_hold(con->stream, false);
+}
+
 /* No bytes are the end, which the client answers by ending the stream. */
 static void take_output(struct console *con)
 {
@@ -54,6 +61,8 @@ static void take_output(struct console *con)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     con->over = n <= 0;
+    if (con->over)
+        drop_input(con);
     libvirt_stream_send(con->stream, piece, (size_t)MAX(n, 0));
 }
 
@@ -66,7 +75,7 @@ static void give_input(struct console *con)
     if (n > 0)
         g_byte_array_remove_range(con->typed, 0, (guint)n);
     else if (n < 0 && errno != EAGAIN && errno != EINTR)
-        g_byte_array_set_size(con->typed, 0); /* nobody takes it any more */
+        drop_input(con);
     libvirt_stream_hold(con->stream, con->typed->len >= INPUT_AHEAD);
 }
 

@@ -6,6 +6,7 @@
 #include "daemon/methods.h"
 #include "daemon/registry.h"
 #include "daemon/warm.h"
+#include "proto/jsonrpc/local.h"
 #include "tests/unit/libvirt_rig.h"
 
 #include <glib/gstdio.h>
@@ -19,8 +20,31 @@ static struct rig {
     struct vm *alpha;
     uint8_t uuid[16]; /* alpha's */
     int fd;
+    int console; /* the VM's end of the console that was opened last; -1: none */
     bool done;
 } rig;
+
+void __real_rpc_local_call(struct rpc_conn *conn, size_t method, const void *params,
+                           rpc_client_reply reply, void *arg);
+void __wrap_rpc_local_call(struct rpc_conn *conn, size_t method, const void *params,
+                           rpc_client_reply reply, void *arg);
+
+/* A console needs no VM that runs: the test has the other end, of which little goes ahead. */
+void __wrap_rpc_local_call(struct rpc_conn *conn, size_t method, const void *params,
+                           rpc_client_reply reply, void *arg)
+{
+    int ends[2], bytes = 4096;
+
+    if (method != API_CONSOLE_ATTACH) {
+        __real_rpc_local_call(conn, method, params, reply, arg);
+        return;
+    }
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    ck_assert_int_eq(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+    ck_assert_int_eq(rig.console, -1);
+    rig.console = ends[1];
+    reply(arg, NULL, ends[0], NULL);
+}
 
 static struct vm *define(const char *name, bool ephemeral)
 {
@@ -100,7 +124,7 @@ static void setup_daemon(void)
 
 static void setup(void)
 {
-    rig = (struct rig){.fd = -1, .dir = g_dir_make_tmp("vmd-libvirt-XXXXXX", NULL)};
+    rig = (struct rig){.fd = -1, .console = -1, .dir = g_dir_make_tmp("vmd-libvirt-XXXXXX", NULL)};
     uv_loop_init(&rig.loop);
     setup_daemon();
     rig.alpha = define("alpha", false);
@@ -497,6 +521,70 @@ START_TEST(undefine)
 }
 END_TEST
 
+static void open_console(uint32_t flags)
+{
+    struct libvirt_open_console a = {.dom = alpha_dom(0).dom, .flags = flags};
+    g_autoptr(GByteArray) got = ask(LIBVIRT_DOMAIN_OPEN_CONSOLE, &libvirt_open_console_layout, &a);
+
+    ck_assert_uint_eq(got->len, 0);
+    ck_assert_int_ge(rig.console, 0);
+}
+
+/* The client says LEN bytes there. */
+static void say(size_t len)
+{
+    struct libvirt_head head = {.program = RIG_REMOTE,
+                                .version = 1,
+                                .procedure = LIBVIRT_DOMAIN_OPEN_CONSOLE,
+                                .type = LIBVIRT_STREAM,
+                                .serial = 1,
+                                .status = LIBVIRT_CONTINUE};
+    g_autoptr(GByteArray) out = g_byte_array_new();
+
+    libvirt_frame_begin(out, &head);
+    g_byte_array_set_size(out, (guint)(out->len + len));
+    memset(out->data + LIBVIRT_HEAD_BYTES, 'x', len);
+    ck_assert_int_eq(libvirt_frame_end(out, 0), 0);
+    rig_send(&rig.loop, rig.fd, out->data, out->len);
+}
+
+/* A client whose bytes the VM does not take waits, and no longer than it has the console. */
+START_TEST(console_lost_with_input)
+{
+    struct libvirt_head head;
+    uint8_t byte;
+
+    open_as("vmd:///session", 0);
+    open_console(0);
+    for (int i = 0; i < 3; i++)
+        say(40000);
+    send_call(LIBVIRT_CONNECT_GET_TYPE, NULL, NULL);
+    for (int i = 0; i < 100; i++)
+        rig_turn(&rig.loop, rig_patience());
+    ck_assert_int_eq(recv(rig.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+
+    int first = rig.fd;
+    close(rig.console); /* with what it has not read, as where another one comes by force */
+    rig.console = -1;
+    for (int i = 0; i < 100; i++)
+        rig_turn(&rig.loop, rig_patience());
+    rig.fd = join("libvirt-sock");
+    open_as("vmd:///session", 0);
+    open_console(1);
+
+    g_autoptr(GByteArray) end = rig_frame(&rig.loop, first, &head);
+    ck_assert_int_eq(head.type, LIBVIRT_STREAM);
+    ck_assert_uint_eq(end->len, 0);
+    g_autoptr(GByteArray) type = rig_frame(&rig.loop, first, &head);
+    ck_assert_int_eq(head.procedure, LIBVIRT_CONNECT_GET_TYPE);
+    ck_assert_int_eq(head.status, LIBVIRT_OK);
+    ck_assert_uint_eq(type->len, 8);
+    close(first);
+    close(rig.console);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("libvirt_bridge");
@@ -515,6 +603,7 @@ int main(void)
     tcase_add_test(tc, list_is_fresh);
     tcase_add_test(tc, xml);
     tcase_add_test(tc, undefine);
+    tcase_add_test(tc, console_lost_with_input);
     suite_add_tcase(s, tc);
     return unit_run(s);
 }
