@@ -50,6 +50,8 @@ struct rpc_stream {
     size_t queued;
     unsigned queued_fds;
     unsigned sent_fds; /* since the kernel last held nothing for a peer that may be a stranger's */
+    bool fds_held;     /* they held something back, and nobody has looked again: the peer may have
+                        * got them at any time, so only this tells that somebody has to */
     uint64_t sent, came;
     int fds[FDS_KEPT];
     unsigned n_fds;
@@ -92,12 +94,15 @@ static void end(struct rpc_stream *s, int errnum)
 
 static void on_look(uv_timer_t *timer)
 {
-    pump(timer->data);
+    struct rpc_stream *s = timer->data;
+
+    s->fds_held = false;
+    pump(s);
 }
 
 /* Whether so many wait that nothing more is read. What the kernel holds for the peer counts too,
  * but for one that hands over descriptors itself: that is of vmd's own processes, and reads. */
-static bool many_fds(struct rpc_stream *s)
+static bool look_many_fds(struct rpc_stream *s)
 {
     int held;
 
@@ -109,6 +114,14 @@ static bool many_fds(struct rpc_stream *s)
         return true;
     s->sent_fds = 0;
     return false;
+}
+
+static bool many_fds(struct rpc_stream *s)
+{
+    bool many = look_many_fds(s);
+
+    s->fds_held |= many;
+    return many;
 }
 
 static bool may_give(struct rpc_stream *s)
@@ -136,7 +149,7 @@ static void update_poll(struct rpc_stream *s)
         events = UV_PRIORITIZED;
     if (events != s->events && uv_poll_start(&s->poll, events, on_poll) == 0)
         s->events = events;
-    if (s->state <= HALF && many_fds(s))
+    if (s->state <= HALF && s->fds_held && !uv_is_active((uv_handle_t *)&s->timer))
         uv_timer_start(&s->timer, on_look, LOOK_MS, 0);
 }
 

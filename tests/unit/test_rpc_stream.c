@@ -4,7 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 enum { MANY = 1 << 20, PATIENCE_S = 60 };
@@ -18,6 +23,7 @@ static struct rig {
     bool files;   /* and with a descriptor */
     size_t size;
     unsigned messages;
+    unsigned looks, reads_at; /* looks at what it has not read; it reads after every so many */
 } rig;
 
 static void on_message(void *user, const char *bytes, size_t len)
@@ -96,6 +102,21 @@ static void peer_reads(void)
     while (read(rig.peer, text, sizeof(text)) > 0)
         ;
     ck_assert_int_eq(errno, EAGAIN);
+}
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+
+    va_start(ap, request);
+    int rc = __real_ioctl(fd, request, va_arg(ap, void *));
+    va_end(ap);
+    if (request == SIOCOUTQ && rig.reads_at && ++rig.looks % rig.reads_at == 0)
+        peer_reads();
+    return rc;
 }
 
 /* Runs the loop until it is told that all is sent, and then until nothing comes any more. */
@@ -180,6 +201,71 @@ START_TEST(descriptors_hold_back_what_asks_for_more)
 }
 END_TEST
 
+/* Asks N times in one write. */
+static void peer_asks(unsigned n)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (unsigned i = 0; i < n; i++)
+        g_string_append(text, "{}\n");
+    ck_assert_int_eq(write(rig.peer, text->str, text->len), (ssize_t)text->len);
+}
+
+static void until_messages(unsigned n)
+{
+    int64_t until = g_get_monotonic_time() + PATIENCE_S * G_USEC_PER_SEC;
+
+    while (rig.messages < n) {
+        ck_assert_msg(g_get_monotonic_time() < until, "%u of %u were given", rig.messages, n);
+        uv_run(&rig.loop, UV_RUN_NOWAIT);
+    }
+}
+
+/* What was held back is given, whenever the peer reads: after a look at the next message, or at
+ * whether to read. */
+START_TEST(descriptors_are_got_between_looks)
+{
+    enum { ASKED = 60 };
+
+    rig.answers = rig.files = true;
+    rig.size = 10;
+    rig.reads_at = (unsigned)_i;
+    peer_asks(ASKED);
+    until_messages(ASKED);
+    ck_assert_uint_gt(rig.looks, 0);
+}
+END_TEST
+
+enum { ROUNDS = 300, A_ROUND = 20, ANSWER = 10 };
+
+static void *read_all(void *arg)
+{
+    size_t left = (size_t)ROUNDS * A_ROUND * (ANSWER + 1);
+    char text[4096];
+
+    while (left > 0) {
+        poll(&(struct pollfd){.fd = rig.peer, .events = POLLIN}, 1, -1);
+        ssize_t n = read(rig.peer, text, sizeof(text));
+        left -= (size_t)MAX(n, 0);
+    }
+    return NULL;
+}
+
+START_TEST(descriptors_are_got_at_any_time)
+{
+    pthread_t reader;
+
+    rig.answers = rig.files = true;
+    rig.size = ANSWER;
+    ck_assert_int_eq(pthread_create(&reader, NULL, read_all, NULL), 0);
+    for (unsigned i = 1; i <= ROUNDS; i++) {
+        peer_asks(A_ROUND);
+        until_messages(i * A_ROUND);
+    }
+    pthread_join(reader, NULL);
+}
+END_TEST
+
 /* Answers to messages that came together are queued until all of them are given. */
 START_TEST(answers_are_drained_after_the_messages)
 {
@@ -195,12 +281,15 @@ int main(void)
     Suite *suite = suite_create("rpc_stream");
     TCase *tc = tcase_create("stream");
 
+    tcase_set_timeout(tc, 2 * PATIENCE_S);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, what_is_sent_at_once_drains_nothing);
     tcase_add_test(tc, what_waits_is_drained_by_the_loop);
     tcase_add_test(tc, what_waits_is_drained_by_a_later_message);
     tcase_add_test(tc, what_waits_is_drained_when_it_is_dropped);
     tcase_add_loop_test(tc, descriptors_hold_back_what_asks_for_more, 0, G_N_ELEMENTS(sizes));
+    tcase_add_loop_test(tc, descriptors_are_got_between_looks, 1, 4);
+    tcase_add_test(tc, descriptors_are_got_at_any_time);
     tcase_add_test(tc, answers_are_drained_after_the_messages);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
