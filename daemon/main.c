@@ -9,6 +9,7 @@
 #include "daemon/gpus.h"
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
+#include "daemon/ending.h"
 #include "daemon/hostdevs.h"
 #include "daemon/libvirt/bridge.h"
 #include "daemon/methods.h"
@@ -27,7 +28,10 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
-enum { IDLE_MAX_S = 86400 };
+enum {
+    IDLE_MAX_S = 86400,
+    END_MS = 10000, /* how long the daemon takes to end at most; clients have a part of it */
+};
 
 struct program {
     struct daemon daemon;
@@ -36,6 +40,7 @@ struct program {
     uv_timer_t idle; /* with --idle */
     int64_t idle_s;
     uint64_t quiet_since; /* loop time in ms */
+    struct ending ending;
     struct bridge *bridge; /* to libvirt's clients; NULL: none */
     char *keys_path; /* of remembered idempotency keys */
     int lock;
@@ -208,12 +213,6 @@ static bool open_all(struct program *p, const struct options *o, GError **err)
 
 /* --- going ------------------------------------------------------------------------------------ */
 
-static void close_walk(uv_handle_t *handle, void *arg)
-{
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
-}
-
 static void close_all(struct program *p)
 {
     gpus_free(p->daemon.gpus); /* its answers name VMs and devices */
@@ -257,6 +256,7 @@ static void leave(struct daemon *d)
     if (d->leaving)
         return;
     d->leaving = true;
+    ending_begin(&p->ending, END_MS);
     sd_notify(0, "STOPPING=1");
     events_emit(d->events, API_EVENT_SYSTEM_STOPPING, NULL, 0, NULL);
     if (p->bridge)
@@ -342,6 +342,7 @@ int main(int argc, char **argv)
     umask(0077);
     p.idle_s = options.idle;
     uv_loop_init(&p.loop);
+    ending_init(&p.ending, &p.loop);
     ok = daemon_confine(&err) &&
          paths_init(&p.daemon.paths, options.system, options.store, options.runtime, options.socket,
                     &err) &&
@@ -351,9 +352,7 @@ int main(int argc, char **argv)
     else
         log_error("%s", err->message);
     close_all(&p);
-    uv_walk(&p.loop, close_walk, NULL);
-    uv_run(&p.loop, UV_RUN_DEFAULT);
-    uv_loop_close(&p.loop);
+    ending_run_out(&p.ending);
     options_clear(&options);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

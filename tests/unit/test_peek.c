@@ -1,5 +1,7 @@
-/* Bytes of disks: what is shown, and that nobody waits for a host that does not answer. */
+/* Bytes of disks: what is shown, and that nobody waits for a host that does not answer, nor does
+ * the daemon's end. */
 #include "base/memfile.h"
+#include "daemon/ending.h"
 #include "daemon/peek.h"
 #include "tests/unit/unit.h"
 
@@ -201,6 +203,40 @@ START_TEST(ended)
 }
 END_TEST
 
+enum { ENDED = 7 };
+
+/* The daemon ends by itself: with its threads where they end (the status is ENDED), without them
+ * where they don't. */
+static void end_daemon(bool hangs)
+{
+    struct ending ending;
+    struct answer a;
+
+    ending_init(&ending, &loop);
+    host_hangs(true);
+    ask(&a, VM_DISK_FORMAT_RAW, 0, 8);
+    await_waiting(1);
+    unlink(path);
+    ending_begin(&ending, hangs ? 100 : 60000);
+    peeks_free(peeks);
+    host_hangs(hangs);
+    ending_run_out(&ending);
+    ck_assert(a.there);
+    _exit(ENDED);
+}
+
+START_TEST(ends_without_its_threads)
+{
+    end_daemon(true);
+}
+END_TEST
+
+START_TEST(ends_with_its_threads)
+{
+    end_daemon(false);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("peek");
@@ -210,6 +246,8 @@ int main(void)
     tcase_add_loop_test(tc, part, 0, G_N_ELEMENTS(parts));
     tcase_add_test(tc, hanging);
     tcase_add_test(tc, ended);
+    tcase_add_exit_test(tc, ends_with_its_threads, ENDED);
+    tcase_add_exit_test(tc, ends_without_its_threads, EXIT_SUCCESS);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
