@@ -15,7 +15,7 @@ struct gpus;
 struct gpu_shares;
 struct hostdevs;
 struct openers;
-struct peeks;
+struct disks;
 struct registry;
 struct warm_lists;
 
@@ -30,7 +30,7 @@ struct daemon {
     struct registry *registry;
     struct hostdevs *hostdevs;
     struct warm_lists *warm;
-    struct peeks *peeks;
+    struct disks *disks;
     struct openers *openers;
     struct rpc_server *server;
     unsigned soft_gpus; /* devices of the backend soft */

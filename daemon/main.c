@@ -9,12 +9,12 @@
 #include "daemon/gpus.h"
 #include "daemon/confine.h"
 #include "daemon/daemon.h"
+#include "daemon/disks.h"
 #include "daemon/ending.h"
 #include "daemon/hostdevs.h"
 #include "daemon/libvirt/bridge.h"
 #include "daemon/methods.h"
 #include "daemon/opener.h"
-#include "daemon/peek.h"
 #include "daemon/registry.h"
 #include "daemon/store.h"
 #include "daemon/warm.h"
@@ -196,7 +196,7 @@ static bool open_all(struct program *p, const struct options *o, GError **err)
         return false;
     d->jobs = jobs_open(d->paths.store, d->loop, d->events, err);
     d->warm = warm_lists_new(d->loop, d->paths.store);
-    d->peeks = peeks_new(d->loop);
+    d->disks = disks_new(d->loop);
     d->accels = accels_new(d->loop, d->paths.vm_program);
     d->soft_gpus = (unsigned)o->soft_gpus;
     d->gpus = gpus_new(d);
@@ -222,7 +222,7 @@ static void close_all(struct program *p)
     hostdevs_free(p->daemon.hostdevs);
     accels_free(p->daemon.accels);
     warm_lists_free(p->daemon.warm);
-    peeks_free(p->daemon.peeks);
+    disks_free(p->daemon.disks);
     jobs_free(p->daemon.jobs);
     events_free(p->daemon.events);
     if (p->lock >= 0)

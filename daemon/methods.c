@@ -6,9 +6,9 @@
 
 #include "base/log.h"
 #include "daemon/accels.h"
+#include "daemon/disks.h"
 #include "daemon/gpus.h"
 #include "daemon/image.h"
-#include "daemon/peek.h"
 #include "daemon/host.h"
 #include "daemon/hostdevs.h"
 #include "daemon/registry.h"
@@ -414,25 +414,40 @@ static void device_remove(struct rpc_call *call, struct device_remove_params *pa
         vm_devices_remove(devices, params, call);
 }
 
-/* Of a VM that does not run. */
-static bool grow_image(const struct vm *vm, const struct device_resize_params *params, GError **err)
+static const struct vm_disk_config *find_disk(const struct vm_config *config, const char *id)
 {
-    static const enum image_format formats[] = {[VM_DISK_FORMAT_AUTO] = IMAGE_AS_IT_LOOKS,
-                                                [VM_DISK_FORMAT_RAW] = IMAGE_RAW,
-                                                [VM_DISK_FORMAT_QCOW2] = IMAGE_QCOW2};
-    const struct vm_config *c = vm_config_of(vm);
-
-    for (size_t i = 0; i < c->n_disks; i++) {
-        const struct vm_disk_config *disk = c->disks[i];
-        if (g_strcmp0(disk->id, params->device) != 0)
-            continue;
-        if (disk->readonly)
-            return vmd_fail(err, VMD_ERROR_STATE, "disk %s is read-only", params->device);
-        if (params->bytes % DISK_SECTOR)
-            return vmd_fail(err, VMD_ERROR_INVALID, "params.bytes is not a multiple of 512");
-        return image_grow(disk->path, formats[disk->format], params->bytes, err);
+    for (size_t i = 0; i < config->n_disks; i++) {
+        if (g_strcmp0(config->disks[i]->id, id) == 0)
+            return config->disks[i];
     }
-    return vmd_fail(err, VMD_ERROR_NOT_FOUND, "there is no disk %s", params->device);
+    return NULL;
+}
+
+static void disk_grown(void *arg, struct disks_answer *answer)
+{
+    struct rpc_call *call = arg;
+
+    if (answer->err)
+        rpc_call_fail(call, g_steal_pointer(&answer->err));
+    else
+        device_resize_reply(call);
+}
+
+/* Of a VM that does not run. */
+static void grow_image(const struct vm *vm, const struct device_resize_params *params,
+                       struct rpc_call *call)
+{
+    struct daemon *d = rpc_call_user(call);
+    const struct vm_disk_config *disk = find_disk(vm_config_of(vm), params->device);
+
+    if (!disk)
+        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "there is no disk %s", params->device);
+    else if (disk->readonly)
+        rpc_call_error(call, VMD_ERROR_STATE, "disk %s is read-only", params->device);
+    else if (params->bytes % DISK_SECTOR)
+        rpc_call_error(call, VMD_ERROR_INVALID, "params.bytes is not a multiple of 512");
+    else
+        disks_grow(d->disks, disk, params->bytes, disk_grown, call);
 }
 
 static void device_resize(struct rpc_call *call, struct device_resize_params *params)
@@ -446,20 +461,18 @@ static void device_resize(struct rpc_call *call, struct device_resize_params *pa
         rpc_call_fail(call, err);
     else if (vm_active(vm))
         vm_resize_disk(vm, params->device, params->bytes, call);
-    else if (grow_image(vm, params, &err))
-        device_resize_reply(call);
     else
-        rpc_call_fail(call, err);
+        grow_image(vm, params, call);
 }
 
-static void disk_peeked(void *arg, int fd, GError *err)
+static void disk_peeked(void *arg, struct disks_answer *answer)
 {
     struct rpc_call *call = arg;
 
-    if (fd < 0)
-        rpc_call_fail(call, err);
+    if (answer->err)
+        rpc_call_fail(call, g_steal_pointer(&answer->err));
     else
-        device_peek_reply(call, fd);
+        device_peek_reply(call, steal_fd(&answer->fd));
 }
 
 static void device_peek(struct rpc_call *call, struct device_peek_params *params)
@@ -471,13 +484,11 @@ static void device_peek(struct rpc_call *call, struct device_peek_params *params
         return;
     g_autoptr(vm_config) config =
         vm_active(vm) ? vm_devices_config(vm_devices_of(vm)) : vm_config_copy(vm_config_of(vm));
-    for (size_t i = 0; i < config->n_disks; i++) {
-        if (g_strcmp0(config->disks[i]->id, params->device) != 0)
-            continue;
-        peeks_disk(d->peeks, config->disks[i], params->offset, params->bytes, disk_peeked, call);
-        return;
-    }
-    rpc_call_error(call, VMD_ERROR_NOT_FOUND, "there is no disk %s", params->device);
+    const struct vm_disk_config *disk = find_disk(config, params->device);
+    if (disk)
+        disks_peek(d->disks, disk, params->offset, params->bytes, disk_peeked, call);
+    else
+        rpc_call_error(call, VMD_ERROR_NOT_FOUND, "there is no disk %s", params->device);
 }
 
 static void peek(struct rpc_call *call, struct vm_peek_params *params)

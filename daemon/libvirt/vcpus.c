@@ -1,7 +1,7 @@
 /* Processors of a domain one by one, where they may run, and what its disks take on the host. */
 #include "daemon/libvirt/bridge_priv.h"
 #include "base/cpulist.h"
-#include "daemon/image.h"
+#include "daemon/disks.h"
 #include "daemon/pins.h"
 #include "proto/libvirt/xml/xml.h"
 
@@ -262,26 +262,29 @@ const struct vm_disk_config *bridge_find_disk(struct libvirt_request *request,
     return NULL;
 }
 
+static void measured(void *arg, struct disks_answer *answer)
+{
+    const struct image_sizes *sizes = &answer->sizes;
+    struct libvirt_block_info out = {sizes->allocation, sizes->capacity, sizes->physical};
+
+    if (answer->err)
+        bridge_fail(arg, answer->err);
+    else
+        libvirt_reply(arg, &out);
+}
+
 /* Whoever may see the domain sees the sizes; the file is opened as at its start. */
 static void get_block_info(struct client *c, struct libvirt_request *request, const void *args)
 {
     const struct libvirt_of_device_flags *a = args;
     struct vm *vm = bridge_need(c, request, &a->dom);
-    struct image_sizes sizes;
-    g_autoptr(GError) err = NULL;
 
     if (!vm || !bridge_flags(request, a->flags, 0))
         return;
     g_autoptr(vm_config) config = bridge_live_config(vm);
     const struct vm_disk_config *disk = bridge_find_disk(request, config, a->device);
-    if (!disk)
-        return;
-    if (!image_measure(disk->path, disk->format == VM_DISK_FORMAT_QCOW2, &sizes, &err)) {
-        bridge_fail(request, err);
-        return;
-    }
-    struct libvirt_block_info out = {sizes.allocation, sizes.capacity, sizes.physical};
-    libvirt_reply(request, &out);
+    if (disk)
+        disks_measure(c->bridge->daemon->disks, disk, measured, request);
 }
 
 const struct bridge_row bridge_vcpu_rows[] = {

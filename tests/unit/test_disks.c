@@ -1,8 +1,8 @@
-/* Bytes of disks: what is shown, and that nobody waits for a host that does not answer, nor does
- * the daemon's end. */
+/* Images of disks: bytes and sizes that are shown, growth, and that nobody waits for a host that
+ * does not answer, nor does the daemon's end. */
 #include "base/memfile.h"
+#include "daemon/disks.h"
 #include "daemon/ending.h"
-#include "daemon/peek.h"
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
@@ -56,7 +56,7 @@ static void await_waiting(unsigned n)
 
 static uv_loop_t loop;
 static char *path;
-static struct peeks *peeks;
+static struct disks *disks;
 
 static uint8_t content(size_t at)
 {
@@ -66,14 +66,14 @@ static uint8_t content(size_t at)
 static void setup(void)
 {
     uint8_t bytes[SIZE];
-    int fd = g_file_open_tmp("vmd-peek-XXXXXX", &path, NULL);
+    int fd = g_file_open_tmp("vmd-disks-XXXXXX", &path, NULL);
 
     for (size_t i = 0; i < SIZE; i++)
         bytes[i] = content(i);
     ck_assert_int_eq(write(fd, bytes, SIZE), SIZE);
     close(fd);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
-    peeks = peeks_new(&loop);
+    disks = disks_new(&loop);
     host.loop = pthread_self();
     host.most = 0;
     host.on_loop = false;
@@ -81,7 +81,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    peeks_free(peeks);
+    disks_free(disks);
     uv_run(&loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(uv_loop_close(&loop), 0);
     unlink(path);
@@ -92,20 +92,27 @@ static void teardown(void)
 struct answer {
     bool there;
     int fd;
+    struct image_sizes sizes;
     GError *err;
 };
 
-static void on_done(void *arg, int fd, GError *err)
+static void on_done(void *arg, struct disks_answer *a)
 {
-    *(struct answer *)arg = (struct answer){true, fd, err};
+    *(struct answer *)arg =
+        (struct answer){true, steal_fd(&a->fd), a->sizes, g_steal_pointer(&a->err)};
+}
+
+static struct vm_disk_config disk_of(enum vm_disk_format format)
+{
+    return (struct vm_disk_config){.id = (char *)"vda", .path = path, .format = format};
 }
 
 static void ask(struct answer *a, enum vm_disk_format format, uint64_t offset, uint32_t bytes)
 {
-    struct vm_disk_config disk = {.id = (char *)"vda", .path = path, .format = format};
+    struct vm_disk_config disk = disk_of(format);
 
     *a = (struct answer){0};
-    peeks_disk(peeks, &disk, offset, bytes, on_done, a);
+    disks_peek(disks, &disk, offset, bytes, on_done, a);
 }
 
 static void await(struct answer *a)
@@ -184,6 +191,42 @@ START_TEST(hanging)
 }
 END_TEST
 
+static void expect_measured(struct answer *a, uint64_t bytes)
+{
+    await(a);
+    ck_assert_ptr_null(a->err);
+    ck_assert_uint_eq(a->sizes.capacity, bytes);
+    ck_assert_uint_eq(a->sizes.physical, bytes);
+}
+
+/* Sizes and growth are found out and made by the threads, too. */
+START_TEST(sizes)
+{
+    struct vm_disk_config raw = disk_of(VM_DISK_FORMAT_RAW), qcow2 = disk_of(VM_DISK_FORMAT_QCOW2);
+    struct answer before = {0}, grown = {0}, after = {0}, shrunk = {0}, other = {0};
+
+    host_hangs(true);
+    disks_measure(disks, &raw, on_done, &before);
+    disks_grow(disks, &raw, SIZE + 24, on_done, &grown);
+    await_waiting(AT_ONCE);
+    for (int i = 0; i < 50; i++)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    ck_assert(!before.there && !grown.there);
+    host_hangs(false);
+    await(&grown);
+    ck_assert_ptr_null(grown.err);
+    await(&before);
+    ck_assert_ptr_null(before.err);
+    disks_measure(disks, &raw, on_done, &after);
+    expect_measured(&after, SIZE + 24);
+    disks_grow(disks, &raw, SIZE, on_done, &shrunk);
+    expect_error(&shrunk, VMD_ERROR_INVALID);
+    disks_measure(disks, &qcow2, on_done, &other);
+    expect_error(&other, VMD_ERROR_INVALID);
+    ck_assert(!host.on_loop);
+}
+END_TEST
+
 /* The daemon ends meanwhile: who waits hears so at once, the others when the host answers. */
 START_TEST(ended)
 {
@@ -193,7 +236,7 @@ START_TEST(ended)
     for (size_t i = 0; i < G_N_ELEMENTS(a); i++)
         ask(&a[i], VM_DISK_FORMAT_RAW, i, 8);
     await_waiting(AT_ONCE);
-    peeks_free(g_steal_pointer(&peeks));
+    disks_free(g_steal_pointer(&disks));
     ck_assert(!a[0].there && !a[1].there && a[2].there && a[3].there);
     expect_error(&a[2], VMD_ERROR_GONE);
     expect_error(&a[3], VMD_ERROR_GONE);
@@ -218,7 +261,7 @@ static void end_daemon(bool hangs)
     await_waiting(1);
     unlink(path);
     ending_begin(&ending, hangs ? 100 : 60000);
-    peeks_free(peeks);
+    disks_free(disks);
     host_hangs(hangs);
     ending_run_out(&ending);
     ck_assert(a.there);
@@ -239,12 +282,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("peek");
-    TCase *tc = tcase_create("peek");
+    Suite *suite = suite_create("disks");
+    TCase *tc = tcase_create("disks");
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, part, 0, G_N_ELEMENTS(parts));
     tcase_add_test(tc, hanging);
+    tcase_add_test(tc, sizes);
     tcase_add_test(tc, ended);
     tcase_add_exit_test(tc, ends_with_its_threads, ENDED);
     tcase_add_exit_test(tc, ends_without_its_threads, EXIT_SUCCESS);
