@@ -1,7 +1,7 @@
 /* The lists of a worker: on the CPU, or with a driver of the host. See sandbox.h, base/confine.h. */
 #include "gpu/server/sandbox.h"
 
-#include "base/confine.h"
+#include "gpu/server/sandbox_priv.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,23 +18,32 @@ enum { SOFT = 1, DRIVER = 2, BOTH = 3 };
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
      CLONE_NEWNET)
 
+/* Of an ioctl's number: those of sockets, by which a file gets an owner, whom signals go to. */
+enum { SOCKETS = 0x8000 };
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
 #endif
 
 static const struct confine_rule rules[] = {
     /* Descriptors that are there: the window, doorbells, sockets. */
-    {"read write readv writev close dup fstat newfstatat lseek fcntl poll ppoll eventfd2 sendmsg "
+    {"read write readv writev close dup fstat newfstatat lseek poll ppoll eventfd2 sendmsg "
      "recvmsg sendto "
      "recvfrom accept4 accept setsockopt getsockopt shutdown ftruncate memfd_create",
      BOTH},
+    SANDBOX_FCNTL(BOTH),
     {"ioctl", SOFT, ENOTTY, {CONFINE_INT(1, TCGETS)}},
-    {"openat open access readlink",
-     BOTH}, /* Landlock leaves what is named below and nothing else */
+    /* Landlock leaves what is named below and nothing else. */
+    SANDBOX_OPEN(BOTH),
+    {"access readlink", BOTH},
     {"getdents64", BOTH},
-    /* Memory, never both writable and executable; a driver brings libraries in when it needs them. */
+    /* Memory, never both writable and executable; a driver brings libraries in when it needs them.
+     */
     {"mmap", BOTH, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC, 0)}},
-    {"mmap", DRIVER, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC), CONFINE_BITS(3, MAP_ANONYMOUS, 0)}},
+    {"mmap",
+     DRIVER,
+     CONFINE_ALLOW,
+     {CONFINE_BITS(2, PROT_EXEC | PROT_WRITE, PROT_EXEC), CONFINE_BITS(3, MAP_ANONYMOUS, 0)}},
     {"mprotect", BOTH, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC, 0)}},
     {"munmap mremap madvise brk membarrier", BOTH},
     /* Threads, and no processes. */
@@ -53,9 +62,11 @@ static const struct confine_rule rules[] = {
     {"prctl", BOTH, EINVAL, {CONFINE_INT(0, PR_SET_VMA)}},
     {"tgkill", BOTH, CONFINE_ALLOW, {{CONFINE_SELF, 0}}},
     {"rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall", BOTH},
-    /* What NVIDIA's driver asks of the kernel besides: its devices, and where the host's memory is. */
-    {"ioctl", DRIVER},
-    {"stat lstat statx statfs fstatfs access faccessat faccessat2 readlinkat pread64 pwrite64 pipe2 "
+    /* What NVIDIA's driver asks of the kernel besides: its devices, and where the host's memory is.
+     */
+    {"ioctl", DRIVER, CONFINE_ALLOW, {CONFINE_BITS(1, SOCKETS, 0)}},
+    {"stat lstat statx statfs fstatfs access faccessat faccessat2 readlinkat pread64 pwrite64 "
+     "pipe2 "
      "flock fadvise64 mincore mlock munlock msync mbind get_mempolicy set_mempolicy "
      "sched_get_priority_max sched_get_priority_min getpriority times getrusage epoll_create1 "
      "epoll_ctl epoll_wait epoll_pwait timerfd_create timerfd_settime",

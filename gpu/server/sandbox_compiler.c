@@ -7,13 +7,14 @@
  */
 #include "gpu/server/sandbox.h"
 
-#include "base/confine.h"
+#include "gpu/server/sandbox_priv.h"
 
 #include <errno.h>
 #include <glob.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 enum { COMPILER = 1 };
 
@@ -23,15 +24,21 @@ enum { COMPILER = 1 };
      CLONE_NEWNET)
 
 static const struct confine_rule rules[] = {
-    {"read write readv writev pread64 pwrite64 close dup dup2 dup3 fcntl lseek ftruncate poll "
-     "ppoll "
-     "fsync fdatasync fallocate copy_file_range sendfile pipe pipe2 flock fadvise64 "
+    {"read write readv writev pread64 pwrite64 close dup dup2 dup3 lseek ftruncate poll ppoll "
+     "fsync fdatasync copy_file_range sendfile pipe pipe2 flock fadvise64 "
      "fstat newfstatat stat lstat statx statfs fstatfs access faccessat faccessat2 readlink "
-     "readlinkat getcwd getdents64 umask",
+     "readlinkat getcwd getdents64",
      COMPILER},
+    SANDBOX_FCNTL(COMPILER),
     {"ioctl", COMPILER, ENOTTY},
     /* Landlock leaves what is named below and nothing else. */
-    {"open openat rename renameat renameat2 mkdir mkdirat rmdir unlink unlinkat", COMPILER},
+    SANDBOX_OPEN(COMPILER),
+    {"rename renameat renameat2 rmdir unlink unlinkat", COMPILER},
+    /* Folders that the process that removes them can list. */
+    {"mkdir", COMPILER, CONFINE_ALLOW, {CONFINE_BITS(1, S_IRWXU, S_IRWXU)}},
+    {"mkdirat", COMPILER, CONFINE_ALLOW, {CONFINE_BITS(2, S_IRWXU, S_IRWXU)}},
+    {"umask", COMPILER, CONFINE_ALLOW, {CONFINE_BITS(0, S_IRWXU, 0)}},
+    {"fallocate", COMPILER, EOPNOTSUPP},
     {"chmod fchmod fchmodat fchmodat2 utimensat utime utimes futimesat", COMPILER, EPERM},
     /* Memory, never both writable and executable; libraries bring others along. */
     {"mmap", COMPILER, CONFINE_ALLOW, {CONFINE_BITS(2, PROT_EXEC, 0)}},
