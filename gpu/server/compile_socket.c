@@ -25,6 +25,31 @@ int compile__send(int socket, const void *at, size_t bytes, int fd, int flags)
     return n < 0 ? -errno : 0;
 }
 
+/* Puts the descriptor that came with MSG to FD, or -1. False, and all are closed: there were more,
+ * or something else. */
+static bool take_one(struct msghdr *msg, int *fd)
+{
+    bool good = !(msg->msg_flags & MSG_CTRUNC);
+    int got;
+
+    *fd = -1;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        bool files = c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS;
+        good = good && files && c->cmsg_len >= CMSG_LEN(sizeof(int));
+        for (size_t at = CMSG_LEN(0); files && at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
+            memcpy(&got, (const uint8_t *)c + at, sizeof(int));
+            good = good && *fd < 0;
+            if (*fd >= 0)
+                close(*fd);
+            *fd = got;
+        }
+    }
+    if (!good && *fd >= 0)
+        close(*fd);
+    *fd = good ? *fd : -1;
+    return good;
+}
+
 int compile__receive(int socket, void *at, size_t bytes, int *fd, int flags)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
@@ -40,12 +65,10 @@ int compile__receive(int socket, void *at, size_t bytes, int *fd, int flags)
         ;
     if (n < 0)
         return -errno;
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(fd, CMSG_DATA(c), sizeof(int));
-    if (n == 0)
+    bool good = take_one(&msg, fd); /* there is room for two */
+    if (n == 0 && *fd < 0 && good)
         return 0;
-    if ((size_t)n == bytes && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+    if (good && (size_t)n == bytes && !(msg.msg_flags & MSG_TRUNC))
         return 1;
     if (*fd >= 0)
         close(*fd);
