@@ -13,7 +13,6 @@ struct program {
     uint32_t n_headers;
     char **names; /* expressions */
     uint32_t n_names;
-    bool compiled;
     struct rtc_bytes parts[RTC_PARTS];
 };
 
@@ -31,7 +30,6 @@ static void clear_parts(struct program *p)
     for (unsigned i = 0; i < RTC_PARTS; i++)
         free(p->parts[i].at);
     memset(p->parts, 0, sizeof(p->parts));
-    p->compiled = false;
 }
 
 static void free_program(struct program *p)
@@ -85,19 +83,21 @@ HIP_API hiprtcResult hiprtcCreateProgram(struct program **out, const char *text,
 
 HIP_API hiprtcResult hiprtcDestroyProgram(struct program **p)
 {
-    if (!p || !*p)
+    if (!p)
         return HIPRTC_ERROR_INVALID_INPUT;
-    free_program(*p);
+    if (*p)
+        free_program(*p);
     *p = NULL;
     return HIPRTC_SUCCESS;
 }
 
+/* One that comes after a compile is for the next. */
 HIP_API hiprtcResult hiprtcAddNameExpression(struct program *p, const char *expression)
 {
-    if (!p || !expression)
-        return p ? HIPRTC_ERROR_INVALID_INPUT : HIPRTC_ERROR_INVALID_PROGRAM;
-    if (p->compiled)
-        return HIPRTC_ERROR_NO_NAME_EXPRESSIONS_AFTER_COMPILATION;
+    if (!p)
+        return HIPRTC_ERROR_INVALID_PROGRAM;
+    if (!expression || !*expression)
+        return HIPRTC_ERROR_INVALID_INPUT;
     if (!gpu_source_strings(p->n_headers, p->n_names + 1, 0))
         return HIPRTC_ERROR_INVALID_INPUT;
     char *copy = strdup(expression);
@@ -166,7 +166,6 @@ HIP_API hiprtcResult hiprtcCompileProgram(struct program *p, int n, const char *
     rc = rtc_compile(s, p->parts);
     free(s);
     trim_log(&p->parts[RTC_LOG]);
-    p->compiled = rc == HIPRTC_SUCCESS;
     return rc;
 }
 
@@ -221,16 +220,21 @@ static const char *lowered(const struct rtc_bytes *names, uint32_t i)
     return at < end && *at ? at : NULL;
 }
 
+/* "&f" is what "f" is. */
+static const char *bare(const char *expression)
+{
+    return expression + (*expression == '&');
+}
+
+/* Before there is a compile no name is valid. */
 HIP_API hiprtcResult hiprtcGetLoweredName(const struct program *p, const char *expression,
                                           const char **name)
 {
     if (!p || !expression || !name)
         return p ? HIPRTC_ERROR_INVALID_INPUT : HIPRTC_ERROR_INVALID_PROGRAM;
-    if (!p->compiled)
-        return HIPRTC_ERROR_NO_LOWERED_NAMES_BEFORE_COMPILATION;
     for (uint32_t i = 0; i < p->n_names; i++) {
         const char *found =
-            strcmp(p->names[i], expression) ? NULL : lowered(&p->parts[RTC_NAMES], i);
+            strcmp(bare(p->names[i]), bare(expression)) ? NULL : lowered(&p->parts[RTC_NAMES], i);
         if (found) {
             *name = found;
             return HIPRTC_SUCCESS;
@@ -270,8 +274,7 @@ HIP_API const char *hiprtcGetErrorString(hiprtcResult rc)
 
     if (rc == HIPRTC_ERROR_LINKING)
         return "HIPRTC_ERROR_LINKING";
-    return rc >= 0 && rc < (int)(sizeof(names) / sizeof(names[0])) ? names[rc]
-                                                                   : "Invalid HIPRTC error code";
+    return rc >= 0 && rc < (int)(sizeof(names) / sizeof(names[0])) ? names[rc] : NULL;
 }
 
 /* --- what is lacking: bitcode, and linking of it ---------------------------------------------- */
