@@ -33,7 +33,7 @@ struct compile_file {
 /* Sends the record AT with the descriptor FD, which stays the caller's (-1: none). 0 or -errno. */
 int compile__send(int socket, const void *at, size_t bytes, int fd, int flags);
 /* Receives one of just BYTES, with *FD the caller's, or -1. 1; 0: the other end is gone; -EAGAIN;
- * another -errno, also of a record that is none. */
+ * another -errno, also of a record that is none, or has several descriptors. */
 int compile__receive(int socket, void *at, size_t bytes, int *fd, int flags);
 
 #endif

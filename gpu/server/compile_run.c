@@ -10,6 +10,7 @@
 
 #include "base/confine.h"
 #include "gpu/protocol/source.h"
+#include "gpu/server/compile_options.h"
 #include "gpu/server/compile_priv.h"
 #include "gpu/server/sandbox.h"
 
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,14 +64,19 @@ G_GNUC_NORETURN static void finish(int result, const GByteArray *const parts[COM
     _exit(ok ? status : EXIT_FAILURE);
 }
 
-/* It cannot be done on this host: LOG is for the guest, what was said for people here. */
-G_GNUC_NORETURN static void give_up(const char *log)
+G_GNUC_NORETURN static void finish_with_log(int result, const char *log, int status)
 {
     g_autoptr(GByteArray) text = g_byte_array_new(), none = g_byte_array_new();
     const GByteArray *const parts[COMPILE_PARTS] = {text, none, none};
 
     g_byte_array_append(text, (const guint8 *)log, (guint)strlen(log));
-    finish(COMPILE_INTERNAL, parts, COMPILE_GAVE_UP);
+    finish(result, parts, status);
+}
+
+/* It cannot be done on this host: LOG is for the guest, what was said for people here. */
+G_GNUC_NORETURN static void give_up(const char *log)
+{
+    finish_with_log(COMPILE_INTERNAL, log, COMPILE_GAVE_UP);
 }
 
 /* --- the library ------------------------------------------------------------------------------ */
@@ -145,6 +152,38 @@ static bool own_files(const struct compile_task *t, GError **err)
     return true;
 }
 
+/* Of the environment there is what a compiler looks for. */
+static void own_environment(void)
+{
+    static const char *const names[] = {
+        "PATH", "LANG", "LC_ALL", "ROCM_PATH", "HIP_PATH", "HIP_DEVICE_LIB_PATH", "VMD_HIPRTC"};
+    char *values[G_N_ELEMENTS(names)];
+
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        values[i] = g_strdup(getenv(names[i]));
+    clearenv();
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (values[i])
+            setenv(names[i], values[i], 1);
+        g_free(values[i]);
+    }
+}
+
+/* The first to go where the host has no memory, and behind others for a processor; threads have few
+ * heaps, which are address space. What of that does not work is done without. */
+static void stand_back(void)
+{
+    enum { NICE = 10, HEAPS = 4 };
+    static const char most[] = "1000";
+    autofd score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (score >= 0 && write(score, most, strlen(most)) < 0) {
+        /* It counts as others do. */
+    }
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE);
+    mallopt(M_ARENA_MAX, HEAPS);
+}
+
 static bool own_folder(const char *folder, GError **err)
 {
     static const char *const names[] = {"TMPDIR", "HOME", "XDG_CACHE_HOME"};
@@ -159,6 +198,8 @@ static bool confine(const struct compile_task *t, GError **err)
     enum { FILES = 64 };
     g_autofree char *library = library_folder();
 
+    if (!CONFINE_SANITIZED) /* whose leak check looks into it */
+        prctl(PR_SET_DUMPABLE, 0);
     return own_folder(t->folder, err) && limit(RLIMIT_CPU, t->seconds, err) &&
            limit(RLIMIT_FSIZE, MIB(LIMIT_GPU_COMPILED_MIB) + sizeof(struct compile_file), err) &&
            limit(RLIMIT_NOFILE, FILES, err) &&
@@ -252,22 +293,52 @@ static int compile(void *program, struct gpu_source *s, const char *target)
     return rc ? rc : rtc.compile(program, (int)options->len, (const char **)options->pdata);
 }
 
+/* None of the options has the compiler load what its guest may have written. */
+static void check_options(struct gpu_source *s)
+{
+    for (uint32_t i = 0; i < s->options; i++) {
+        const char *option = gpu_source_options(s)[i];
+        if (!compile_option_is_refused(option))
+            continue;
+        g_autofree char *log = g_strdup_printf(
+            "error: the option '%s' is not for guests: it loads code, names another program, or a "
+            "file of options\n",
+            option);
+        finish_with_log(COMPILE_INVALID_OPTION, log, EXIT_SUCCESS);
+    }
+}
+
+/* A process of its own, but for its end, which is its parent's, too. */
+static void become(const struct compile_task *t)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != t->parent)
+        _exit(EXIT_FAILURE);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        signal(signals[i], SIG_DFL);
+    own_environment();
+}
+
 void compile_run(const struct compile_task *t)
 {
     g_autoptr(GError) err = NULL;
     void *program = NULL;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    become(t);
     if (!own_files(t, &err)) {
         fprintf(stderr, "%s\n", err->message);
         _exit(EXIT_FAILURE);
     }
+    stand_back();
     load_library();
     if (!confine(t, &err)) {
         fprintf(stderr, "%s\n", err->message);
         give_up("the host cannot confine a compiler: nothing can be compiled there\n");
     }
     struct gpu_source *s = read_source();
+    check_options(s);
     const char *name = s->strings[GPU_SOURCE_NAME];
     int rc = rtc.create(&program, s->strings[GPU_SOURCE_TEXT], *name ? name : NULL, (int)s->headers,
                         gpu_source_header_texts(s), gpu_source_header_names(s));

@@ -11,6 +11,7 @@ struct compile_task {
     unsigned seconds;   /* of a processor that it may take */
     int source, result; /* files; RESULT gets a struct compile_file */
     int said;           /* a file, for what the compiler says to people of the host */
+    int parent;         /* the process that forked this one, with which it ends */
 };
 
 enum { COMPILE_GAVE_UP = 3 };

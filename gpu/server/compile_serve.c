@@ -2,26 +2,31 @@
 #include "gpu/server/compile_serve.h"
 
 #include "base/log.h"
+#include "gpu/server/compile_folder.h"
 #include "gpu/server/compile_priv.h"
 #include "gpu/server/compile_run.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
-#include <ftw.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 3, LINES = 16 /* of the log: more would be said at a guest's will */ };
+enum {
+    SOCKET = 3,
+    LINES = 16, /* of the log: more would be said at a guest's will */
+    LOOK_US = 500000,
+};
 
 /* A source that is compiled, or waits for it. */
 struct job {
@@ -33,15 +38,19 @@ struct job {
     bool ended;                      /* nobody wants what comes of it */
     const char *over;                /* why it was killed; NULL */
     char *folder;                    /* owned */
+    uint64_t room;                   /* bytes that its file system had left as it began */
 };
 
 struct server {
     int socket;
+    bool lost;    /* the worker does not read what it is told */
     char *folder; /* owned: what jobs' folders are in */
+    int held;     /* owned: that, locked, by which those who clean up know that it is in use */
     unsigned seconds;
     char *late;      /* owned: what is said of one that took longer */
     unsigned lines;  /* that were logged */
     uint64_t made;   /* folders */
+    int64_t looked;  /* into them, of g_get_monotonic_time() */
     GPtrArray *jobs; /* struct job, owned: those that run are the first ones that came */
 };
 
@@ -77,46 +86,11 @@ int compile_start(GError **err)
     return -1;
 }
 
-/* --- folders ---------------------------------------------------------------------------------- */
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
-{
-    if (kind == FTW_DP || kind == FTW_DNR || kind == FTW_D)
-        rmdir(path);
-    else
-        unlink(path);
-    return 0;
-}
-
-static void remove_folder(const char *path)
-{
-    enum { OPEN = 16 };
-
-    nftw(path, remove_one, OPEN, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Whether there is more in the folder than a compile may have. */
-static bool is_too_large(char *folder)
-{
-    char *const paths[] = {folder, NULL};
-    uint64_t bytes = 0, files = 0;
-    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    const FTSENT *entry;
-    bool large = false;
-
-    while (tree && !large && (entry = fts_read(tree))) {
-        bytes += entry->fts_info == FTS_F ? 512 * (uint64_t)entry->fts_statp->st_blocks : 0;
-        large = ++files > LIMIT_GPU_COMPILE_FILES || bytes > MIB(LIMIT_GPU_COMPILE_FILES_MIB);
-    }
-    if (tree)
-        fts_close(tree);
-    return large;
-}
-
 /* --- jobs ------------------------------------------------------------------------------------- */
 
 static void job_free(void *opaque)
 {
+    g_autoptr(GError) err = NULL;
     struct job *j = opaque;
     int *const files[] = {&j->source, &j->result, &j->said, &j->pidfd};
 
@@ -124,19 +98,20 @@ static void job_free(void *opaque)
         if (*files[i] >= 0)
             close(*files[i]);
     }
-    if (j->folder)
-        remove_folder(j->folder);
+    if (j->folder && !compile_folder_remove(j->folder, &err))
+        log_warning("a compiler's files are left: %s", err->message);
     g_free(j->folder);
     g_free(j);
 }
 
+/* Also of one that was ended: the worker counts it until then. */
 static void report(struct server *s, const struct job *j, int result, const char *text)
 {
     struct compile_report r = {.magic = COMPILE_MAGIC, .id = j->id, .result = (uint32_t)result};
 
     g_strlcpy(r.text, text, sizeof(r.text));
-    if (!j->ended)
-        compile__send(s->socket, &r, sizeof(r), *text ? -1 : j->result, 0);
+    if (compile__send(s->socket, &r, sizeof(r), *text ? -1 : j->result, MSG_DONTWAIT) < 0)
+        s->lost = true;
 }
 
 /* The first line that its compiler wrote for people, as far as that is printable: after ": ", or
@@ -169,8 +144,22 @@ static void fail(struct server *s, const struct job *j, int result, const char *
     report(s, j, result, text);
 }
 
+/* Bytes that are left where the folders are. *MOST: that there are at all. */
+static uint64_t room_left(const struct server *s, uint64_t *most)
+{
+    struct statvfs v;
+
+    if (statvfs(s->folder, &v) < 0)
+        return *most = UINT64_MAX;
+    *most = (uint64_t)v.f_blocks * v.f_frsize;
+    return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
 static bool prepare(struct server *s, struct job *j)
 {
+    uint64_t most;
+
+    j->room = room_left(s, &most);
     j->folder = g_strdup_printf("%s/%" G_GUINT64_FORMAT, s->folder, s->made++);
     j->result = memfd_create("gpu-compiled", MFD_CLOEXEC);
     j->said = memfd_create("gpu-compiler-said", MFD_CLOEXEC);
@@ -180,7 +169,8 @@ static bool prepare(struct server *s, struct job *j)
 /* False: it is over, as it could not be begun. */
 static bool start(struct server *s, struct job *j)
 {
-    const struct compile_task task = {.target = j->target, .seconds = s->seconds};
+    const struct compile_task task = {
+        .target = j->target, .seconds = s->seconds, .parent = getpid()};
 
     if (!prepare(s, j)) {
         fail(s, j, COMPILE_INTERNAL, "has no folder to write in, or no memory");
@@ -224,12 +214,14 @@ static void judge(struct server *s, const struct job *j, int status)
 {
     g_autofree char *what = NULL;
 
+    if (j->ended) {
+        report(s, j, COMPILE_ERROR, "it was ended\n");
+        return;
+    }
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
         report(s, j, COMPILE_SUCCESS, "");
         return;
     }
-    if (j->ended)
-        return;
     if (WIFEXITED(status) && WEXITSTATUS(status) == COMPILE_GAVE_UP) {
         char line[256];
         if (s->lines++ < 1)
@@ -247,18 +239,45 @@ static void judge(struct server *s, const struct job *j, int status)
     fail(s, j, COMPILE_ERROR, what);
 }
 
-/* Why J is to be ended; NULL: it is not. */
-static const char *too_much(const struct server *s, const struct job *j)
+/* Files that were removed while they are open, or mapped, are in no folder: then it is their file
+ * system that tells. */
+static bool fills_up(const struct server *s, const struct job *j)
+{
+    enum { LEFT = 16 };
+    uint64_t most, left = room_left(s, &most);
+
+    return left < most / LEFT && left < j->room &&
+           j->room - left > MIB(LIMIT_GPU_COMPILE_FILES_MIB);
+}
+
+static bool has_many_threads(const struct job *j)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", (int)j->pid);
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_nlink > LIMIT_GPU_COMPILE_THREADS + 2;
+}
+
+/* Why J is to be ended; NULL: it is not. INTO its folder, too. */
+static const char *too_much(const struct server *s, const struct job *j, bool into)
 {
     if (g_get_monotonic_time() >= j->until)
         return s->late;
-    return is_too_large(j->folder) ? "made too many files, or too large ones, and was ended" : NULL;
+    if (has_many_threads(j))
+        return "made too many threads and was ended";
+    if (into && (!compile_folder_is_within(j->folder) || fills_up(s, j)))
+        return "made too many files, or too large ones, and was ended";
+    return NULL;
 }
 
 /* Those that are over are reported, those that took too much are ended. */
 static void look(struct server *s)
 {
+    int64_t now = g_get_monotonic_time();
+    bool into = now - s->looked >= LOOK_US;
     int status;
+
+    s->looked = into ? now : s->looked;
 
     for (guint i = 0; i < s->jobs->len;) {
         struct job *j = g_ptr_array_index(s->jobs, i);
@@ -267,7 +286,7 @@ static void look(struct server *s)
             g_ptr_array_remove_index(s->jobs, i);
             continue;
         }
-        if (j->pid && !j->over && (j->over = too_much(s, j)))
+        if (j->pid && !j->over && (j->over = too_much(s, j, into)))
             kill(j->pid, SIGKILL);
         i++;
     }
@@ -281,7 +300,12 @@ static void begin(struct server *s, const struct compile_order_record *order, in
 
     *j = (struct job){.id = order->id, .source = source, .result = -1, .said = -1, .pidfd = -1};
     g_strlcpy(j->target, order->target, sizeof(j->target));
-    g_ptr_array_add(s->jobs, j);
+    if (s->jobs->len < LIMIT_GPU_COMPILES_ALL) {
+        g_ptr_array_add(s->jobs, j);
+        return;
+    }
+    fail(s, j, COMPILE_INTERNAL, "has too many sources already");
+    job_free(j);
 }
 
 static void end(struct server *s, uint64_t id)
@@ -291,12 +315,20 @@ static void end(struct server *s, uint64_t id)
         if (j->id != id)
             continue;
         j->ended = true;
-        if (j->pid)
+        if (j->pid) {
             kill(j->pid, SIGKILL); /* it is waited for like others */
-        else
-            g_ptr_array_remove_index(s->jobs, i);
+            return;
+        }
+        report(s, j, COMPILE_ERROR, "it was ended\n");
+        g_ptr_array_remove_index(s->jobs, i);
         return;
     }
+}
+
+static bool is_target(const char *target)
+{
+    return *target && !target[strspn(target, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                             "0123456789:+-_.")];
 }
 
 /* False: the worker is gone, or says what makes no sense. */
@@ -309,7 +341,7 @@ static bool obey(struct server *s)
         return true;
     bool good = rc > 0 && order.magic == COMPILE_MAGIC;
     order.target[good ? sizeof(order.target) - 1 : 0] = 0;
-    if (good && order.order == COMPILE_BEGIN && file >= 0) {
+    if (good && order.order == COMPILE_BEGIN && file >= 0 && is_target(order.target)) {
         begin(s, &order, file);
         return true;
     }
@@ -326,7 +358,6 @@ static void await(struct server *s)
     struct pollfd fds[1 + LIMIT_GPU_COMPILERS] = {{.fd = s->socket, .events = POLLIN}};
     int64_t now = g_get_monotonic_time(), until = INT64_MAX;
     nfds_t n = 1;
-    enum { LOOK_US = 500000 };
 
     for (guint i = 0; i < s->jobs->len && n < G_N_ELEMENTS(fds); i++) {
         const struct job *j = g_ptr_array_index(s->jobs, i);
@@ -349,6 +380,8 @@ static unsigned seconds_allowed(void)
 
 static void end_all(struct server *s)
 {
+    g_autoptr(GError) err = NULL;
+
     for (guint i = 0; i < s->jobs->len; i++) {
         const struct job *j = g_ptr_array_index(s->jobs, i);
         if (j->pid) {
@@ -357,9 +390,34 @@ static void end_all(struct server *s)
         }
     }
     g_ptr_array_free(s->jobs, TRUE);
-    rmdir(s->folder);
+    if (!compile_folder_remove(s->folder, &err))
+        log_warning("compilers' files are left: %s", err->message);
+    close(s->held);
     g_free(s->folder);
     g_free(s->late);
+}
+
+/* Signals are for the worker, with which this process ends: its folder is removed in any case. */
+static void ignore_signals(void)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++)
+        signal(signals[i], SIG_IGN);
+}
+
+static bool make_folder(struct server *s, GError **err)
+{
+    umask(S_IRWXG | S_IRWXO);
+    s->folder = g_dir_make_tmp("vmd-hiprtc-XXXXXX", err);
+    if (!s->folder)
+        return false;
+    s->held = open(s->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->held >= 0 && flock(s->held, LOCK_SH) == 0)
+        return true;
+    vmd_set_errno(err, errno, "locking %s", s->folder);
+    rmdir(s->folder);
+    return false;
 }
 
 bool compile_serve(int fd, GError **err)
@@ -367,13 +425,13 @@ bool compile_serve(int fd, GError **err)
     const struct rlimit none = {0, 0};
     struct server s = {.socket = fd, .seconds = seconds_allowed()};
 
+    ignore_signals();
     setrlimit(RLIMIT_CORE, &none);
-    s.folder = g_dir_make_tmp("vmd-hiprtc-XXXXXX", err);
-    if (!s.folder)
+    if (!make_folder(&s, err))
         return false;
     s.late = g_strdup_printf("took more than %u s and was ended", s.seconds);
     s.jobs = g_ptr_array_new_with_free_func(job_free);
-    for (await(&s); obey(&s); await(&s)) {
+    for (await(&s); obey(&s) && !s.lost; await(&s)) {
         look(&s);
         start_some(&s);
     }

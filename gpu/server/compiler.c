@@ -5,6 +5,7 @@
 #include "gpu/server/compile_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -15,13 +16,16 @@ struct compiler {
     int socket;
     bool gone;
     uint64_t last;      /* number that was given */
-    GPtrArray *waiting; /* struct compile, not owned: those that are not over */
+    uint64_t held;      /* bytes of sources that are not over, and of files of those that are */
+    GPtrArray *waiting; /* struct compile: those that are not over; owned where they were freed */
 };
 
 struct compile {
     struct compiler *compiler;
     uint64_t id;
-    bool over; /* under the lock; the rest stays from then on */
+    bool over;  /* under the lock; the rest stays from then on */
+    bool freed; /* before it was over, of which nobody has said so yet */
+    uint64_t held;
     struct compile_told told;
     int file; /* owned, of struct compile_file; -1: TEXT is the log */
     char text[COMPILE_TEXT];
@@ -41,7 +45,11 @@ void compiler_free(struct compiler *c)
 {
     if (!c)
         return;
-    g_assert(!c->waiting->len);
+    for (guint i = 0; i < c->waiting->len; i++) {
+        struct compile *left = g_ptr_array_index(c->waiting, i);
+        g_assert(left->freed);
+        g_free(left);
+    }
     g_ptr_array_free(c->waiting, TRUE);
     close(c->socket);
     pthread_mutex_destroy(&c->lock);
@@ -49,6 +57,18 @@ void compiler_free(struct compiler *c)
 }
 
 /* --- what comes of them, under the lock ------------------------------------------------------- */
+
+/* C holds BYTES. */
+static void hold(struct compile *c, uint64_t bytes)
+{
+    c->compiler->held += bytes - c->held;
+    c->held = bytes;
+}
+
+static bool may_hold(const struct compiler *c, uint64_t bytes)
+{
+    return bytes <= MIB(LIMIT_GPU_COMPILES_MIB) - c->held;
+}
 
 static void fail(struct compile *c, uint32_t result, const char *text)
 {
@@ -77,10 +97,26 @@ static bool take_file(struct compile *c, int file)
     }
     if ((uint64_t)st.st_size != sizeof(head) + MIB(LIMIT_GPU_COMPILED_MIB) - left)
         return false;
+    if (!may_hold(c->compiler, (uint64_t)st.st_size)) {
+        fail(c, COMPILE_INTERNAL, "too much waits on the host that was compiled and is not read\n");
+        return true;
+    }
+    hold(c, (uint64_t)st.st_size);
     c->told.result = head.result;
     c->file = steal_fd(&taken);
     c->over = true;
     return true;
+}
+
+/* Nothing more is said of C, which is not waited for any more. True: it is gone. */
+static bool settle(struct compile *c)
+{
+    bool freed = c->freed;
+
+    hold(c, 0);
+    if (freed)
+        g_free(c);
+    return freed;
 }
 
 static void take_report(struct compiler *compiler, struct compile_report *report, int file)
@@ -93,11 +129,13 @@ static void take_report(struct compiler *compiler, struct compile_report *report
         c = c->id == report->id ? c : NULL;
     }
     report->text[sizeof(report->text) - 1] = 0;
-    if (!c && file >= 0)
-        close(file);
-    if (!c)
-        return; /* it was ended meanwhile */
-    g_ptr_array_remove_index_fast(compiler->waiting, i - 1);
+    if (c)
+        g_ptr_array_remove_index_fast(compiler->waiting, i - 1);
+    if (!c || settle(c)) {
+        if (file >= 0)
+            close(file);
+        return;
+    }
     if (file < 0)
         fail(c, report->result, report->text);
     else if (!take_file(c, file))
@@ -107,9 +145,11 @@ static void take_report(struct compiler *compiler, struct compile_report *report
 static void lose(struct compiler *c)
 {
     c->gone = true;
-    while (c->waiting->len)
-        fail(g_ptr_array_remove_index_fast(c->waiting, c->waiting->len - 1), COMPILE_INTERNAL,
-             "there is no compiler on the host any more\n");
+    while (c->waiting->len) {
+        struct compile *lost = g_ptr_array_remove_index_fast(c->waiting, c->waiting->len - 1);
+        if (!settle(lost))
+            fail(lost, COMPILE_INTERNAL, "there is no compiler on the host any more\n");
+    }
 }
 
 static void take_reports(struct compiler *c)
@@ -132,35 +172,60 @@ static void take_reports(struct compiler *c)
 
 static int file_of(const uint8_t *bytes, size_t length)
 {
-    autofd file = memfd_create("gpu-source", MFD_CLOEXEC);
+    const unsigned seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    autofd file = memfd_create("gpu-source", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     size_t at = 0;
     ssize_t n = 0;
 
     while (file >= 0 && at < length && (n = write(file, bytes + at, length - at)) > 0)
         at += (size_t)n;
-    return at == length ? steal_fd(&file) : -1;
+    return file >= 0 && at == length && fcntl(file, F_ADD_SEALS, seals) == 0 ? steal_fd(&file) : -1;
+}
+
+/* C's source is counted, where there is room for its BYTES. */
+static bool make_room(struct compile *c, uint64_t bytes)
+{
+    pthread_mutex_lock(&c->compiler->lock);
+    take_reports(c->compiler);
+    bool may = may_hold(c->compiler, bytes);
+    if (may)
+        hold(c, bytes);
+    pthread_mutex_unlock(&c->compiler->lock);
+    return may;
+}
+
+/* Under the lock. 0; -EPIPE: there is no compiler; another -errno. */
+static int send_source(struct compile *c, const char *target, int file)
+{
+    struct compiler *compiler = c->compiler;
+    struct compile_order_record order = {.magic = COMPILE_MAGIC, .order = COMPILE_BEGIN};
+
+    if (compiler->gone)
+        return -EPIPE;
+    if (compiler->waiting->len >= LIMIT_GPU_COMPILES_ALL)
+        return -EAGAIN;
+    g_strlcpy(order.target, target, sizeof(order.target));
+    order.id = c->id = ++compiler->last;
+    int rc = compile__send(compiler->socket, &order, sizeof(order), file, MSG_DONTWAIT);
+    return rc == -ECONNRESET ? -EPIPE : rc;
 }
 
 struct compile *compiler_begin(struct compiler *compiler, const char *target, const uint8_t *source,
                                size_t length, int *rc)
 {
-    autofd file = file_of(source, length);
-    struct compile_order_record order = {.magic = COMPILE_MAGIC, .order = COMPILE_BEGIN};
     struct compile *c = g_new0(struct compile, 1);
 
-    g_strlcpy(order.target, target, sizeof(order.target));
     c->compiler = compiler;
     c->file = -1;
+    autofd file = make_room(c, length) ? file_of(source, length) : -1;
     pthread_mutex_lock(&compiler->lock);
-    order.id = c->id = ++compiler->last;
-    int sent = file < 0 ? -ENOMEM
-               : compiler->gone
-                   ? -EPIPE
-                   : compile__send(compiler->socket, &order, sizeof(order), file, MSG_DONTWAIT);
-    if (sent == -EPIPE || sent == -ECONNRESET)
-        fail(c, COMPILE_INTERNAL, "there is no compiler on the host any more\n");
-    else if (!sent)
+    int sent = file < 0 ? -ENOMEM : send_source(c, target, file);
+    if (!sent)
         g_ptr_array_add(compiler->waiting, c);
+    else
+        hold(c, 0);
+    if (sent == -EPIPE)
+        fail(c, COMPILE_INTERNAL, "there is no compiler on the host any more\n");
     pthread_mutex_unlock(&compiler->lock);
     if (!sent || c->over)
         return c;
@@ -205,12 +270,17 @@ void compile_free(struct compile *c)
         return;
     const struct compile_order_record order = {
         .magic = COMPILE_MAGIC, .order = COMPILE_END, .id = c->id};
-    pthread_mutex_lock(&c->compiler->lock);
-    if (!c->over) {
-        g_ptr_array_remove_fast(c->compiler->waiting, c);
-        compile__send(c->compiler->socket, &order, sizeof(order), -1, MSG_DONTWAIT);
-    }
-    pthread_mutex_unlock(&c->compiler->lock);
+    struct compiler *compiler = c->compiler;
+    pthread_mutex_lock(&compiler->lock);
+    bool over = c->over;
+    if (over)
+        hold(c, 0);
+    else
+        compile__send(compiler->socket, &order, sizeof(order), -1, MSG_DONTWAIT);
+    c->freed = true; /* it counts until there is a report of it, also where the order is lost */
+    pthread_mutex_unlock(&compiler->lock);
+    if (!over)
+        return;
     if (c->file >= 0)
         close(c->file);
     g_free(c);

@@ -14,7 +14,12 @@ struct compiler;
 struct compile;
 
 /* Of hiprtcResult, those that this program makes itself. */
-enum compile_result { COMPILE_SUCCESS = 0, COMPILE_ERROR = 6, COMPILE_INTERNAL = 11 };
+enum compile_result {
+    COMPILE_SUCCESS = 0,
+    COMPILE_INVALID_OPTION = 5,
+    COMPILE_ERROR = 6,
+    COMPILE_INTERNAL = 11,
+};
 
 /* What came of one: hiprtc's result, and bytes of each part. */
 enum compile_part { COMPILE_LOG, COMPILE_CODE, COMPILE_NAMES, COMPILE_PARTS };
@@ -26,11 +31,12 @@ struct compile_told {
 
 /* FD is taken: a socket whose other end compile_serve() has. */
 struct compiler *compiler_new(int fd);
-/* No compile is left. Takes NULL. */
+/* No compile is left that was not freed. Takes NULL. */
 void compiler_free(struct compiler *c);
 
 /* Begins to compile SOURCE, which gpu_source_read() takes, for TARGET. NULL with *RC of enum
- * gpu_result. */
+ * gpu_result, also where there are LIMIT_GPU_COMPILES_ALL already: one that was ended is among
+ * those until the other process says that it is over. */
 struct compile *compiler_begin(struct compiler *c, const char *target, const uint8_t *source,
                                size_t length, int *rc);
 /* Whether it is over; then what came of it. Does not wait. */

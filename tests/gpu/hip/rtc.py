@@ -6,6 +6,7 @@ lines are looked at, too, and what they leave in the folder for temporary files.
 """
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,8 +74,9 @@ def check_files(rig):
     rig.start("files", "64M", "hip", "0", **rig.compiler())
     expect(rig.run(rig.args.program, "files", "files"), "files: well")
     said = rig.end_of("files")
-    if said.count("its compiler made too many files, or too large ones, and was ended\n") != 2:
+    if said.count("its compiler made too many files, or too large ones, and was ended\n") != 3:
         raise Failed(f"the worker says: {said}")
+    expect(said, "its compiler made too many threads and was ended\n")
 
 
 def check_late(rig):
@@ -107,6 +109,11 @@ def wait_until(what, true):
         time.sleep(0.01)
 
 
+def first_to_go(pid):
+    with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as file:
+        return file.read() == "1000\n"
+
+
 def check_leave(rig):
     """Programs that are gone have nothing compiled any more, and the worker's end is that of all."""
     rig.start("leave", "64M", "hip", "0", **rig.compiler())
@@ -116,6 +123,8 @@ def check_leave(rig):
         programs.append(rig.begin_program("leave", "leave"))
         says(programs[-1], "compiling")
     wait_until("sources are compiled", lambda: len(children_of(server)) == 4)
+    wait_until("they are the first to go", lambda: all(first_to_go(child) for child in children_of(server)))
+    os.kill(server, signal.SIGTERM)  # which is for the worker
     for program in programs:
         program.kill()
         program.communicate(timeout=PATIENCE)

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -145,9 +147,57 @@ static int do_endless(struct program *p, int n, const char *const *options)
     return SUCCESS;
 }
 
-/* Files until it is ended: a few large ones, or many. */
+/* Folders within folders, with names that make a path longer than any may be; each as it comes. */
+static int do_deep(struct program *p)
+{
+    char name[200];
+    int in = AT_FDCWD;
+
+    memset(name, 'd', sizeof(name) - 1);
+    name[sizeof(name) - 1] = 0;
+    for (int i = 0; i < 1000; i++) {
+        int fd = mkdirat(in, name, 0700) ? -1 : openat(in, name, O_RDONLY | O_DIRECTORY);
+        if (fd < 0) {
+            say(p, "folder %d: %s\n", i, strerror(errno));
+            return COMPILATION;
+        }
+        if (in >= 0)
+            close(in);
+        in = fd;
+    }
+    return do_endless(p, 0, NULL);
+}
+
+static void *wait_long(void *opaque)
+{
+    sleep(1000);
+    return opaque;
+}
+
+static int do_threads(struct program *p)
+{
+    enum { STACK = 64 << 10, THREADS = 1000 };
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK);
+    for (int i = 0; i < THREADS; i++) {
+        if (pthread_create(&thread, &attr, wait_long, NULL)) {
+            say(p, "thread %d\n", i);
+            return COMPILATION;
+        }
+    }
+    return do_endless(p, 0, NULL);
+}
+
+/* Files until it is ended: a few large ones, or many; or what else the text says. */
 static int do_files(struct program *p, int n, const char *const *options)
 {
+    if (strcmp(p->text, "deep") == 0)
+        return do_deep(p);
+    if (strcmp(p->text, "threads") == 0)
+        return do_threads(p);
     enum { LARGE = 60 << 20 };
     off_t bytes = strcmp(p->text, "large") == 0 ? LARGE : 0;
     char name[32];
@@ -192,6 +242,7 @@ static int do_rights(struct program *p, int n, const char *const *options)
     const char *folder = getenv("TMPDIR");
     char path[512], own[512];
     struct stat st;
+    int parent = getppid();
 
     if (!folder || !getcwd(own, sizeof(own)) || strcmp(own, folder) || mkdir("sub", 0700) ||
         stat(folder, &st) || (st.st_mode & 077)) {
@@ -210,6 +261,23 @@ static int do_rights(struct program *p, int n, const char *const *options)
     snprintf(path, sizeof(path), "%s/..", folder);
     tried(p, "listing others' folders", open(path, O_RDONLY | O_DIRECTORY) >= 0);
     tried(p, "changing a mode", fchmod(fd, 0777) == 0 || chmod(folder, 0777) == 0);
+    tried(p, "a folder that cannot be listed",
+          mkdir("secret", 0300) == 0 || mkdirat(AT_FDCWD, "secret", 0) == 0);
+    tried(p, "a mask of modes", umask(0700) != (mode_t)-1 || umask(0300) != (mode_t)-1);
+    tried(p, "files without bytes", fallocate(fd, 0, 0, 4096) == 0);
+    tried(p, "an owner of signals",
+          fcntl(fd, F_SETOWN, getppid()) == 0 || ioctl(fd, FIOSETOWN, &parent) == 0);
+    tried(p, "other signals", fcntl(fd, F_SETSIG, SIGKILL) == 0);
+    tried(p, "signals of a file", fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_ASYNC) == 0);
+    tried(p, "a lease", fcntl(fd, F_SETLEASE, F_WRLCK) == 0);
+    tried(p, "the environment", getenv("VMD_HIP_DRIVER"));
+    if (!CONFINE_SANITIZED) /* which opens what it likes */
+        tried(p, "truncating what is read",
+              open("left", O_RDONLY | O_TRUNC) >= 0 || open("left", O_ACCMODE | O_TRUNC) >= 0);
+    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) || umask(022) == (mode_t)-1 ||
+        close(open("left", O_RDWR | O_TRUNC)) || close(open("left", O_WRONLY | O_TRUNC)) ||
+        close(fcntl(fd, F_DUPFD_CLOEXEC, 10)))
+        say(p, "what compilers do is refused: %s\n", strerror(errno));
     tried(p, "a socket",
           socket(AF_INET, SOCK_STREAM, 0) >= 0 || socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
     tried(p, "another program", execl("/bin/true", "true", (char *)NULL) == 0);
