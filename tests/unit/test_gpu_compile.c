@@ -9,6 +9,8 @@
 #include "tests/gpu/engine_test.h"
 #include "tests/unit/unit.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -111,6 +113,8 @@ static struct compile_order_record heard(struct rig *r, uint32_t order)
     ck_assert_int_eq(fd >= 0, order == COMPILE_BEGIN);
     if (order == COMPILE_BEGIN) {
         ck_assert_str_eq(got.target, "gfx90a");
+        ck_assert_int_eq(fcntl(fd, F_GET_SEALS),
+                         F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
         ck_assert_int_eq(pread(fd, bytes, sizeof(bytes), 0), (ssize_t)sizeof(source));
         ck_assert_mem_eq(bytes, &source, sizeof(source));
         close(fd);
@@ -152,10 +156,15 @@ static uint32_t read_part(struct rig *r, uint64_t id, unsigned part, uint64_t of
 static int file_of(uint32_t magic, const uint64_t sizes[COMPILE_PARTS], size_t bytes)
 {
     struct compile_file head = {.magic = magic, .result = 0};
-    g_autofree char *parts = g_malloc(bytes + 1);
     int fd = memfd_create("compiled", MFD_CLOEXEC);
 
     memcpy(head.bytes, sizes, sizeof(head.bytes));
+    if (bytes >= MIB(1)) { /* of nothing */
+        ck_assert(write(fd, &head, sizeof(head)) == (ssize_t)sizeof(head) &&
+                  ftruncate(fd, (off_t)(sizeof(head) + bytes)) == 0);
+        return fd;
+    }
+    g_autofree char *parts = g_malloc(bytes + 1);
     for (size_t i = 0; i < bytes; i++)
         parts[i] = (char)(i * 7);
     ck_assert(fd >= 0 && write(fd, &head, sizeof(head)) == (ssize_t)sizeof(head));
@@ -324,6 +333,134 @@ START_TEST(ends)
 }
 END_TEST
 
+/* Freed while its program waits for it: two answers. */
+static void free_early(struct rig *r, uint64_t id)
+{
+    const struct gpu_call_compile_free call = {.compile = id};
+    struct gpu_answer_compile got;
+    struct gpu_answer_head freed;
+
+    by_hand_say(&r->h, GPU_OP_COMPILE_FREE, 0, &call, "", 0);
+    ck_assert_int_eq(answer(r, &got), GPU_INVALID_HANDLE);
+    ck_assert_int_eq(recv(r->h.fd, &freed, sizeof(freed), MSG_WAITALL), (ssize_t)sizeof(freed));
+    ck_assert(freed.op == GPU_OP_COMPILE_FREE && !freed.result);
+}
+
+/* Those that were ended count until the process says that they are over. */
+START_TEST(ended_count)
+{
+    struct rig r;
+    struct gpu_answer_compile got;
+    uint64_t first = 0;
+
+    begin(&r);
+    for (uint64_t i = 1; i <= LIMIT_GPU_COMPILES_ALL; i++) {
+        compile(&r, i);
+        uint64_t id = heard(&r, COMPILE_BEGIN).id;
+        first = first ? first : id;
+        free_early(&r, i);
+        ck_assert_uint_eq(heard(&r, COMPILE_END).id, id);
+    }
+    send_source(&r, sizeof(source));
+    ck_assert_int_eq(refused(&r, 1000, 0), GPU_OUT_OF_RESOURCES);
+    say(&r, &says[0], first);
+    compile(&r, 1001);
+    say(&r, &says[0], heard(&r, COMPILE_BEGIN).id);
+    ck_assert_int_eq(answer(&r, &got), 0);
+    ck_assert_uint_eq(got.result, COMPILE_ERROR);
+    ck_assert_int_eq(free_it(&r, 1001), 0);
+    end(&r);
+}
+END_TEST
+
+/* What came of sources counts until it is freed. */
+START_TEST(held)
+{
+    const struct says most = {"",
+                              COMPILE_MAGIC,
+                              0,
+                              A_FILE,
+                              {MIB(LIMIT_GPU_COMPILED_MIB), 0, 0},
+                              MIB(LIMIT_GPU_COMPILED_MIB),
+                              0,
+                              0};
+    enum { FIT = LIMIT_GPU_COMPILES_MIB / LIMIT_GPU_COMPILED_MIB - 1 };
+    struct rig r;
+    struct gpu_answer_compile got;
+
+    begin(&r);
+    for (uint64_t i = 1; i <= FIT + 1; i++) {
+        compile(&r, i);
+        say(&r, &most, heard(&r, COMPILE_BEGIN).id);
+        ck_assert_int_eq(answer(&r, &got), 0);
+        ck_assert_uint_eq(got.result, i <= FIT ? 0 : COMPILE_INTERNAL);
+    }
+    ck_assert_int_eq(free_it(&r, 1), 0);
+    ck_assert_int_eq(free_it(&r, FIT + 1), 0);
+    compile(&r, 99);
+    say(&r, &most, heard(&r, COMPILE_BEGIN).id);
+    ck_assert_int_eq(answer(&r, &got), 0);
+    ck_assert_uint_eq(got.result, 0);
+    end(&r);
+}
+END_TEST
+
+/* --- records ---------------------------------------------------------------------------------- */
+
+static int lowest_free(void)
+{
+    int fd = dup(STDOUT_FILENO);
+
+    close(fd);
+    return fd;
+}
+
+/* A record with N descriptors. */
+static void send_files(int socket, const void *at, size_t bytes, unsigned n)
+{
+    const int files[] = {0, 1, 2};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(files))] = {0};
+    struct iovec iov = {(void *)(uintptr_t)at, bytes};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n * sizeof(int));
+    memcpy(CMSG_DATA(c), files, n * sizeof(int));
+    ck_assert_int_eq(sendmsg(socket, &msg, 0), (ssize_t)bytes);
+}
+
+/* One descriptor is taken; of more, or with a record that is none, all are closed. */
+START_TEST(descriptors)
+{
+    static const struct {
+        size_t bytes;
+        unsigned n;
+        int want;
+    } cases[] = {{4, 1, 1}, {4, 2, -EPROTO}, {4, 3, -EPROTO}, {3, 1, -EPROTO}, {0, 1, -EPROTO}};
+    int fds[2], fd;
+    char record[4];
+
+    ck_assert(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        int before = lowest_free();
+        send_files(fds[0], "abcd", cases[i].bytes, cases[i].n);
+        ck_assert_int_eq(compile__receive(fds[1], record, sizeof(record), &fd, 0), cases[i].want);
+        ck_assert_int_eq(fd >= 0, cases[i].want == 1);
+        if (fd >= 0)
+            close(fd);
+        ck_assert_int_eq(lowest_free(), before);
+    }
+    close(fds[0]);
+    ck_assert_int_eq(compile__receive(fds[1], record, sizeof(record), &fd, 0), 0);
+    close(fds[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gpu-compile");
@@ -334,6 +471,9 @@ int main(void)
     tcase_add_loop_test(tc, reports, 0, G_N_ELEMENTS(says));
     tcase_add_test(tc, mistakes);
     tcase_add_test(tc, ends);
+    tcase_add_test(tc, ended_count);
+    tcase_add_test(tc, held);
+    tcase_add_test(tc, descriptors);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -7,6 +7,8 @@ lines are looked at, too, and what they leave in the folder for temporary files.
 import argparse
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -157,8 +159,83 @@ def check_include(rig):
     rig.ends_silently("include")
 
 
+class Server:
+    """A process that starts compilers, with this one in the place of its worker."""
+
+    MAGIC, BEGIN, END, ALL = 0x43725447, 1, 2, 64
+
+    def __init__(self, rig):
+        self.temporary = rig.temporary()
+        self.socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        env = rig.environment(VMD_HIPRTC=rig.args.rtc, TMPDIR=self.temporary)
+        self.process = subprocess.Popen([rig.args.worker, "--compile", str(other.fileno())], pass_fds=[other.fileno()], env=env,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        other.close()
+        rig.programs.append(self.process)
+        self.source = os.memfd_create("source")
+        os.write(self.source, struct.pack("<4I", 0x43525347, 0, 0, 0) + b"endless.hip\0text\0")
+
+    def order(self, order, number, target=b"gfx90a"):
+        record = struct.pack("<IIQ64s", self.MAGIC, order, number, target)
+        socket.send_fds(self.socket, [record], [self.source] if order == self.BEGIN else [])
+
+    def report(self):
+        """The number and the text of the next one."""
+        record, files, _, _ = socket.recv_fds(self.socket, 1024, 4)
+        for file in files:
+            os.close(file)
+        _, _, number, text = struct.unpack("<IIQ400s", record)
+        return number, text.split(b"\0")[0].decode()
+
+    def end(self):
+        """What it said. Its folder is gone with it."""
+        said = self.process.communicate(timeout=PATIENCE)[0]
+        os.close(self.source)
+        self.socket.close()
+        if self.process.returncode or os.listdir(self.temporary):
+            raise Failed(f"it ends with {self.process.returncode}, and leaves {os.listdir(self.temporary)}: {said}")
+        return said
+
+
+def check_orders(rig):
+    """A worker that was taken over, and asks for what none does."""
+    for target in (b"", b"gfx90a\nthe log", b"gfx90a%s", b"gfx\xff"):
+        server = Server(rig)
+        server.order(server.BEGIN, 1, target)
+        server.end()
+    server = Server(rig)
+    for number in range(server.ALL + 3):
+        server.order(server.BEGIN, number)
+    for number in range(server.ALL, server.ALL + 3):
+        got = server.report()
+        if got != (number, "the compiler on the host has too many sources already\n"):
+            raise Failed(f"of {number}: {got}")
+    server.process.terminate()
+    for number in range(server.ALL):
+        server.order(server.END, number)
+    ended = sorted(server.report() for _ in range(server.ALL))
+    if ended != [(number, "it was ended\n") for number in range(server.ALL)]:
+        raise Failed(f"those that were ended: {ended}")
+    server.socket.shutdown(socket.SHUT_RDWR)
+    if server.end().count("has too many sources already") != 3:
+        raise Failed("that is not said")
+
+
+def check_deaf(rig):
+    """A worker that reads no report is no worker."""
+    server = Server(rig)
+    try:
+        for number in range(100000):
+            server.order(server.BEGIN, number)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    server.end()
+
+
 def check(rig):
     check_cases(rig)
+    check_orders(rig)
+    check_deaf(rig)
     check_crash(rig)
     check_files(rig)
     check_late(rig)
