@@ -278,7 +278,6 @@ static void look(struct server *s)
     int status;
 
     s->looked = into ? now : s->looked;
-
     for (guint i = 0; i < s->jobs->len;) {
         struct job *j = g_ptr_array_index(s->jobs, i);
         if (j->pid && waitpid(j->pid, &status, WNOHANG) == j->pid) {
@@ -352,7 +351,7 @@ static bool obey(struct server *s)
     return good && order.order == COMPILE_END;
 }
 
-/* Until there is an order, a process ends, or one takes too long. */
+/* Until there is an order, a process ends, or one takes too long; not where the worker is lost. */
 static void await(struct server *s)
 {
     struct pollfd fds[1 + LIMIT_GPU_COMPILERS] = {{.fd = s->socket, .events = POLLIN}};
@@ -366,6 +365,8 @@ static void await(struct server *s)
         fds[n++] = (struct pollfd){.fd = j->pidfd, .events = POLLIN};
         until = j->over ? until : MIN(until, MIN(j->until, now + LOOK_US));
     }
+    if (s->lost)
+        return;
     int64_t ms = until == INT64_MAX ? -1 : until > now ? (until - now) / 1000 + 1 : 0;
     poll(fds, n, (int)MIN(ms, INT_MAX));
 }
@@ -431,7 +432,7 @@ bool compile_serve(int fd, GError **err)
         return false;
     s.late = g_strdup_printf("took more than %u s and was ended", s.seconds);
     s.jobs = g_ptr_array_new_with_free_func(job_free);
-    for (await(&s); obey(&s) && !s.lost; await(&s)) {
+    for (await(&s); !s.lost && obey(&s); await(&s)) {
         look(&s);
         start_some(&s);
     }
