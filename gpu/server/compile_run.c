@@ -173,7 +173,7 @@ static void own_environment(void)
  * heaps, which are address space. What of that does not work is done without. */
 static void stand_back(void)
 {
-    enum { NICE = 10, HEAPS = 4 };
+    enum { NICE = 5, HEAPS = 4 };
     static const char most[] = "1000";
     autofd score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 

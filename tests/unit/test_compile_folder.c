@@ -215,7 +215,7 @@ int main(void)
     Suite *suite = suite_create("compile-folder");
     TCase *tc = tcase_create("compile-folder");
 
-    tcase_set_timeout(tc, 60);
+    tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, each, 0, G_N_ELEMENTS(cases));
     tcase_add_test(tc, large);
     tcase_add_test(tc, as_user);
