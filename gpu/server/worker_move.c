@@ -245,12 +245,12 @@ static bool report(struct orders *o)
 /* The next order, with the descriptor that came along; false: the VM process is gone. */
 static bool hear(int fd, char *order, int *with)
 {
-    char control[CMSG_SPACE(sizeof(int))] = {0};
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
     struct iovec iov = {order, 1};
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control,
-                         .msg_controllen = sizeof(control)};
+                         .msg_controllen = CMSG_LEN(sizeof(int))}; /* there is no room for two */
     ssize_t n;
 
     while ((n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
