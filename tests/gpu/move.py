@@ -107,19 +107,34 @@ class Host:
         self.listener.listen(4)
         self.mapped = mmap.mmap(self.window, CHANNELS * CHANNEL_BYTES)
         self.worker = Worker(args.worker, self.window, self.bells, memory, False, backend, **env)
-        threading.Thread(target=self.admit, daemon=True).start()
+        self.admits = threading.Thread(target=self.admit, daemon=True)
+        self.admits.start()
 
     def admit(self):
         """A program at a time; its channel is closed when it is gone."""
         while True:
-            program, _ = self.listener.accept()
+            try:
+                program, _ = self.listener.accept()
+            except OSError:
+                return  # end()
             if program.recv(1) != b"R":
                 sys.exit("the program wants no channel")
             socket.send_fds(program, [b"R"], [self.window, self.bells[0]])
             while program.recv(64):
                 pass
+            program.close()
             self.mapped[GUEST_OPEN:GUEST_OPEN + 4] = bytes(4)
             os.eventfd_write(self.bells[0], 1)
+
+    def end(self):
+        """Its worker ends, and nothing stays open."""
+        self.worker.end()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.admits.join(PATIENCE)
+        self.listener.close()
+        self.mapped.close()
+        for fd in (self.window, *self.bells):
+            os.close(fd)
 
     def save(self, ms=60000):
         wrong, image = self.worker.save(ms)
@@ -262,7 +277,7 @@ def main():
         except Failed as why:
             sys.exit(f"failed: {why}")
         finally:
-            host.worker.end()
+            host.end()
     print("gpu-move: all well")
 
 

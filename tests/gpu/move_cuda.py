@@ -78,14 +78,14 @@ def with_move(rig, case, at):
     got = run(host, case, each=each)
     if host.worker.report():
         raise Failed(f"{case}, step {at}: memory is held after the program")
-    host.worker.end()
+    host.end()
     return got, len(steps)
 
 
 def check_everywhere(rig):
     host, moved = rig.host(), 0
     want = run(host)
-    host.worker.end()
+    host.end()
     for case, digest in want.items():
         for at in range(1, STEPS + 1):
             got, steps = with_move(rig, case, at)
@@ -103,7 +103,7 @@ def check_there_and_back(rig, first):
     """All cases in one program, which is moved to the other backend at each of their first steps."""
     host = rig.host()
     want = run(host)
-    host.worker.end()
+    host.end()
     host, counts, moves = rig.host(first, rig.args.placing), {}, {b"cuda": 0, b"soft": 0}
     refused = set()
 
@@ -123,7 +123,7 @@ def check_there_and_back(rig, first):
     got = run(host, each=each)
     if host.worker.report():
         raise Failed("memory is held after the programs")
-    host.worker.end()
+    host.end()
     print(f"from {first.decode()}: {moves} moves; refused in {', '.join(sorted(refused))}")
     for case, digest in want.items():
         if got.get(case) != digest:
@@ -149,7 +149,7 @@ def check_apart(rig, first):
     run(host, "moved", each=each)
     if host.worker.report():
         raise Failed("memory is held after the parts")
-    host.worker.end()
+    host.end()
     if moves.get("refused") != 1 or min(moves[b"cuda"], moves[b"soft"]) < 3:
         raise Failed(f"{moves}")
 
@@ -172,7 +172,7 @@ def check_taken(rig):
         host.move()
 
     run(host, "saxpy", each=each)
-    host.worker.end()
+    host.end()
     if not said:
         raise Failed("nothing was refused")
 
